@@ -1,0 +1,194 @@
+"""Where every file of the project lies, and how it is read and written: whole, or not at all.
+
+data/<corpus>/catalogue.csv     see `symphony2vec.corpus.catalogue`
+out/audio/                      movements.csv, rejected.csv, <movement>.flac (mono, PCM 16, at the project's rate)
+out/clips/                      clips.csv, balance.csv (Table 1), splits.csv
+out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in the
+                                order of clips.csv; normalisation.npz: <name>_mean, <name>_deviation, each (bins,)
+out/embeddings/<model>/         vectors.npy: (clips, dimensions) float32, the rows in the order of clips.csv; run.json
+out/probe/<stage>/<model>/      scores.json, predictions.csv
+out/report/                     index.html, tables as CSV, figures as PNG
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+REPRESENTATIONS = ("mel", "mfcc", "chroma")
+# Columns that stay text even where a corpus has a work "5" or a movement "NA".
+TEXT = (
+    "composer",
+    "work",
+    "movement",
+    "file",
+    "path",
+    "kind",
+    "licence",
+    "origin",
+    "reason",
+    "group",
+    "predicted",
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folders of one project, seen from its root."""
+
+    root: Path
+
+    @classmethod
+    def around(cls, folder: Path) -> Project:
+        """The project that holds `folder`: the nearest one above it with a params.yaml and a dvc.yaml."""
+        folder = folder.resolve()
+        for candidate in (folder, *folder.parents):
+            if (candidate / "params.yaml").is_file() and (candidate / "dvc.yaml").is_file():
+                return cls(candidate)
+        raise UserError(
+            f"no params.yaml and dvc.yaml in {folder} or above it; go into the project or name it with --project"
+        )
+
+    @property
+    def params(self) -> Path:
+        """The parameters."""
+        return self.root / "params.yaml"
+
+    def corpus(self, name: str) -> Path:
+        """The folder of one corpus, with its catalogue.csv."""
+        return self.root / "data" / name
+
+    def out(self, *parts: str) -> Path:
+        """A file or folder that a stage writes."""
+        return self.root.joinpath("out", *parts)
+
+    @property
+    def movements(self) -> Path:
+        """The table of movements that became sound."""
+        return self.out("audio", "movements.csv")
+
+    @property
+    def clips(self) -> Path:
+        """The table of clips: one row a clip, in the order of every array's rows."""
+        return self.out("clips", "clips.csv")
+
+    def feature(self, representation: str) -> Path:
+        """The array of one representation."""
+        return self.out("features", f"{representation}.npy")
+
+    @property
+    def mlruns(self) -> Path:
+        """What MLflow keeps: its database and the artifacts."""
+        return self.root / "mlruns"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; it takes its place only if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]  # a long name stays legal
+    partial = path.with_name(f".{digest}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as fault:
+        raise _no_room(fault, path) from fault
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, partial: Path | None = None) -> Iterator[Path]:
+    """Give an empty folder to fill; it takes the place of `path` only if the block ends well.
+
+    With `partial` the caller names the folder: it is used as found, and kept when the block fails, so that long work
+    can pick up where it stopped.
+    """
+    kept = partial is not None
+    filling = partial or path.with_name(f".{path.name}.{os.getpid()}.partial")
+    filling.mkdir(parents=True, exist_ok=True)
+    try:
+        yield filling
+        if path.exists():
+            shutil.rmtree(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        filling.replace(path)
+    except OSError as fault:
+        raise _no_room(fault, path) from fault
+    finally:
+        if not kept:
+            shutil.rmtree(filling, ignore_errors=True)
+
+
+def _no_room(fault: OSError, path: Path) -> Exception:
+    """The disk's own faults in the user's words; any other fault as it is."""
+    reasons = {
+        errno.ENOSPC: "the disk is full; free some space and run the command again",
+        errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+        errno.EROFS: "the disk can only be read",
+        errno.EACCES: "no permission to write there",
+    }
+    return UserError(f"cannot write {path}: {reasons[fault.errno]}") if fault.errno in reasons else fault
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV (UTF-8, Unix line ends)."""
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def read_table(path: Path, made_by: str) -> pd.DataFrame:
+    """Read a table of `out/`; names that look like numbers or missing values stay text."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
+    return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(TEXT, str))
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as indented JSON."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, made_by: str) -> Any:
+    """Read a JSON file of `out/`."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one array as .npy."""
+    import numpy as np
+
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_array(path: Path, made_by: str) -> np.ndarray:
+    """Open one .npy array memory-mapped and read-only."""
+    import numpy as np
+
+    if not path.is_file():
+        raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
+    try:
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as fault:
+        raise UserError(f"{path} is damaged ({fault}); `dvc repro -f {made_by}` writes it again") from None
+    return mapped

@@ -1,0 +1,195 @@
+"""The command line: one command a stage, and a few for people.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once. A `UserError` is one line on stderr
+and exit status 1; an interrupt is one line and status 130.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from symphony2vec import __version__
+from symphony2vec.cli.corpus import corpus
+from symphony2vec.errors import UserError
+
+if TYPE_CHECKING:
+    from symphony2vec.artifacts import Project
+    from symphony2vec.params import Params
+
+REPRESENTATIONS = click.Choice(["mel", "mfcc", "chroma"])
+
+
+class Sections(click.Group):
+    """A group whose help lists the stages in the order in which they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="The project's folder, or one inside it. [default: the current folder]",
+)
+@click.version_option(__version__, prog_name="symphony2vec")
+@click.pass_context
+def cli(ctx: click.Context, project: Path) -> None:
+    """Embeddings of orchestral audio: from scores or recordings to a probed vector for every ten seconds.
+
+    `dvc repro` runs all stages that a change touches, in their order; each command below runs one of them alone.
+    Settings are in params.yaml, music in data/, everything made in out/, model runs in mlruns/.
+
+    \b
+    Begin with the starter corpus      symphony2vec corpus starter && dvc repro
+    Bring your own recordings          symphony2vec corpus import FOLDER
+    See the results                    symphony2vec results
+    """
+    ctx.obj = project
+
+
+cli.add_command(corpus)
+
+
+@cli.command("audio")
+@click.pass_obj
+def audio_command(folder: Path) -> None:
+    """Stage 1: decode recordings and play scores, to mono FLACs of equal loudness.
+
+    Reads the catalogue of data/<corpus.name>/, writes out/audio/. A file that cannot be used is listed with its reason
+    in out/audio/rejected.csv, and the rest goes on. Run again after an interruption, it goes on where it stopped.
+    """
+    from symphony2vec import audio
+
+    audio.run(*_opened(folder))
+
+
+@cli.command("clips")
+@click.pass_obj
+def clips_command(folder: Path) -> None:
+    """Stage 2: cut movements into clips and split them by whole works.
+
+    Reads out/audio/movements.csv, writes out/clips/: the clips, the class balance (Table 1), how each composer was
+    split.
+    """
+    from symphony2vec import clips
+
+    clips.run(*_opened(folder))
+
+
+@cli.command("features")
+@click.pass_obj
+def features_command(folder: Path) -> None:
+    """Stage 3: mel spectrogram, MFCC and chroma of every clip.
+
+    Reads out/audio/ and out/clips/, writes out/features/: three memory-mapped arrays and the normalisation of the
+    training clips. Run again after an interruption, it goes on where it stopped.
+    """
+    from symphony2vec import features
+
+    features.run(*_opened(folder))
+
+
+@cli.command("embeddings")
+@click.argument("model", type=click.Choice(["pca"]))
+@click.argument("representation", type=REPRESENTATIONS)
+@click.pass_obj
+def embeddings_command(folder: Path, model: str, representation: str) -> None:
+    """Stage 4: fit a baseline embedding on the training clips and embed every clip.
+
+    Reads out/features/, writes out/embeddings/MODEL-REPRESENTATION/, as one MLflow run.
+    """
+    from symphony2vec import embeddings
+
+    embeddings.run(*_opened(folder), model, representation)
+
+
+@cli.command("probe")
+@click.argument("stage", type=click.Choice(["embeddings"]))
+@click.argument("model")
+@click.pass_obj
+def probe_command(folder: Path, stage: str, model: str) -> None:
+    """Stage 5: name the composer from the vectors of MODEL, with an interval over works.
+
+    Reads out/STAGE/MODEL/vectors.npy, writes out/probe/STAGE/MODEL/, and adds what it finds to the model's MLflow run.
+
+    \b
+    Example:  symphony2vec probe embeddings pca-mel
+    """
+    from symphony2vec import probe
+
+    probe.run(*_opened(folder), stage, model)
+
+
+@cli.command("report")
+@click.pass_obj
+def report_command(folder: Path) -> None:
+    """Stage 6: every table and figure on one page, out/report/index.html."""
+    from symphony2vec import report
+
+    report.run(*_opened(folder))
+
+
+@cli.command("results")
+@click.pass_obj
+def results_command(folder: Path) -> None:
+    """Print the table of results, where the report lies, and how to open the MLflow UI."""
+    from symphony2vec import report, tracking
+    from symphony2vec.artifacts import Project
+
+    project = Project.around(folder)
+    click.echo(report.printed(project))
+    click.echo(f"\nreport      {project.out('report', 'index.html')}")
+    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.uri(project)}')")
+
+
+@cli.command("params")
+@click.pass_obj
+def params_command(folder: Path) -> None:
+    """Check params.yaml: every key, type and bound. Prints what is wrong, or that all is well."""
+    project, _ = _opened(folder)
+    click.echo(f"{project.params}: all keys are known, and their values of the right type")
+
+
+def main() -> None:
+    """The entry point of the command `symphony2vec`."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = cli.main(prog_name="symphony2vec", standalone_mode=False)
+    except click.ClickException as fault:
+        fault.show()
+        status = fault.exit_code
+    except (UserError, MemoryError) as fault:
+        status = _say(f"{fault or 'out of memory'}", 1)
+    except (KeyboardInterrupt, click.Abort):
+        status = _say("interrupted; run the same command again to go on", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _opened(folder: Path) -> tuple[Project, Params]:
+    from symphony2vec import params
+    from symphony2vec.artifacts import Project
+
+    project = Project.around(folder)
+    return project, params.read(project.params)
+
+
+def _say(text: str, status: int) -> int:
+    click.echo(f"symphony2vec: {' '.join(text.split())}", err=True)
+    return status
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

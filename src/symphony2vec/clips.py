@@ -1,0 +1,222 @@
+"""Movements are cut into clips, and clips are split by composer and by whole works. No sound is copied.
+
+Reads   out/audio/movements.csv
+Writes  out/clips/clips.csv        one row a clip, in the order of all arrays: clip, composer, work, movement, group,
+                                   split, file, start_s
+        out/clips/balance.csv      Table 1 of the paper: each composer's share of each split
+        out/clips/splits.csv       how each composer was split, and into how many groups and clips
+        out/clips/left_out.csv     movements and composers that give no clip, with the reason
+        out/clips/balance.png, split.png
+
+A *group* is what stays whole on one side of the split: a work, a movement, or (to show what the leak is worth) a clip.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from symphony2vec.artifacts import Project, read_table, whole_folder, write_table
+from symphony2vec.errors import UserError
+from symphony2vec.params import Clips, Params
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SPLITS = ("train", "validation", "test")
+GROUPED_BY = {"work": ["composer", "work"], "movement": ["composer", "work", "movement"], "clip": ["clip"]}
+
+
+def run(project: Project, params: Params) -> None:
+    """The stage `clips`."""
+    from symphony2vec import figures
+
+    movements = read_table(project.movements, "audio")
+    clips, left_out = cut(chosen(movements, params.clips.composers), params.clips)
+    clips, dropped = split(clips, params.clips)
+    shares = balance(clips)
+    with whole_folder(project.out("clips")) as folder:
+        write_table(folder / "clips.csv", clips)
+        write_table(folder / "balance.csv", shares.reset_index(names="split"))
+        write_table(folder / "splits.csv", summary(clips))
+        write_table(folder / "left_out.csv", _reasons(left_out, dropped))
+        figures.save(folder / "balance.png", figures.class_balance(shares))
+        figures.save(folder / "split.png", figures.split_map(clips))
+    print(f"clips: {len(clips)} of {params.clips.duration_s:g} s by {clips['composer'].nunique()} composers")
+
+
+def chosen(movements: pd.DataFrame, composers: list[str]) -> pd.DataFrame:
+    """The movements of the named composers; of all when none is named."""
+    known = sorted(movements["composer"].unique())
+    for name in composers:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(known)}"
+            raise UserError(f"clips.composers: no composer '{name}' in the catalogue{hint}")
+    return movements[movements["composer"].isin(composers)] if composers else movements
+
+
+def cut(movements: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row a clip, sorted by composer, work, movement and start; and the movements too short for one clip."""
+    import pandas as pd
+
+    columns = ["composer", "work", "movement", "file"]
+    movements = movements.sort_values(columns)
+    rows, short = [], []
+    for movement in movements.to_dict("records"):
+        starts = starts_s(float(movement["duration_s"]), settings)
+        rows += [{**{name: movement[name] for name in columns}, "start_s": start} for start in starts]
+        if not starts:
+            reason = f"{movement['duration_s']:.1f} s is too short for a clip of {settings.duration_s:g} s"
+            short.append({**{name: movement[name] for name in columns[:3]}, "reason": reason})
+    if not rows:
+        raise UserError(
+            f"no movement is long enough for one clip of {settings.duration_s:g} s: lower clips.duration_s or "
+            "clips.minimum_fill"
+        )
+    clips = pd.DataFrame(rows, columns=[*columns, "start_s"])
+    clips.insert(0, "clip", range(len(clips)))
+    return clips, pd.DataFrame(short, columns=[*columns[:3], "reason"])
+
+
+def starts_s(duration_s: float, settings: Clips) -> list[float]:
+    """Where the clips of one movement start: every step that leaves a full clip, or one nearly full at the end."""
+    step_s = settings.duration_s * (1.0 - settings.overlap)
+    needed_s = settings.minimum_fill * settings.duration_s
+    starts, start = [], 0.0
+    while duration_s - start >= needed_s - 1e-6:
+        starts.append(round(start, 4))
+        if duration_s - start < settings.duration_s:
+            break  # that was the last one, padded
+        start = len(starts) * step_s
+    limit = settings.max_per_movement
+    if limit and len(starts) > limit:
+        starts = [starts[round(place)] for place in _evenly(limit, len(starts))]
+    return starts
+
+
+def split(clips: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Add `group` and `split`: the groups of each composer shared out whole, at random, near the wanted shares.
+
+    Every composer has at least one group in each split. The draw of one composer does not depend on the others.
+
+    Returns:
+        The clips, and the composers that were dropped because no honest split can hold them.
+
+    Raises:
+        UserError: a composer has too few works or movements, or fewer than two composers are left.
+    """
+    import numpy as np
+    import pandas as pd
+
+    parts, small = [], []
+    for composer, own in clips.groupby("composer", sort=True):
+        mode = mode_of(own, settings)
+        if mode is None:
+            small.append(str(composer))
+            continue
+        own = own.assign(group=own[GROUPED_BY[mode]].astype(str).agg(" / ".join, axis=1))
+        rng = np.random.default_rng([settings.seed, int(hashlib.sha256(str(composer).encode()).hexdigest()[:12], 16)])
+        sides = share_out(
+            {str(name): int(count) for name, count in own["group"].value_counts().items()},
+            (settings.validation, settings.test),
+            rng,
+        )
+        parts.append(own.assign(split=own["group"].map(sides), split_by=mode))
+    if small and settings.small_composers == "error":
+        raise UserError(_too_small(clips, small, settings))
+    if len(parts) < 2:
+        raise UserError(f"{len(parts)} composer{'' if len(parts) == 1 else 's'} with enough music; two are needed")
+    table = pd.concat(parts).sort_values("clip").reset_index(drop=True)
+    table["clip"] = range(len(table))
+    columns = ["clip", "composer", "work", "movement", "group", "split", "split_by", "file", "start_s"]
+    reasons = [{"composer": name, "work": "", "movement": "", "reason": _what_is_there(clips, name)} for name in small]
+    return table[columns], pd.DataFrame(reasons, columns=["composer", "work", "movement", "reason"])
+
+
+def mode_of(clips: pd.DataFrame, settings: Clips) -> str | None:
+    """How the clips of one composer are grouped: as asked, else by movement where allowed; None when neither holds."""
+    modes = [settings.split_by]
+    if settings.split_by == "work" and settings.fallback == "movement":
+        modes.append("movement")
+    for mode in modes:
+        if clips.drop_duplicates(GROUPED_BY[mode]).shape[0] >= len(SPLITS):
+            return mode
+    return None
+
+
+def share_out(sizes: Mapping[str, int], shares: tuple[float, float], rng: np.random.Generator) -> dict[str, str]:
+    """Give each group to the split that lacks most clips, in random order; no split stays empty.
+
+    Args:
+        sizes: clips a group; three groups or more.
+        shares: the wanted shares of validation and test.
+        rng: the source of the order.
+    """
+    total = sum(sizes.values())
+    lacking = dict(zip(SPLITS, (total * share for share in (1.0 - sum(shares), *shares)), strict=True))
+    empty = set(SPLITS)
+    sides = {}
+    names = sorted(sizes)
+    for left, place in zip(range(len(names), 0, -1), rng.permutation(len(names)), strict=True):
+        open_to = [side for side in SPLITS if side in empty] if left <= len(empty) else SPLITS
+        side = max(open_to, key=lambda name: lacking[name])
+        sides[names[place]] = side
+        lacking[side] -= sizes[names[place]]
+        empty.discard(side)
+    return sides
+
+
+def balance(clips: pd.DataFrame) -> pd.DataFrame:
+    """Table 1: the share of each composer (columns) among the clips of each split (rows); every row sums to 1."""
+    import pandas as pd
+
+    return pd.crosstab(clips["split"], clips["composer"], normalize="index").reindex(SPLITS).round(4)
+
+
+def summary(clips: pd.DataFrame) -> pd.DataFrame:
+    """One row a composer: by what it was split, works, movements, and groups and clips of each split."""
+    import pandas as pd
+
+    rows = []
+    for composer, own in clips.groupby("composer", sort=True):
+        row = {"composer": composer, "split_by": own["split_by"].iloc[0]}
+        row |= {"works": own["work"].nunique(), "movements": len(own[["work", "movement"]].drop_duplicates())}
+        for side in SPLITS:
+            part = own[own["split"] == side]
+            row |= {f"{side}_groups": part["group"].nunique(), f"{side}_clips": len(part)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _evenly(wanted: int, available: int) -> list[float]:
+    """`wanted` places spread over 0 to available - 1, both ends included; the middle when one is wanted."""
+    if wanted == 1:
+        return [(available - 1) / 2]
+    return [place * (available - 1) / (wanted - 1) for place in range(wanted)]
+
+
+def _what_is_there(clips: pd.DataFrame, composer: str) -> str:
+    own = clips[clips["composer"] == composer]
+    counts = (own["work"].nunique(), len(own[["work", "movement"]].drop_duplicates()), len(own))
+    words = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in zip(counts, ("work", "movement", "clip"), strict=True)]
+    return f"too little music for train, validation and test: {', '.join(words)}"
+
+
+def _too_small(clips: pd.DataFrame, small: list[str], settings: Clips) -> str:
+    listed = "; ".join(f"{name} has {_what_is_there(clips, name).split(': ')[1]}" for name in small)
+    units = {"work": "works", "movement": "movements", "clip": "clips"}[settings.split_by]
+    or_movements = " (or movements)" if settings.split_by == "work" and settings.fallback == "movement" else ""
+    return (
+        f"train, validation and test need at least three {units}{or_movements} of each composer, but {listed}. "
+        "Add music, name the composers to keep in clips.composers, or set clips.small_composers to drop"
+    )
+
+
+def _reasons(*tables: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat([table.astype(str) for table in tables], ignore_index=True)

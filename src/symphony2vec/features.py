@@ -1,0 +1,259 @@
+"""The three representations of every clip, and the normalisation fitted on the training clips alone.
+
+Reads   out/clips/clips.csv, out/audio/<movement>.flac
+Writes  out/features/mel.npy            (clips, 64, 431) float32: mel spectrogram in dB, 0 is the clip's own maximum
+        out/features/mfcc.npy           (clips, 13, 431) float32: MFCC of librosa's 128-band mel spectrogram
+        out/features/chroma.npy         (clips, 12, 431) float32: chroma in [0, 1], tuning estimated clip by clip
+        out/features/normalisation.npz  <name>_mean and <name>_deviation, (F,) float32, over training clips and frames
+        out/features/mel.png, mfcc.png, chroma.png: Figures 3, 2 and 1 of the paper
+
+Rows are in the order of clips.csv, arrays in C order. F bins from low to high, T frames of hop_samples. The values are
+those of librosa's own calls on the clip, from one short-time Fourier transform instead of three.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec import parallel
+from symphony2vec.artifacts import REPRESENTATIONS, Project, read_table, whole_folder
+from symphony2vec.errors import Unusable, UserError
+from symphony2vec.params import Features, Params
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+MFCC_MEL_BANDS = 128
+CLIPS_AT_ONCE = 256
+SHOWN_AT_MOST = 9
+DONE = "done"
+NORMALISATION = "normalisation.npz"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that turns a clip's samples into its three arrays."""
+
+    rate_hz: int
+    duration_s: float
+    settings: Features
+
+    @property
+    def samples(self) -> int:
+        """Length of a clip in samples."""
+        return round(self.duration_s * self.rate_hz)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a clip: the first is centred on its first sample."""
+        return 1 + self.samples // self.settings.hop_samples
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """(F, T) of each representation."""
+        bins = (self.settings.mel_bands, self.settings.mfcc_coefficients, self.settings.chroma_bins)
+        return {name: (count, self.frames) for name, count in zip(REPRESENTATIONS, bins, strict=True)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """The clips of one movement: rows of the arrays and the samples they start at."""
+
+    audio: Path
+    rows: tuple[int, ...]
+    starts: tuple[int, ...]
+    folder: Path
+    recipe: Recipe
+
+
+def run(project: Project, params: Params) -> None:
+    """The stage `features`."""
+    clips = read_table(project.clips, "clips")
+    recipe = Recipe(params.audio.sample_rate_hz, params.clips.duration_s, params.features)
+    partial = _partial(project, recipe)
+    with whole_folder(project.out("features"), partial) as folder:
+        extract(clips, project.out("audio"), folder, recipe)
+        fit_normalisation(clips, folder)
+        _draw(clips, folder, recipe)
+        (folder / DONE).unlink()
+
+
+def extract(clips: pd.DataFrame, audio: Path, folder: Path, recipe: Recipe) -> None:
+    """Write the three arrays of all clips into `folder`, movement by movement, on all cores.
+
+    Movements that an earlier, interrupted call has finished (listed in the file `done`) are not computed again.
+    """
+    import numpy as np
+
+    for name, shape in recipe.shapes.items():
+        path = folder / f"{name}.npy"
+        if not path.is_file():
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(clips), *shape)).flush()
+    done_path = folder / DONE
+    done = set(done_path.read_text(encoding="utf-8").splitlines()) if done_path.is_file() else set()
+    jobs = [
+        Job(
+            audio / str(file),
+            tuple(own["clip"]),
+            tuple(round(start * recipe.rate_hz) for start in own["start_s"]),
+            folder,
+            recipe,
+        )
+        for file, own in clips.groupby("file", sort=True)
+        if file not in done
+    ]
+
+    def warm_up() -> None:
+        represent(np.random.default_rng(0).standard_normal(recipe.samples).astype(np.float32), recipe)
+
+    with done_path.open("a", encoding="utf-8") as log:
+        for index, result in parallel.spread(fill, jobs, "features", "movement", warm_up):
+            if isinstance(result, Unusable):
+                raise UserError(f"{jobs[index].audio}: {result}; `dvc repro -f audio` makes it again")
+            log.write(f"{jobs[index].audio.name}\n")
+            log.flush()
+
+
+def fill(job: Job) -> int:
+    """Compute the clips of one movement and write them to their rows; returns how many."""
+    import numpy as np
+    import soundfile
+
+    arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="r+") for name in job.recipe.shapes}
+    try:
+        with soundfile.SoundFile(job.audio) as file:
+            for row, start in zip(job.rows, job.starts, strict=True):
+                file.seek(start)
+                wave = file.read(job.recipe.samples, dtype="float32", fill_value=0.0)
+                for name, values in represent(wave, job.recipe).items():
+                    arrays[name][row] = values
+    except (soundfile.LibsndfileError, OSError) as fault:
+        raise Unusable(f"cannot be read ({fault})") from None
+    return len(job.rows)
+
+
+def represent(wave: np.ndarray, recipe: Recipe) -> dict[str, np.ndarray]:
+    """The three representations of one clip: (N,) float32 in, (F, T) float32 by name out.
+
+    Each equals librosa's `melspectrogram` (in dB relative to its maximum), `mfcc` and `chroma_stft` of the same wave.
+    """
+    import librosa
+    import numpy as np
+
+    settings = recipe.settings
+    spectrum = librosa.stft(wave, n_fft=settings.fft_samples, hop_length=settings.hop_samples)
+    power = np.abs(spectrum) ** 2
+    bank, wide_bank = _mel_banks(recipe.rate_hz, settings.fft_samples, settings.mel_bands)
+    mel = librosa.power_to_db(bank @ power, ref=np.max, top_db=settings.dynamic_range_db)
+    wide_mel = librosa.power_to_db(wide_bank @ power)
+    mfcc = librosa.feature.mfcc(S=wide_mel, n_mfcc=settings.mfcc_coefficients)
+    chroma = librosa.feature.chroma_stft(
+        S=power, sr=recipe.rate_hz, n_fft=settings.fft_samples, n_chroma=settings.chroma_bins
+    )
+    return {"mel": mel, "mfcc": mfcc, "chroma": chroma}
+
+
+def fit_normalisation(clips: pd.DataFrame, folder: Path) -> None:
+    """Mean and standard deviation of every bin over the training clips, into normalisation.npz."""
+    import numpy as np
+
+    rows = np.flatnonzero(clips["split"] == "train")
+    fitted: dict[str, Any] = {}
+    for name in REPRESENTATIONS:
+        mean, deviation = moments(np.load(folder / f"{name}.npy", mmap_mode="r"), rows)
+        fitted |= {f"{name}_mean": mean, f"{name}_deviation": deviation}
+    np.savez(folder / NORMALISATION, **fitted)
+
+
+def moments(array: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (F,) of an array (B, F, T) over the given rows and all frames.
+
+    The rows are read a few at a time, in float64. A bin that never changes gets a deviation of 1.
+    """
+    import numpy as np
+
+    total, squares, count = np.zeros(array.shape[1]), np.zeros(array.shape[1]), 0
+    centre = np.asarray(array[rows[0]], dtype=np.float64).mean(axis=1)  # keeps the squares small
+    for part in np.array_split(rows, -(-len(rows) // CLIPS_AT_ONCE)):
+        values = np.asarray(array[part], dtype=np.float64) - centre[:, None]
+        total += values.sum(axis=(0, 2))
+        squares += (values**2).sum(axis=(0, 2))
+        count += values.shape[0] * values.shape[2]
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    deviation[deviation < 1e-6] = 1.0
+    return (mean + centre).astype(np.float32), deviation.astype(np.float32)
+
+
+def normalisation(folder: Path, representation: str) -> tuple[np.ndarray, np.ndarray]:
+    """The stored mean and deviation (F,) of one representation."""
+    import numpy as np
+
+    with np.load(folder / NORMALISATION) as stored:
+        return stored[f"{representation}_mean"], stored[f"{representation}_deviation"]
+
+
+def normalised_batches(
+    array: np.ndarray, rows: np.ndarray, mean: np.ndarray, deviation: np.ndarray, at_once: int
+) -> Iterator[np.ndarray]:
+    """Rows of an array (B, F, T), normalised by bin and flattened to (b, F T) float32, in equal batches."""
+    import numpy as np
+
+    for part in np.array_split(rows, max(1, -(-len(rows) // at_once))):
+        values = np.array(array[part], dtype=np.float32)
+        values -= mean[:, None]
+        values /= deviation[:, None]
+        yield values.reshape(len(values), -1)
+
+
+@functools.cache
+def _mel_banks(rate_hz: int, fft_samples: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mel filters (bands, 1 + fft_samples // 2) of the mel spectrogram and of MFCC; librosa makes them at each call."""
+    from librosa.filters import mel
+
+    narrow, wide = (mel(sr=rate_hz, n_fft=fft_samples, n_mels=count) for count in (bands, MFCC_MEL_BANDS))
+    return narrow, wide
+
+
+def _partial(project: Project, recipe: Recipe) -> Path:
+    """The folder of unfinished work for exactly these clips and settings; that of any others is removed."""
+    made_from = [recipe.rate_hz, recipe.duration_s, recipe.settings.model_dump()]
+    key = hashlib.sha256(project.clips.read_bytes() + json.dumps(made_from).encode()).hexdigest()[:16]
+    waiting = project.out(".partial")
+    for other in waiting.glob("features-*"):
+        if other.name != f"features-{key}":
+            shutil.rmtree(other)
+    return waiting / f"features-{key}"
+
+
+def _draw(clips: pd.DataFrame, folder: Path, recipe: Recipe) -> None:
+    """Figures 1 to 3: the middle training clip of each composer."""
+    import numpy as np
+
+    from symphony2vec import figures
+
+    frame_s = recipe.settings.hop_samples / recipe.rate_hz
+    looks: dict[str, Any] = {
+        "mel": (
+            "Mel spectrograms",
+            "dB below the clip's maximum",
+            "mel band",
+            (-recipe.settings.dynamic_range_db, 0.0),
+        ),
+        "mfcc": ("MFCC", "coefficient", "coefficient", None),
+        "chroma": ("Chromagrams", "strength", "pitch class (0 is C)", (0.0, 1.0)),
+    }
+    training = clips[clips["split"] == "train"]
+    shown = {str(name): own["clip"].iloc[len(own) // 2] for name, own in training.groupby("composer", sort=True)}
+    for name, (label, unit, bins, limits) in looks.items():
+        array = np.load(folder / f"{name}.npy", mmap_mode="r")
+        pictures = {composer: array[row] for composer, row in list(shown.items())[:SHOWN_AT_MOST]}
+        figures.save(folder / f"{name}.png", figures.examples(pictures, label, unit, bins, frame_s, limits))

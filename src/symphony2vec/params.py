@@ -1,0 +1,183 @@
+"""params.yaml as typed, checked sections.
+
+Every key of the file has a field here with its type and its bounds. A key that is unknown, missing or ill-typed raises
+`UserError` with the name of the key, the value, and the closest key that exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from symphony2vec.errors import UserError
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys and silent conversions are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Corpus(Section):
+    """Which folder of `data/` is played."""
+
+    name: FolderName
+
+
+class Audio(Section):
+    """How recordings are decoded and scores are played; levels in dB, rates in Hz."""
+
+    sample_rate_hz: Annotated[int, Field(ge=4000, le=192000)]
+    loudness_lufs: Annotated[float, Field(ge=-70.0, le=-5.0)]
+    peak_dbfs: Annotated[float, Field(le=0.0, ge=-40.0)]
+    silence_db: Positive
+    soundfont: str
+    orchestration: Literal["score", "strings"]
+    dynamics: Literal["fixed", "score"]
+    velocity: Annotated[int, Field(ge=1, le=127)]
+    tempo: Literal["fixed", "score"]
+    beats_per_minute: Annotated[float, Field(ge=10.0, le=1000.0)]
+
+
+class Clips(Section):
+    """How movements are cut into clips and clips are split by composer and work."""
+
+    duration_s: Positive
+    overlap: Annotated[float, Field(ge=0.0, lt=1.0)]
+    max_per_movement: Annotated[int, Field(ge=0)]
+    minimum_fill: Annotated[float, Field(gt=0.0, le=1.0)]
+    split_by: Literal["work", "movement", "clip"]
+    fallback: Literal["movement", "none"]
+    validation: Share
+    test: Share
+    composers: list[str]
+    small_composers: Literal["error", "drop"]
+    seed: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Clips:
+        if self.validation + self.test >= 1.0:
+            raise ValueError(
+                f"validation ({self.validation}) and test ({self.test}) leave no clip to train on; "
+                "their sum must be below 1"
+            )
+        return self
+
+
+class Features(Section):
+    """Settings of the three representations."""
+
+    fft_samples: Annotated[int, Field(ge=64)]
+    hop_samples: Count
+    mel_bands: Count
+    mfcc_coefficients: Count
+    chroma_bins: Count
+    dynamic_range_db: Positive
+
+
+class Pca(Section):
+    """Settings of the PCA embedding."""
+
+    batch_clips: Count
+
+
+class Embeddings(Section):
+    """Settings of the baseline embeddings."""
+
+    dimensions: Count
+    pca: Pca
+
+
+class Probe(Section):
+    """Settings of the logistic regression and of its interval."""
+
+    strengths: Annotated[list[Positive], Field(min_length=1)]
+    max_iterations: Count
+    bootstrap_draws: Count
+    confidence: Share
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    corpus: Corpus
+    audio: Audio
+    clips: Clips
+    features: Features
+    embeddings: Embeddings
+    probe: Probe
+
+
+def read(path: Path) -> Params:
+    """Read and check a params.yaml.
+
+    Raises:
+        UserError: the file is missing or is no YAML, or a key is unknown, missing, ill-typed or out of bounds;
+            every fault is named with its key and, for an unknown one, the closest key that exists.
+    """
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run the command inside the project, or name it with --project") from None
+    except (YAMLError, UnicodeDecodeError) as fault:
+        where = getattr(fault, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise UserError(f"{path}{line} is not valid YAML: {getattr(fault, 'problem', fault)}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold sections ({', '.join(Params.model_fields)}), not {type(values).__name__}")
+    return check(values, str(path))
+
+
+def check(values: dict[str, Any], source: str = "params") -> Params:
+    """Turn plain values into `Params`; `source` is named in the error."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as fault:
+        lines = [_explained(error) for error in fault.errors()]
+        raise UserError(f"{source}: " + "; ".join(lines)) from None
+
+
+def _explained(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "params"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{_closest(error['loc'])}"
+    if error["type"] == "missing":
+        return f"missing key '{key}'"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return (
+        f"'{key}' is {error['input']!r}: {message}" if not isinstance(error["input"], dict) else f"'{key}': {message}"
+    )
+
+
+def _closest(location: tuple[Any, ...]) -> str:
+    known = {name: name.rsplit(".", 1)[-1] for name in names()}
+    wanted = ".".join(map(str, location))
+    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
+    near = near or [name for name, last in known.items() if last == str(location[-1])]
+    near = near or [
+        name for name, last in known.items() if difflib.get_close_matches(str(location[-1]), [last], cutoff=0.7)
+    ]
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def names(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:
+    """Every dotted key that params.yaml may hold, sections included."""
+    found = []
+    for name, field in section.model_fields.items():
+        found.append(prefix + name)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found += names(inner, f"{prefix}{name}.")
+    return found

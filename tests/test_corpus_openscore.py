@@ -1,0 +1,167 @@
+"""OpenScore Orchestra, fetched from a small repository made here and taken from local copies."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from symphony2vec.corpus import catalogue, openscore
+from symphony2vec.errors import UserError
+
+SCORES = {"Bach/One/1.mxl": b"one\r\n", "Brahms, J/D'un Two/2.mxl": b"two\n"}
+
+
+@dataclasses.dataclass
+class Mirror:
+    folder: Path
+    url: str
+    commit: str
+    movements: list[catalogue.Movement]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Mirror:
+    folder = tmp_path / "mirror"
+    for path, content in {**SCORES, "Bach/One/parts.mxl": b"not wanted"}.items():
+        (folder / "data" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "data" / path).write_bytes(content)
+    git(folder, "init", "--quiet")
+    git(folder, "config", "core.autocrlf", "false")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "scores")
+    commit = git(folder, "rev-parse", "HEAD")
+    (folder / "data" / "Bach/One/1.mxl").write_bytes(b"a later version")
+    git(folder, "commit", "--quiet", "-am", "later")
+    git(folder, "config", "uploadpack.allowFilter", "true")
+    git(folder, "config", "uploadpack.allowAnySHA1InWant", "true")
+    movements = [
+        catalogue.Movement(path[:4], "w", path[-5], path, "score", "CC0", "here", sha256=sha256(content))
+        for path, content in SCORES.items()
+    ]
+    return Mirror(folder, folder.as_uri(), commit, movements)
+
+
+def sha256(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def fill(target: Path, mirror: Mirror, **changed: object) -> int:
+    settings = {"url": mirror.url, "commit": mirror.commit, "movements": mirror.movements} | changed
+    return openscore.fill(target, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("filters", ["true", "false"])
+def test_exactly_the_listed_files_of_the_commit_are_fetched(tmp_path: Path, mirror: Mirror, filters: str) -> None:
+    git(mirror.folder, "config", "uploadpack.allowFilter", filters)
+    target = tmp_path / "openscore"
+    assert fill(target, mirror) == 2
+    files = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    assert files == {*SCORES, "catalogue.csv"}
+    assert {path: (target / path).read_bytes() for path in SCORES} == SCORES
+    assert catalogue.audit(target) == (mirror.movements, [])
+
+
+def test_line_ends_stay_whatever_the_user_has_set(
+    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gitconfig").write_text("[core]\n\tautocrlf = true\n", encoding="utf-8")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    fill(tmp_path / "openscore", mirror)
+    assert (tmp_path / "openscore" / "Brahms, J/D'un Two/2.mxl").read_bytes() == b"two\n"
+
+
+def test_only_the_listed_blobs_come(tmp_path: Path, mirror: Mirror) -> None:
+    with openscore._checkout([f"data/{path}" for path in SCORES], mirror.url, mirror.commit) as tree:
+        there = git(tree, "cat-file", "--batch-all-objects", "--batch-check=%(objecttype)").split()
+    assert there.count("blob") == len(SCORES)
+
+
+def test_what_is_there_and_right_is_not_fetched_again(tmp_path: Path, mirror: Mirror) -> None:
+    target = tmp_path / "openscore"
+    fill(target, mirror)
+    before = {path: (target / path).stat().st_mtime_ns for path in SCORES}
+    fill(target, mirror, url="file:///nowhere")
+    assert {path: (target / path).stat().st_mtime_ns for path in SCORES} == before
+    (target / "Bach/One/1.mxl").write_bytes(b"broken")
+    fill(target, mirror)
+    assert (target / "Bach/One/1.mxl").read_bytes() == SCORES["Bach/One/1.mxl"]
+
+
+def test_the_repository_of_a_git_hook_is_left_alone(
+    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "hooked"))
+    fill(tmp_path / "openscore", mirror)
+    assert not (tmp_path / "hooked").exists()
+
+
+@pytest.mark.parametrize("child", ["", "data"])
+def test_a_local_copy_or_its_data_will_do(tmp_path: Path, mirror: Mirror, child: str) -> None:
+    git(mirror.folder, "checkout", "--quiet", mirror.commit)
+    fill(tmp_path / "openscore", mirror, from_folder=mirror.folder / child, url="file:///nowhere")
+    assert catalogue.audit(tmp_path / "openscore") == (mirror.movements, [])
+
+
+def test_another_version_is_refused_and_nothing_half_written_stays(tmp_path: Path, mirror: Mirror) -> None:
+    target = tmp_path / "openscore"
+    found = sha256(b"a later version")
+    with pytest.raises(UserError, match=rf"1\.mxl is not the score .* {mirror.movements[0].sha256} expected, {found}"):
+        fill(target, mirror, from_folder=mirror.folder)
+    assert not [path for path in target.rglob("*") if path.is_file()]
+
+
+def test_a_score_that_the_commit_lacks_is_named(tmp_path: Path, mirror: Mirror) -> None:
+    lacking = dataclasses.replace(mirror.movements[0], path="Bach/Three/3.mxl")
+    with pytest.raises(UserError, match=rf"Bach/Three/3\.mxl is missing in .*; expected sha256 {lacking.sha256}"):
+        fill(tmp_path / "openscore", mirror, movements=[mirror.movements[1], lacking])
+    assert not (tmp_path / "openscore" / "catalogue.csv").exists()
+
+
+def test_a_folder_without_scores_is_refused(tmp_path: Path, mirror: Mirror) -> None:
+    with pytest.raises(UserError, match=r"does not hold the scores: neither Bach/One/1\.mxl nor data/Bach"):
+        fill(tmp_path / "openscore", mirror, from_folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"url": "file:///nowhere"}, r"git fetch from file:///nowhere failed \(.+\); check the address"),
+        ({"commit": "0" * 40}, r"git fetch from .* failed \(.*not our ref"),
+    ],
+)
+def test_what_cannot_be_fetched_is_one_clear_error(
+    tmp_path: Path, mirror: Mirror, changed: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        fill(tmp_path / "openscore", mirror, **changed)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_git_the_error_names_the_other_way(
+    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="git is not installed; install it, or name a copy of the scores with --from"):
+        fill(tmp_path / "openscore", mirror)
+
+
+def test_the_list_of_the_package_is_a_sound_catalogue(tmp_path: Path) -> None:
+    movements = openscore.listed()
+    assert len(movements) == 96
+    catalogue.write(tmp_path, movements)
+    read, faults = catalogue.read(tmp_path)
+    assert not faults
+    assert set(read) == set(movements)
+    assert {one.composer for one in movements} >= {"Bach", "Beethoven", "Brahms"}
+    assert all(one.origin.endswith(f"{openscore.COMMIT}, data/{one.path}") for one in movements)
