@@ -11,6 +11,7 @@ import hashlib
 import os
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from mlflow import MlflowClient
 
 URI = "MLFLOW_TRACKING_URI"
+DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 
 
 @dataclass(frozen=True)
@@ -44,25 +47,23 @@ class Subject:
 class Run:
     """An open MLflow run."""
 
+    client: MlflowClient
     run_id: str
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """Log numbers, in one call."""
-        import mlflow
+        from mlflow.entities import Metric
 
-        mlflow.log_metrics({name: float(value) for name, value in values.items()}, run_id=self.run_id)
+        now_ms = time.time_ns() // 1_000_000
+        self.client.log_batch(self.run_id, [Metric(name, float(value), now_ms, 0) for name, value in values.items()])
 
     def figure(self, figure: Figure, file: str) -> None:
         """Log a figure as an image."""
-        import mlflow
-
-        mlflow.log_figure(figure, file)
+        self.client.log_figure(self.run_id, figure, file)
 
     def file(self, path: Path, folder: str | None = None) -> None:
         """Log a file as an artifact."""
-        import mlflow
-
-        mlflow.log_artifact(str(path), folder)
+        self.client.log_artifact(self.run_id, str(path), folder)
 
 
 @contextmanager
@@ -75,14 +76,10 @@ def run(project: Project, subject: Subject, parameters: Mapping[str, Any], seen:
         parameters: flat names and plain values.
         seen: the file or folder that the model learns from; logged as its data set with DVC's hash.
     """
-    import mlflow
-
-    with _spoken(project):
-        _experiment(project, subject.stage)
-        with _failing_in_words(mlflow.start_run(run_name=subject.name, tags=_tags(project, subject))) as run_id:
-            mlflow.log_params({"model": subject.model, "representation": subject.representation, **parameters})
-            _log_data(project, seen)
-            yield Run(run_id)
+    with _spoken(project) as client, _ended(_new(client, project, subject)) as opened:
+        _log_parameters(opened, subject, parameters)
+        _log_data(opened, project, seen)
+        yield opened
 
 
 @contextmanager
@@ -92,17 +89,14 @@ def again(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
     Where the tracking server does not know that run (a fresh database, say, under outputs that DVC restored), a new one
     takes its place and says so in the tag `stands_for`.
     """
-    import mlflow
-
     subject = Subject(record["stage"], record["model"], record["representation"])
-    with _spoken(project):
-        _experiment(project, subject.stage)
-        known = {"run_id": record["run_id"]} if _known(record["run_id"]) else {"run_name": subject.name}
-        with _failing_in_words(mlflow.start_run(**known)) as run_id:
-            if run_id != record["run_id"]:
-                mlflow.set_tags({**_tags(project, subject), "stands_for": record["run_id"]})
-                mlflow.log_params({"model": subject.model, "representation": subject.representation})
-            yield Run(run_id)
+    with _spoken(project) as client:
+        known = _known(client, record["run_id"])
+        with _ended(Run(client, record["run_id"]) if known else _new(client, project, subject)) as opened:
+            if not known:
+                client.set_tag(opened.run_id, "stands_for", record["run_id"])
+                _log_parameters(opened, subject, {})
+            yield opened
 
 
 def write_record(path: Path, opened: Run, subject: Subject) -> None:
@@ -129,46 +123,47 @@ def lock_hash(project: Project) -> str:
 
 
 def dvc_hash(project: Project, path: Path) -> str:
-    """The hash that dvc.lock gives to an output file or folder; "" when it names none."""
+    """The hash that dvc.lock gives to an output, or to the output folder that holds it; "" when it names neither."""
     from ruamel.yaml import YAML
 
     lock = project.root / "dvc.lock"
     stages = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
-    name = path.relative_to(project.root).as_posix()
-    found = [out["md5"] for stage in stages.values() for out in stage.get("outs", []) if out["path"] == name]
-    return found[0] if found else ""
+    outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+    inside = path.relative_to(project.root)
+    return next((outputs[place.as_posix()] for place in (inside, *inside.parents) if place.as_posix() in outputs), "")
 
 
 @contextmanager
-def _spoken(project: Project) -> Iterator[None]:
-    """MLflow's own faults become one line for people; its chatter is kept down."""
+def _spoken(project: Project) -> Iterator[MlflowClient]:
+    """A client of the tracking server. MLflow's own faults become one line for people; its chatter is kept down.
+
+    No global state of MLflow is touched, so that two projects can be used in one process.
+    """
     import logging
 
-    import mlflow
+    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         _prepare(project)
-        mlflow.set_tracking_uri(uri(project))
-        yield
+        yield MlflowClient(uri(project))
     except MlflowException as fault:
         line = str(fault).strip().splitlines()[0][:300]
         raise UserError(f"MLflow at {uri(project)}: {line}; check the server, or unset {URI} to use mlruns/") from fault
 
 
 @contextmanager
-def _failing_in_words(active: Any) -> Iterator[str]:
-    """An active run that, when the block raises, ends as FAILED with the reason as a tag."""
-    import mlflow
-
-    with active as opened:
-        try:
-            yield opened.info.run_id
-        except BaseException as fault:
-            mlflow.set_tag("failure", f"{type(fault).__name__}: {fault}"[:500])
-            raise
+def _ended(opened: Run) -> Iterator[Run]:
+    """The run ends as FINISHED, as KILLED when interrupted, or as FAILED with the reason as a tag."""
+    try:
+        yield opened
+    except BaseException as fault:
+        opened.client.set_tag(opened.run_id, "failure", f"{type(fault).__name__}: {fault}"[:500])
+        opened.client.set_terminated(opened.run_id, "KILLED" if isinstance(fault, KeyboardInterrupt) else "FAILED")
+        raise
+    opened.client.set_terminated(opened.run_id, "FINISHED")
 
 
 def _prepare(project: Project) -> None:
@@ -182,31 +177,38 @@ def _prepare(project: Project) -> None:
     with filelock.FileLock(project.mlruns / ".mlflow.db.lock"):
         if database.is_file() and database.stat().st_size:
             return
-        from mlflow.tracking import MlflowClient
+        from mlflow import MlflowClient
 
         MlflowClient(f"sqlite:///{database}").search_experiments(max_results=1)
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
 
 
-def _experiment(project: Project, stage: str) -> None:
+def _new(client: MlflowClient, project: Project, subject: Subject) -> Run:
+    made = client.create_run(
+        _experiment(client, project, subject.stage), tags=_tags(project, subject), run_name=subject.name
+    )
+    return Run(client, made.info.run_id)
+
+
+def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
+    """The id of the stage's experiment, made when it is missing."""
     import filelock
-    import mlflow
 
     project.mlruns.mkdir(exist_ok=True)
     with filelock.FileLock(project.mlruns / ".experiment.lock"):
-        if mlflow.get_experiment_by_name(stage) is None:
-            local = None if os.environ.get(URI) else (project.mlruns / "artifacts" / stage).as_uri()
-            mlflow.create_experiment(stage, artifact_location=local)
-    mlflow.set_experiment(stage)
+        found = client.get_experiment_by_name(stage)
+        if found is not None:
+            return str(found.experiment_id)
+        local = None if os.environ.get(URI) else (project.mlruns / "artifacts" / stage).as_uri()
+        return str(client.create_experiment(stage, artifact_location=local))
 
 
-def _known(run_id: str) -> bool:
-    import mlflow
+def _known(client: MlflowClient, run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
-        mlflow.get_run(run_id)
+        client.get_run(run_id)
     except MlflowException as fault:
         if fault.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
@@ -225,19 +227,25 @@ def _tags(project: Project, subject: Subject) -> dict[str, str]:
     return {name: value for name, value in {**tags, **environment}.items() if value}
 
 
-DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
+def _log_parameters(opened: Run, subject: Subject, parameters: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    named = {"model": subject.model, "representation": subject.representation, **parameters}
+    opened.client.log_batch(opened.run_id, params=[Param(name, str(value)) for name, value in named.items()])
 
 
-def _log_data(project: Project, seen: Path) -> None:
-    import mlflow
+def _log_data(opened: Run, project: Project, seen: Path) -> None:
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource
+    from mlflow.entities import DatasetInput, InputTag
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
     digest = dvc_hash(project, seen)
-    source = LocalArtifactDatasetSource(str(seen))
     name = seen.relative_to(project.root).as_posix()
-    data = MetaDataset(source=source, name=name, digest=digest or None)
-    mlflow.log_input(data, context="training", tags={"dvc.md5": digest} if digest else None)
+    data = MetaDataset(source=LocalArtifactDatasetSource(str(seen)), name=name, digest=digest or None)
+    tags = {MLFLOW_DATASET_CONTEXT: "training", **({"dvc.md5": digest} if digest else {})}
+    entry = DatasetInput(data._to_mlflow_entity(), [InputTag(key, value) for key, value in tags.items()])
+    opened.client.log_inputs(opened.run_id, [entry])
 
 
 def _git(project: Project, *words: str) -> str:
