@@ -18,7 +18,6 @@ import hashlib
 import importlib.metadata
 import json
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -38,9 +37,13 @@ if TYPE_CHECKING:
 BLOCK_FRAMES = 1 << 18
 SHORTEST_S = 0.4  # one block of BS.1770: below it loudness is not defined
 SILENT = 1e-5  # -100 dBFS
+LOUDEST = 1e6  # +120 dBFS: samples of 16 or 24 bits written as floating point without their scale lie below it
+HOP_SAMPLES = 512
+METERED_S = 600  # loudness is metered in pieces, which bounds the memory that an hour of sound needs
+OGG_PAGE_BYTES = 65307  # the longest that Ogg allows
 COMPLETE = 0.99  # of the length in the header: some MP3 encoders round it
 LONGEST_S = synthesis.LONGEST_S
-LIBRARIES = ("librosa", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
+LIBRARIES = ("midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
 COLUMNS = (
     "composer work movement file duration_s kind licence origin loudness_lufs gain_db source_rate_hz source_channels"
 ).split()
@@ -67,8 +70,8 @@ class Recipe:
     @functools.cached_property
     def _versions(self) -> list[Any]:
         """The checksums of the code that makes the sound, and the versions of the libraries it uses."""
-        modules = (sys.modules[__name__], synthesis)
-        code = [catalogue.checksum(Path(str(module.__file__))) for module in modules]
+        sources = [Path(__file__), *sorted(Path(synthesis.__file__).parent.glob("*.py"))]
+        code = [catalogue.checksum(source) for source in sources]
         return [code, [importlib.metadata.version(name) for name in LIBRARIES]]
 
     @functools.cached_property
@@ -108,7 +111,7 @@ def run(project: Project, params: Params) -> None:
         except Unusable as reason:
             rejected.append(_rejection(movement, reason))
     rows = []
-    for index, result in parallel.spread(make, jobs, "audio", "movement", _warm_up):
+    for index, result in parallel.spread(make, jobs, "audio", "movement"):
         if isinstance(result, Unusable):
             rejected.append(_rejection(kept[index], result))
         else:
@@ -126,7 +129,7 @@ def make(job: Job) -> dict[str, Any]:
     if job.target.is_file() and record.is_file():
         known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         return known
-    if job.sha256 and catalogue.checksum(job.source) != job.sha256:
+    if job.sha256 and _checksum(job.source) != job.sha256:
         raise Unusable("the file has changed since it was catalogued; run `symphony2vec corpus` again")
     recipe = job.recipe
     if job.kind == "recording":
@@ -155,8 +158,9 @@ def decode(path: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]]:
     import soxr
 
     try:
-        with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
-            _refuse_odd_lengths(file, path)
+        _refuse_cut_ogg(path)
+        with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
+            _refuse_odd_lengths(file)
             resampler = soxr.ResampleStream(file.samplerate, rate_hz, 1, dtype="float32")
             blocks, read = [], 0
             for mono in _mono_blocks(file):
@@ -169,9 +173,8 @@ def decode(path: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]]:
                 )
             found = {"source_rate_hz": file.samplerate, "source_channels": file.channels}
     except soundfile.LibsndfileError as fault:
-        size = path.stat().st_size
-        reason = f"not readable as audio: {fault.error_string.strip().rstrip('.')}" if size else "the file is empty"
-        raise Unusable(reason) from None
+        reason = fault.error_string.strip().rstrip(".").removeprefix("Error : ")
+        raise Unusable(f"not readable as audio, or damaged: {reason}") from None
     except OSError as fault:
         raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
     return np.concatenate(blocks), found
@@ -202,23 +205,51 @@ def level(wave: np.ndarray, rate_hz: int, to: Level) -> tuple[np.ndarray, dict[s
         Unusable: the wave is silent, holds NaN, or what is left is shorter than 0.4 s.
     """
     import numpy as np
-    import pyloudnorm
-    from librosa.effects import trim
 
     if not np.isfinite(wave).all():
         raise Unusable(f"{np.mean(~np.isfinite(wave)):.0%} of its samples are not numbers (NaN or infinite)")
-    if np.abs(wave).max(initial=0.0) < SILENT:
+    peak = max(float(wave.max(initial=0.0)), -float(wave.min(initial=0.0)))
+    if peak > LOUDEST:
+        raise Unusable(f"its samples reach {peak:.1e} times full scale")
+    if peak < SILENT:
         raise Unusable("silent" if len(wave) > 1 else f"holds {len(wave)} sample{'' if len(wave) == 1 else 's'}")
-    wave, _ = trim(wave, top_db=to.silence_db)
+    wave = trimmed(wave, to.silence_db)
     if len(wave) < SHORTEST_S * rate_hz:
         raise Unusable(f"too short: {len(wave) / rate_hz:.3f} s of sound, at least {SHORTEST_S} s are needed")
-    loudness = float(pyloudnorm.Meter(rate_hz).integrated_loudness(wave.astype(np.float64)))
+    loudness = loudness_lufs(wave, rate_hz)
     if not np.isfinite(loudness):
         raise Unusable("silent: its loudness lies below -70 LUFS")
-    peak_db = 20.0 * float(np.log10(np.abs(wave).max()))
-    gain_db = min(to.loudness_lufs - loudness, to.peak_dbfs - peak_db)
-    louder = (wave * np.float32(10.0 ** (gain_db / 20.0))).astype(np.float32)
+    gain_db = min(to.loudness_lufs - loudness, to.peak_dbfs - 20.0 * float(np.log10(peak)))
+    louder = (wave * np.float32(10.0 ** (gain_db / 20.0))).astype(np.float32, copy=False)
     return louder, {"loudness_lufs": round(loudness, 2), "gain_db": round(gain_db, 2)}
+
+
+def trimmed(wave: np.ndarray, silence_db: float) -> np.ndarray:
+    """The wave (N,) without what lies `silence_db` below its loudest frame, at both ends; frames as in librosa."""
+    import numpy as np
+
+    full = len(wave) // HOP_SAMPLES
+    hops, rest = wave[: full * HOP_SAMPLES].reshape(full, HOP_SAMPLES), wave[full * HOP_SAMPLES :]
+    energy = np.append(np.einsum("ij,ij->i", hops, hops, dtype=np.float64), np.square(rest, dtype=np.float64).sum())
+    frames = np.convolve(energy, np.ones(4))[1 : full + 2]  # of four hops, centred on their third
+    loud = np.flatnonzero(frames > frames.max() * 10.0 ** (-silence_db / 10.0))
+    return wave[loud[0] * HOP_SAMPLES : (loud[-1] + 1) * HOP_SAMPLES]
+
+
+def loudness_lufs(wave: np.ndarray, rate_hz: int) -> float:
+    """Integrated loudness after ITU-R BS.1770 of a wave (N,) of 0.4 s or more; -inf where all lies below -70 LUFS."""
+    import numpy as np
+    import pyloudnorm
+
+    meter = pyloudnorm.Meter(rate_hz)
+    blocks: list[float] = []
+    for start in range(0, len(wave), METERED_S * rate_hz):
+        # Blocks of 0.4 s begin every 0.1 s: the last that begins in this piece ends 0.3 s after it.
+        piece = wave[start : start + METERED_S * rate_hz + int(0.3 * rate_hz)]
+        if len(piece) >= SHORTEST_S * rate_hz:
+            meter.integrated_loudness(piece.astype(np.float64))
+            blocks += meter.blockwise_loudness
+    return _gated(np.array(blocks))
 
 
 def name_of(movement: catalogue.Movement, key: str) -> str:
@@ -227,13 +258,6 @@ def name_of(movement: catalogue.Movement, key: str) -> str:
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain)[:60].strip("-")
     return f"{slug}-{key}" if slug else key
-
-
-def _warm_up() -> None:
-    import numpy as np
-    from librosa.effects import trim
-
-    trim(np.ones(4096, np.float32))
 
 
 def _recipe(params: Params) -> Recipe:
@@ -246,22 +270,53 @@ def _recipe(params: Params) -> Recipe:
 def _job(folder: Path, movement: catalogue.Movement, out: Path, recipe: Recipe) -> Job:
     source = catalogue.source(folder, movement)
     sha256 = movement.sha256.lower()
-    try:
-        content = sha256 or catalogue.checksum(source)
-    except OSError as fault:
-        raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
+    content = sha256 or _checksum(source)
     title = [movement.composer, movement.work, movement.movement]
     made_from = json.dumps([content, title, recipe.made_from(movement.kind)], sort_keys=True)
     key = hashlib.sha256(made_from.encode()).hexdigest()[:16]
     return Job(source, movement.kind, sha256, out / f"{name_of(movement, key)}.flac", recipe)
 
 
-def _refuse_odd_lengths(file: Any, path: Path) -> None:
+def _checksum(source: Path) -> str:
+    try:
+        if source.exists() and not source.is_file() and not source.is_dir():
+            raise Unusable("cannot be opened: no ordinary file")  # reading a pipe would never end
+        return catalogue.checksum(source)
+    except OSError as fault:
+        raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
+
+
+def _gated(blocks_lufs: np.ndarray) -> float:
+    """Equations 5 to 7 of BS.1770-4: the mean power of the blocks above -70 LUFS and their own mean less 10 dB."""
+    import numpy as np
+
+    power = 10.0 ** (blocks_lufs[blocks_lufs >= -70.0] / 10.0)
+    power = power[power > 0.1 * power.mean()] if len(power) else power
+    return 10.0 * float(np.log10(power.mean())) if len(power) else float("-inf")
+
+
+def _refuse_cut_ogg(path: Path) -> None:
+    """An Ogg file that was cut off decodes without a fault; the mark on its last page alone shows it to be whole."""
+    with path.open("rb") as file:
+        if file.read(4) == b"":
+            raise Unusable("the file is empty")
+        file.seek(0)
+        if file.read(4) != b"OggS":
+            return
+        file.seek(max(0, path.stat().st_size - 2 * OGG_PAGE_BYTES))
+        end = file.read()
+    page = end[end.rfind(b"OggS") :]
+    lengths = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    if len(lengths) == 0 or len(page) < 27 + len(lengths) + sum(lengths) or not page[5] & 4:
+        raise Unusable("cut off: the last page of its Ogg stream is missing")
+
+
+def _refuse_odd_lengths(file: Any) -> None:
     if file.frames == 0:
         raise Unusable("holds no samples: it is empty, or cut off near its start")
     if file.frames / file.samplerate > LONGEST_S:
         raise Unusable(f"lasts {file.frames / file.samplerate / 3600:.1f} hours; the limit is 4: cut it into movements")
-    promised = re.search(r"^data\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    promised = re.search(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
     if promised and int(promised[1]) < 0xFFFFFFF0 and int(promised[1]) > int(promised[2]):
         share = int(promised[2]) / int(promised[1])
         raise Unusable(f"cut off: {share:.0%} of the sound that its header promises is there")
@@ -274,7 +329,8 @@ def _mono_blocks(file: Any) -> Iterator[np.ndarray]:
         block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
         if not len(block):
             return
-        mono = block.mean(axis=1)
+        # numpy's mean over two columns takes forty times as long as their sum
+        mono = (block[:, 0] + block[:, 1]) * np.float32(0.5) if block.shape[1] == 2 else block.mean(axis=1)
         if not np.isfinite(mono).all():
             raise Unusable("some of its samples are not numbers (NaN or infinite)")
         yield mono
@@ -323,5 +379,5 @@ def _finish(project: Project, rows: list[dict[str, Any]], rejected: list[dict[st
 def _remove_stale(out: Path, table: pd.DataFrame) -> None:
     keep = {Path(name).stem for name in table["file"]}
     for path in out.iterdir():
-        if path.suffix in (".flac", ".json", ".partial") and path.stem not in keep:
+        if ".partial" in path.suffixes or (path.suffix in (".flac", ".json") and path.stem not in keep):
             path.unlink()

@@ -92,7 +92,7 @@ def examples(
     unit: str,
     bins: str,
     frame_s: float,
-    limits: tuple[float, float] | None,
+    limits: tuple[float, float],
 ) -> Figure:
     """One spectrogram (F, T) a composer, on one colour scale: Figures 1 to 3 of the paper."""
     import numpy as np
@@ -101,10 +101,7 @@ def examples(
     rows = -(-len(arrays) // columns)
     figure = _figure(4.2 * columns, 2.5 * rows + 0.4)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
-    low, high = limits or (
-        min(float(a.min()) for a in arrays.values()),
-        max(float(a.max()) for a in arrays.values()),
-    )
+    low, high = limits
     image: Any = None
     for axes, (name, array) in zip(grid, arrays.items(), strict=False):
         extent = (0.0, array.shape[1] * frame_s, -0.5, array.shape[0] - 0.5)

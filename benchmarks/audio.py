@@ -1,0 +1,150 @@
+"""Seconds of music made in a second by the stage `audio`, in one process: scores played, recordings decoded.
+
+Every source is made by `audio.make`, as in the stage, and in its parts; sources take turns, round after round.
+`python benchmarks/audio.py --help` lists the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import soundfile
+import soxr
+
+import machine
+from symphony2vec import audio, params, synthesis
+from symphony2vec.corpus import catalogue
+
+ROOT = Path(__file__).parents[1]
+SOURCE_RATE_HZ = 44100
+KINDS = {"FLAC": "PCM_16", "MP3": "MPEG_LAYER_III", "WAV": "PCM_16"}
+PARTS = ("read", "render", "resample", "loudness", "write")
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Clock:
+    """Seconds spent in each named part."""
+
+    spent_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+
+    def timed(self, part: str, work: Callable[[], Result]) -> Result:
+        """Do the work of one part."""
+        start = time.perf_counter()
+        result = work()
+        self.spent_s[part] += time.perf_counter() - start
+        return result
+
+
+def recordings(folder: Path, duration_s: float) -> dict[str, list[Path]]:
+    """One stereo recording of each kind."""
+    sides = [machine.music(duration_s, SOURCE_RATE_HZ, seed) for seed in (0, 1)]
+    found = {}
+    for kind, subtype in KINDS.items():
+        path = folder / f"recording.{kind.lower()}"
+        soundfile.write(path, np.stack(sides, axis=1), SOURCE_RATE_HZ, format=kind, subtype=subtype)
+        found[f"{kind}, 44.1 kHz stereo"] = [path]
+    return found
+
+
+def scores(count: int) -> list[Path]:
+    """The scores of the starter corpus nearest to its median size."""
+    folder = ROOT / "data" / "starter"
+    if not (folder / "catalogue.csv").is_file():
+        sys.exit("data/starter/catalogue.csv is missing; `symphony2vec corpus starter` writes it")
+    movements, _ = catalogue.read(folder)
+    found = sorted((catalogue.source(folder, one) for one in movements), key=lambda path: path.stat().st_size)
+    first = max(0, (len(found) - count) // 2)
+    return found[first : first + count]
+
+
+def kind_of(path: Path) -> str:
+    return "recording" if path.suffix[1:].upper() in KINDS else "score"
+
+
+def by_parts(path: Path, recipe: audio.Recipe, target: Path, clock: Clock) -> float:
+    """What `audio.make` does, part by part; returns the seconds of music."""
+    if kind_of(path) == "score":
+        notes = clock.timed("read", lambda: synthesis.notes(path, recipe.interpretation))
+        soundfont = recipe.soundfont.read_bytes()
+        stereo, rendered_hz = clock.timed("render", lambda: synthesis.render(notes, soundfont))
+        wave = clock.timed("resample", lambda: soxr.resample(stereo.mean(axis=1), rendered_hz, recipe.rate_hz))
+    else:
+        blocks = clock.timed("read", lambda: blocks_of(path))
+        wave = clock.timed("resample", lambda: resampled(blocks, recipe.rate_hz))
+    levelled, _ = clock.timed("loudness", lambda: audio.level(wave, recipe.rate_hz, recipe.level))
+    clock.timed("write", lambda: audio._write_flac(target, levelled, recipe.rate_hz))
+    return len(levelled) / recipe.rate_hz
+
+
+def blocks_of(path: Path) -> list[np.ndarray]:
+    """A recording decoded to mono at its own rate."""
+    with soundfile.SoundFile(path) as file:
+        return list(audio._mono_blocks(file))
+
+
+def resampled(blocks: list[np.ndarray], rate_hz: int) -> np.ndarray:
+    """The blocks as one wave at the project's rate."""
+    stream = soxr.ResampleStream(SOURCE_RATE_HZ, rate_hz, 1, dtype="float32")
+    parts = [stream.resample_chunk(block) for block in blocks]
+    return np.concatenate([*parts, stream.resample_chunk(np.zeros(0, np.float32), last=True)])
+
+
+def measured(sources: dict[str, list[Path]], recipe: audio.Recipe, folder: Path, rounds: int) -> list[str]:
+    """The table: one row a kind of source."""
+    speeds: dict[str, list[float]] = {name: [] for name in sources}
+    shares: dict[str, list[list[float]]] = {name: [] for name in sources}
+    music_s = dict.fromkeys(sources, 0.0)
+    target = folder / "made.flac"
+    for round_number in range(rounds + 1):  # the first warms up
+        for name, paths in sources.items():
+            clock = Clock()
+            music_s[name] = sum(by_parts(path, recipe, target, clock) for path in paths)
+            whole_s = sum(machine.elapsed_s(lambda path=path: made(path, recipe, target)) for path in paths)
+            if round_number:
+                speeds[name].append(music_s[name] / whole_s)
+                spent = list(clock.spent_s.values())
+                shares[name].append([s / sum(spent) for s in spent])
+    lines = [f"| | music | times real time | {' | '.join(PARTS)} |", "|---" * (3 + len(PARTS)) + "|"]
+    for name in sources:
+        medians = [statistics.median(part) for part in zip(*shares[name], strict=True)]
+        cells = [f"{share:.0%}" if share else "" for share in medians]
+        lines.append(f"| {name} | {music_s[name]:.0f} s | {machine.spread(speeds[name], 0)} | {' | '.join(cells)} |")
+    return lines
+
+
+def made(path: Path, recipe: audio.Recipe, target: Path) -> None:
+    """The FLAC of one source, by the stage's own function, from nothing."""
+    for old in (target, target.with_suffix(".json")):
+        old.unlink(missing_ok=True)
+    audio.make(audio.Job(path, kind_of(path), "", target, recipe))
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--scores", type=int, default=6)
+    asked.add_argument("--seconds", type=float, default=120.0, help="length of each recording")
+    asked.add_argument("--rounds", type=int, default=5)
+    options = asked.parse_args()
+    recipe = audio._recipe(params.read(ROOT / "params.yaml"))
+    chosen = scores(options.scores)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sources = {f"{len(chosen)} scores of the starter corpus": chosen} | recordings(folder, options.seconds)
+        lines = measured(sources, recipe, folder, options.rounds)
+    print(f"\n{machine.described()}\n\n{options.rounds} rounds; median (smallest to largest); share of time by part\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,428 @@
+"""The stage `audio`: what is set aside and why, relations between levels and rates, what an interrupted run leaves."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pandas as pd
+import pyloudnorm
+import pytest
+import soundfile
+
+from symphony2vec import audio, synthesis
+from symphony2vec.artifacts import Project
+from symphony2vec.corpus import catalogue
+from symphony2vec.corpus.catalogue import Movement
+from symphony2vec.errors import Unusable, UserError
+from symphony2vec.params import Params
+
+Changed = Callable[..., Params]
+RATE_HZ = 22050
+LEVEL = audio.Level(loudness_lufs=-23.0, peak_dbfs=-1.0, silence_db=60.0)
+SCORE = (
+    '<score-partwise><part-list><score-part id="P1"><part-name>Violin</part-name></score-part></part-list>'
+    '<part id="P1"><measure number="1"><attributes><divisions>1</divisions></attributes>{}</measure></part>'
+    "</score-partwise>"
+)
+NOTE = "<note><pitch><step>A</step><octave>4</octave></pitch><duration>1</duration><voice>1</voice></note>"
+
+
+def sine(duration_s: float = 1.0, rate_hz: int = RATE_HZ, frequency_hz: float = 440.0) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * frequency_hz * np.arange(int(duration_s * rate_hz)) / rate_hz)).astype(np.float32)
+
+
+def noise(duration_s: float = 2.0, seed: int = 0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal(int(duration_s * RATE_HZ))).astype(np.float32)
+
+
+def movement(path: str, **changes: str) -> Movement:
+    kind = "score" if path.endswith(("xml", ".mxl", ".krn")) else "recording"
+    known = {"composer": "Holst", "work": path, "movement": "1", "path": path, "kind": kind}
+    return Movement(**{**known, "licence": "", "origin": "", **changes})
+
+
+@pytest.fixture
+def small(changed: Changed) -> Params:
+    return changed(corpus__name="small")
+
+
+@pytest.fixture
+def corpus(project: Project) -> Path:
+    folder = project.corpus("small")
+    folder.mkdir(parents=True)
+    return folder
+
+
+def fill(folder: Path, names: Iterable[str]) -> None:
+    """Put a recording of noise under each name, and all of them into the catalogue."""
+    names = list(names)
+    for seed, name in enumerate(names):
+        if not (folder / name).exists():
+            soundfile.write(folder / name, noise(1.0, seed), RATE_HZ)
+    catalogue.write(folder, [movement(name) for name in names])
+
+
+def reasons(project: Project) -> dict[str, str]:
+    table = pd.read_csv(project.out("audio", "rejected.csv"), keep_default_na=False)
+    return dict(zip(table["path"], table["reason"], strict=True))
+
+
+def flacs(project: Project) -> dict[str, Path]:
+    """Every FLAC there is, hidden ones included, by the start of its name."""
+    folder = project.out("audio")
+    return {path.name.rsplit("-", 1)[0]: path for path in folder.iterdir() if path.suffix == ".flac"}
+
+
+# What cannot be used
+
+
+def unusable(folder: Path) -> dict[str, str]:
+    """Write one recording or score of every unusable kind; the reason that each must be given."""
+    for kind in ("wav", "flac", "mp3", "ogg", "aiff"):
+        soundfile.write(folder / f"whole.{kind}", noise(4.0), RATE_HZ)
+        whole = (folder / f"whole.{kind}").read_bytes()
+        (folder / f"cut.{kind}").write_bytes(whole[: len(whole) // 2])
+        (folder / f"header.{kind}").write_bytes(whole[:44])
+        (folder / f"whole.{kind}").unlink()
+    (folder / "empty.wav").touch()
+    (folder / "text.flac").write_text("no sound\n" * 100)
+    (folder / "folder.wav").mkdir()
+    os.mkfifo(folder / "pipe.wav")
+    soundfile.write(folder / "silent.wav", np.zeros(RATE_HZ), RATE_HZ)
+    soundfile.write(folder / "faint.wav", sine() * 2e-4, RATE_HZ, subtype="FLOAT")
+    soundfile.write(folder / "one.wav", np.full(1, 0.5), RATE_HZ)
+    soundfile.write(folder / "brief.wav", sine(0.39), RATE_HZ)
+    soundfile.write(folder / "nan.wav", np.full(RATE_HZ, np.nan), RATE_HZ, subtype="FLOAT")
+    soundfile.write(folder / "infinite.wav", np.append(sine(), np.inf), RATE_HZ, subtype="FLOAT")
+    soundfile.write(folder / "huge.wav", sine() * 1e37, RATE_HZ, subtype="FLOAT")
+    soundfile.write(folder / "slow.wav", sine(), 1)
+    soundfile.write(folder / "opposed.wav", np.stack([sine(), -sine()], axis=1), RATE_HZ)
+    (folder / "text.musicxml").write_text("no score")
+    (folder / "cut.mxl").write_bytes(b"PK\x03\x04")
+    (folder / "rests.xml").write_text(SCORE.format("<note><rest/><duration>4</duration></note>"))
+    (folder / "five-hours.xml").write_text(SCORE.format(NOTE.replace(">1</dur", ">30000</dur")))
+    return {
+        "cut.wav": "^cut off: 50% of the sound that its header promises is there$",
+        "cut.aiff": "^cut off: 50% of the sound that its header promises is there$",
+        "cut.flac": "damaged: flac decoder lost sync|^cut off: ",
+        "cut.mp3": r"^cut off: [12]\.\d of 4\.0 s can be decoded$",
+        "cut.ogg": "^cut off: the last page of its Ogg stream is missing$",
+        "header.wav": "^holds no samples: it is empty, or cut off near its start$",
+        "header.aiff": "^(not readable as audio|holds no samples)",
+        "header.flac": "^not readable as audio, or damaged: ",
+        "header.mp3": "^not readable as audio, or damaged: ",
+        "header.ogg": "^cut off: the last page of its Ogg stream is missing$",
+        "empty.wav": "^the file is empty$",
+        "text.flac": "^not readable as audio, or damaged: Format not recognised$",
+        "folder.wav": "^cannot be opened: Is a directory$",
+        "pipe.wav": "^cannot be opened: no ordinary file$",
+        "missing.wav": "^cannot be opened: No such file or directory$",
+        "missing.xml": "^cannot be opened: No such file or directory$",
+        "silent.wav": "^silent$",
+        "faint.wav": "^silent: its loudness lies below -70 LUFS$",
+        "opposed.wav": "^silent",
+        "one.wav": r"^too short: 0\.000 s of sound, at least 0\.4 s are needed$",
+        "brief.wav": r"^too short: 0\.3\d\d s of sound",
+        "nan.wav": r"^some of its samples are not numbers \(NaN or infinite\)$",
+        "infinite.wav": r"^some of its samples are not numbers \(NaN or infinite\)$",
+        "huge.wav": r"^its samples reach 3\.\de\+36 times full scale$",
+        "slow.wav": r"^lasts 6\.1 hours; the limit is 4: cut it into movements$",
+        "text.musicxml": "^not a readable score: XMLSyntaxError",
+        "cut.mxl": "^not a readable score: ",
+        "rests.xml": "^the score holds no pitched note$",
+        "five-hours.xml": "^the score would sound for 5 hours; the limit is 4$",
+    }
+
+
+def usable(folder: Path) -> list[str]:
+    """Write one recording or score of every odd kind that can be used; their names."""
+    wave = noise()
+    soundfile.write(folder / "8-bit.wav", wave, RATE_HZ, subtype="PCM_U8")
+    soundfile.write(folder / "24-bit.wav", wave, RATE_HZ, subtype="PCM_24")
+    soundfile.write(folder / "float.wav", wave * 30_000, RATE_HZ, subtype="FLOAT")  # without its scale
+    soundfile.write(folder / "8-kHz.wav", wave, 8000)
+    soundfile.write(folder / "96-kHz.wav", wave, 96000)
+    soundfile.write(folder / "six-channels.wav", np.stack([wave] * 6, axis=1), RATE_HZ)
+    soundfile.write(folder / "mp3-named.flac", wave, RATE_HZ, format="MP3")
+    soundfile.write(folder / "whole.ogg", wave, RATE_HZ)
+    soundfile.write(folder / "trailing.ogg", wave, RATE_HZ)
+    with (folder / "trailing.ogg").open("ab") as file:
+        file.write(b"TAG" + bytes(125))  # ID3v1, as careless taggers add it
+    (folder / "score.xml").write_text(SCORE.format(NOTE * 4))
+    names = "8-bit.wav 24-bit.wav float.wav 8-kHz.wav 96-kHz.wav six-channels.wav mp3-named.flac whole.ogg trailing.ogg"
+    return [*names.split(), "score.xml"]
+
+
+def test_what_cannot_be_used_is_set_aside_with_its_reason_and_the_rest_goes_on(
+    project: Project, corpus: Path, small: Params
+) -> None:
+    expected, good = unusable(corpus), usable(corpus)
+    soundfile.write(corpus / "changed.wav", noise(), RATE_HZ)
+    checked = [movement(name, sha256="0" * 64) for name in ("changed.wav", "gone.wav")]
+    expected["changed.wav"] = "^the file has changed since it was catalogued; run `symphony2vec corpus` again$"
+    expected["gone.wav"] = "^cannot be opened: No such file or directory$"
+    rows = [movement(name) for name in (*expected, *good) if name not in ("changed.wav", "gone.wav")]
+    catalogue.write(corpus, [*rows, *checked])
+    before = {path for path in project.root.rglob("*") if "out" not in path.parts}
+
+    audio.run(project, small)
+
+    found = reasons(project)
+    assert found.keys() == expected.keys()
+    wrong = {path: found[path] for path in found if not re.search(expected[path], found[path])}
+    assert wrong == {}
+    assert not any("\n" in reason for reason in found.values())
+    table = pd.read_csv(project.movements)
+    assert set(table["work"]) == set(good)
+    assert (table["gain_db"].abs() < 120).all()
+    channels = dict(zip(table["work"], table["source_channels"], strict=True))
+    assert (channels["six-channels.wav"], channels["8-bit.wav"]) == (6, 1)
+    lengths = dict(zip(table["work"], table["duration_s"], strict=True))
+    assert lengths["8-kHz.wav"] == pytest.approx(2 * RATE_HZ / 8000, abs=0.05)
+    assert lengths["96-kHz.wav"] == pytest.approx(2 * RATE_HZ / 96000, abs=0.05)
+    assert {path for path in project.root.rglob("*") if "out" not in path.parts} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_set_aside(project: Project, corpus: Path, small: Params) -> None:
+    fill(corpus, ["locked.wav", "open.wav"])
+    (corpus / "locked.wav").chmod(0)
+    audio.run(project, small)
+    assert reasons(project) == {"locked.wav": "cannot be opened: Permission denied"}
+
+
+def test_rows_at_fault_are_set_aside_and_the_rest_goes_on(project: Project, corpus: Path, small: Params) -> None:
+    soundfile.write(project.root / "outside.wav", noise(), RATE_HZ)
+    rows = [movement("a.wav"), movement("a.wav", work="again"), movement("../../outside.wav", work="escape")]
+    fill(corpus, ["a.wav", "b.wav"])
+    catalogue.write(corpus, [*rows, movement("b.wav"), movement("c.wav", composer="")])
+    audio.run(project, small)
+    found = reasons(project)
+    assert "leads outside the corpus folder" in found["../../outside.wav"]
+    assert "no composer" in found["c.wav"]
+    assert "stands in row" in found["a.wav"]
+    assert set(pd.read_csv(project.movements)["work"]) == {"a.wav", "b.wav"}
+
+
+def test_where_nothing_can_be_used_the_table_of_reasons_is_named(project: Project, corpus: Path, small: Params) -> None:
+    (corpus / "text.flac").write_text("no sound")
+    catalogue.write(corpus, [movement("text.flac"), movement("missing.wav")])
+    with pytest.raises(UserError, match=r"no movement of the catalogue can be used; .*rejected\.csv"):
+        audio.run(project, small)
+    assert len(reasons(project)) == 2
+    assert not project.movements.exists()
+
+
+def test_a_folder_of_nothing_is_named(project: Project, corpus: Path, small: Params) -> None:
+    with pytest.raises(UserError, match=r"catalogue\.csv is missing"):
+        audio.run(project, small)
+    catalogue.write(corpus, [])
+    with pytest.raises(UserError, match="names no movement"):
+        audio.run(project, small)
+
+
+@pytest.mark.parametrize(
+    ("title", "start"),
+    [
+        ("Чайковский", "0123"),
+        ("交響曲第五番", "0123"),
+        ("Dvořák: Größe / «9»\\..\0\n", "dvorak-groe-9"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("x" * 5000, "x" * 60),
+        ("CON", "con"),
+        ("-rf", "rf"),
+    ],
+)
+def test_every_title_gives_a_legal_file_name(title: str, start: str, tmp_path: Path) -> None:
+    name = audio.name_of(movement("a.wav", composer=title, work="", movement=""), "0123456789abcdef")
+    assert name.startswith(start)
+    assert name.endswith("0123456789abcdef")
+    assert name.isascii()
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    (tmp_path / f"{name}.flac").touch()
+
+
+# Level and rate
+
+
+@pytest.mark.parametrize("gain", [0.03, 0.5, 7.0, 1000.0])
+def test_level_is_the_same_whatever_the_gain_of_its_input(gain: float) -> None:
+    wave = noise() * np.linspace(0.1, 1.0, 2 * RATE_HZ, dtype=np.float32)
+    plain, plain_found = audio.level(wave, RATE_HZ, LEVEL)
+    gained, found = audio.level(wave * np.float32(gain), RATE_HZ, LEVEL)
+    assert np.abs(plain - gained).max() < 2.0**-15
+    assert found["gain_db"] == pytest.approx(plain_found["gain_db"] - 20 * np.log10(gain), abs=0.011)
+    assert found["loudness_lufs"] == pytest.approx(plain_found["loudness_lufs"] + 20 * np.log10(gain), abs=0.011)
+
+
+def test_different_movements_come_to_one_loudness() -> None:
+    for wave in (noise(), sine(3.0), noise(5.0, 1) * 0.01, sine(1.0, frequency_hz=3000.0)):
+        levelled, _ = audio.level(wave, RATE_HZ, LEVEL)
+        assert levelled.dtype == np.float32
+        assert pyloudnorm.Meter(RATE_HZ).integrated_loudness(levelled) == pytest.approx(-23.0, abs=0.02)
+
+
+def test_the_peak_stays_below_its_ceiling_and_nothing_is_clipped() -> None:
+    wave = noise() * 0.01
+    wave[RATE_HZ] = 0.9
+    levelled, found = audio.level(wave, RATE_HZ, audio.Level(-5.0, -3.0, 60.0))
+    assert 20 * np.log10(np.abs(levelled).max()) == pytest.approx(-3.0, abs=1e-4)
+    assert np.allclose(levelled / wave, levelled[0] / wave[0], rtol=1e-4)
+    assert found["gain_db"] == pytest.approx(-3.0 - 20 * np.log10(0.9), abs=0.01)
+
+
+def test_silence_goes_at_the_ends_and_stays_within() -> None:
+    gap = np.zeros(RATE_HZ, np.float32)
+    wave = np.concatenate([gap, sine(), gap, sine(), gap, gap])
+    levelled, _ = audio.level(wave, RATE_HZ, LEVEL)
+    assert len(levelled) == pytest.approx(3 * RATE_HZ, abs=2 * 2048)
+    hissing = wave + 1e-5 * noise(6.0)
+    assert len(audio.trimmed(hissing, 60.0)) == pytest.approx(3 * RATE_HZ, abs=2 * 2048)
+    assert len(audio.trimmed(hissing, 160.0)) == pytest.approx(len(wave), abs=512)
+
+
+@pytest.mark.parametrize("samples", [1, 511, 512, 513, 2048, 10_000, 30_001])
+def test_trimming_agrees_with_librosa(samples: int) -> None:
+    wave = (np.random.default_rng(samples).standard_normal(samples) * np.hanning(samples + 2)[1:-1] ** 6).astype("f4")
+    for silence_db in (10.0, 40.0, 60.0):
+        assert np.array_equal(audio.trimmed(wave, silence_db), librosa.effects.trim(wave, top_db=silence_db)[0])
+
+
+def test_loudness_metered_in_pieces_agrees_with_one_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    wave = np.concatenate([noise(3.0), noise(4.0, 1) * 0.03, np.zeros(RATE_HZ, np.float32), sine(3.3)])
+    whole = pyloudnorm.Meter(RATE_HZ).integrated_loudness(wave.astype(np.float64))
+    assert audio.loudness_lufs(wave, RATE_HZ) == pytest.approx(whole, abs=1e-9)
+    monkeypatch.setattr(audio, "METERED_S", 2)
+    assert audio.loudness_lufs(wave, RATE_HZ) == pytest.approx(whole, abs=0.01)
+
+
+def test_level_refuses_what_is_no_sound() -> None:
+    with pytest.raises(Unusable, match=r"100% of its samples are not numbers \(NaN or infinite\)"):
+        audio.level(np.full(RATE_HZ, np.nan, np.float32), RATE_HZ, LEVEL)
+    for samples, reason in ((0, "holds 0 samples"), (1, "holds 1 sample$"), (2, "silent")):
+        with pytest.raises(Unusable, match=reason):
+            audio.level(np.zeros(samples, np.float32), RATE_HZ, LEVEL)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 44100, 96000])
+def test_a_sine_keeps_its_frequency_and_length_at_every_rate(tmp_path: Path, rate_hz: int) -> None:
+    soundfile.write(tmp_path / "sine.wav", sine(2.0, rate_hz), rate_hz)
+    wave, found = audio.decode(tmp_path / "sine.wav", RATE_HZ)
+    assert len(wave) == pytest.approx(2 * RATE_HZ, abs=1)
+    spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
+    assert spectrum.argmax() * RATE_HZ / len(wave) == pytest.approx(440.0, abs=0.5)
+    assert np.abs(wave).max() == pytest.approx(0.3, abs=0.02)
+    assert found == {"source_rate_hz": rate_hz, "source_channels": 1}
+
+
+def test_mono_is_the_mean_of_the_channels(tmp_path: Path) -> None:
+    left, right = noise(1.0, 1), noise(1.0, 2)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), RATE_HZ, subtype="FLOAT")
+    wave, _ = audio.decode(tmp_path / "stereo.wav", RATE_HZ)
+    assert np.abs(wave - (left + right) / 2).max() < 1e-6
+
+
+def test_decoding_in_blocks_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "long.wav", noise(3.0), 44100)
+    whole, _ = audio.decode(tmp_path / "long.wav", RATE_HZ)
+    monkeypatch.setattr(audio, "BLOCK_FRAMES", 1000)
+    pieces, _ = audio.decode(tmp_path / "long.wav", RATE_HZ)
+    assert np.abs(whole - pieces).max() < 1e-6
+
+
+def test_a_score_gives_the_same_bytes_twice(tmp_path: Path) -> None:
+    path = tmp_path / "score.xml"
+    path.write_text(SCORE.format(NOTE * 4))
+    soundfont = synthesis.soundfont(synthesis.BUILT_IN_SOUNDFONT)
+    first, second = (audio.play(path, RATE_HZ, synthesis.Interpretation(), soundfont)[0] for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+    assert first.ndim == 1
+
+
+# What a run makes and what it leaves
+
+
+def test_a_second_run_makes_only_what_is_new_and_removes_what_is_stale(
+    project: Project, corpus: Path, small: Params, changed: Changed
+) -> None:
+    fill(corpus, ["a.wav", "b.wav", "c.wav"])
+    audio.run(project, small)
+    first = {name: path.stat().st_mtime_ns for name, path in flacs(project).items()}
+    table = project.movements.read_bytes()
+
+    audio.run(project, small)
+    assert {name: path.stat().st_mtime_ns for name, path in flacs(project).items()} == first
+    assert project.movements.read_bytes() == table
+
+    (project.out("audio") / ".0123.99.partial.flac").write_bytes(b"half a file")
+    fill(corpus, ["b.wav", "c.wav", "d.wav"])
+    audio.run(project, small)
+    third = {name: path.stat().st_mtime_ns for name, path in flacs(project).items()}
+    assert third.keys() == {"holst-b-wav-1", "holst-c-wav-1", "holst-d-wav-1"}
+    assert all(third[name] == first[name] for name in ("holst-b-wav-1", "holst-c-wav-1"))
+
+    quieter = changed(corpus__name="small", audio__loudness_lufs=-30.0)
+    names = {path.name for path in flacs(project).values()}
+    audio.run(project, quieter)
+    assert names.isdisjoint(path.name for path in flacs(project).values())
+    assert len(flacs(project)) == 3
+
+
+def test_how_scores_are_played_concerns_no_recording(
+    project: Project, corpus: Path, small: Params, changed: Changed
+) -> None:
+    (corpus / "score.xml").write_text(SCORE.format(NOTE * 4))
+    fill(corpus, ["score.xml", "a.wav"])
+    audio.run(project, small)
+    before = flacs(project)
+    audio.run(project, changed(corpus__name="small", audio__beats_per_minute=120.0))
+    after = flacs(project)
+    assert before["holst-a-wav-1"] == after["holst-a-wav-1"]
+    assert before["holst-score-xml-1"] != after["holst-score-xml-1"]
+
+
+def test_an_interrupted_run_leaves_no_half_made_file_and_the_next_one_goes_on(
+    project: Project, corpus: Path, changed: Changed
+) -> None:
+    names = [f"{number}.wav" for number in range(40)]
+    for seed, name in enumerate(names):
+        soundfile.write(corpus / name, noise(60.0, seed), RATE_HZ)
+    fill(corpus, names)
+    project.params.write_text(project.params.read_text().replace("name: starter", "name: small"))
+    command = [str(Path(sys.executable).parent / "symphony2vec"), "--project", str(project.root), "audio"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(project.out("audio").glob("[!.]*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert "interrupted; run the same command again to go on" in said
+    assert "Traceback" not in said
+    assert not project.movements.exists()
+    made = {path: path.stat().st_mtime_ns for path in project.out("audio").glob("[!.]*.flac")}
+    assert 0 < len(made) < len(names)
+    assert all(soundfile.info(path).duration == pytest.approx(60.0, abs=0.1) for path in made)
+
+    audio.run(project, changed(corpus__name="small"))
+    assert all(path.stat().st_mtime_ns == when for path, when in made.items() if path.with_suffix(".json").exists())
+    resumed = {path.name: path.read_bytes() for path in project.out("audio").iterdir()}
+    assert not [name for name in resumed if "partial" in name]
+    assert len(flacs(project)) == len(names)
+
+    for path in project.out("audio").iterdir():
+        path.unlink()
+    audio.run(project, changed(corpus__name="small"))
+    fresh = {path.name: path.read_bytes() for path in project.out("audio").iterdir()}
+    assert fresh.keys() == resumed.keys()
+    assert [name for name in fresh if fresh[name] != resumed[name]] == []
