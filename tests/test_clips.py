@@ -58,6 +58,16 @@ def test_the_cap_spreads_the_clips_over_the_movement(changed):
     assert len(clips.starts_s(600.0, changed(clips__max_per_movement=0).clips)) == 60
 
 
+def test_the_cap_of_a_composer_spreads_over_his_works(changed):
+    movements = music({"a": [[100.0, 50.0], [100.0], [90.0]], "b": [[35.0]]})
+    table, _ = clips.cut(movements, changed(clips__max_per_composer=6).clips)
+    assert table["composer"].value_counts().to_dict() == {"a": 6, "b": 3}
+    assert table.loc[table["composer"] == "a", "work"].nunique() == 3
+    assert table["clip"].tolist() == list(range(9))
+    everything, _ = clips.cut(movements, changed().clips)
+    assert len(everything) == 34 + 3
+
+
 def test_a_movement_too_short_for_a_clip_is_listed(changed):
     _, short = clips.cut(music({"a": [[35.0, 4.2]]}), changed().clips)
     assert short["reason"].tolist() == ["4.2 s is too short for a clip of 10 s"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from symphony2vec.artifacts import Project, read_table, whole_folder, write_table
 from symphony2vec.errors import UserError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 GROUPED_BY = {"work": ["composer", "work"], "movement": ["composer", "work", "movement"], "clip": ["clip"]}
 
@@ -78,6 +79,10 @@ def cut(movements: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, pd.Data
             "clips.minimum_fill"
         )
     clips = pd.DataFrame(rows, columns=[*columns, "start_s"])
+    if settings.max_per_composer:
+        own = clips.groupby("composer", sort=True).indices.values()
+        kept = [_thinned(list(places), settings.max_per_composer) for places in own]
+        clips = clips.iloc[[place for places in kept for place in places]].reset_index(drop=True)
     clips.insert(0, "clip", range(len(clips)))
     return clips, pd.DataFrame(short, columns=[*columns[:3], "reason"])
 
@@ -92,10 +97,7 @@ def starts_s(duration_s: float, settings: Clips) -> list[float]:
         if duration_s - start < settings.duration_s:
             break  # that was the last one, padded
         start = len(starts) * step_s
-    limit = settings.max_per_movement
-    if limit and len(starts) > limit:
-        starts = [starts[round(place)] for place in _evenly(limit, len(starts))]
-    return starts
+    return _thinned(starts, settings.max_per_movement) if settings.max_per_movement else starts
 
 
 def split(clips: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -192,11 +194,13 @@ def summary(clips: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _evenly(wanted: int, available: int) -> list[float]:
-    """`wanted` places spread over 0 to available - 1, both ends included; the middle when one is wanted."""
-    if wanted == 1:
-        return [(available - 1) / 2]
-    return [place * (available - 1) / (wanted - 1) for place in range(wanted)]
+def _thinned(items: list[T], wanted: int) -> list[T]:
+    """At most `wanted` of the items, evenly spread, both ends included; the middle one when one is wanted."""
+    if len(items) <= wanted:
+        return items
+    last = len(items) - 1
+    places = [last / 2] if wanted == 1 else [place * last / (wanted - 1) for place in range(wanted)]
+    return [items[round(place)] for place in places]
 
 
 def _what_is_there(clips: pd.DataFrame, composer: str) -> str:

@@ -55,6 +55,7 @@ class Clips(Section):
     duration_s: Positive
     overlap: Annotated[float, Field(ge=0.0, lt=1.0)]
     max_per_movement: Annotated[int, Field(ge=0)]
+    max_per_composer: Annotated[int, Field(ge=0)]
     minimum_fill: Annotated[float, Field(gt=0.0, le=1.0)]
     split_by: Literal["work", "movement", "clip"]
     fallback: Literal["movement", "none"]
