@@ -101,7 +101,7 @@ def measure(count: int) -> dict[str, Any]:
         clips = corpus(folder, count, recipe)
         steps: dict[str, Callable[[], object]] = {
             "extract": lambda: features.extract(clips, folder, folder, recipe),
-            "fit_normalisation": lambda: features.fit_normalisation(clips, folder),
+            "fit_normalisation": lambda: features.fit_normalisation(clips, folder, "benchmark"),
             "fit_pca, vectors": lambda: vectors(clips, folder, stored.embeddings),
         }
         found: dict[str, Any] = {}
@@ -115,7 +115,7 @@ def measure(count: int) -> dict[str, Any]:
 def vectors(clips: pd.DataFrame, folder: Path, settings: params.Embeddings) -> np.ndarray:
     """The mel's principal components, fitted on the training clips, and the vectors of all clips."""
     array = np.load(folder / "mel.npy", mmap_mode="r")
-    mean, deviation = features.normalisation(folder, "mel")
+    mean, deviation = features.normalisation(folder, "mel", "benchmark")
     training = np.flatnonzero(clips["split"] == "train")
 
     def batches(rows: np.ndarray) -> Any:

@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from conftest import client, runs
 from symphony2vec import embeddings, tracking
-from symphony2vec.artifacts import write_table
+from symphony2vec.artifacts import clips_hash, write_table
 from symphony2vec.errors import UserError
 from symphony2vec.features import moments, normalised_batches
 
@@ -20,7 +20,7 @@ def flat(clips: int = 300, seed: int = 0) -> np.ndarray:
 
 
 def test_with_one_batch_it_is_the_exact_pca(changed):
-    settings = changed(embeddings__dimensions=6).embeddings
+    settings = changed(embeddings__dimensions=6, embeddings__pca__batch_clips=1024).embeddings
     data = flat()
     ours, exact = embeddings.fit_pca(iter([data]), len(data), settings), PCA(6, svd_solver="full").fit(data)
     np.testing.assert_allclose(np.abs(ours.transform(data)), np.abs(exact.transform(data)), rtol=1e-3, atol=1e-3)
@@ -67,7 +67,9 @@ def featured(project, monkeypatch):
     project.feature("mel").parent.mkdir(parents=True)
     np.save(project.feature("mel"), array)
     mean, deviation = moments(array, np.arange(40))
-    np.savez(project.out("features", "normalisation.npz"), mel_mean=mean, mel_deviation=deviation)
+    np.savez(
+        project.out("features", "normalisation.npz"), mel_mean=mean, mel_deviation=deviation, clips=clips_hash(project)
+    )
     return project
 
 
@@ -80,13 +82,15 @@ def test_the_stage_writes_a_vector_for_every_clip_and_one_run(featured, changed)
     assert vectors.dtype == np.float32
     run = client(featured).get_run(json.loads((folder / "run.json").read_text())["run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params == {
+    noted = {
         "model": "pca",
         "representation": "mel",
         "dimensions": "5",
-        "clips": "60",
         "training_clips": "40",
+        "clips.split_by": "work",
     }
+    assert noted.items() <= run.data.params.items()
+    assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"out/features/mel.npy", "out/clips/clips.csv"}
     assert run.data.tags["stage"] == "embeddings"
     embeddings.run(featured, settings, "pca", "mel")
     np.testing.assert_array_equal(np.load(folder / "vectors.npy"), vectors)
@@ -113,3 +117,10 @@ def test_what_cannot_be_embedded_leaves_no_files_and_a_failed_run(featured, chan
     (run,) = runs(featured)
     assert run.info.status == "FAILED"
     assert "only 40 training clips" in run.data.tags["failure"]
+
+
+def test_a_normalisation_of_another_split_is_refused(featured, changed):
+    table = pd.read_csv(featured.clips)
+    write_table(featured.clips, table.assign(split=table["split"].to_numpy()[::-1]))
+    with pytest.raises(UserError, match="the clips have changed since the stage features ran; run `dvc repro`"):
+        embeddings.run(featured, changed(embeddings__dimensions=5), "pca", "mel")

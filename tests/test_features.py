@@ -20,7 +20,7 @@ import soundfile
 import threadpoolctl
 
 from symphony2vec import features, parallel, params
-from symphony2vec.artifacts import REPRESENTATIONS, Project, write_table
+from symphony2vec.artifacts import REPRESENTATIONS, Project, clips_hash, write_table
 from symphony2vec.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -301,8 +301,8 @@ def test_the_normalisation_knows_the_training_clips_alone(project: Project) -> N
     def fitted() -> list[np.ndarray]:
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array.astype(np.float32))
-        features.fit_normalisation(clips, folder)
-        return [part for name in arrays for part in features.normalisation(folder, name)]
+        features.fit_normalisation(clips, folder, "these")
+        return [part for name in arrays for part in features.normalisation(folder, name, "these")]
 
     before = fitted()
     for array in arrays.values():
@@ -317,7 +317,7 @@ def test_training_clips_have_mean_0_and_deviation_1_once_normalised(project: Pro
     features.run(project, settings())
     rows = np.flatnonzero(pd.read_csv(project.clips)["split"] == "train")
     for name, (bins, frames) in SHORT.shapes.items():
-        mean, deviation = features.normalisation(project.out("features"), name)
+        mean, deviation = features.normalisation(project.out("features"), name, clips_hash(project))
         (batch,) = features.normalised_batches(np.load(project.feature(name)), rows, mean, deviation, 1024)
         values = batch.astype(np.float64).reshape(len(rows), bins, frames)
         np.testing.assert_allclose(values.mean(axis=(0, 2)), 0.0, atol=1e-4)

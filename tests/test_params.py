@@ -50,7 +50,10 @@ def test_a_missing_key_and_a_missing_section_are_named(settings):
     [
         ("clips", "seed", "0", "'clips.seed' is '0': input should be a valid integer"),
         ("audio", "orchestration", "brass", "'audio.orchestration' is 'brass': input should be 'score' or 'strings'"),
-        ("clips", "overlap", 1.0, "'clips.overlap' is 1.0: input should be less than 1"),
+        ("clips", "overlap", 1.0, "'clips.overlap' is 1.0: input should be less than or equal to 0.99"),
+        ("embeddings", "dimensions", 1, "'embeddings.dimensions' is 1: input should be greater than or equal to 2"),
+        ("clips", "duration_s", float("inf"), "'clips.duration_s' is inf: input should be"),
+        ("features", "mfcc_coefficients", 200, "'features.mfcc_coefficients' is 200: input should be"),
         ("probe", "strengths", [], "probe.strengths.*at least 1 item"),
         ("corpus", "name", "../elsewhere", "'corpus.name' is '../elsewhere': string should match"),
         ("features", "mel_bands", True, "'features.mel_bands' is True: input should be a valid integer"),

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from conftest import client, runs
 from symphony2vec import probe, tracking
-from symphony2vec.artifacts import write_array, write_json, write_table
+from symphony2vec.artifacts import clips_hash, write_array, write_json, write_table
 from symphony2vec.errors import UserError
 
 COMPOSERS = ("Bach", "Brahms", "Mahler")
@@ -23,7 +23,9 @@ def made(separation: float, seed: int = 0, works: int = 12, clips_a_work: int = 
     for code, composer in enumerate(COMPOSERS):
         for work in range(works):
             split = "train" if work % 4 < 2 else "validation" if work % 4 == 2 else "test"
-            rows += [{"composer": composer, "group": f"{composer} / {work}", "split": split}] * clips_a_work
+            rows += [
+                {"composer": composer, "work": str(work), "group": f"{composer} / {work}", "split": split}
+            ] * clips_a_work
             vectors.append(centres[code] + rng.standard_normal((clips_a_work, 8)))
     clips = pd.DataFrame(rows)
     clips.insert(0, "clip", range(len(clips)))
@@ -132,7 +134,8 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(changed):
 
 def test_an_absent_composer_does_not_lower_f1():
     assert probe.macro_f1(np.array([[4, 0, 0], [0, 4, 0], [0, 0, 0]])) == pytest.approx(1.0)
-    assert probe.macro_f1(np.array([[4, 0, 0], [0, 3, 1], [0, 0, 0]])) < 1.0
+    # of the first 2 * 3 / (4 + 3), of the second 1; what was named third counts against the first
+    assert probe.macro_f1(np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]])) == pytest.approx((6 / 7 + 1) / 2)
 
 
 def test_a_probe_that_does_not_converge_says_so(changed):
@@ -156,7 +159,7 @@ def embedded(project, changed, monkeypatch):
     write_table(project.clips, clips)
     subject = tracking.Subject("embeddings", "pca", "mel")
     with tracking.run(project, subject, {"dimensions": 8}, project.clips) as opened:
-        tracking.write_record(project.out("embeddings", "pca-mel", "run.json"), opened, subject)
+        tracking.write_record(project.out("embeddings", "pca-mel", "run.json"), opened, subject, clips_hash(project))
     write_array(project.out("embeddings", "pca-mel", "vectors.npy"), vectors)
     return project
 
@@ -180,6 +183,41 @@ def test_a_run_the_server_does_not_know_gets_one_that_stands_for_it(embedded, ch
     probe.run(embedded, changed(), "embeddings", "pca-mel")
     (found,) = runs(embedded, f"tags.stands_for = '{'0' * 32}'")
     assert found.data.metrics["test_accuracy"] > 0.9
+
+
+def test_vectors_of_another_split_are_refused(embedded, changed):
+    from symphony2vec.artifacts import read_table
+
+    clips = read_table(embedded.clips, "clips")
+    write_table(embedded.clips, clips.assign(split=clips["split"].to_numpy()[::-1]))
+    with pytest.raises(UserError, match="the clips have changed since the stage embeddings ran; run `dvc repro`"):
+        probe.run(embedded, changed(), "embeddings", "pca-mel")
+
+
+def test_a_probe_that_fails_marks_the_run_and_a_good_one_clears_it(embedded, changed):
+    path = embedded.out("embeddings", "pca-mel", "vectors.npy")
+    good = np.load(path)
+    write_array(path, np.full_like(good, np.nan))
+    with pytest.raises(UserError, match="diverged"):
+        probe.run(embedded, changed(), "embeddings", "pca-mel")
+    (run,) = runs(embedded)
+    assert (run.info.status, "diverged" in run.data.tags["failure"]) == ("FAILED", True)
+    write_array(path, good)
+    probe.run(embedded, changed(), "embeddings", "pca-mel")
+    (run,) = runs(embedded)
+    assert (run.info.status, "failure" in run.data.tags) == ("FINISHED", False)
+
+
+def test_a_run_deleted_in_the_ui_gets_one_that_stands_for_it(embedded, changed):
+    (run,) = runs(embedded)
+    client(embedded).delete_run(run.info.run_id)
+    probe.run(embedded, changed(), "embeddings", "pca-mel")
+    assert len(runs(embedded, f"tags.stands_for = '{run.info.run_id}'")) == 1
+
+
+def test_a_model_name_cannot_lead_out_of_its_folder(embedded, changed):
+    with pytest.raises(UserError, match="cannot name a model"):
+        probe.run(embedded, changed(), "embeddings", "../../elsewhere")
 
 
 def test_vectors_of_other_clips_are_refused(embedded, changed):

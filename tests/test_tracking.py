@@ -69,7 +69,7 @@ def test_the_data_set_carries_dvcs_hash_and_the_run_its_lock_and_stage(project, 
         pass
     (found,) = runs(project, f"dataset.digest = '{digest}'")
     assert found.info.run_id == opened.run_id
-    assert found.inputs.dataset_inputs[0].dataset.name == "out/features/mel.npy"
+    assert "out/features/mel.npy" in {seen.dataset.name for seen in found.inputs.dataset_inputs}
     assert found.data.tags["dvc.stage"] == "embeddings@pca-mel"
     assert found.data.tags["dvc.lock.md5"] == tracking.lock_hash(project)
 

@@ -157,7 +157,10 @@ def read_table(path: Path, made_by: str) -> pd.DataFrame:
 
     if not path.is_file():
         raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
-    return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(TEXT, str))
+    try:
+        return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(TEXT, str))
+    except (ValueError, OSError) as fault:  # pandas' own errors are ValueErrors
+        raise _damaged(path, made_by, fault) from None
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -170,7 +173,10 @@ def read_json(path: Path, made_by: str) -> Any:
     """Read a JSON file of `out/`."""
     if not path.is_file():
         raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as fault:
+        raise _damaged(path, made_by, fault) from None
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -189,6 +195,21 @@ def read_array(path: Path, made_by: str) -> np.ndarray:
         raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
     try:
         mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as fault:
-        raise UserError(f"{path} is damaged ({fault}); `dvc repro -f {made_by}` writes it again") from None
+    except (ValueError, EOFError, OSError) as fault:
+        raise _damaged(path, made_by, fault) from None
     return mapped
+
+
+def clips_hash(project: Project) -> str:
+    """SHA-256 of clips.csv: what was fitted on one split must not be used with another."""
+    return hashlib.sha256(project.clips.read_bytes()).hexdigest()
+
+
+def same_clips(noted: str, now: str, made_by: str) -> None:
+    """Refuse what was made from other clips, or from another split of them, than clips.csv holds now."""
+    if noted != now:
+        raise UserError(f"the clips have changed since the stage {made_by} ran; run `dvc repro`")
+
+
+def _damaged(path: Path, made_by: str, fault: Exception) -> UserError:
+    return UserError(f"{path} is damaged or cannot be read ({fault}); `dvc repro -f {made_by}` writes it again")

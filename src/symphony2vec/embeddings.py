@@ -16,15 +16,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from symphony2vec import features, tracking
-from symphony2vec.artifacts import Project, read_array, read_table, whole_folder, write_array
+from symphony2vec.artifacts import Project, clips_hash, read_array, read_table, whole_folder, write_array
 from symphony2vec.errors import UserError
 from symphony2vec.params import Embeddings, Params
 
 if TYPE_CHECKING:
     import numpy as np
     from sklearn.decomposition import IncrementalPCA
-
-MODELS = ("pca",)
 
 
 def run(project: Project, params: Params, model: str, representation: str) -> None:
@@ -33,13 +31,16 @@ def run(project: Project, params: Params, model: str, representation: str) -> No
 
     from symphony2vec import figures
 
+    if model != "pca":
+        raise UserError(f"no embedding '{model}'; there is pca")
     settings = params.embeddings
     subject = tracking.Subject("embeddings", model, representation)
     clips = read_table(project.clips, "clips")
     array = read_array(project.feature(representation), "features")
-    mean, deviation = features.normalisation(project.out("features"), representation)
+    mean, deviation = features.normalisation(project.out("features"), representation, clips_hash(project))
     training = np.flatnonzero(clips["split"] == "train")
-    parameters = {"dimensions": settings.dimensions, "clips": len(clips), "training_clips": len(training)}
+    counts = {"clips": len(clips), "training_clips": len(training), "dimensions": settings.dimensions}
+    parameters = {**tracking.flat(params, "embeddings", "probe"), **counts}
 
     def batches(rows: np.ndarray) -> Iterator[np.ndarray]:
         return features.normalised_batches(array, rows, mean, deviation, settings.pca.batch_clips)
@@ -52,7 +53,7 @@ def run(project: Project, params: Params, model: str, representation: str) -> No
         with whole_folder(project.out("embeddings", subject.name)) as folder:
             write_array(folder / "vectors.npy", vectors)
             np.savez(folder / "model.npz", components=pca.components_, mean=pca.mean_, explained_variance=shares)
-            tracking.write_record(folder / "run.json", opened, subject)
+            tracking.write_record(folder / "run.json", opened, subject, clips_hash(project))
             picture = figures.scatter(
                 vectors[:, :2], list(clips["composer"]), f"PCA of the {representation}", shares[:2]
             )

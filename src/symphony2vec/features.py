@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -24,7 +25,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import parallel
-from symphony2vec.artifacts import REPRESENTATIONS, Project, read_table, whole_file, whole_folder
+from symphony2vec.artifacts import (
+    REPRESENTATIONS,
+    Project,
+    clips_hash,
+    read_table,
+    same_clips,
+    whole_file,
+    whole_folder,
+)
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.params import Features, Params
 
@@ -84,7 +93,7 @@ def run(project: Project, params: Params) -> None:
     partial = _partial(project, recipe)
     with whole_folder(project.out("features"), partial) as folder:
         extract(clips, project.out("audio"), folder, recipe)
-        fit_normalisation(clips, folder)
+        fit_normalisation(clips, folder, clips_hash(project))
         _draw(clips, folder, recipe)
         (folder / DONE).unlink()
 
@@ -201,12 +210,12 @@ def tuning(power: np.ndarray, rate_hz: int, bins: int) -> float:
     return float(librosa.pitch_tuning(pitch_hz[height >= np.median(height)], bins_per_octave=bins))
 
 
-def fit_normalisation(clips: pd.DataFrame, folder: Path) -> None:
-    """Mean and standard deviation of every bin over the training clips, into normalisation.npz."""
+def fit_normalisation(clips: pd.DataFrame, folder: Path, fitted_on: str) -> None:
+    """Mean and standard deviation of every bin over the training clips, and the hash of clips.csv, as an .npz."""
     import numpy as np
 
     rows = np.flatnonzero(clips["split"] == "train")
-    fitted: dict[str, Any] = {}
+    fitted: dict[str, Any] = {"clips": fitted_on}
     for name in REPRESENTATIONS:
         mean, deviation = moments(np.load(folder / f"{name}.npy", mmap_mode="r"), rows)
         fitted |= {f"{name}_mean": mean, f"{name}_deviation": deviation}
@@ -233,12 +242,17 @@ def moments(array: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return (mean + centre).astype(np.float32), deviation.astype(np.float32)
 
 
-def normalisation(folder: Path, representation: str) -> tuple[np.ndarray, np.ndarray]:
-    """The stored mean and deviation (F,) of one representation."""
+def normalisation(folder: Path, representation: str, clips: str) -> tuple[np.ndarray, np.ndarray]:
+    """The stored mean and deviation (F,) of one representation, if fitted on `clips` (a hash of clips.csv)."""
     import numpy as np
 
-    with np.load(folder / NORMALISATION) as stored:
-        return stored[f"{representation}_mean"], stored[f"{representation}_deviation"]
+    path = folder / NORMALISATION
+    try:
+        with np.load(path) as stored:
+            same_clips(str(stored["clips"]), clips, "features")
+            return stored[f"{representation}_mean"], stored[f"{representation}_deviation"]
+    except (OSError, ValueError, KeyError) as fault:
+        raise UserError(f"{path} is missing or damaged ({fault}); `dvc repro -f features` writes it") from None
 
 
 def normalised_batches(
@@ -276,7 +290,8 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
 
 def _partial(project: Project, recipe: Recipe) -> Path:
     """The folder of unfinished work for exactly these clips and settings; that of any others is removed."""
-    made_from = [recipe.rate_hz, recipe.duration_s, recipe.settings.model_dump()]
+    code = [Path(__file__).read_text(encoding="utf-8"), *map(importlib.metadata.version, ("librosa", "numpy"))]
+    made_from = [recipe.rate_hz, recipe.duration_s, recipe.settings.model_dump(), code]
     key = hashlib.sha256(project.clips.read_bytes() + json.dumps(made_from).encode()).hexdigest()[:16]
     waiting = project.out(".partial")
     for other in waiting.glob("features-*"):

@@ -25,7 +25,7 @@ FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 class Section(BaseModel):
     """A section of params.yaml: unknown keys and silent conversions are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Corpus(Section):
@@ -52,8 +52,8 @@ class Audio(Section):
 class Clips(Section):
     """How movements are cut into clips and clips are split by composer and work."""
 
-    duration_s: Positive
-    overlap: Annotated[float, Field(ge=0.0, lt=1.0)]
+    duration_s: Annotated[float, Field(ge=0.5, le=3600.0)]
+    overlap: Annotated[float, Field(ge=0.0, le=0.99)]
     max_per_movement: Annotated[int, Field(ge=0)]
     max_per_composer: Annotated[int, Field(ge=0)]
     minimum_fill: Annotated[float, Field(gt=0.0, le=1.0)]
@@ -81,7 +81,7 @@ class Features(Section):
     fft_samples: Annotated[int, Field(ge=64)]
     hop_samples: Count
     mel_bands: Count
-    mfcc_coefficients: Count
+    mfcc_coefficients: Annotated[int, Field(ge=2, le=128)]
     chroma_bins: Count
     dynamic_range_db: Positive
 
@@ -95,7 +95,7 @@ class Pca(Section):
 class Embeddings(Section):
     """Settings of the baseline embeddings."""
 
-    dimensions: Count
+    dimensions: Annotated[int, Field(ge=2)]
     pca: Pca
 
 

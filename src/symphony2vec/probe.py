@@ -4,12 +4,13 @@ Reads   out/<stage>/<model>/vectors.npy and run.json, out/clips/clips.csv
 Writes  out/probe/<stage>/<model>/scores.json, predictions.csv (test clips), confusion.png; and the model's MLflow run
 
 The probe is a multinomial logistic regression on standardised vectors (the paper's measure). It is fitted on the
-training clips; its strength C is the one with the best validation accuracy; the test clips are looked at once.
-Symbols: B test clips, K composers, G groups of the split (works, or movements), R bootstrap draws.
+training clips; its strength C is the one with the best validation accuracy; the test clips choose nothing.
+Symbols: B test clips, K composers, G works with test clips, R bootstrap draws.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 from symphony2vec import tracking
 from symphony2vec.artifacts import (
     Project,
+    clips_hash,
     read_array,
     read_json,
     read_table,
+    same_clips,
     whole_folder,
     write_json,
     write_table,
@@ -30,6 +33,9 @@ from symphony2vec.params import Params, Probe
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+
+FEW_WORKS = 3  # with fewer test works of a composer the interval says little about him
 
 
 @dataclass(frozen=True)
@@ -49,18 +55,18 @@ def run(project: Project, params: Params, stage: str, model: str) -> None:
     from symphony2vec import figures
 
     clips = read_table(project.clips, "clips")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", model):
+        raise UserError(f"'{model}' cannot name a model; it is a folder of out/{stage}")
     vectors = read_array(project.out(stage, model, "vectors.npy"), stage)
     record = read_json(project.out(stage, model, "run.json"), stage)
+    same_clips(record["clips"], clips_hash(project), stage)
     if len(vectors) != len(clips):
         raise UserError(f"{stage}/{model} holds {len(vectors)} vectors for {len(clips)} clips; run `dvc repro`")
-    outcome = fit(np.asarray(vectors), clips, params.probe)
-    scores = score(outcome, clips, params.probe)
-    told = predictions(outcome, clips)
-    confused = figures.confusion(np.array(scores["confusion"]), outcome.composers, f"{model}: test clips")
-    with (
-        tracking.again(project, record) as opened,
-        whole_folder(project.out("probe", stage, model)) as folder,
-    ):
+    with tracking.again(project, record) as opened, whole_folder(project.out("probe", stage, model)) as folder:
+        outcome = fit(np.asarray(vectors), clips, params.probe)
+        scores = score(outcome, clips, params.probe)
+        told = predictions(outcome, clips)
+        confused = figures.confusion(np.array(scores["confusion"]), outcome.composers, f"{model}: test clips")
         write_json(folder / "scores.json", {"stage": stage, "model": model, **scores})
         write_table(folder / "predictions.csv", told)
         opened.figure(confused, "confusion.png")
@@ -121,8 +127,10 @@ def score(outcome: Outcome, clips: pd.DataFrame, settings: Probe) -> dict[str, A
     named = outcome.probabilities.argmax(axis=1)
     side = {name: np.flatnonzero(clips["split"] == name) for name in ("train", "validation", "test")}
     test = side["test"]
-    groups, group = np.unique(clips["group"].to_numpy(dtype=str)[test], return_inverse=True)
-    counts = confusion_by_group(true[test], named[test], group, len(outcome.composers))
+    work = (clips["composer"].astype(str) + " / " + clips["work"].astype(str)).to_numpy(dtype=str)[test]
+    works, place = np.unique(work, return_inverse=True)
+    counts = confusion_by_work(true[test], named[test], place, len(outcome.composers))
+    owners = [name.split(" / ")[0] for name in works]
     majority = int(np.bincount(true[side["train"]]).argmax())
     found: dict[str, Any] = {
         f"{name}_accuracy": float((true[rows] == named[rows]).mean()) for name, rows in side.items()
@@ -142,25 +150,26 @@ def score(outcome: Outcome, clips: pd.DataFrame, settings: Probe) -> dict[str, A
         "composers": outcome.composers,
         "confusion": counts.sum(axis=0).tolist(),
         "clips": {name: len(rows) for name, rows in side.items()},
-        "test_groups": len(groups),
+        "test_works": len(works),
+        "few_test_works": sorted({name for name in owners if owners.count(name) < FEW_WORKS}),
     }
     return found
 
 
-def confusion_by_group(true: np.ndarray, named: np.ndarray, group: np.ndarray, composers: int) -> np.ndarray:
-    """Confusion counts (G, K, K) of each group: [g, i, j] clips of composer i in group g that were named j."""
+def confusion_by_work(true: np.ndarray, named: np.ndarray, work: np.ndarray, composers: int) -> np.ndarray:
+    """Confusion counts (G, K, K) of each work: [g, i, j] clips of composer i in work g that were named j."""
     import numpy as np
 
-    counts = np.zeros((int(group.max()) + 1, composers, composers), dtype=np.int64)
-    np.add.at(counts, (group, true, named), 1)
+    counts = np.zeros((int(work.max()) + 1, composers, composers), dtype=np.int64)
+    np.add.at(counts, (work, true, named), 1)
     return counts
 
 
 def bootstrap(counts: np.ndarray, settings: Probe) -> dict[str, np.ndarray]:
-    """Accuracy and macro-F1 (R,) of whole groups drawn with replacement: the clips of one work are not independent.
+    """Accuracy and macro-F1 (R,) of whole works drawn with replacement: the clips of one work are not independent.
 
     Args:
-        counts: (G, K, K), from `confusion_by_group`.
+        counts: (G, K, K), from `confusion_by_work`.
         settings: how many draws, and their seed.
     """
     import numpy as np
@@ -175,14 +184,13 @@ def bootstrap(counts: np.ndarray, settings: Probe) -> dict[str, np.ndarray]:
 def macro_f1(counts: np.ndarray) -> np.ndarray:
     """Mean F1 over the composers, of confusion counts (..., K, K).
 
-    A composer who is neither present nor named (in a bootstrap draw, say) is left out of the mean.
+    A composer without a clip (in a bootstrap draw, say) is left out of the mean.
     """
     import numpy as np
 
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    either = counts.sum(axis=-1) + counts.sum(axis=-2)
-    f1 = np.divide(2.0 * right, either, out=np.zeros(right.shape), where=either > 0)
-    mean: np.ndarray = f1.sum(axis=-1) / (either > 0).sum(axis=-1)
+    right, true = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1)
+    f1 = np.divide(2.0 * right, true + counts.sum(axis=-2), out=np.zeros(right.shape), where=true > 0)
+    mean: np.ndarray = f1.sum(axis=-1) / (true > 0).sum(axis=-1)
     return mean
 
 

@@ -1,7 +1,7 @@
 """Everything found, on one page that opens from disk; the tables also as CSV, the figures also as PNG.
 
 Reads   out/audio, out/clips, out/features, out/embeddings, out/probe, params.yaml
-Writes  out/report/index.html, results.csv, corpus.csv, balance.csv, splits.csv, and a PNG a figure
+Writes  out/report/index.html; results.csv, corpus.csv, balance.csv, splits.csv, rejected.csv, left_out.csv; PNGs
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RESULT_COLUMNS = (
     "model stage accuracy accuracy_low accuracy_high macro_f1 macro_f1_low macro_f1_high validation_accuracy "
-    "train_accuracy majority clips groups strength"
+    "train_accuracy majority clips works strength"
 ).split()
 REASONS_SHOWN = 50
 
@@ -53,7 +53,7 @@ def run(project: Project, params: Params) -> None:
 
 
 def results(scores: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a model, the best first: accuracies as shares of 1, their interval, and what they rest on."""
+    """One row a model, the best on *validation* first: the test clips choose nothing, not even the order of a table."""
     import pandas as pd
 
     rows = [
@@ -70,13 +70,13 @@ def results(scores: list[dict[str, Any]]) -> pd.DataFrame:
             "train_accuracy": one["train_accuracy"],
             "majority": one["majority_accuracy"],
             "clips": one["clips"]["test"],
-            "groups": one["test_groups"],
+            "works": one["test_works"],
             "strength": one["strength"],
         }
         for one in scores
     ]
     table = pd.DataFrame(rows, columns=RESULT_COLUMNS)
-    return table.sort_values(["accuracy", "model"], ascending=[False, True]).round(4)
+    return table.sort_values(["validation_accuracy", "model"], ascending=[False, True]).round(4)
 
 
 def corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
@@ -110,12 +110,12 @@ def printed(project: Project) -> str:
             f"{row['model']:<16}{row['accuracy']:>9.1%}  {interval:<16}{row['macro_f1']:>9.2f}{row['majority']:>10.1%}"
         )
     first = table.iloc[0]
-    lines.append(f"test split: {first['clips']} clips of {first['groups']} works or movements that no model has seen")
+    lines.append(f"test split: {first['clips']} clips of {first['works']} works; the best on validation stands first")
     return "\n".join(lines)
 
 
 def _scores(project: Project) -> list[dict[str, Any]]:
-    found = sorted(project.out("probe").glob("*/*/scores.json"))
+    found = sorted(project.out("probe").glob("[!.]*/[!.]*/scores.json"))
     if not found:
         raise UserError(f"no scores below {project.out('probe')}; `dvc repro probe` writes them")
     return [json.loads(path.read_text(encoding="utf-8")) for path in found]
@@ -162,11 +162,12 @@ def _page(
         settings=project.params.read_text(encoding="utf-8"),
         tables={name: table.to_dict("records") for name, table in tables.items()},
         pictures=pictures,
-        models=[one["model"] for one in sorted(scores, key=lambda one: -one["test_accuracy"])],
+        models=list(tables["results"]["model"]),
         unconverged=[one["model"] for one in scores if not one["converged"]],
         best=best,
         confidence=scores[0]["confidence"],
         majority_composer=scores[0]["majority_composer"],
+        few_works=scores[0]["few_test_works"],
         by_movement=by_movement if params.clips.split_by == "work" else [],
         commit=tracking.commit(project),
         version=__version__,

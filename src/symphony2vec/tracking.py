@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from symphony2vec.artifacts import Project, write_json
 from symphony2vec.errors import UserError
+from symphony2vec.params import Params
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
 URI = "MLFLOW_TRACKING_URI"
+# dvc.lock changes while `dvc repro` runs; it says nothing of the code.
+CHANGES = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)dvc.lock")
 DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 
 
@@ -78,7 +81,8 @@ def run(project: Project, subject: Subject, parameters: Mapping[str, Any], seen:
     """
     with _spoken(project) as client, _ended(_new(client, project, subject)) as opened:
         _log_parameters(opened, subject, parameters)
-        _log_data(opened, project, seen)
+        for path in (seen, project.clips):
+            _log_data(opened, project, path)
         yield opened
 
 
@@ -92,6 +96,8 @@ def again(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
     subject = Subject(record["stage"], record["model"], record["representation"])
     with _spoken(project) as client:
         known = _known(client, record["run_id"])
+        if known and "failure" in known.data.tags:
+            client.delete_tag(record["run_id"], "failure")
         with _ended(Run(client, record["run_id"]) if known else _new(client, project, subject)) as opened:
             if not known:
                 client.set_tag(opened.run_id, "stands_for", record["run_id"])
@@ -99,10 +105,25 @@ def again(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
             yield opened
 
 
-def write_record(path: Path, opened: Run, subject: Subject) -> None:
-    """Note which run made the files of a folder, for the stages that add to it."""
+def write_record(path: Path, opened: Run, subject: Subject, clips: str) -> None:
+    """Note which run made the files of a folder, from which clips (their hash), for the stages that add to it."""
     fields = {"stage": subject.stage, "model": subject.model, "representation": subject.representation}
-    write_json(path, {"run_id": opened.run_id, **fields})
+    write_json(path, {"run_id": opened.run_id, "clips": clips, **fields})
+
+
+def flat(params: Params, *without: str) -> dict[str, Any]:
+    """Every parameter under its dotted name, but for the sections that a run has no part in."""
+    found: dict[str, Any] = {}
+    waiting: list[tuple[str, Any]] = [
+        (name, values) for name, values in params.model_dump().items() if name not in without
+    ]
+    while waiting:
+        name, values = waiting.pop(0)
+        if isinstance(values, dict):
+            waiting += [(f"{name}.{key}", inner) for key, inner in values.items()]
+        else:
+            found[name] = values
+    return found
 
 
 def uri(project: Project) -> str:
@@ -113,7 +134,7 @@ def uri(project: Project) -> str:
 def commit(project: Project) -> str:
     """The git commit of the project, with "+changes" when files differ from it; "" outside git."""
     head = _git(project, "rev-parse", "HEAD")
-    return f"{head}+changes" if head and _git(project, "status", "--porcelain", "--untracked-files=no") else head
+    return f"{head}+changes" if head and _git(project, *CHANGES) else head
 
 
 def lock_hash(project: Project) -> str:
@@ -199,21 +220,24 @@ def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
     with filelock.FileLock(project.mlruns / ".experiment.lock"):
         found = client.get_experiment_by_name(stage)
         if found is not None:
+            if found.lifecycle_stage != "active":
+                client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
         local = None if os.environ.get(URI) else (project.mlruns / "artifacts" / stage).as_uri()
         return str(client.create_experiment(stage, artifact_location=local))
 
 
-def _known(client: MlflowClient, run_id: str) -> bool:
+def _known(client: MlflowClient, run_id: str) -> Any:
+    """The run, or None when the server does not have it or somebody deleted it."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client.get_run(run_id)
+        found = client.get_run(run_id)
     except MlflowException as fault:
         if fault.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
+            return None
         raise
-    return True
+    return found if found.info.lifecycle_stage == "active" else None
 
 
 def _tags(project: Project, subject: Subject) -> dict[str, str]:

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 import click
 
 from symphony2vec import __version__
+from symphony2vec.artifacts import REPRESENTATIONS
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
     from symphony2vec.artifacts import Project
     from symphony2vec.params import Params
-
-REPRESENTATIONS = click.Choice(["mel", "mfcc", "chroma"])
 
 
 class Sections(click.Group):
@@ -101,7 +100,7 @@ def features_command(folder: Path) -> None:
 
 @cli.command("embeddings")
 @click.argument("model", type=click.Choice(["pca"]))
-@click.argument("representation", type=REPRESENTATIONS)
+@click.argument("representation", type=click.Choice(REPRESENTATIONS))
 @click.pass_obj
 def embeddings_command(folder: Path, model: str, representation: str) -> None:
     """Stage 4: fit a baseline embedding on the training clips and embed every clip.
@@ -170,11 +169,13 @@ def main() -> None:
         status = fault.exit_code
     except (UserError, MemoryError) as fault:
         status = _say(f"{fault or 'out of memory'}", 1)
+    except OSError as fault:
+        if isinstance(fault, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        status = _say(f"{fault.filename or 'the system'}: {fault.strerror or fault}", 1)
     except (KeyboardInterrupt, click.Abort):
         status = _say("interrupted; run the same command again to go on", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
     sys.exit(status if isinstance(status, int) else 0)
 
 
