@@ -26,7 +26,9 @@ import psutil
 import soundfile
 
 import machine
-from symphony2vec import embeddings, features, params
+from symphony2vec import features, params, scaling
+from symphony2vec.artifacts import REPRESENTATIONS
+from symphony2vec.embeddings import pca
 
 ROOT = Path(__file__).parents[1]
 MB = 1e6
@@ -101,8 +103,8 @@ def measure(count: int) -> dict[str, Any]:
         clips = corpus(folder, count, recipe)
         steps: dict[str, Callable[[], object]] = {
             "extract": lambda: features.extract(clips, folder, folder, recipe),
-            "fit_normalisation": lambda: features.fit_normalisation(clips, folder, "benchmark"),
-            "fit_pca, vectors": lambda: vectors(clips, folder, stored.embeddings),
+            "moments": lambda: moments(clips, folder),
+            "pca, vectors": lambda: vectors(clips, folder, stored.embeddings),
         }
         found: dict[str, Any] = {}
         for step, work in steps.items():
@@ -115,14 +117,21 @@ def measure(count: int) -> dict[str, Any]:
 def vectors(clips: pd.DataFrame, folder: Path, settings: params.Embeddings) -> np.ndarray:
     """The mel's principal components, fitted on the training clips, and the vectors of all clips."""
     array = np.load(folder / "mel.npy", mmap_mode="r")
-    mean, deviation = features.normalisation(folder, "mel", "benchmark")
     training = np.flatnonzero(clips["split"] == "train")
+    scaled = scaling.standard(array, training)
 
     def batches(rows: np.ndarray) -> Any:
-        return features.normalised_batches(array, rows, mean, deviation, settings.pca.batch_clips)
+        return scaling.batches(array, rows, scaled, settings.pca.batch_clips)
 
-    pca = embeddings.fit_pca(batches(training), len(training), settings)
-    return np.concatenate([pca.transform(batch) for batch in batches(np.arange(len(clips)))])
+    fitted = pca.fit(batches(training), len(training), settings)
+    return np.concatenate([fitted.transform(batch) for batch in batches(np.arange(len(clips)))])
+
+
+def moments(clips: pd.DataFrame, folder: Path) -> None:
+    """Those of all three representations over the training clips."""
+    training = np.flatnonzero(clips["split"] == "train")
+    for name in REPRESENTATIONS:
+        scaling.moments(np.load(folder / f"{name}.npy", mmap_mode="r"), training)
 
 
 def in_child(count: int) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import errno
+import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from symphony2vec import artifacts
-from symphony2vec.artifacts import Project
+from symphony2vec.artifacts import Draw, Project
 from symphony2vec.errors import UserError
 
 
@@ -97,6 +100,77 @@ def test_a_missing_input_names_the_stage_that_writes_it(project):
         artifacts.read_array(project.feature("mel"), "features")
     with pytest.raises(UserError, match=r"scores\.json is missing; `dvc repro probe`"):
         artifacts.read_json(project.out("scores.json"), "probe")
+
+
+def test_each_draw_has_a_table_of_its_own(project):
+    assert project.draw(Draw("work", 3)).relative_to(project.root).as_posix() == "out/clips/draws/work-3.csv"
+    paths = {project.draw(Draw(split, seed)) for split in ("work", "clip") for seed in range(3)}
+    assert len(paths) == 6
+
+
+# Keys
+
+
+@pytest.fixture
+def made_from(tmp_path) -> Path:
+    """A file and a folder of code."""
+    (tmp_path / "table.csv").write_bytes(b"clip,split\n0,train\n")
+    (tmp_path / "code" / "inner").mkdir(parents=True)
+    (tmp_path / "code" / "one.py").write_text("x = 1\n")
+    (tmp_path / "code" / "inner" / "two.py").write_text("y = 2\n")
+    return tmp_path
+
+
+def key(folder: Path, **settings: Any) -> str:
+    return artifacts.key_of(
+        folder / "table.csv", folder / "code", "text", {"batch": 32, "betas": [0.5, 0.9], **settings}
+    )
+
+
+def test_a_key_is_the_same_for_the_same_sources_wherever_they_lie(made_from, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "copy"
+    shutil.copytree(made_from, elsewhere)
+    assert key(made_from) == key(made_from) == key(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("table.csv", "clip,split\n0,train\r"),
+        ("code/one.py", "x = 3\n"),
+        ("code/inner/two.py", "y = 2 \n"),
+        ("code/three.py", ""),
+    ],
+    ids=["one byte of a file", "code", "code further down", "an added module"],
+)
+def test_a_key_changes_with_a_byte_of_a_file_and_with_code(made_from, file, text):
+    before = key(made_from)
+    (made_from / file).write_bytes(text.encode())
+    assert key(made_from) != before
+
+
+def test_a_key_changes_with_a_parameter_but_not_with_their_order(made_from):
+    before = key(made_from)
+    assert key(made_from, batch=33) != before
+    assert key(made_from, betas=[0.9, 0.5]) != before
+    assert key(made_from, epochs=10) != before
+    assert artifacts.key_of({"a": 1, "b": 2}) == artifacts.key_of({"b": 2, "a": 1})
+
+
+def test_a_key_does_not_see_what_is_no_code_in_a_folder(made_from):
+    before = key(made_from)
+    (made_from / "code" / "page.html").write_text("<p>")
+    (made_from / "code" / "__pycache__").mkdir()
+    (made_from / "code" / "__pycache__" / "one.cpython-311.pyc").write_bytes(b"\0")
+    assert key(made_from) == before
+
+
+def test_a_key_tells_its_sources_apart(made_from):
+    table, code = made_from / "table.csv", made_from / "code"
+    keys = [
+        artifacts.key_of(*sources) for sources in ((table, code), (code, table), (table,), (code,), ("a", "b"), ("ab",))
+    ]
+    assert len(set(keys)) == len(keys)
 
 
 def test_arrays_are_mapped_and_a_damaged_one_is_one_line(tmp_path):

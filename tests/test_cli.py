@@ -15,19 +15,26 @@ def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_the_stages_in_their_order(tmp_path):
     text = call("--help", cwd=tmp_path).stdout
-    order = [
-        text.index(f"\n  {stage} ")
-        for stage in ("corpus", "audio", "clips", "features", "embeddings", "probe", "report")
-    ]
+    stages = ("corpus", "audio", "clips", "features", "classifiers", "embeddings", "ali", "probe", "report")
+    order = [text.index(f"\n  {stage} ") for stage in stages]
     assert order == sorted(order)
 
 
-def test_help_imports_nothing_heavy(tmp_path):
-    code = "import sys; from symphony2vec.cli import cli; cli.main(['--help'], standalone_mode=False)"
-    code += "; print(*sys.modules, file=sys.stderr)"
+HEAVY = {"torch", "numpy", "pandas", "mlflow", "sklearn", "scipy", "librosa", "matplotlib", "tqdm", "pydantic", "dvc"}
+IMPORTED = "import symphony2vec.cli"
+HELPED = "from symphony2vec.cli import cli; [cli.main([*words, '--help'], standalone_mode=False) for words in {words}]"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [IMPORTED, HELPED.format(words=[[], ["corpus"], ["classifiers"], ["embeddings"], ["ali"], ["probe"], ["report"]])],
+    ids=["imported", "--help"],
+)
+def test_the_command_line_and_its_help_import_nothing_heavy(code):
+    code = f"import sys; {code}; print(*sys.modules, file=sys.stderr)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split()
     assert "symphony2vec.cli" in loaded
-    assert not {"numpy", "pandas", "librosa", "sklearn", "mlflow", "matplotlib", "pydantic", "dvc"} & set(loaded)
+    assert not HEAVY & set(loaded)
 
 
 @pytest.mark.parametrize("words", [["audio"], ["results"], ["params"], ["corpus", "check"]])
@@ -56,9 +63,20 @@ def test_the_project_can_be_named_from_elsewhere(project, tmp_path_factory):
     assert told.returncode == 0, told.stderr
 
 
-@pytest.mark.parametrize(("stage", "missing"), [("clips", "audio"), ("features", "clips"), ("report", "probe")])
+@pytest.mark.parametrize(
+    ("stage", "missing"),
+    [
+        ("clips", "audio"),
+        ("features", "clips"),
+        ("classifiers ff mel", "features"),
+        ("classifiers ff crop", "features"),
+        ("embeddings pca chroma", "features"),
+        ("ali paper-128", "features"),
+        ("report", "probe"),
+    ],
+)
 def test_a_stage_without_its_input_names_the_one_that_makes_it(project, stage, missing):
-    told = call(stage, cwd=project.root)
+    told = call(*stage.split(), cwd=project.root)
     assert told.returncode == 1
     assert f"`dvc repro {missing}` writes" in told.stderr
     assert "Traceback" not in told.stderr
@@ -72,3 +90,27 @@ def test_a_wrong_choice_shows_the_right_ones(project):
     told = call("embeddings", "pca", "wavelet", cwd=project.root)
     assert told.returncode == 2
     assert "'wavelet' is not one of 'mel', 'mfcc', 'chroma'" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("ali", "paper-x"), "no ALI 'paper-x'; it is one of paper, original, long, public, encoder and a latent size"),
+        (("ali", "128"), "no ALI '128'; it is one of paper"),
+        (("classifiers", "lstm", "crop"), "the crop is for the feed-forward net alone; lstm takes mel, mfcc, chroma"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_one_line_with_those_that_do(project, words, reason):
+    told = call(*words, cwd=project.root)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert reason in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["paper-x", "paper-0", "wide-128"])
+def test_a_wrong_ali_in_the_parameters_is_one_line_with_its_place(project, name):
+    project.params.write_text(project.params.read_text().replace("original-128", name))
+    told = call("params", cwd=project.root)
+    assert told.returncode == 1
+    assert f"'ali.models.3' is '{name}': string should match pattern '^(paper|original" in told.stderr
+    assert told.stderr.count("\n") == 1

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from symphony2vec import clips
-from symphony2vec.artifacts import read_table, write_table
+from symphony2vec.artifacts import Draw, read_table, write_table
 from symphony2vec.errors import UserError
+from symphony2vec.params import Clips
 
 
 def music(works: dict[str, list[list[float]]]) -> pd.DataFrame:
@@ -78,80 +80,120 @@ def test_no_movement_long_enough_is_an_error(changed):
         clips.cut(music({"a": [[4.0]]}), changed().clips)
 
 
+WORK = Draw("work", 0)
+TWO_WORKS = {"Haydn": [[50.0] * 4, [60.0] * 5], "Bach": [[45.0]] * 12}
+
+
+def drawn(movements: pd.DataFrame, settings: Clips, draw: Draw = WORK) -> pd.DataFrame:
+    """The clips of these movements with their sides in one draw."""
+    return clips.split(clips.large_enough(clips.cut(movements, settings)[0], settings)[0], settings, draw)
+
+
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("mode", ["work", "movement"])
-def test_no_group_and_no_movement_is_on_two_sides(changed, mode, seed):
-    settings = changed(clips__split_by=mode, clips__seed=seed).clips
-    table, _ = clips.split(clips.cut(orchestra(), settings)[0], settings)
+@pytest.mark.parametrize("kind", ["work", "movement"])
+def test_no_group_and_no_movement_is_on_two_sides(changed, kind, seed):
+    table = drawn(orchestra(), changed().clips, Draw(kind, seed))
     assert table.groupby("group")["split"].nunique().max() == 1
     assert table.groupby(["composer", "work", "movement"])["split"].nunique().max() == 1
-    if mode == "work":
-        assert table.groupby(["composer", "work"])["split"].nunique().max() == 1
+    assert (table.groupby(["composer", "work"])["split"].nunique().max() == 1) == (kind == "work")
 
 
 def test_a_clip_split_leaks_as_it_says(changed):
-    settings = changed(clips__split_by="clip").clips
-    table, _ = clips.split(clips.cut(orchestra(), settings)[0], settings)
+    table = drawn(orchestra(), changed().clips, Draw("clip", 0))
     assert table.groupby(["composer", "work", "movement"])["split"].nunique().max() > 1
 
 
 @pytest.mark.parametrize("works", [3, 4, 9, 40])
 def test_every_composer_is_in_every_split_near_the_wanted_shares(changed, works):
-    settings = changed().clips
-    table, _ = clips.split(clips.cut(orchestra(works=works), settings)[0], settings)
+    table = drawn(orchestra(works=works), changed().clips)
     counts = pd.crosstab(table["composer"], table["split"])
+    assert list(counts) == sorted(clips.SIDES)
     assert (counts > 0).all(axis=None)
     if works == 40:
         shares = counts.div(counts.sum(axis=1), axis=0)
         wanted = {"train": 0.6, "validation": 0.15, "test": 0.25}
-        assert max(abs(shares[side] - wanted[side]).max() for side in wanted) < 0.05
+        assert max(abs(shares[side] - wanted[side]).max() for side in wanted) < 0.02
 
 
 def test_the_seed_alone_decides_and_other_composers_do_not_matter(changed):
-    one, other = (changed(clips__seed=seed).clips for seed in (0, 1))
-    cut, _ = clips.cut(orchestra(), one)
-    first, again, differently = (clips.split(cut, settings)[0] for settings in (one, one, other))
+    settings = changed().clips
+    cut, _ = clips.cut(orchestra(), settings)
+    first, again, differently = (clips.split(cut, settings, Draw("work", seed)) for seed in (0, 0, 1))
     pd.testing.assert_frame_equal(first, again)
     assert (first["split"] != differently["split"]).any()
-    fewer, _ = clips.split(cut[cut["composer"] != "c0"], one)
+    fewer = clips.split(cut[cut["composer"] != "c0"], settings, WORK)
     kept = first[first["composer"] != "c0"]
     assert fewer["split"].tolist() == kept["split"].tolist()
 
 
 def test_a_composer_with_two_works_is_split_by_movement_and_says_so(changed):
-    settings = changed().clips
-    movements = music({"Haydn": [[50.0] * 4, [60.0] * 5], "Bach": [[45.0]] * 12})
-    table, _ = clips.split(clips.cut(movements, settings)[0], settings)
-    modes = clips.summary(table).set_index("composer")["split_by"].to_dict()
-    assert modes == {"Haydn": "movement", "Bach": "work"}
+    table = drawn(music(TWO_WORKS), changed().clips)
+    told = clips.summary(table, WORK)
+    assert told.set_index("composer")["split_by"].to_dict() == {"Haydn": "movement", "Bach": "work"}
+    assert set(told["draw"]) == {"work-0"}
     assert table.groupby("group")["split"].nunique().max() == 1
+
+
+def test_the_summary_counts_every_group_and_every_clip_once(changed):
+    table = drawn(orchestra(works=5), changed().clips)
+    told = clips.summary(table, WORK)
+    assert (told[[f"{side}_groups" for side in clips.SIDES]].sum(axis=1) == told["works"]).all()
+    assert told[[f"{side}_clips" for side in clips.SIDES]].to_numpy().sum() == len(table)
 
 
 def test_too_few_works_without_a_fallback_is_an_error_that_counts_them(changed):
     settings = changed(clips__fallback="none").clips
-    cut, _ = clips.cut(music({"Haydn": [[50.0] * 4, [60.0] * 5], "Bach": [[45.0]] * 12}), settings)
+    cut, _ = clips.cut(music(TWO_WORKS), settings)
     with pytest.raises(UserError, match=r"at least three works of each composer, but Haydn has 2 works, 9 movements"):
-        clips.split(cut, settings)
+        clips.large_enough(cut, settings)
 
 
 def test_a_composer_no_split_can_hold_is_an_error_or_dropped_when_asked(changed):
-    movements = music({"Boulanger": [[374.0]], "Bach": [[45.0]] * 12, "Beach": [[60.0]] * 3})
+    movements = music({"Boulanger": [[374.0]], "Bach": [[45.0]] * 12, "Chaminade": [[60.0]] * 3})
     settings = changed().clips
     cut, _ = clips.cut(movements, settings)
     with pytest.raises(
         UserError, match=r"\(or movements\).* Boulanger has 1 work, 1 movement, 25 clips.*small_composers"
     ):
-        clips.split(cut, settings)
-    table, dropped = clips.split(cut, changed(clips__small_composers="drop").clips)
-    assert sorted(table["composer"].unique()) == ["Bach", "Beach"]
-    assert table["clip"].tolist() == list(range(len(table)))
+        clips.large_enough(cut, settings)
+    kept, dropped = clips.large_enough(cut, changed(clips__small_composers="drop").clips)
+    assert sorted(kept["composer"].unique()) == ["Bach", "Chaminade"]
+    assert kept["clip"].tolist() == list(range(len(kept)))
     assert dropped["composer"].tolist() == ["Boulanger"]
 
 
-def test_one_composer_alone_is_no_classification(changed):
-    settings = changed().clips
+@pytest.mark.parametrize(
+    ("splits", "kept"), [(["clip"], {"Haydn", "Bach"}), (["clip", "work"], {"Bach"}), (["work", "clip"], {"Bach"})]
+)
+def test_a_composer_stays_only_if_every_split_asked_for_can_hold_him(changed, splits, kept):
+    movements = music(TWO_WORKS | {"Beach": [[60.0]] * 3})
+    settings = changed(clips__splits=splits, clips__fallback="none", clips__small_composers="drop").clips
+    table, dropped = clips.large_enough(clips.cut(movements, settings)[0], settings)
+    assert set(table["composer"]) == kept | {"Beach"}
+    assert set(dropped["composer"]) == {"Haydn", "Bach"} - kept
+
+
+def test_enough_music_loses_no_clip(changed):
+    settings = changed(clips__splits=["work", "movement", "clip"]).clips
+    cut, _ = clips.cut(orchestra(), settings)
+    kept, dropped = clips.large_enough(cut, settings)
+    pd.testing.assert_frame_equal(kept, cut)
+    assert dropped.empty
+
+
+@pytest.mark.parametrize("small", ["error", "drop"])
+def test_one_composer_alone_is_no_classification(changed, small):
+    settings = changed(clips__small_composers=small).clips
+    cut, _ = clips.cut(music({"Bach": [[45.0]] * 12}), settings)
     with pytest.raises(UserError, match="1 composer with enough music; two are needed"):
-        clips.split(clips.cut(music({"Bach": [[45.0]] * 12}), settings)[0], settings)
+        clips.large_enough(cut, settings)
+
+
+def test_no_composer_with_enough_music_is_an_error_too(changed):
+    settings = changed(clips__small_composers="drop").clips
+    cut, _ = clips.cut(music({"Bach": [[45.0]], "Beach": [[45.0]]}), settings)
+    with pytest.raises(UserError, match="0 composers with enough music; two are needed"):
+        clips.large_enough(cut, settings)
 
 
 def test_composers_are_chosen_by_name_and_a_slip_gets_a_hint():
@@ -165,23 +207,137 @@ def test_composers_are_chosen_by_name_and_a_slip_gets_a_hint():
 @pytest.mark.parametrize("sizes", list(itertools.product([1, 5, 40], repeat=3)))
 def test_three_groups_fill_three_splits_whatever_their_sizes(sizes):
     named = {f"g{i}": size for i, size in enumerate(sizes)}
-    assert sorted(clips.share_out(named, (0.15, 0.25), np.random.default_rng(0)).values()) == sorted(clips.SPLITS)
+    assert sorted(clips.share_out(named, (0.15, 0.25), np.random.default_rng(0)).values()) == sorted(clips.SIDES)
+
+
+UNEQUAL = [
+    {"Mass": 167, "a": 30, "b": 33},
+    {"Mass": 167, "Suite": 80, "a": 30, "b": 33, "c": 12, "d": 25},
+    {f"g{i}": size for i, size in enumerate((100, 3, 5, 40, 2, 2, 61, 9))},
+]
+
+
+def away(sizes: dict[str, int], sides: dict[str, str], shares: tuple[float, float]) -> float:
+    """The clips that lie on a wrong side, as a share of all."""
+    wanted = dict(zip(clips.SIDES, (1.0 - sum(shares), *shares), strict=True))
+    total = sum(sizes.values())
+    dealt = {side: sum(sizes[name] for name in sizes if sides[name] == side) / total for side in clips.SIDES}
+    return sum(abs(dealt[side] - wanted[side]) for side in clips.SIDES) / 2.0
+
+
+@pytest.mark.parametrize("sizes", UNEQUAL, ids=["a Mass", "a Mass and more", "eight works"])
+def test_unequal_groups_land_nearer_the_wanted_shares_than_a_single_deal(sizes, monkeypatch):
+    shares = (0.15, 0.25)
+
+    def mean_distance() -> float:
+        deals = [clips.share_out(sizes, shares, np.random.default_rng(seed)) for seed in range(60)]
+        return float(np.mean([away(sizes, sides, shares) for sides in deals]))
+
+    best_of_several = mean_distance()
+    monkeypatch.setattr(clips, "DEALS", 1)
+    assert best_of_several < 0.8 * mean_distance()
+
+
+def test_several_deals_still_leave_room_for_chance():
+    sizes = {f"g{i}": 10 + i for i in range(12)}
+    deals = [clips.share_out(sizes, (0.15, 0.25), np.random.default_rng(seed)) for seed in range(20)]
+    assert len({tuple(sorted(sides.items())) for sides in deals}) > 10
 
 
 def test_table_1_holds_shares_that_sum_to_one(changed):
-    settings = changed().clips
-    shares = clips.balance(clips.split(clips.cut(orchestra(), settings)[0], settings)[0])
+    shares = clips.balance(drawn(orchestra(), changed().clips))
     assert shares.index.tolist() == ["train", "validation", "test"]
     assert shares.sum(axis=1).to_numpy() == pytest.approx(np.ones(3), abs=1e-3)
 
 
+# Draws
+
+
+def named(draws: Iterator[Draw]) -> list[str]:
+    return [draw.name for draw in draws]
+
+
+def test_every_seed_of_the_first_split_is_drawn_and_the_first_draw_is_its_first_seed(changed):
+    assert named(clips.draws(changed())) == ["work-0"]
+    assert named(clips.draws(changed(seeds=3, clips__seed=7))) == ["work-7", "work-8", "work-9"]
+    assert named(clips.draws(changed(seeds=2, clips__splits=["clip"]))) == ["clip-0", "clip-1"]
+
+
+@pytest.mark.parametrize(("seeds", "leak_seeds", "leaks"), [(3, 1, 1), (3, 2, 2), (3, 3, 3), (1, 5, 1)])
+def test_leak_seeds_limits_all_splits_but_the_first(changed, seeds, leak_seeds, leaks):
+    wanted = changed(seeds=seeds, clips__leak_seeds=leak_seeds, clips__splits=["work", "movement", "clip"])
+    counts = pd.Series([draw.split for draw in clips.draws(wanted)]).value_counts().to_dict()
+    assert counts == {"work": seeds, "movement": leaks, "clip": leaks}
+
+
+def test_other_splits_and_more_seeds_do_not_change_a_draw(project, changed):
+    write_table(project.movements, orchestra(composers=2))
+    clips.run(project, changed(seeds=2, clips__splits=["movement"]))
+    alone = project.draw(Draw("movement", 1)).read_bytes()
+    clips.run(project, changed(seeds=3, clips__leak_seeds=2, clips__splits=["work", "movement"]))
+    assert project.draw(Draw("movement", 1)).read_bytes() == alone
+
+
+@pytest.fixture
+def many_draws(project, changed) -> dict[str, pd.DataFrame]:
+    """The tables of six draws, as the stage writes them."""
+    write_table(project.movements, orchestra())
+    clips.run(project, changed(seeds=3, clips__leak_seeds=2, clips__splits=["work", "movement", "clip"]))
+    return {path.stem: read_table(path, "clips") for path in project.out("clips", "draws").iterdir()}
+
+
+def test_every_draw_holds_the_same_clips_in_the_same_order(project, many_draws):
+    index = read_table(project.clips, "clips")
+    assert list(index) == ["clip", "composer", "work", "movement", "file", "start_s"]
+    assert index["clip"].tolist() == list(range(len(index)))
+    assert set(many_draws) == {"work-0", "work-1", "work-2", "movement-0", "movement-1", "clip-0", "clip-1"}
+    for table in many_draws.values():
+        pd.testing.assert_frame_equal(table[list(index)], index)
+
+
+def test_draws_differ_and_each_composer_has_all_three_sides_in_every_one(many_draws):
+    sides = {tuple(table["split"]) for table in many_draws.values()}
+    assert len(sides) == len(many_draws)
+    for table in many_draws.values():
+        assert (table.groupby("composer")["split"].nunique() == 3).all()
+
+
+def test_every_draw_is_grouped_as_its_name_says(many_draws):
+    for name, table in many_draws.items():
+        assert set(table["split_by"]) == {name.split("-")[0]}
+        assert table.groupby("group")["split"].nunique().max() == 1
+
+
+# The stage
+
+
 def test_the_stage_writes_its_tables_and_pictures(project, changed):
-    movements = orchestra(composers=2)
-    write_table(project.movements, movements)
-    clips.run(project, changed())
-    first = project.clips.read_bytes()
-    clips.run(project, changed())
-    assert project.clips.read_bytes() == first
-    names = {path.name for path in project.out("clips").iterdir()}
-    assert names == {"clips.csv", "balance.csv", "splits.csv", "left_out.csv", "balance.png", "split.png"}
+    write_table(project.movements, orchestra(composers=2))
+    written = []
+    for _ in range(2):
+        clips.run(project, changed(seeds=2))
+        written.append({path: path.read_bytes() for path in project.out("clips").rglob("*.csv")})
+    assert written[0] == written[1]
+    tables = {"clips.csv", "balance.csv", "splits.csv", "left_out.csv", "draws/work-0.csv", "draws/work-1.csv"}
+    found = {path.relative_to(project.out("clips")).as_posix() for path in project.out("clips").rglob("*.*")}
+    assert found == tables | {"balance.png", "split.png"}
     assert read_table(project.clips, "clips")["work"].iloc[0] == "work 0"
+
+
+def test_the_stage_tells_how_each_draw_was_split_and_forgets_draws_no_longer_asked_for(project, changed):
+    write_table(project.movements, orchestra(composers=2))
+    clips.run(project, changed(seeds=2, clips__splits=["work", "clip"]))
+    assert set(read_table(project.out("clips", "splits.csv"), "clips")["draw"]) == {"work-0", "work-1", "clip-0"}
+    clips.run(project, changed())
+    assert set(read_table(project.out("clips", "splits.csv"), "clips")["draw"]) == {"work-0"}
+    assert [path.name for path in project.out("clips", "draws").iterdir()] == ["work-0.csv"]
+
+
+def test_what_is_left_out_is_listed_with_its_reason(project, changed):
+    movements = music({"Bach": [[45.0]] * 12, "Beach": [[60.0]] * 3 + [[4.0]], "Boulanger": [[374.0]]})
+    write_table(project.movements, movements)
+    clips.run(project, changed(clips__small_composers="drop"))
+    told = read_table(project.out("clips", "left_out.csv"), "clips").set_index("composer")["reason"].to_dict()
+    assert told["Beach"] == "4.0 s is too short for a clip of 10 s"
+    assert told["Boulanger"].startswith("too little music for train, validation and test: 1 work, 1 movement")
+    assert set(told) == {"Beach", "Boulanger"}

@@ -1,17 +1,34 @@
+"""The stage `embeddings` on a tiny representation: PCA, autoencoder, contractive and variational autoencoder."""
+
 from __future__ import annotations
 
+import copy
 import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.decomposition import PCA
 
-from conftest import client, runs
-from symphony2vec import embeddings, tracking
-from symphony2vec.artifacts import clips_hash, write_table
+from conftest import ROOT, client, runs
+from symphony2vec import embeddings, params, tracking
+from symphony2vec.artifacts import Draw, Project, write_array, write_table
+from symphony2vec.embeddings import losses, networks, pca
+from symphony2vec.embeddings.learner import AutoencoderLearner
 from symphony2vec.errors import UserError
-from symphony2vec.features import moments, normalised_batches
+from symphony2vec.scaling import batches, standard, symmetric
+from symphony2vec.training.source import Source
+
+NETWORKS = ("ae", "cae", "vae")
+TRAINING, HELD_OUT, TEST = np.arange(40), np.arange(40, 48), np.arange(48, 60)
+
+
+# PCA ------------------------------------------------------------------------------------------------------------------
 
 
 def flat(clips: int = 300, seed: int = 0) -> np.ndarray:
@@ -22,7 +39,7 @@ def flat(clips: int = 300, seed: int = 0) -> np.ndarray:
 def test_with_one_batch_it_is_the_exact_pca(changed):
     settings = changed(embeddings__dimensions=6, embeddings__pca__batch_clips=1024).embeddings
     data = flat()
-    ours, exact = embeddings.fit_pca(iter([data]), len(data), settings), PCA(6, svd_solver="full").fit(data)
+    ours, exact = pca.fit(iter([data]), len(data), settings), PCA(6, svd_solver="full").fit(data)
     np.testing.assert_allclose(np.abs(ours.transform(data)), np.abs(exact.transform(data)), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(ours.explained_variance_ratio_, exact.explained_variance_ratio_, rtol=1e-3)
 
@@ -30,97 +47,331 @@ def test_with_one_batch_it_is_the_exact_pca(changed):
 def test_in_batches_it_keeps_nearly_the_same_variance(changed):
     settings = changed(embeddings__dimensions=6, embeddings__pca__batch_clips=50).embeddings
     data = flat()
-    ours = embeddings.fit_pca(iter(np.array_split(data, 6)), len(data), settings)
+    ours = pca.fit(iter(np.array_split(data, 6)), len(data), settings)
     best = PCA(6, svd_solver="full").fit(data).explained_variance_ratio_.sum()
     assert 0.95 * best < ours.explained_variance_ratio_.sum() <= 1.001 * best
+
+
+def test_the_projection_is_the_fitted_pca(changed):
+    data = flat()
+    fitted = pca.fit(iter([data]), len(data), changed(embeddings__dimensions=6).embeddings)
+    with torch.no_grad():
+        projected = pca.Projection.of(fitted).encode(torch.from_numpy(data))
+    np.testing.assert_allclose(projected, fitted.transform(data), atol=1e-3)
 
 
 def test_too_few_clips_and_too_small_batches_are_errors_that_say_what_to_change(changed):
     with pytest.raises(
         UserError, match="dimensions is 40, but there are only 12 training clips; lower it or add music"
     ):
-        embeddings.fit_pca(iter([flat(12)]), 12, changed().embeddings)
+        pca.fit(iter([flat(12)]), 12, changed().embeddings)
     with pytest.raises(UserError, match="batch_clips is 50; with 40 dimensions it must be 80 or more"):
-        embeddings.fit_pca(iter([flat()]), 300, changed(embeddings__pca__batch_clips=50).embeddings)
+        pca.fit(iter([flat()]), 300, changed(embeddings__pca__batch_clips=50).embeddings)
 
 
 def test_batches_hold_every_row_once_normalised_in_order():
     array = np.random.default_rng(0).standard_normal((103, 3, 5)).astype(np.float32) * 4 + 2
-    rows = np.arange(3, 103)
-    mean, deviation = moments(array, rows)
-    batches = list(normalised_batches(array, rows, mean, deviation, 32))
-    assert max(map(len, batches)) <= 32
-    assert min(map(len, batches)) >= 16
-    joined = np.concatenate(batches).reshape(100, 3, 5)
-    np.testing.assert_allclose(joined, (array[3:] - mean[:, None]) / deviation[:, None], rtol=1e-5)
+    scaled = standard(array, np.arange(3, 103))
+    found = list(batches(array, np.arange(3, 103), scaled, 32))
+    assert max(map(len, found)) <= 32
+    assert min(map(len, found)) >= 16
+    joined = np.concatenate(found).reshape(100, 3, 5)
+    np.testing.assert_allclose(joined, (array[3:] - scaled.offset[:, None]) / scaled.scale[:, None], rtol=1e-5)
     np.testing.assert_allclose(joined.mean(axis=(0, 2)), 0, atol=1e-4)
 
 
-@pytest.fixture
-def featured(project, monkeypatch):
-    """A project with 60 clips and one small representation."""
-    monkeypatch.delenv(tracking.URI, raising=False)
-    split = ["train"] * 40 + ["validation"] * 8 + ["test"] * 12
-    table = pd.DataFrame({"clip": range(60), "composer": ["a", "b"] * 30, "split": split})
-    write_table(project.clips, table)
-    array = np.random.default_rng(0).standard_normal((60, 4, 7)).astype(np.float32)
-    project.feature("mel").parent.mkdir(parents=True)
-    np.save(project.feature("mel"), array)
-    mean, deviation = moments(array, np.arange(40))
-    np.savez(
-        project.out("features", "normalisation.npz"), mel_mean=mean, mel_deviation=deviation, clips=clips_hash(project)
-    )
-    return project
+# the stage ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_stage_writes_a_vector_for_every_clip_and_one_run(featured, changed):
-    settings = changed(embeddings__dimensions=5)
-    embeddings.run(featured, settings, "pca", "mel")
-    folder = featured.out("embeddings", "pca-mel")
-    vectors = np.load(folder / "vectors.npy")
+def spectrograms() -> np.ndarray:
+    """(60, 4, 7) in dB: the two composers in turn, one louder below and one above, each clip with its own noise."""
+    rng = np.random.default_rng(0)
+    tilt = np.where(np.arange(60) % 2, 1.0, -1.0)[:, None, None] * np.linspace(-30.0, 30.0, 4)[:, None]
+    return np.clip(-40.0 + tilt + rng.normal(0.0, 5.0, (60, 4, 7)), -80.0, 0.0).astype(np.float32)
+
+
+def project_in(root: Path, array: np.ndarray) -> Project:
+    """A project with 60 clips in one draw."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(ROOT / name, root / name)
+    made, sides = Project(root), np.repeat(["train", "validation", "test"], [40, 8, 12])
+    table = pd.DataFrame({"clip": range(60), "composer": ["a", "b"] * 30, "work": sides, "movement": "1"})
+    whole = table.assign(group=sides, split=sides, split_by="work", file="x.flac", start_s=0.0)
+    write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
+    write_table(made.draw(Draw("work", 0)), whole)
+    for name in ("mel", "mfcc"):
+        write_array(made.feature(name), array)
+    return made
+
+
+def small(settings: dict[str, Any], **changes: Any) -> params.Params:
+    """5 dimensions, 12 epochs of 5 updates, looked at after the eighth and the last."""
+    values = copy.deepcopy(settings)
+    values["embeddings"] |= {"dimensions": 5, "probe_every_epochs": 8}
+    for name in NETWORKS:
+        values["embeddings"][name] |= {"epochs": 12, "batch": 8, **changes}
+    return params.check(values)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_database():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory, settings) -> Project:
+    """Every model, run once."""
+    made = project_in(tmp_path_factory.mktemp("project"), spectrograms())
+    for model in embeddings.MODELS:
+        embeddings.run(made, small(settings), model, "mel")
+    return made
+
+
+@pytest.fixture(scope="module")
+def other_test_clips(tmp_path_factory, settings) -> Project:
+    """The same project with other test clips, every model run once."""
+    array = spectrograms()
+    array[TEST] = np.random.default_rng(9).uniform(-80.0, 0.0, (12, 4, 7))
+    made = project_in(tmp_path_factory.mktemp("other"), array)
+    for model in embeddings.MODELS:
+        embeddings.run(made, small(settings), model, "mel")
+    return made
+
+
+def folder(project: Project, model: str, representation: str = "mel") -> Path:
+    return project.out("embeddings", f"{model}-{representation}", "work-0")
+
+
+def run_of(project: Project, model: str) -> Any:
+    return client(project).get_run(json.loads((folder(project, model) / "run.json").read_text())["run_id"])
+
+
+def is_picture(path: Path) -> bool:
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 3000
+
+
+@pytest.mark.parametrize("model", embeddings.MODELS)
+def test_there_is_a_vector_for_every_clip(model, embedded):
+    vectors = np.load(folder(embedded, model) / "vectors.npy")
     assert vectors.shape == (60, 5)
     assert vectors.dtype == np.float32
-    run = client(featured).get_run(json.loads((folder / "run.json").read_text())["run_id"])
+    assert np.isfinite(vectors).all()
+    assert len(np.unique(vectors, axis=0)) == 60
+
+
+@pytest.mark.parametrize("model", embeddings.MODELS)
+def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, embedded):
+    names = {path.name for path in folder(embedded, model).iterdir()}
+    more = {"curves.csv", "samples.npz", "reconstructions.png", "curves.png"} if model in NETWORKS else set()
+    assert names == {"vectors.npy", "scatter.png", "run.json"} | more
+    assert all(is_picture(path) for path in folder(embedded, model).glob("*.png"))
+
+
+@pytest.mark.parametrize(("model", "terms"), [("ae", ()), ("cae", ("contraction",)), ("vae", ("kl",))])
+def test_the_curves_have_a_row_an_epoch_and_the_probe_where_it_was_asked(model, terms, embedded):
+    curves = pd.read_csv(folder(embedded, model) / "curves.csv")
+    assert curves["epoch"].tolist() == list(range(1, 13))
+    assert curves["update"].tolist() == list(range(5, 65, 5))
+    names = [f"{side}_{name}" for side in ("train", "validation") for name in ("loss", *terms)]
+    assert set(curves.columns) == {"epoch", "update", *names, "probe_validation_accuracy"}
+    assert curves["epoch"][curves["probe_validation_accuracy"].notna()].tolist() == [8, 12]
+    assert curves[[name for name in names if name.startswith("train")]].notna().all(axis=None)
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_the_loss_falls(model, embedded):
+    loss = pd.read_csv(folder(embedded, model) / "curves.csv")["train_loss"]
+    assert loss.iloc[-1] < 0.8 * loss.iloc[0]
+
+
+@pytest.mark.parametrize("model", embeddings.MODELS)
+def test_composers_that_sound_different_lie_apart(model, embedded):
+    vectors = np.load(folder(embedded, model) / "vectors.npy")
+    centres = np.stack([vectors[TRAINING][code::2].mean(axis=0) for code in (0, 1)])
+    nearest = np.linalg.norm(vectors[TEST, None] - centres, axis=2).argmin(axis=1)
+    assert (nearest == TEST % 2).mean() > 0.9
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_samples_are_validation_clips_in_db_and_what_comes_back_of_them(model, embedded):
+    held = np.load(folder(embedded, model) / "samples.npz")
+    assert set(held.files) == {"rows", "originals", "reconstructions"}
+    assert set(held["rows"]) <= set(HELD_OUT)
+    assert sorted(held["rows"] % 2) == [0, 1]  # one clip a composer
+    np.testing.assert_array_equal(held["originals"], spectrograms()[held["rows"]])
+    copies = held["reconstructions"]
+    assert copies.shape == held["originals"].shape
+    assert (copies >= -80.0).all()
+    assert (copies <= 0.0).all()
+    grey = np.abs(held["originals"] - -40.0).mean()
+    assert np.abs(copies - held["originals"]).mean() < 0.8 * grey
+
+
+@pytest.mark.parametrize("model", embeddings.MODELS)
+def test_one_run_holds_settings_data_and_the_model(model, embedded):
+    run = run_of(embedded, model)
     assert run.info.status == "FINISHED"
-    noted = {
-        "model": "pca",
-        "representation": "mel",
-        "dimensions": "5",
-        "training_clips": "40",
-        "clips.split_by": "work",
-    }
+    assert len(runs(embedded, f"params.model = '{model}'")) == 1
+    noted = {"representation": "mel", "dimensions": "5", "training_clips": "40", "split": "work", "seed": "0"}
     assert noted.items() <= run.data.params.items()
     assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"out/features/mel.npy", "out/clips/clips.csv"}
-    assert run.data.tags["stage"] == "embeddings"
-    embeddings.run(featured, settings, "pca", "mel")
-    np.testing.assert_array_equal(np.load(folder / "vectors.npy"), vectors)
-    assert len(runs(featured)) == 2  # a rerun is a run of its own
+    names = {one.path for one in client(embedded).list_artifacts(run.info.run_id)}
+    assert {"model", "scatter.png"} <= names
+    assert not any("test" in name for name in run.data.metrics)
 
 
-def test_test_clips_do_not_reach_the_components(featured, changed):
-    settings = changed(embeddings__dimensions=5)
-    embeddings.run(featured, settings, "pca", "mel")
-    before = np.load(featured.out("embeddings", "pca-mel", "vectors.npy"))
-    array = np.load(featured.feature("mel"))
-    array[48:] = 99.0
-    np.save(featured.feature("mel"), array)
-    embeddings.run(featured, settings, "pca", "mel")
-    after = np.load(featured.out("embeddings", "pca-mel", "vectors.npy"))
+@pytest.mark.parametrize("model", NETWORKS)
+def test_metrics_come_by_update_and_reconstructions_by_epoch(model, embedded):
+    run_id, known = run_of(embedded, model).info.run_id, client(embedded)
+    curves = pd.read_csv(folder(embedded, model) / "curves.csv")
+    for name in ("train_loss", "validation_loss", "probe_validation_accuracy"):
+        history = [(one.step, one.value) for one in known.get_metric_history(run_id, name)]
+        rows = curves[["update", name]].dropna()
+        assert history == [(int(update), pytest.approx(value)) for update, value in rows.itertuples(index=False)], name
+    images = [Path(one.path).name for one in known.list_artifacts(run_id, "images")]
+    steps = [name.split("+")[2] for name in images if name.startswith("reconstructions") and name.endswith(".png")]
+    assert sorted(steps, key=int) == ["8", "12"]
+
+
+def test_the_explained_variance_of_the_pca_is_noted(embedded):
+    assert 0.5 < run_of(embedded, "pca").data.metrics["explained_variance"] < 1.0
+
+
+@pytest.mark.parametrize("model", embeddings.MODELS)
+def test_test_clips_do_not_reach_the_model(model, embedded, other_test_clips):
+    before, after = (np.load(folder(one, model) / "vectors.npy") for one in (embedded, other_test_clips))
     np.testing.assert_array_equal(after[:48], before[:48])
-    assert (after[48:] != before[48:]).any()
+    assert (after[TEST] != before[TEST]).any(axis=1).all()
 
 
-def test_what_cannot_be_embedded_leaves_no_files_and_a_failed_run(featured, changed):
+@pytest.mark.parametrize("model", NETWORKS)
+def test_the_same_seed_gives_the_same_curves(model, embedded, other_test_clips):
+    one, other = ((folder(made, model) / "curves.csv").read_bytes() for made in (embedded, other_test_clips))
+    assert one == other
+
+
+@pytest.mark.parametrize("model", ["pca", "vae"])
+def test_the_same_seed_gives_the_same_bytes_twice(model, embedded, settings):
+    place = folder(embedded, model)
+    before = {path.name: path.read_bytes() for path in place.iterdir() if path.name != "run.json"}
+    shutil.rmtree(place)
+    embeddings.run(embedded, small(settings), model, "mel")
+    for name, content in before.items():
+        if name == "samples.npz":  # a zip holds the time
+            continue
+        assert (place / name).read_bytes() == content, name
+
+
+def test_mfcc_beyond_four_deviations_are_cut_and_come_back_as_coefficients(embedded, settings):
+    embeddings.run(embedded, small(settings), "ae", "mfcc")
+    held = np.load(folder(embedded, "ae", "mfcc") / "samples.npz")
+    scaled = symmetric("mfcc", spectrograms(), TRAINING, 80.0)
+    low, high = scaled.undo(-np.ones((4, 1))), scaled.undo(np.ones((4, 1)))
+    assert (held["reconstructions"] >= low).all()
+    assert (held["reconstructions"] <= high).all()
+    assert np.abs(held["reconstructions"] - held["originals"]).mean() < 8.0
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    return project_in(tmp_path, spectrograms())
+
+
+def test_what_cannot_be_embedded_leaves_no_files_and_a_failed_run(fresh, changed):
     with pytest.raises(UserError, match="only 40 training clips"):
-        embeddings.run(featured, changed(embeddings__dimensions=41), "pca", "mel")
-    assert not featured.out("embeddings", "pca-mel").exists()
-    (run,) = runs(featured)
+        embeddings.run(fresh, changed(embeddings__dimensions=41), "pca", "mel")
+    assert not folder(fresh, "pca").exists()
+    (run,) = runs(fresh)
     assert run.info.status == "FAILED"
     assert "only 40 training clips" in run.data.tags["failure"]
 
 
-def test_a_normalisation_of_another_split_is_refused(featured, changed):
-    table = pd.read_csv(featured.clips)
-    write_table(featured.clips, table.assign(split=table["split"].to_numpy()[::-1]))
-    with pytest.raises(UserError, match="the clips have changed since the stage features ran; run `dvc repro`"):
-        embeddings.run(featured, changed(embeddings__dimensions=5), "pca", "mel")
+def test_a_training_that_diverges_names_its_model_and_draw(fresh, settings):
+    with pytest.raises(UserError, match=r"ae-mel work-0: loss is (nan|inf) at update \d+; the training has diverged"):
+        embeddings.run(fresh, small(settings, learning_rate=1e30), "ae", "mel")
+    assert not folder(fresh, "ae").exists()
+
+
+def test_an_unknown_model_is_named_with_those_that_exist(fresh, changed):
+    with pytest.raises(UserError, match="no embedding 'umap'; there are pca, ae, cae, vae"):
+        embeddings.run(fresh, changed(), "umap", "mel")
+
+
+def test_missing_features_are_named_with_the_stage_that_writes_them(fresh, changed):
+    with pytest.raises(UserError, match=r"chroma\.npy is missing; `dvc repro features` writes it"):
+        embeddings.run(fresh, changed(), "pca", "chroma")
+
+
+# the learner ----------------------------------------------------------------------------------------------------------
+
+
+def trained(kind: str, settings: dict[str, Any], updates: int = 60, seed: int = 0, **changes: Any) -> Any:
+    """A learner after updates on all training clips, and its scaled clips."""
+    array = spectrograms()
+    source = Source(array, symmetric("mel", array, TRAINING, 80.0), torch.device("cpu"))
+    own = getattr(params.check(settings).embeddings, kind).model_copy(update=changes)
+    learner = AutoencoderLearner(kind, source, 5, own, seed)
+    said = [{name: float(value) for name, value in learner.step(TRAINING).items()} for _ in range(updates)]
+    return SimpleNamespace(learner=learner, x=source.batch(HELD_OUT).flatten(1), said=said)
+
+
+def slope(found: Any) -> float:
+    return losses.contractive_exact(found.learner.network.encoder, found.x).item()
+
+
+def test_the_contraction_lowers_the_jacobian_against_the_autoencoder_trained_alike(settings):
+    plain, contractive = (slope(trained(kind, settings, 40)) for kind in ("ae", "cae"))
+    assert contractive < 0.1 * plain
+
+
+def test_without_contraction_the_contractive_autoencoder_is_the_plain_one(settings):
+    plain, none = trained("ae", settings, 3), trained("cae", settings, 3, contraction=0.0)
+    assert [one["loss"] for one in plain.said] == [one["loss"] for one in none.said]
+
+
+def test_the_autoencoders_loss_is_the_mean_over_values_and_the_vaes_their_sum(settings):
+    plain, variational = (trained(kind, settings, 1) for kind in ("ae", "vae"))
+    spread = float(plain.x.square().mean())
+    assert plain.said[0]["loss"] == pytest.approx(spread, rel=0.3)
+    expected = 0.5 * 28 * spread + variational.said[0]["kl"]
+    assert variational.said[0]["loss"] == pytest.approx(expected, rel=0.3)
+
+
+def test_validation_losses_are_the_same_at_every_call_and_change_nothing(settings):
+    found = trained("vae", settings, 5)
+    state = found.learner.generator.get_state()
+    assert found.learner.losses(HELD_OUT) == found.learner.losses(HELD_OUT)
+    assert torch.equal(found.learner.generator.get_state(), state)
+
+
+def test_validation_losses_do_not_depend_on_the_size_of_the_parts(settings, monkeypatch):
+    found = trained("cae", settings, 5)
+    whole = found.learner.losses(TRAINING)
+    monkeypatch.setattr("symphony2vec.embeddings.learner.AT_ONCE", 7)
+    assert found.learner.losses(TRAINING)["validation_loss"] == pytest.approx(whole["validation_loss"], rel=0.05)
+    np.testing.assert_allclose(found.learner.encode(TRAINING), found.learner.encode(TRAINING), atol=1e-5)
+
+
+def test_a_seed_is_one_start_whatever_was_drawn_before(settings):
+    one = trained("ae", settings, 0, seed=4).learner.encode(TRAINING)
+    torch.rand(10)
+    np.testing.assert_array_equal(trained("ae", settings, 0, seed=4).learner.encode(TRAINING), one)
+    assert (trained("ae", settings, 0, seed=5).learner.encode(TRAINING) != one).any()
+
+
+def test_the_embedding_of_the_vae_is_its_mean_without_noise(settings):
+    found = trained("vae", settings, 5)
+    with torch.no_grad():
+        mean, _ = found.learner.network.posterior(found.x)
+    np.testing.assert_array_equal(found.learner.encode(HELD_OUT), mean)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_encoder_can_be_made_again_from_what_is_logged(kind, settings):
+    learner, x = (found := trained(kind, settings, 2)).learner, found.x
+    again = networks.Encoder(**learner.build["arguments"])
+    again.load_state_dict(learner.network.encoder.state_dict())
+    with torch.no_grad():
+        np.testing.assert_array_equal(again.encode(x), learner.encode(HELD_OUT))

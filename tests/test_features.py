@@ -20,7 +20,7 @@ import soundfile
 import threadpoolctl
 
 from symphony2vec import features, parallel, params
-from symphony2vec.artifacts import REPRESENTATIONS, Project, clips_hash, write_table
+from symphony2vec.artifacts import REPRESENTATIONS, Project, write_table
 from symphony2vec.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -169,42 +169,9 @@ def test_values_stay_within_their_range() -> None:
     assert found["chroma"].max() == 1.0
 
 
-# Moments
-
-
-@pytest.mark.parametrize("count", [1, 255, 256, 257, 700])
-def test_moments_are_numpys_in_double_precision(count: int) -> None:
-    rng = np.random.default_rng(count)
-    array = (rng.standard_normal((900, 5, 7)) * [[1.0], [1e-3], [50.0], [1.0], [0.0]]).astype(np.float32)
-    array += np.array([[0.0], [1000.0], [-80.0], [0.0], [-80.0]], np.float32)  # the last bin is constant
-    array[:, 3] = 0.0
-    rows = np.sort(rng.choice(900, count, replace=False))
-    mean, deviation = features.moments(array, rows)
-    exact = array[rows].astype(np.float64)
-    wanted = exact.std(axis=(0, 2))
-    wanted[wanted < 1e-6] = 1.0
-    np.testing.assert_allclose(mean, exact.mean(axis=(0, 2)), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(deviation, wanted, rtol=1e-5)
-    assert mean.dtype == deviation.dtype == np.float32
-    assert list(deviation[3:]) == [1.0, 1.0]
-
-
-@pytest.mark.parametrize("at_once", [1, 7, 10, 64])
-def test_normalised_batches_hold_every_row_once_in_its_place(at_once: int) -> None:
-    array = np.random.default_rng(0).standard_normal((30, 4, 5)).astype(np.float32)
-    rows, mean, deviation = np.arange(3, 23), np.arange(4.0, dtype=np.float32), np.full(4, 2.0, np.float32)
-    batches = list(features.normalised_batches(array, rows, mean, deviation, at_once))
-    wanted = ((array[rows] - mean[:, None]) / 2.0).reshape(20, 20)
-    np.testing.assert_array_equal(np.concatenate(batches), wanted)
-    sizes = [len(batch) for batch in batches]
-    assert max(sizes) <= at_once
-    assert max(sizes) - min(sizes) <= 1
-    assert batches[0].dtype == np.float32
-
-
 # The stage
 
-SPLITS = ("train", "train", "validation", "test")
+MOVEMENTS = 4
 
 
 @pytest.fixture(scope="module")
@@ -214,10 +181,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     audio = root / "out" / "audio"
     audio.mkdir(parents=True)
     rows = []
-    for number, split in enumerate(SPLITS):
+    for number in range(MOVEMENTS):
         wave = chord(2.95, 200.0 + 30.0 * number) + noise(2.95, number)
         soundfile.write(audio / f"movement-{number}.flac", wave, RATE_HZ, subtype="PCM_16")
-        own = {"composer": "AB"[number % 2], "split": split, "file": f"movement-{number}.flac"}
+        own = {"composer": "AB"[number % 2], "file": f"movement-{number}.flac"}
         rows += [own | {"start_s": start_s} for start_s in (0.0, 1.0, 2.0)]
     order = np.random.default_rng(0).permutation(len(rows))  # clips.csv need not keep a movement's clips together
     table = pd.DataFrame([rows[i] for i in order])
@@ -267,10 +234,10 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def test_the_stage_writes_arrays_normalisation_and_pictures_and_nothing_else(whole: dict[str, bytes]) -> None:
+def test_the_stage_writes_arrays_and_pictures_and_nothing_else(whole: dict[str, bytes]) -> None:
     arrays = {f"{name}.npy" for name in REPRESENTATIONS}
     pictures = {f"{name}.png" for name in REPRESENTATIONS}
-    assert set(whole) == arrays | pictures | {features.NORMALISATION}
+    assert set(whole) == arrays | pictures
     assert all(whole[name].startswith(b"\x89PNG") for name in pictures)
 
 
@@ -289,39 +256,6 @@ def test_rows_are_in_the_order_of_the_clips_and_the_last_clip_is_padded(project:
         padded = np.pad(own, (0, SHORT.samples - len(own)))
         assert (len(own) < SHORT.samples) == (start_s == 2.0)
         assert_equal({name: arrays[name][clip] for name in arrays}, librosas(padded))
-
-
-def test_the_normalisation_knows_the_training_clips_alone(project: Project) -> None:
-    clips = pd.read_csv(project.clips)
-    folder = project.out("features")
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    arrays = {name: rng.standard_normal((len(clips), *shape)) for name, shape in SHORT.shapes.items()}
-
-    def fitted() -> list[np.ndarray]:
-        for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", array.astype(np.float32))
-        features.fit_normalisation(clips, folder, "these")
-        return [part for name in arrays for part in features.normalisation(folder, name, "these")]
-
-    before = fitted()
-    for array in arrays.values():
-        array[clips["split"] != "train"] += 100.0
-    np.testing.assert_array_equal(np.concatenate(before), np.concatenate(fitted()))
-    for array in arrays.values():
-        array[np.flatnonzero(clips["split"] == "train")[0]] += 100.0
-    assert not np.array_equal(np.concatenate(before), np.concatenate(fitted()))
-
-
-def test_training_clips_have_mean_0_and_deviation_1_once_normalised(project: Project) -> None:
-    features.run(project, settings())
-    rows = np.flatnonzero(pd.read_csv(project.clips)["split"] == "train")
-    for name, (bins, frames) in SHORT.shapes.items():
-        mean, deviation = features.normalisation(project.out("features"), name, clips_hash(project))
-        (batch,) = features.normalised_batches(np.load(project.feature(name)), rows, mean, deviation, 1024)
-        values = batch.astype(np.float64).reshape(len(rows), bins, frames)
-        np.testing.assert_allclose(values.mean(axis=(0, 2)), 0.0, atol=1e-4)
-        np.testing.assert_allclose(values.std(axis=(0, 2)), 1.0, atol=1e-4)
 
 
 def test_two_workers_write_the_same_bytes_as_one(
@@ -350,7 +284,7 @@ def test_a_second_run_writes_the_same_bytes(project: Project, whole: dict[str, b
     features.run(project, settings())
     features.run(project, settings())
     assert contents(project) == whole
-    assert len(computed) == 2 * len(SPLITS)  # a finished stage leaves nothing to pick up; dvc decides what is run
+    assert len(computed) == 2 * MOVEMENTS  # a finished stage leaves nothing to pick up; dvc decides what is run
     assert not any(project.out(".partial").iterdir())
 
 
@@ -421,7 +355,7 @@ def test_other_settings_do_not_pick_up_this_work(
 ) -> None:
     broken_off(dynamic_range_db=40.0)
     features.run(project, settings())
-    assert len(computed) == len(SPLITS)
+    assert len(computed) == MOVEMENTS
     assert contents(project) == whole
 
 
@@ -430,7 +364,7 @@ def test_other_clips_do_not_pick_up_this_work(project: Project, broken_off: Brok
     clips = pd.read_csv(project.clips)
     write_table(project.clips, clips.assign(start_s=clips["start_s"] / 2))
     features.run(project, settings())
-    assert len(computed) == len(SPLITS)
+    assert len(computed) == MOVEMENTS
 
 
 # What cannot be computed

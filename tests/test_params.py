@@ -8,10 +8,17 @@ from symphony2vec import params
 from symphony2vec.errors import UserError
 
 
-def test_the_committed_file_is_valid_and_every_key_has_a_comment_or_a_plain_name(project):
-    read = params.read(project.params)
-    assert read.features.mel_bands == 64
-    assert "embeddings.pca.batch_clips" in params.names()
+def keys(values: object, before: str = "") -> set[str]:
+    """Every dotted key of plain nested values."""
+    inner = values.items() if isinstance(values, dict) else ()
+    return {f"{before}{name}" for name, _ in inner} | {
+        key for name, value in inner for key in keys(value, f"{before}{name}.")
+    }
+
+
+def test_the_committed_file_is_valid_and_holds_every_key_there_is(project, settings):
+    assert params.read(project.params).model_dump() == settings
+    assert keys(settings) == set(params.names())
 
 
 @pytest.mark.parametrize(
@@ -21,12 +28,45 @@ def test_the_committed_file_is_valid_and_every_key_has_a_comment_or_a_plain_name
         ("clips", "durations", "clips.duration_s"),
         ("probe", "strength", "probe.strengths"),
         ("features", "mel_band", "features.mel_bands"),
+        ("ali", "model", "ali.models"),
+        ("ali", "probe_every_epoch", "ali.probe_every_epochs"),
+        ("classifiers", "fair_cn", "classifiers.fair_cnn"),
+        ("embeddings", "dimension", "embeddings.dimensions"),
+        ("clips", "split", "clips.splits"),
     ],
 )
 def test_an_unknown_key_names_itself_and_the_closest_right_one(settings, section, key, hint):
     values = copy.deepcopy(settings)
     values[section][key] = 1
     with pytest.raises(UserError, match=rf"unknown key '{section}\.{key}' \(did you mean '{hint}'\?\)"):
+        params.check(values)
+
+
+@pytest.mark.parametrize(
+    ("section", "inner", "key", "hint"),
+    [
+        ("ali", "paper", "learning_rat", "ali.paper.learning_rate"),
+        ("ali", "original", "beta", "ali.original.betas"),
+        ("ali", "crop", "band", "ali.crop.bands"),
+        ("ali", "encoder", "epoch", "ali.encoder.epochs"),
+        ("classifiers", "ff", "weight_deca", "classifiers.ff.weight_decay"),
+        ("classifiers", "lstm", "chunk_frame", "classifiers.lstm.chunk_frames"),
+        ("embeddings", "cae", "contractions", "embeddings.cae.contraction"),
+    ],
+)
+def test_an_unknown_key_two_floors_down_names_itself_and_the_closest_one(settings, section, inner, key, hint):
+    values = copy.deepcopy(settings)
+    values[section][inner][key] = 1
+    with pytest.raises(UserError, match=rf"unknown key '{section}\.{inner}\.{key}' \(did you mean '{hint}'\?\)"):
+        params.check(values)
+
+
+def test_a_key_that_one_network_alone_has_is_refused_elsewhere(settings):
+    values = copy.deepcopy(settings)
+    values["classifiers"]["cnn"]["chunk_frames"] = 36
+    with pytest.raises(
+        UserError, match=r"unknown key 'classifiers\.cnn\.chunk_frames' \(did you mean '.*chunk_frames'"
+    ):
         params.check(values)
 
 
@@ -57,6 +97,21 @@ def test_a_missing_key_and_a_missing_section_are_named(settings):
         ("probe", "strengths", [], "probe.strengths.*at least 1 item"),
         ("corpus", "name", "../elsewhere", "'corpus.name' is '../elsewhere': string should match"),
         ("features", "mel_bands", True, "'features.mel_bands' is True: input should be a valid integer"),
+        ("clips", "splits", [], "'clips.splits' is .*at least 1 item"),
+        ("clips", "splits", ["work", "clip", "work"], "'clips.splits' is .*: a split is named twice"),
+        (
+            "clips",
+            "splits",
+            ["composer"],
+            "'clips.splits.0' is 'composer': input should be 'work', 'movement' or 'clip'",
+        ),
+        ("clips", "splits", "work", "'clips.splits' is 'work': input should be a valid list"),
+        ("clips", "leak_seeds", 0, "'clips.leak_seeds' is 0: input should be greater than or equal to 1"),
+        ("ali", "models", ["paper-128", "paper-x"], "'ali.models.1' is 'paper-x': string should match .*paper"),
+        ("ali", "models", ["paper-0"], "'ali.models.0' is 'paper-0': string should match"),
+        ("ali", "models", ["papers-128"], "'ali.models.0' is 'papers-128': string should match"),
+        ("ali", "models", [], "'ali.models' is .*at least 1 item"),
+        ("ali", "batch", 1, "'ali.batch' is 1: input should be greater than or equal to 2"),
     ],
 )
 def test_a_wrong_type_or_value_names_the_key_and_the_value(settings, section, key, value, reason):
@@ -64,6 +119,31 @@ def test_a_wrong_type_or_value_names_the_key_and_the_value(settings, section, ke
     values[section][key] = value
     with pytest.raises(UserError, match=reason):
         params.check(values)
+
+
+@pytest.mark.parametrize(
+    ("section", "inner", "key", "value", "reason"),
+    [
+        ("ali", "paper", "betas", [0.5], "'ali.paper.betas' is .*at least 2 items"),
+        ("ali", "paper", "betas", [0.5, 1.0], "'ali.paper.betas.1' is 1.0: input should be less than 1"),
+        ("ali", "public", "batch_norm", 1, "'ali.public.batch_norm' is 1: input should be a valid boolean"),
+        ("ali", "crop", "bands", "middle", "'ali.crop.bands' is 'middle': input should be 'low', 'high' or 'random'"),
+        ("classifiers", "cnn", "batch", 1, "'classifiers.cnn.batch' is 1: input should be greater than or equal to 2"),
+        ("classifiers", "ff", "learning_rate", 0.0, "'classifiers.ff.learning_rate' is 0.0: input should be greater"),
+        ("embeddings", "vae", "epochs", 0, "'embeddings.vae.epochs' is 0: input should be greater"),
+    ],
+)
+def test_a_wrong_value_two_floors_down_is_named_too(settings, section, inner, key, value, reason):
+    values = copy.deepcopy(settings)
+    values[section][inner][key] = value
+    with pytest.raises(UserError, match=reason):
+        params.check(values)
+
+
+@pytest.mark.parametrize("seeds", [0, 101, 1.5])
+def test_seeds_is_a_whole_number_of_draws(settings, seeds):
+    with pytest.raises(UserError, match=rf"'seeds' is {seeds}: input should be"):
+        params.check(copy.deepcopy(settings) | {"seeds": seeds})
 
 
 def test_a_whole_number_serves_where_a_fraction_is_meant(changed):

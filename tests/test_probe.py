@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
+from sklearn.preprocessing import StandardScaler
 
-from conftest import client, runs
+from conftest import ROOT, client, runs
 from symphony2vec import probe, tracking
-from symphony2vec.artifacts import clips_hash, write_array, write_json, write_table
+from symphony2vec.artifacts import Draw, Project, key_of, read_table, write_array, write_json, write_table
 from symphony2vec.errors import UserError
+from symphony2vec.training import watch
 
 COMPOSERS = ("Bach", "Brahms", "Mahler")
 
@@ -151,34 +156,260 @@ def test_vectors_that_are_not_numbers_are_refused(changed):
         probe.fit(vectors, clips, changed().probe)
 
 
-@pytest.fixture
-def embedded(project, changed, monkeypatch):
-    """A project with clips and the vectors of one finished embedding run."""
-    monkeypatch.delenv(tracking.URI, raising=False)
-    vectors, clips = made(2.0)
-    write_table(project.clips, clips)
-    subject = tracking.Subject("embeddings", "pca", "mel")
+def test_a_warm_start_chooses_and_says_what_fresh_fits_would(changed):
+    settings = changed(probe__strengths=[0.001, 0.01, 0.1, 1.0, 10.0]).probe
+    for seed in range(4):
+        vectors, clips = made(0.5, seed=seed)
+        composer, sides = clips["composer"].to_numpy(), clips["split"].to_numpy()
+        scaled = StandardScaler().fit(vectors[sides == "train"]).transform(vectors)
+        fresh = {
+            strength: LogisticRegression(C=strength, max_iter=2000).fit(
+                scaled[sides == "train"], composer[sides == "train"]
+            )
+            for strength in settings.strengths
+        }
+        held_out = sides == "validation"
+        best = max(settings.strengths, key=lambda s: fresh[s].score(scaled[held_out], composer[held_out]))
+        outcome = probe.fit(vectors, clips, settings)
+        assert outcome.strength == best
+        np.testing.assert_allclose(outcome.probabilities, fresh[best].predict_proba(scaled), atol=2e-3)
+
+
+def test_the_probabilities_of_a_strength_are_not_those_of_a_later_one(changed):
+    """The one probe goes on to other strengths after the best: what is returned must not follow it."""
+    vectors, clips = made(6.0)
+    first = probe.fit(vectors, clips, changed(probe__strengths=[1e-4]).probe)
+    several = probe.fit(vectors, clips, changed(probe__strengths=[1e-4, 10.0]).probe)
+    assert several.strength == 1e-4
+    np.testing.assert_array_equal(several.probabilities, first.probabilities)
+
+
+def glanced(separation: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Vectors and codes, training clips first, and how many those are."""
+    vectors, clips = made(separation)
+    order = np.argsort(~(clips["split"] == "train").to_numpy(), kind="stable")
+    codes = clips["composer"].map({name: code for code, name in enumerate(COMPOSERS)}).to_numpy()
+    return vectors[order], codes[order], int((clips["split"] == "train").sum())
+
+
+def test_a_glance_agrees_with_the_same_steps_by_hand():
+    vectors, codes, training = glanced(0.6)
+    mean, deviation = vectors[:training].mean(axis=0), vectors[:training].std(axis=0)
+    scaled = (vectors - mean) / deviation
+    by_hand = LogisticRegression(C=watch.STRENGTH, max_iter=300).fit(scaled[:training], codes[:training])
+    expected = np.mean(by_hand.predict(scaled[training:]) == codes[training:])
+    assert 0.4 < expected < 1.0
+    assert watch.glance(vectors, codes, training) == pytest.approx(expected)
+
+
+def test_a_glance_sees_no_validation_label_while_it_fits():
+    vectors, codes, training = glanced(4.0)
+    renamed = codes.copy()
+    renamed[training:] = (codes[training:] + 1) % len(COMPOSERS)  # had it seen these, it would name some of them
+    assert watch.glance(vectors, codes, training) > 0.95
+    assert watch.glance(vectors, renamed, training) < 0.05
+
+
+def test_a_glance_at_a_model_that_diverged_is_nothing():
+    vectors, codes, training = glanced(4.0)
+    vectors[0, 0] = np.inf
+    assert watch.glance(vectors, codes, training) == 0.0
+
+
+DRAW = Draw("work", 0)
+
+
+def add(project, stage: str, model: str, representation: str, arrays: dict[str, np.ndarray], key: str = "k") -> Path:
+    """One finished training of a model on the one draw: its arrays by file name, and its run."""
+    subject = tracking.Subject(stage, model, representation, DRAW.name)
+    folder = project.out(stage, subject.name, DRAW.name)
+    for name, array in arrays.items():
+        write_array(folder / f"{name}.npy", array)
     with tracking.run(project, subject, {"dimensions": 8}, project.clips) as opened:
-        tracking.write_record(project.out("embeddings", "pca-mel", "run.json"), opened, subject, clips_hash(project))
-    write_array(project.out("embeddings", "pca-mel", "vectors.npy"), vectors)
-    return project
+        tracking.write_record(folder / "run.json", opened, subject, key, key_of(project.draw(DRAW)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Project:
+    """A project with the clips of one draw and the vectors of one finished embedding run, to be copied."""
+    made_once = Project(tmp_path_factory.mktemp("original"))
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(ROOT / name, made_once.root / name)
+    vectors, clips = made(2.0)
+    write_table(made_once.clips, clips.drop(columns=["group", "split"]))
+    write_table(made_once.draw(DRAW), clips)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        add(made_once, "embeddings", "pca", "mel", {"vectors": vectors})
+    return made_once
+
+
+@pytest.fixture
+def embedded(original, tmp_path, monkeypatch) -> Project:
+    """A copy of the original for one test; its database is its own, too."""
+    monkeypatch.delenv(tracking.URI, raising=False)
+    shutil.copytree(original.root, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path)
+
+
+def scores_of(project, stage: str = "embeddings", model: str = "pca-mel") -> list[dict]:
+    return json.loads(project.out("probe", stage, model, DRAW.name, "scores.json").read_text())["scores"]
+
+
+def vectors_of(project) -> Path:
+    return project.out("embeddings", "pca-mel", DRAW.name, "vectors.npy")
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When each file below a folder was written, and which file it is."""
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_stage_adds_its_numbers_to_the_models_run(embedded, changed):
     probe.run(embedded, changed(), "embeddings", "pca-mel")
-    folder = embedded.out("probe", "embeddings", "pca-mel")
-    scores = json.loads((folder / "scores.json").read_text())
-    run_id = json.loads(embedded.out("embeddings", "pca-mel", "run.json").read_text())["run_id"]
+    folder = embedded.out("probe", "embeddings", "pca-mel", DRAW.name)
+    (scores,) = scores_of(embedded)
+    run_id = json.loads(vectors_of(embedded).with_name("run.json").read_text())["run_id"]
     logged = client(embedded).get_run(run_id)
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics["test_accuracy"] == pytest.approx(scores["test_accuracy"])
     assert {"test_macro_f1", "majority_accuracy", "validation_accuracy"} <= logged.data.metrics.keys()
     assert logged.data.params["dimensions"] == "8"
-    assert {path.name for path in folder.iterdir()} == {"scores.json", "predictions.csv", "confusion.png"}
+    assert {path.name for path in folder.iterdir()} == {"scores.json", "predictions.csv", "works.csv", "confusion.png"}
+
+
+def test_every_reading_is_scored_and_the_one_that_counts_comes_first(embedded, changed):
+    good, noise = made(2.0)[0], made(0.0)[0]
+    add(embedded, "ali", "paper", "8", {"vectors-crops": good, "vectors": noise, "vectors-Alike": good})
+    probe.run(embedded, changed(ali__models=["paper-8"]))
+    scores = scores_of(embedded, "ali", "paper-8")
+    assert [one["reading"] for one in scores] == ["", "Alike", "crops"]
+    assert scores[0]["test_accuracy"] < 0.6 < 0.9 < scores[1]["test_accuracy"]
+    assert {**scores[1], "reading": "crops"} == scores[2]
+    told = read_table(embedded.out("probe", "ali", "paper-8", DRAW.name, "predictions.csv"), "probe")
+    for one in scores:
+        own = told[told["reading"] == one["reading"]]
+        assert (own["predicted"] == own["composer"]).mean() == pytest.approx(one["test_accuracy"])
+    (run,) = runs(embedded, stage="ali")
+    assert run.data.metrics["test_accuracy"] == pytest.approx(scores[0]["test_accuracy"])
+    assert run.data.metrics["crops.test_accuracy"] == pytest.approx(scores[2]["test_accuracy"])
+
+
+def test_a_model_with_further_readings_only_is_refused(embedded, changed):
+    vectors_of(embedded).rename(vectors_of(embedded).with_name("vectors-crops.npy"))
+    with pytest.raises(UserError, match=r"holds neither vectors.npy nor probabilities.npy; `dvc repro` makes it again"):
+        probe.run(embedded, changed())
+
+
+def believed(clips: pd.DataFrame, wrong: np.ndarray) -> np.ndarray:
+    """Probabilities (clips, K): sure of the composer, but of the next one where `wrong`."""
+    codes = clips["composer"].map({name: code for code, name in enumerate(COMPOSERS)}).to_numpy()
+    return np.eye(len(COMPOSERS), dtype=np.float32)[(codes + wrong) % len(COMPOSERS)] * 0.8 + 0.1 * np.float32(2 / 3)
+
+
+def test_the_probabilities_of_a_classifier_are_scored_as_they_are(embedded, changed, monkeypatch):
+    clips = read_table(embedded.draw(DRAW), "clips")
+    test = (clips["split"] == "test").to_numpy()
+    wrong = test & (np.arange(len(clips)) % 3 == 0)
+    add(embedded, "classifiers", "ff", "mel", {"probabilities": believed(clips, wrong)})
+    monkeypatch.setattr(probe, "fit", None)  # nothing is fitted
+    probe.run(embedded, changed(), "classifiers")
+    (scores,) = scores_of(embedded, "classifiers", "ff-mel")
+    assert scores["test_accuracy"] == pytest.approx(1 - wrong[test].mean())
+    assert scores["train_accuracy"] == scores["validation_accuracy"] == 1.0
+    assert scores["strength"] is None
+    (run,) = runs(embedded, stage="classifiers")
+    assert "strength" not in run.data.metrics
+
+
+def test_the_probabilities_of_chunks_score_chunks(embedded, changed):
+    clips = read_table(embedded.draw(DRAW), "clips")
+    right, wrong = (believed(clips, np.full(len(clips), by)) for by in (0, 1))
+    chunks = np.stack([right, wrong, right, right], axis=1)
+    add(embedded, "classifiers", "lstm", "mel", {"probabilities": right, "probabilities-chunks": chunks})
+    probe.run(embedded, changed(), "classifiers")
+    votes, single = scores_of(embedded, "classifiers", "lstm-mel")
+    assert (votes["reading"], votes["test_accuracy"]) == ("", 1.0)
+    assert (single["reading"], single["test_accuracy"]) == ("chunks", 0.75)
+    assert single["clips"]["test"] == 4 * votes["clips"]["test"]
+    folder = embedded.out("probe", "classifiers", "lstm-mel", DRAW.name)
+    assert set(read_table(folder / "predictions.csv", "probe")["reading"]) == {""}  # of clips alone
+    works = read_table(folder / "works.csv", "probe")
+    assert set(works.loc[works["reading"] == "chunks", "right"] / works.loc[works["reading"] == "chunks", "clips"]) == {
+        0.75
+    }
+
+
+def test_probabilities_that_are_not_numbers_are_refused(embedded, changed):
+    spoiled = believed(read_table(embedded.draw(DRAW), "clips"), np.zeros(216, int))
+    spoiled[0, 0] = np.nan
+    add(embedded, "classifiers", "ff", "mel", {"probabilities": spoiled})
+    with pytest.raises(UserError, match="not finite numbers: the model that made them has diverged"):
+        probe.run(embedded, changed(), "classifiers")
+
+
+def test_an_ali_that_params_no_longer_ask_for_is_not_scored(embedded, changed):
+    add(embedded, "ali", "paper", "8", {"vectors": made(0.3)[0]})
+    probe.run(embedded, changed(ali__models=["paper-8"]))
+    assert embedded.out("probe", "ali", "paper-8").is_dir()
+    probe.run(embedded, changed(ali__models=["paper-16"]))
+    assert not embedded.out("probe", "ali", "paper-8").exists()
+    assert embedded.out("probe", "embeddings", "pca-mel").is_dir()
+
+
+def test_the_works_add_up_to_the_accuracy(embedded, changed):
+    add(embedded, "ali", "paper", "8", {"vectors": made(0.3)[0], "vectors-crops": made(0.6)[0]})
+    probe.run(embedded, changed(ali__models=["paper-8"]))
+    works = read_table(embedded.out("probe", "ali", "paper-8", DRAW.name, "works.csv"), "probe")
+    for one in scores_of(embedded, "ali", "paper-8"):
+        own = works[works["reading"] == one["reading"]]
+        assert own["work"].is_unique
+        assert len(own) == one["test_works"] == 9
+        assert own["clips"].sum() == one["clips"]["test"]
+        assert own["right"].sum() / own["clips"].sum() == pytest.approx(one["test_accuracy"])
+        assert 0 < own["right"].sum() < own["clips"].sum()
+
+
+def test_works_of_one_title_by_two_composers_are_two_works(changed):
+    vectors, clips = made(1.0)
+    table = probe.by_work(probe.fit(vectors, clips, changed().probe), clips)
+    assert table["work"].tolist() == [f"{name} / {work}" for name in COMPOSERS for work in ("11", "3", "7")]
+
+
+def test_a_second_run_writes_nothing(embedded, changed):
+    probe.run(embedded, changed())
+    before, ended = times(embedded.out("probe")), [one.info.end_time for one in runs(embedded)]
+    probe.run(embedded, changed())
+    assert times(embedded.out("probe")) == before
+    assert [one.info.end_time for one in runs(embedded)] == ended
+    probe.run(embedded, changed(probe__bootstrap_draws=300))
+    assert all(times(embedded.out("probe"))[name] != written for name, written in before.items())
+
+
+def test_a_model_that_was_trained_again_is_scored_again_and_the_others_are_not(embedded, changed):
+    add(embedded, "embeddings", "pca", "chroma", {"vectors": made(2.0)[0]})
+    probe.run(embedded, changed())
+    kept = times(embedded.out("probe", "embeddings", "pca-chroma"))
+    assert scores_of(embedded)[0]["test_accuracy"] > 0.9
+    add(embedded, "embeddings", "pca", "mel", {"vectors": made(0.0)[0]}, key="another")
+    probe.run(embedded, changed())
+    assert scores_of(embedded)[0]["test_accuracy"] < 0.6
+    assert times(embedded.out("probe", "embeddings", "pca-chroma")) == kept
+
+
+def test_the_scores_of_what_is_gone_go_too(embedded, changed):
+    add(embedded, "embeddings", "pca", "chroma", {"vectors": made(2.0)[0]})
+    probe.run(embedded, changed())
+    shutil.rmtree(embedded.out("embeddings", "pca-chroma"))
+    probe.run(embedded, changed(), "embeddings")  # one stage alone removes nothing
+    assert embedded.out("probe", "embeddings", "pca-chroma").is_dir()
+    probe.run(embedded, changed())
+    assert [path.name for path in embedded.out("probe", "embeddings").iterdir()] == ["pca-mel"]
 
 
 def test_a_run_the_server_does_not_know_gets_one_that_stands_for_it(embedded, changed):
-    record = embedded.out("embeddings", "pca-mel", "run.json")
+    record = vectors_of(embedded).with_name("run.json")
     write_json(record, {**json.loads(record.read_text()), "run_id": "0" * 32})
     probe.run(embedded, changed(), "embeddings", "pca-mel")
     (found,) = runs(embedded, f"tags.stands_for = '{'0' * 32}'")
@@ -186,20 +417,25 @@ def test_a_run_the_server_does_not_know_gets_one_that_stands_for_it(embedded, ch
 
 
 def test_vectors_of_another_split_are_refused(embedded, changed):
-    from symphony2vec.artifacts import read_table
+    clips = read_table(embedded.draw(DRAW), "clips")
+    write_table(embedded.draw(DRAW), clips.assign(split=clips["split"].to_numpy()[::-1]))
+    with pytest.raises(UserError, match="the clips have changed since the stage embeddings made pca-mel; run `dvc"):
+        probe.run(embedded, changed(), "embeddings", "pca-mel")
 
-    clips = read_table(embedded.clips, "clips")
-    write_table(embedded.clips, clips.assign(split=clips["split"].to_numpy()[::-1]))
-    with pytest.raises(UserError, match="the clips have changed since the stage embeddings ran; run `dvc repro`"):
+
+def test_vectors_of_a_draw_that_is_gone_are_refused(embedded, changed):
+    embedded.draw(DRAW).unlink()
+    with pytest.raises(UserError, match="the clips have changed since the stage embeddings made pca-mel; run `dvc"):
         probe.run(embedded, changed(), "embeddings", "pca-mel")
 
 
 def test_a_probe_that_fails_marks_the_run_and_a_good_one_clears_it(embedded, changed):
-    path = embedded.out("embeddings", "pca-mel", "vectors.npy")
+    path = vectors_of(embedded)
     good = np.load(path)
     write_array(path, np.full_like(good, np.nan))
     with pytest.raises(UserError, match="diverged"):
         probe.run(embedded, changed(), "embeddings", "pca-mel")
+    assert not embedded.out("probe", "embeddings", "pca-mel", DRAW.name).exists()
     (run,) = runs(embedded)
     assert (run.info.status, "diverged" in run.data.tags["failure"]) == ("FAILED", True)
     write_array(path, good)
@@ -215,12 +451,15 @@ def test_a_run_deleted_in_the_ui_gets_one_that_stands_for_it(embedded, changed):
     assert len(runs(embedded, f"tags.stands_for = '{run.info.run_id}'")) == 1
 
 
-def test_a_model_name_cannot_lead_out_of_its_folder(embedded, changed):
-    with pytest.raises(UserError, match="cannot name a model"):
-        probe.run(embedded, changed(), "embeddings", "../../elsewhere")
+def test_a_model_that_is_not_there_is_named(embedded, changed):
+    for name in ("vae-mel", "../../elsewhere"):
+        with pytest.raises(UserError, match=f"no model '{name}' in .*`dvc repro` makes them"):
+            probe.run(embedded, changed(), "embeddings", name)
+    with pytest.raises(UserError, match=r"no models in .*ali"):
+        probe.run(embedded, changed(), "ali")
 
 
 def test_vectors_of_other_clips_are_refused(embedded, changed):
-    write_array(embedded.out("embeddings", "pca-mel", "vectors.npy"), np.zeros((3, 8), np.float32))
-    with pytest.raises(UserError, match="holds 3 vectors for 216 clips; run `dvc repro`"):
+    write_array(vectors_of(embedded), np.zeros((3, 8), np.float32))
+    with pytest.raises(UserError, match="holds 3 rows for 216 clips; run `dvc repro`"):
         probe.run(embedded, changed(), "embeddings", "pca-mel")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import itertools
 import json
 import os
 import re
@@ -10,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,15 +21,26 @@ import soundfile
 from ruamel.yaml import YAML
 
 from conftest import ROOT, runs
-from symphony2vec import report
-from symphony2vec.artifacts import Project
+from symphony2vec import params, report
+from symphony2vec.artifacts import Project, write_table
+from symphony2vec.report import pictures, tables
 
 BIN = Path(sys.executable).parent
-MODELS = ("pca-chroma", "pca-mel", "pca-mfcc")
+NETWORKS = ("ff", "cnn", "fair_cnn", "lstm")
+MODELS = {
+    "classifiers": ["cnn-mel", "fair_cnn-mel", "ff-crop", "ff-mel", "lstm-mel"],
+    "embeddings": ["ae-mel", "cae-mel", "pca-chroma", "pca-mel", "pca-mfcc", "vae-mel"],
+    "ali": ["encoder-8", "paper-8"],
+}
+READINGS = {"lstm-mel": ["chunks"], "encoder-8": ["crops"], "paper-8": ["crops", "hidden", "sample"]}
+DRAWS = ("work-0", "work-1", "clip-0")
+ROWS = [(stage, f"{model} {reading}".strip()) for stage, models in MODELS.items() for model in models
+        for reading in ["", *READINGS.get(model, [])]]  # fmt: skip
 
 
 def call(*words: str, cwd: Path) -> str:
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    environment |= {"OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-1500:]} {done.stderr[-1500:]}"
@@ -47,6 +61,32 @@ def recordings(folder: Path) -> None:
     (folder / "Ana Fantasía" / "Sonata 1" / "2. Broken.flac").write_text("not audio at all")
 
 
+def shrink(values: dict[str, Any]) -> None:
+    """A params.yaml that is done in minutes: every model, few and small updates."""
+    values["corpus"]["name"] = "recordings"
+    values["seeds"] = 2
+    values["clips"] |= {"splits": ["work", "clip"], "leak_seeds": 1}
+    for own in values["classifiers"].values():
+        own |= {"batch": 8, "epochs": 1}
+    embeddings, ali = values["embeddings"], values["ali"]
+    embeddings |= {"dimensions": 4, "probe_every_epochs": 2}
+    for name in ("ae", "cae", "vae"):
+        embeddings[name] |= {"batch": 8, "epochs": 2}
+    ali |= {"models": ["paper-8", "encoder-8"], "batch": 8, "probe_every_epochs": 2, "samples_every_epochs": 2}
+    ali["paper"] |= {"epochs": 3}  # the probe is tried after the second and the third
+    ali["encoder"] |= {"batch": 8, "epochs": 1}
+    values["probe"] |= {"bootstrap_draws": 200, "strengths": [0.01, 1.0]}
+
+
+def fewer(stages: dict[str, Any]) -> None:
+    """A dvc.yaml whose networks see the mel spectrogram alone; the PCA sees all."""
+    stages["classifiers"]["matrix"]["representation"] = ["mel"]
+    networks = copy.deepcopy(stages["embeddings"])
+    networks["matrix"] = {"model": ["ae", "cae", "vae"], "representation": ["mel"]}
+    stages["embeddings"]["matrix"]["model"] = ["pca"]
+    stages["embeddings-networks"] = networks
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Project:
     """A project in git and DVC whose pipeline has run on imported recordings."""
@@ -55,10 +95,12 @@ def finished(tmp_path_factory) -> Project:
         shutil.copyfile(ROOT / name, root / name)
     shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     yaml = YAML()
-    values = yaml.load(root / "params.yaml")
-    values["corpus"]["name"] = "recordings"
-    values["embeddings"]["dimensions"] = 4
+    yaml.width = 200
+    values, pipeline = yaml.load(root / "params.yaml"), yaml.load(root / "dvc.yaml")
+    shrink(values)
+    fewer(pipeline["stages"])
     yaml.dump(values, root / "params.yaml")
+    yaml.dump(pipeline, root / "dvc.yaml")
     originals = tmp_path_factory.mktemp("music")
     recordings(originals)
     call("git", "init", "-q", cwd=root)
@@ -69,6 +111,28 @@ def finished(tmp_path_factory) -> Project:
     return Project(root)
 
 
+def table_of(project: Project, name: str = "results") -> pd.DataFrame:
+    table = pd.read_csv(project.out("report", f"{name}.csv"), keep_default_na=False, na_values=[""])
+    return table.assign(reading=table["reading"].fillna("")) if "reading" in table else table
+
+
+def page_of(project: Project) -> str:
+    return project.out("report", "index.html").read_text(encoding="utf-8")
+
+
+def cells(page: str, identifier: str) -> list[list[str]]:
+    """The text of every cell of one table of the page, row by row, without the heading."""
+    (table,) = re.findall(rf'<table id="{identifier}">(.*?)</table>', page, re.DOTALL)
+    rows = [
+        re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+    ]
+    return [[re.sub(r"<[^>]*>", "", cell) for cell in row] for row in rows if row]
+
+
+def percent(share: float) -> str:
+    return "" if np.isnan(share) else f"{share:.1%}"
+
+
 def test_a_broken_recording_is_set_aside_and_the_rest_is_used(finished):
     (row,) = csv.DictReader(finished.out("audio", "rejected.csv").open(encoding="utf-8"))
     assert row["path"].endswith("2. Broken.flac")
@@ -76,65 +140,153 @@ def test_a_broken_recording_is_set_aside_and_the_rest_is_used(finished):
     assert len(pd.read_csv(finished.movements)) == 9
 
 
-def test_every_model_has_vectors_scores_and_one_finished_run(finished):
+def test_every_model_has_vectors_or_probabilities_of_every_clip_on_every_draw(finished):
     clips = pd.read_csv(finished.clips)
     assert sorted(clips["composer"].unique()) == ["Ana Fantasía", "Cécile Chaminade", "Берлиоз"]
-    for model in MODELS:
-        assert np.load(finished.out("embeddings", model, "vectors.npy")).shape == (len(clips), 4)
-    found = {one.info.run_name: one for one in runs(finished)}
-    assert set(found) == set(MODELS)
-    for one in found.values():
-        assert one.info.status == "FINISHED"
-        assert "test_accuracy" in one.data.metrics
-        for seen in one.inputs.dataset_inputs:
-            assert seen.dataset.digest in (finished.root / "dvc.lock").read_text()
-        assert one.data.params["corpus.name"] == "recordings"
+    for (stage, models), draw in itertools.product(MODELS.items(), DRAWS):
+        assert sorted(path.name for path in finished.out(stage).iterdir()) == models
+        for model in models:
+            names = {path.name for path in finished.out(stage, model, draw).iterdir()}
+            (name,) = names & {"vectors.npy", "probabilities.npy"}
+            found = np.load(finished.out(stage, model, draw, name))
+            width = 3 if stage == "classifiers" or model == "encoder-8" else 8 if stage == "ali" else 4
+            assert found.shape == (len(clips), width), model
+
+
+def test_every_model_and_draw_has_one_finished_run_with_its_score(finished):
+    for stage, models in MODELS.items():
+        found = {one.info.run_name: one for one in runs(finished, stage=stage)}
+        assert set(found) == {f"{model} {draw}" for model, draw in itertools.product(models, DRAWS)}
+        assert len(runs(finished, stage=stage)) == len(found)
+        for name, one in found.items():
+            model, draw = name.split(" ")
+            scores = json.loads(finished.out("probe", stage, model, draw, "scores.json").read_text())["scores"]
+            assert one.info.status == "FINISHED"
+            assert one.data.metrics["test_accuracy"] == pytest.approx(scores[0]["test_accuracy"])
+            assert one.data.params["corpus.name"] == "recordings"
+            for seen in one.inputs.dataset_inputs:
+                assert seen.dataset.digest in (finished.root / "dvc.lock").read_text()
 
 
 def test_composers_this_far_apart_are_named(finished):
-    scores = json.loads(finished.out("probe", "embeddings", "pca-chroma", "scores.json").read_text())
-    assert scores["test_accuracy"] > 0.9
+    table = table_of(finished).set_index("row")
+    assert table.loc["pca-chroma", "accuracy"] > 0.9 > 0.4 > table.loc["pca-chroma", "majority"]
 
 
 def test_a_second_repro_has_nothing_to_do_and_a_changed_setting_reruns_its_branch_alone(finished):
     assert "Data and pipelines are up to date" in call("dvc", "repro", cwd=finished.root)
     text = finished.params.read_text(encoding="utf-8")
-    finished.params.write_text(text.replace("bootstrap_draws: 2000", "bootstrap_draws: 1000"), encoding="utf-8")
-    status = call("dvc", "status", cwd=finished.root)
-    assert set(re.findall(r"^(\w+)(?:@[\w-]+)?:", status, re.MULTILINE)) == {"probe", "report"}
-    finished.params.write_text(text, encoding="utf-8")
+    assert "paper-8" in text
+    expected = {
+        ("bootstrap_draws: 200", "bootstrap_draws: 100"): {"probe", "report"},
+        ("paper-8", "paper-9"): {"ali@paper-9", "probe", "report"},
+    }
+    try:
+        for (old, new), stages in expected.items():
+            finished.params.write_text(text.replace(old, new), encoding="utf-8")
+            told = call("dvc", "repro", "--dry", "--force-downstream", cwd=finished.root)
+            assert set(re.findall(r"^Running stage '([^']+)'", told, re.MULTILINE)) == stages
+    finally:
+        finished.params.write_text(text, encoding="utf-8")
 
 
 def test_the_results_are_printed_with_what_they_rest_on(finished):
     text = call("symphony2vec", "results", cwd=finished.root)
-    assert all(model in text for model in MODELS)
-    assert re.search(r"test split: \d+ clips of \d+ works", text)
+    printed = [line for line in text.splitlines() if re.match(r"\S+( \w+)? +\d+\.\d%", line)]
+    table = table_of(finished)
+    assert [re.split(r"  +", line)[:2] for line in printed] == [
+        [row, f"{accuracy:.1%}"] for row, accuracy in zip(table["row"], table["accuracy"], strict=True)
+    ]
+    assert re.search(r"mean of 2 drawn splits, about \d+ test clips of 3 works each", text)
     assert "mlflow ui --backend-store-uri" in text
 
 
-def test_tables_and_figures_lie_beside_the_page(finished):
-    folder = finished.out("report")
-    names = {path.name for path in folder.iterdir()}
-    assert {"index.html", "results.csv", "corpus.csv", "balance.csv", "splits.csv", "results.png", "mel.png"} <= names
-    table = pd.read_csv(folder / "results.csv")
+def test_the_table_of_results_has_every_row_and_validation_orders_it(finished):
+    table = table_of(finished)
+    assert sorted(zip(table["stage"], table["row"], strict=True)) == sorted(ROWS)
     assert table["validation_accuracy"].is_monotonic_decreasing
     assert (table["accuracy_low"] <= table["accuracy"]).all()
+    assert (table["accuracy"] <= table["accuracy_high"]).all()
+    assert set(table["draws"]) == {2}
+    for line in table.to_dict("records"):
+        folder = finished.out("probe", line["stage"], line["model"])
+        told = [json.loads((folder / draw / "scores.json").read_text())["scores"] for draw in DRAWS[:2]]
+        own = [one["test_accuracy"] for scores in told for one in scores if one["reading"] == line["reading"]]
+        assert line["accuracy"] == pytest.approx(np.mean(own), abs=1e-4)
+        assert len(own) == 2
 
 
-def test_the_page_asks_nothing_of_a_network(finished):
-    page = finished.out("report", "index.html").read_text(encoding="utf-8")
-    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", page)
+def test_the_numbers_of_the_page_are_those_of_the_table(finished):
+    rows = table_of(finished).to_dict("records")
+    assert cells(page_of(finished), "results-table") == [
+        [
+            row["row"],
+            row["stage"],
+            percent(row["accuracy"]),
+            percent(row["spread"]),
+            f"{percent(row['accuracy_low'])} – {percent(row['accuracy_high'])}",
+            percent(row["paper"]),
+            f"{row['macro_f1']:.3f}",
+            percent(row["validation_accuracy"]),
+            percent(row["train_accuracy"]),
+            percent(row["majority"]),
+        ]
+        for row in rows
+    ]
+    best = rows[0]
+    lead = re.sub(r"<[^>]*>", "", page_of(finished).split('<p class="lead">')[1].split("</p>")[0])
+    assert f"Of {len(rows)} rows" in lead
+    assert f"{best['row']} ({best['stage']}), names\n{percent(best['accuracy'])} of the test clips" in lead
+
+
+def test_the_leak_is_told_for_every_row_and_drawn(finished):
+    table = table_of(finished, "leak")
+    expected = {(row, split) for (_, row), split in itertools.product(ROWS, ("work", "clip"))}
+    assert set(zip(table["model"], table["split"], strict=True)) == expected
+    assert len(table) == len(expected)
+    assert finished.out("report", "pictures", "leak.png").is_file()
+
+
+def test_the_page_links_to_files_of_the_report_alone_and_all_are_there(finished):
+    page, folder = page_of(finished), finished.out("report")
+    named = set(re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)["']""", page))
+    files = {name for name in named if not name.startswith(("#", "data:"))}
+    assert all(re.fullmatch(r"(pictures|sounds)/[\w.-]+", name) for name in files)
+    assert all((folder / name).is_file() for name in files)
+    pictures = {name for name in files if name.startswith("pictures/")}
+    assert {f"pictures/{name}.png" for name in ("results", "pairs", "leak", "ali", "mel", "mfcc", "chroma")} <= pictures
+    assert {"pictures/ali-paper-8-game.png", "pictures/embeddings-vae-mel-reconstructions.png"} <= pictures
+    assert {f"pictures/{stage}-{model}-confusion.png" for stage in MODELS for model in MODELS[stage]} <= pictures
+    assert {f"sounds/{path.name}" for path in (folder / "sounds").iterdir()} == files - pictures
+    assert {name for name in named if name.startswith("#")} <= {f"#{name}" for name in re.findall(r'id="(\w+)"', page)}
     assert "url(" not in page
     assert "@import" not in page
 
 
-def test_names_cannot_break_the_page(finished, monkeypatch):
+def test_originals_reconstructions_and_inventions_can_be_heard(finished):
+    found = {path.name: soundfile.read(path) for path in finished.out("report", "sounds").iterdir()}
+    clips = {f"{model}-{what}-{number}.mp3" for model in ("ae-mel", "vae-mel") for number in range(3)
+             for what in ("originals", "reconstructions")}  # fmt: skip
+    crops = {f"paper-8-{what}-{number}.mp3" for number in range(4)
+             for what in ("originals", "reconstructions", "generated")}  # fmt: skip
+    assert set(found) == clips | crops
+    for name, (wave, rate_hz) in found.items():
+        assert rate_hz == 22050
+        assert len(wave) / rate_hz == pytest.approx(10.0 if name in clips else 31 * 512 / 22050, abs=0.15)
+        assert np.isfinite(wave).all()
+        assert "originals" not in name or np.abs(wave).max() > 0.3
+
+
+def test_names_cannot_break_the_page(finished, tmp_path, monkeypatch):
     sly = "<script>alert(1)</script>"
-    monkeypatch.setattr(report, "corpus", lambda *_: pd.DataFrame([dict.fromkeys(
+    monkeypatch.setattr(tables, "corpus", lambda *_: pd.DataFrame([dict.fromkeys(
         ("composer", "works", "movements", "minutes", "clips", "kind", "licence"), sly)]))  # fmt: skip
-    params = report.Params.model_validate(YAML(typ="safe").load(finished.params.read_text(encoding="utf-8")))
-    report.run(finished, params)
-    page = finished.out("report", "index.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(pictures, "sound", lambda *words: words[-1].mkdir())  # takes long, and holds no names
+    skipped = shutil.ignore_patterns("*.npy", "*.flac", "report")
+    shutil.copytree(finished.root / "out", tmp_path / "out", ignore=skipped)
+    shutil.copyfile(finished.params, tmp_path / "params.yaml")
+    report.run(Project(tmp_path), params.read(finished.params))
+    page = page_of(Project(tmp_path))
     assert sly not in page
     assert "&lt;script&gt;" in page
 
@@ -155,15 +307,57 @@ def test_the_page_opens_from_disk_in_a_browser(finished, tmp_path):
     with webdriver.Chrome(options=options, service=service) as browser:
         browser.get(finished.out("report", "index.html").as_uri())
         rows = browser.find_elements("css selector", "#results-table tr")
-        images = browser.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth > 100)")
+        images = browser.execute_async_script(SHOW_ALL, "img", "load")
+        sounds = browser.execute_async_script(SHOW_ALL, "audio", "loadedmetadata")
+        widths = browser.execute_script("return [...document.images].map(i => i.naturalWidth)")
+        lengths = browser.execute_script("return [...document.querySelectorAll('audio')].map(a => a.duration)")
         fetched = browser.execute_script("return performance.getEntriesByType('resource').map(r => r.name)")
-        assert len(rows) == 1 + len(MODELS)
-        assert len(images) >= 10
-        assert all(images)
-        assert all(name.startswith("data:") for name in fetched)
+        assert len(rows) == 1 + len(ROWS)
+        assert len(images) == len(widths) >= 40
+        assert set(images) == {"load"}
+        assert min(widths) > 100
+        assert len(sounds) == len(lengths) == 24
+        assert set(sounds) == {"loadedmetadata"}
+        assert min(lengths) > 0.5
+        assert all(name.startswith(("data:", "file:")) for name in fetched)
         assert "Берлиоз" in browser.find_element("tag name", "body").text
         assert not browser.get_log("browser")
         browser.set_window_size(390, 800)
         width = browser.execute_script("return document.documentElement.scrollWidth")
         inner = browser.execute_script("return window.innerWidth")
         assert width <= inner  # tables scroll inside themselves on a small screen
+
+
+# Opens what is folded, fetches every picture or sound, and says of each which came first: the good event or "error".
+SHOW_ALL = """
+const [selector, good, done] = arguments;
+document.querySelectorAll('details').forEach(one => { one.open = true; });
+Promise.all([...document.querySelectorAll(selector)].map(one => new Promise(settle => {
+  one.addEventListener(good, () => settle(good));
+  one.addEventListener('error', () => settle('error'));
+  one.loading = 'eager';
+  one.preload = 'metadata';
+  const source = one.src;
+  one.src = source;
+}))).then(done);
+"""
+
+
+def test_a_probe_that_was_not_tried_every_epoch_is_drawn_where_it_was(project, monkeypatch):
+    curves = pd.DataFrame({"update": [5.0, 10.0, 15.0], "probe_validation_accuracy": [np.nan, 0.25, 0.5]})
+    write_table(project.out("ali", "paper-8", "work-0", "curves.csv"), curves)
+    write_table(project.out("ali", "encoder-8", "work-0", "curves.csv"), curves[["update"]])
+    seen = {}
+    monkeypatch.setattr(pictures.figures, "compared", lambda tables, *_: seen.update(tables))
+    monkeypatch.setattr(pictures.figures, "save", lambda *_: None)
+    pictures.compare(project, ["paper-8", "encoder-8"], "work-0", project.root)
+    assert {name: table["probe_validation_accuracy"].tolist() for name, table in seen.items()} == {
+        "paper-8": [0.25, 0.5]
+    }
+
+
+def test_a_correlation_that_could_not_be_taken_is_not_a_number(project):
+    told = pd.DataFrame({"source": ["rays", "prior"], "measure": "loudness", "rho": [np.nan, -0.5], "crops": 9})
+    write_table(project.out("ali", "paper-8", "work-0", "latent.csv"), told.assign(low=told["rho"], high=told["rho"]))
+    found = tables.claims(project, ["paper-8"], ["work-0"])
+    assert [f"{rho:+.2f}" for rho in found["rho"]] == ["+nan", "-0.50"]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from conftest import client, runs
@@ -11,16 +13,15 @@ from symphony2vec import tracking
 from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
 
-SUBJECT = tracking.Subject("embeddings", "pca", "mel")
+SUBJECT = tracking.Subject("embeddings", "pca", "mel", "work-0")
 
 WRITER = """
 import sys
 from pathlib import Path
 from symphony2vec import tracking
 from symphony2vec.artifacts import Project
-from symphony2vec.artifacts import Project
 project = Project(Path(sys.argv[1]))
-subject = tracking.Subject("embeddings", "pca", sys.argv[2])
+subject = tracking.Subject("embeddings", "pca", sys.argv[2], "work-0")
 with tracking.run(project, subject, {"dimensions": 1}, project.params) as run:
     run.metrics({"explained_variance": 0.5})
 """
@@ -113,3 +114,165 @@ def test_an_interrupted_run_is_killed_not_running(project):
     with pytest.raises(KeyboardInterrupt), tracking.run(project, SUBJECT, {}, project.params) as opened:
         raise KeyboardInterrupt
     assert client(project).get_run(opened.run_id).info.status == "KILLED"
+
+
+def test_a_run_says_which_model_and_which_draw_it_is(project):
+    with tracking.run(project, SUBJECT, {"batch": 32}, project.params) as opened:
+        pass
+    found = client(project).get_run(opened.run_id)
+    assert found.info.run_name == "pca-mel work-0"
+    assert found.data.tags["draw"] == "work-0"
+    assert found.data.tags["kind"] == "embedding"
+    assert found.data.params == {"model": "pca", "representation": "mel", "batch": "32"}
+
+
+def test_numbers_keep_the_update_at_which_they_were_true(project):
+    with tracking.run(project, SUBJECT, {}, project.params) as opened:
+        for update in (10, 20, 30):
+            opened.metrics({"train_loss": 1.0 / update, "validation_loss": 2.0}, step=update)
+        opened.metrics({"accuracy": np.float32(0.5)})
+    history = client(project).get_metric_history(opened.run_id, "train_loss")
+    assert [(one.step, one.value) for one in history] == [(10, 0.1), (20, 0.05), (30, 1.0 / 30)]
+    assert client(project).get_run(opened.run_id).data.metrics["accuracy"] == 0.5
+
+
+def test_images_and_folders_become_artifacts(project, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folder")
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text(name)
+    with tracking.run(project, SUBJECT, {}, project.params) as opened:
+        opened.image(np.zeros((4, 6, 3), np.uint8), "reconstructions", step=5)
+        opened.folder(folder, "samples")
+    held = client(project)
+    assert {one.path for one in held.list_artifacts(opened.run_id, "samples")} == {"samples/a.txt", "samples/b.txt"}
+    images = [one.path for one in held.list_artifacts(opened.run_id, "images")]
+    (image,) = [path for path in images if path.endswith(".png")]
+    assert image.startswith("images/reconstructions+step+5+")
+
+
+# A training that was stopped
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_stopped_run_goes_on_as_the_same_run(project, fault):
+    begun = project.root / "begun.json"
+    with pytest.raises(fault), tracking.run(project, SUBJECT, {"batch": 32}, project.params, begun) as first:
+        first.metrics({"loss": 2.0}, step=1)
+        raise fault
+    with tracking.run(project, SUBJECT, {"batch": 32}, project.params, begun) as second:
+        assert client(project).get_run(second.run_id).info.status == "RUNNING"
+        second.metrics({"loss": 1.0}, step=2)
+    (found,) = runs(project)
+    assert found.info.run_id == first.run_id == second.run_id
+    assert found.info.status == "FINISHED"
+    assert "failure" not in found.data.tags
+    assert [one.step for one in client(project).get_metric_history(found.info.run_id, "loss")] == [1, 2]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from symphony2vec import tracking
+from symphony2vec.artifacts import Project
+project = Project(Path(sys.argv[1]))
+subject = tracking.Subject("embeddings", "pca", "mel", "work-0")
+with tracking.run(project, subject, {}, project.params, project.root / "begun.json"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_run_goes_on_as_the_same_run(project):
+    assert subprocess.run([sys.executable, "-c", KILLED, str(project.root)], capture_output=True).returncode == -9
+    (left,) = runs(project)
+    assert left.info.status == "RUNNING"
+    with tracking.run(project, SUBJECT, {}, project.params, project.root / "begun.json") as opened:
+        pass
+    (found,) = runs(project)
+    assert (found.info.run_id, found.info.status) == (opened.run_id, "FINISHED")
+    assert left.info.run_id == opened.run_id
+
+
+def test_the_next_training_after_a_finished_one_is_a_run_of_its_own(project):
+    begun = project.root / "begun.json"
+    with tracking.run(project, SUBJECT, {}, project.params, begun) as first:
+        assert json.loads(begun.read_text()) == {"run_id": first.run_id}
+    ended = client(project).get_run(first.run_id).info.end_time
+    begun.unlink()  # as a training does that has reached its end
+    with tracking.run(project, SUBJECT, {}, project.params, begun) as second:
+        assert client(project).get_run(first.run_id).info.status == "FINISHED"
+    assert second.run_id != first.run_id
+    assert client(project).get_run(first.run_id).info.end_time == ended
+    assert len(runs(project)) == 2
+
+
+def test_two_draws_that_both_stopped_keep_to_their_own_runs(project):
+    stopped = {}
+    for draw in ("work-0", "work-1"):
+        begun = project.root / f"{draw}.json"
+        subject = tracking.Subject("embeddings", "pca", "mel", draw)
+        with pytest.raises(KeyboardInterrupt), tracking.run(project, subject, {}, project.params, begun) as opened:
+            raise KeyboardInterrupt
+        stopped[draw] = opened.run_id
+    for draw, run_id in stopped.items():
+        subject = tracking.Subject("embeddings", "pca", "mel", draw)
+        with tracking.run(project, subject, {}, project.params, project.root / f"{draw}.json") as opened:
+            assert opened.run_id == run_id
+            assert client(project).get_run(run_id).data.tags["draw"] == draw
+
+
+def test_a_stopped_run_that_somebody_deleted_begins_anew(project):
+    begun = project.root / "begun.json"
+    with pytest.raises(KeyboardInterrupt), tracking.run(project, SUBJECT, {}, project.params, begun) as first:
+        raise KeyboardInterrupt
+    client(project).delete_run(first.run_id)
+    with tracking.run(project, SUBJECT, {"batch": 1}, project.params, begun) as second:
+        assert json.loads(begun.read_text()) == {"run_id": second.run_id}
+    (found,) = runs(project)
+    assert (found.info.run_id, found.data.params["batch"]) == (second.run_id, "1")
+    assert second.run_id != first.run_id
+
+
+# What later stages add
+
+
+def recorded(project: Project) -> dict[str, str]:
+    """The record of a finished run."""
+    with tracking.run(project, SUBJECT, {}, project.params) as opened:
+        tracking.write_record(project.out("run.json"), opened, SUBJECT, "a key", "clips and sides")
+    record: dict[str, str] = json.loads(project.out("run.json").read_text())
+    return record
+
+
+def test_a_record_names_its_run_its_subject_and_what_it_was_made_from(project):
+    record = recorded(project)
+    assert client(project).get_run(record.pop("run_id")).info.status == "FINISHED"
+    subject = {"stage": "embeddings", "model": "pca", "representation": "mel", "draw": "work-0"}
+    assert record == {"key": "a key", "clips": "clips and sides", **subject}
+
+
+def test_a_later_stage_adds_to_the_run_of_the_record(project):
+    record = recorded(project)
+    with tracking.again(project, record) as opened:
+        opened.metrics({"accuracy": 0.5})
+    (found,) = runs(project)
+    assert found.info.run_id == record["run_id"]
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics["accuracy"] == 0.5
+
+
+def test_a_run_that_the_server_does_not_know_is_stood_for_by_a_new_one(project):
+    record = recorded(project) | {"run_id": "0" * 32}
+    with tracking.again(project, record) as opened:
+        opened.metrics({"accuracy": 0.5})
+    (found,) = runs(project, f"tags.stands_for = '{'0' * 32}'")
+    assert found.info.run_id == opened.run_id
+    assert found.info.run_name == "pca-mel work-0"
+
+
+def test_parameters_are_flat_and_leave_out_what_a_run_has_no_part_in(changed):
+    found = tracking.flat(changed(clips__seed=3), "ali", "embeddings", "seeds")
+    assert found["clips.seed"] == 3
+    assert found["classifiers.lstm.chunk_frames"] == 36
+    assert not any(isinstance(value, dict) for value in found.values())
+    assert {name.split(".")[0] for name in found} == {"corpus", "audio", "clips", "features", "classifiers", "probe"}

@@ -2,12 +2,17 @@
 
 data/<corpus>/catalogue.csv     see `symphony2vec.corpus.catalogue`
 out/audio/                      movements.csv, rejected.csv, <movement>.flac (mono, PCM 16, at the project's rate)
-out/clips/                      clips.csv, balance.csv (Table 1), splits.csv
+out/clips/                      clips.csv, draws/<draw>.csv, balance.csv (Table 1), splits.csv
 out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in the
-                                order of clips.csv; normalisation.npz: <name>_mean, <name>_deviation, each (bins,)
-out/embeddings/<model>/         vectors.npy: (clips, dimensions) float32, the rows in the order of clips.csv; run.json
-out/probe/<stage>/<model>/      scores.json, predictions.csv
-out/report/                     index.html, tables as CSV, figures as PNG
+                                order of clips.csv
+out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows always in the order of clips.csv
+    vectors[-<reading>].npy         (clips, dimensions) float32
+    probabilities[-<reading>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
+    curves.csv                      one row an epoch: losses, and the probe on validation clips
+    samples.npz, *.png              what the model makes of some clips
+    run.json                        the MLflow run, and the key of all that the folder was made from
+out/probe/<stage>/<model>/<draw>/   scores.json, predictions.csv
+out/report/                     index.html, tables as CSV, figures as PNG, sounds
 """
 
 from __future__ import annotations
@@ -30,20 +35,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPRESENTATIONS = ("mel", "mfcc", "chroma")
-# Columns that stay text even where a corpus has a work "5" or a movement "NA".
-TEXT = (
-    "composer",
-    "work",
-    "movement",
-    "file",
-    "path",
-    "kind",
-    "licence",
-    "origin",
-    "reason",
-    "group",
-    "predicted",
+# Columns that stay text even where a corpus has a work "5" or a movement "NA"; elsewhere an empty cell is no number.
+TEXT = frozenset(
+    (
+        "composer work movement file path kind licence origin reason group predicted split split_by draw stage model "
+        "row reading source measure a b better"
+    ).split()
 )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One drawn split: what stays whole in it (work, movement or clip), and its seed."""
+
+    split: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As in "work-0"."""
+        return f"{self.split}-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,10 @@ class Project:
     def clips(self) -> Path:
         """The table of clips: one row a clip, in the order of every array's rows."""
         return self.out("clips", "clips.csv")
+
+    def draw(self, draw: Draw) -> Path:
+        """The table of clips with their sides in one draw."""
+        return self.out("clips", "draws", f"{draw.name}.csv")
 
     def feature(self, representation: str) -> Path:
         """The array of one representation."""
@@ -158,7 +173,9 @@ def read_table(path: Path, made_by: str) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
     try:
-        return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(TEXT, str))
+        numbers = [name for name in pd.read_csv(path, nrows=0).columns if name not in TEXT]
+        empty = {name: [""] for name in numbers}
+        return pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXT, str))
     except (ValueError, OSError) as fault:  # pandas' own errors are ValueErrors
         raise _damaged(path, made_by, fault) from None
 
@@ -200,15 +217,17 @@ def read_array(path: Path, made_by: str) -> np.ndarray:
     return mapped
 
 
-def clips_hash(project: Project) -> str:
-    """SHA-256 of clips.csv: what was fitted on one split must not be used with another."""
-    return hashlib.sha256(project.clips.read_bytes()).hexdigest()
-
-
-def same_clips(noted: str, now: str, made_by: str) -> None:
-    """Refuse what was made from other clips, or from another split of them, than clips.csv holds now."""
-    if noted != now:
-        raise UserError(f"the clips have changed since the stage {made_by} ran; run `dvc repro`")
+def key_of(*sources: Any) -> str:
+    """A digest of all that some output was made from: files by bytes (a folder: its .py), the rest as JSON."""
+    digest = hashlib.sha256()
+    for source in sources:
+        if isinstance(source, Path):
+            for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+                with path.open("rb") as file:
+                    digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        else:
+            digest.update(json.dumps(source, sort_keys=True).encode() + b"\0")
+    return digest.hexdigest()[:32]
 
 
 def _damaged(path: Path, made_by: str, fault: Exception) -> UserError:

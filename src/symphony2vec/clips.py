@@ -1,24 +1,26 @@
 """Movements are cut into clips, and clips are split by composer and by whole works. No sound is copied.
 
 Reads   out/audio/movements.csv
-Writes  out/clips/clips.csv        one row a clip, in the order of all arrays: clip, composer, work, movement, group,
-                                   split, file, start_s
-        out/clips/balance.csv      Table 1 of the paper: each composer's share of each split
-        out/clips/splits.csv       how each composer was split, and into how many groups and clips
+Writes  out/clips/clips.csv        one row a clip, in the order of all arrays: clip, composer, work, movement,
+                                   file, start_s
+        out/clips/draws/<draw>.csv the same clips with group, split and split_by, for every drawn split: work-0, ...
+        out/clips/balance.csv      Table 1 of the paper: each composer's share of each side of the first draw
+        out/clips/splits.csv       how each composer was split in each draw, and into how many groups and clips
         out/clips/left_out.csv     movements and composers that give no clip, with the reason
         out/clips/balance.png, split.png
 
 A *group* is what stays whole on one side of the split: a work, a movement, or (to show what the leak is worth) a clip.
+A *draw* is one split drawn at random: by what it is grouped, and its seed. The clips are the same in every draw.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from symphony2vec.artifacts import Project, read_table, whole_folder, write_table
+from symphony2vec.artifacts import Draw, Project, read_table, whole_folder, write_table
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips, Params
 
@@ -27,26 +29,44 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
-SPLITS = ("train", "validation", "test")
+SIDES = ("train", "validation", "test")
 GROUPED_BY = {"work": ["composer", "work"], "movement": ["composer", "work", "movement"], "clip": ["clip"]}
+# Groups are dealt this many times, and the deal nearest the wanted shares is kept: works differ tenfold in length.
+DEALS = 10
 
 
 def run(project: Project, params: Params) -> None:
     """The stage `clips`."""
+    import pandas as pd
+
     from symphony2vec import figures
 
     movements = read_table(project.movements, "audio")
     clips, left_out = cut(chosen(movements, params.clips.composers), params.clips)
-    clips, dropped = split(clips, params.clips)
-    shares = balance(clips)
+    clips, dropped = large_enough(clips, params.clips)
+    tables = {draw: split(clips, params.clips, draw) for draw in draws(params)}
+    first = next(iter(tables.values()))
     with whole_folder(project.out("clips")) as folder:
         write_table(folder / "clips.csv", clips)
-        write_table(folder / "balance.csv", shares.reset_index(names="split"))
-        write_table(folder / "splits.csv", summary(clips))
+        for draw, table in tables.items():
+            write_table(folder / "draws" / f"{draw.name}.csv", table)
+        write_table(folder / "balance.csv", balance(first).reset_index(names="split"))
+        write_table(folder / "splits.csv", pd.concat([summary(table, draw) for draw, table in tables.items()]))
         write_table(folder / "left_out.csv", _reasons(left_out, dropped))
-        figures.save(folder / "balance.png", figures.class_balance(shares))
-        figures.save(folder / "split.png", figures.split_map(clips))
-    print(f"clips: {len(clips)} of {params.clips.duration_s:g} s by {clips['composer'].nunique()} composers")
+        figures.save(folder / "balance.png", figures.class_balance(balance(first)))
+        figures.save(folder / "split.png", figures.split_map(first))
+    print(
+        f"clips: {len(clips)} of {params.clips.duration_s:g} s by {clips['composer'].nunique()} composers, "
+        f"split in {len(tables)} draw{'' if len(tables) == 1 else 's'}"
+    )
+
+
+def draws(params: Params) -> Iterator[Draw]:
+    """Every draw that params.yaml asks for; the first is the first seed of the first split."""
+    for kind in params.clips.splits:
+        count = params.seeds if kind == params.clips.splits[0] else min(params.seeds, params.clips.leak_seeds)
+        for seed in range(params.clips.seed, params.clips.seed + count):
+            yield Draw(kind, seed)
 
 
 def chosen(movements: pd.DataFrame, composers: list[str]) -> pd.DataFrame:
@@ -100,58 +120,67 @@ def starts_s(duration_s: float, settings: Clips) -> list[float]:
     return _thinned(starts, settings.max_per_movement) if settings.max_per_movement else starts
 
 
-def split(clips: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Add `group` and `split`: the groups of each composer shared out whole, at random, near the wanted shares.
-
-    Every composer has at least one group in each split. The draw of one composer does not depend on the others.
-
-    Returns:
-        The clips, and the composers that were dropped because no honest split can hold them.
+def large_enough(clips: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The clips of the composers that every split asked for can hold, and the composers that are dropped.
 
     Raises:
         UserError: a composer has too few works or movements, or fewer than two composers are left.
     """
+    import pandas as pd
+
+    small = [
+        str(composer)
+        for composer, own in clips.groupby("composer", sort=True)
+        if any(mode_of(own, kind, settings.fallback) is None for kind in settings.splits)
+    ]
+    if small and settings.small_composers == "error":
+        raise UserError(_too_small(clips, small, settings))
+    kept = clips[~clips["composer"].isin(small)].reset_index(drop=True)
+    if kept["composer"].nunique() < 2:
+        left = kept["composer"].nunique()
+        raise UserError(f"{left} composer{'' if left == 1 else 's'} with enough music; two are needed")
+    kept["clip"] = range(len(kept))
+    reasons = [{"composer": name, "work": "", "movement": "", "reason": _what_is_there(clips, name)} for name in small]
+    return kept, pd.DataFrame(reasons, columns=["composer", "work", "movement", "reason"])
+
+
+def split(clips: pd.DataFrame, settings: Clips, draw: Draw) -> pd.DataFrame:
+    """Add `group`, `split` and `split_by`: each composer's groups shared out whole, at random, near the wanted shares.
+
+    Every composer has at least one group on each side. What is drawn for one composer does not depend on the others.
+    """
     import numpy as np
     import pandas as pd
 
-    parts, small = [], []
+    parts = []
     for composer, own in clips.groupby("composer", sort=True):
-        mode = mode_of(own, settings)
-        if mode is None:
-            small.append(str(composer))
-            continue
+        mode = mode_of(own, draw.split, settings.fallback)
+        assert mode is not None, "large_enough left this composer out"
         own = own.assign(group=own[GROUPED_BY[mode]].astype(str).agg(" / ".join, axis=1))
-        rng = np.random.default_rng([settings.seed, int(hashlib.sha256(str(composer).encode()).hexdigest()[:12], 16)])
+        rng = np.random.default_rng([draw.seed, int(hashlib.sha256(str(composer).encode()).hexdigest()[:12], 16)])
         sides = share_out(
             {str(name): int(count) for name, count in own["group"].value_counts().items()},
             (settings.validation, settings.test),
             rng,
         )
         parts.append(own.assign(split=own["group"].map(sides), split_by=mode))
-    if small and settings.small_composers == "error":
-        raise UserError(_too_small(clips, small, settings))
-    if len(parts) < 2:
-        raise UserError(f"{len(parts)} composer{'' if len(parts) == 1 else 's'} with enough music; two are needed")
-    table = pd.concat(parts).sort_values("clip").reset_index(drop=True)
-    table["clip"] = range(len(table))
     columns = ["clip", "composer", "work", "movement", "group", "split", "split_by", "file", "start_s"]
-    reasons = [{"composer": name, "work": "", "movement": "", "reason": _what_is_there(clips, name)} for name in small]
-    return table[columns], pd.DataFrame(reasons, columns=["composer", "work", "movement", "reason"])
+    return pd.concat(parts).sort_values("clip").reset_index(drop=True)[columns]
 
 
-def mode_of(clips: pd.DataFrame, settings: Clips) -> str | None:
+def mode_of(clips: pd.DataFrame, kind: str, fallback: str) -> str | None:
     """How the clips of one composer are grouped: as asked, else by movement where allowed; None when neither holds."""
-    modes = [settings.split_by]
-    if settings.split_by == "work" and settings.fallback == "movement":
+    modes = [kind]
+    if kind == "work" and fallback == "movement":
         modes.append("movement")
     for mode in modes:
-        if clips.drop_duplicates(GROUPED_BY[mode]).shape[0] >= len(SPLITS):
+        if clips.drop_duplicates(GROUPED_BY[mode]).shape[0] >= len(SIDES):
             return mode
     return None
 
 
 def share_out(sizes: Mapping[str, int], shares: tuple[float, float], rng: np.random.Generator) -> dict[str, str]:
-    """Give each group to the split that lacks most clips, in random order; no split stays empty.
+    """Deal the groups to the three sides: of several random deals the one nearest the wanted shares of clips.
 
     Args:
         sizes: clips a group; three groups or more.
@@ -159,35 +188,47 @@ def share_out(sizes: Mapping[str, int], shares: tuple[float, float], rng: np.ran
         rng: the source of the order.
     """
     total = sum(sizes.values())
-    lacking = dict(zip(SPLITS, (total * share for share in (1.0 - sum(shares), *shares)), strict=True))
-    empty = set(SPLITS)
-    sides = {}
+    wanted = dict(zip(SIDES, (total * share for share in (1.0 - sum(shares), *shares)), strict=True))
     names = sorted(sizes)
-    for left, place in zip(range(len(names), 0, -1), rng.permutation(len(names)), strict=True):
-        open_to = [side for side in SPLITS if side in empty] if left <= len(empty) else SPLITS
-        side = max(open_to, key=lambda name: lacking[name])
-        sides[names[place]] = side
-        lacking[side] -= sizes[names[place]]
-        empty.discard(side)
+    deals = [_dealt([names[place] for place in rng.permutation(len(names))], sizes, wanted) for _ in range(DEALS)]
+    return min(deals, key=lambda sides: _distance(sides, sizes, wanted))
+
+
+def _dealt(order: list[str], sizes: Mapping[str, int], wanted: Mapping[str, float]) -> dict[str, str]:
+    """Each group in turn goes to the side that lacks most clips; no side stays empty."""
+    lacking, empty, sides = dict(wanted), set(SIDES), {}
+    for left, name in zip(range(len(order), 0, -1), order, strict=True):
+        open_to = [side for side in SIDES if side in empty] if left <= len(empty) else SIDES
+        sides[name] = max(open_to, key=lambda side: lacking[side])
+        lacking[sides[name]] -= sizes[name]
+        empty.discard(sides[name])
     return sides
+
+
+def _distance(sides: Mapping[str, str], sizes: Mapping[str, int], wanted: Mapping[str, float]) -> float:
+    """How far a deal is from the wanted clips a side, each side by its own measure."""
+    dealt = dict.fromkeys(SIDES, 0)
+    for name, side in sides.items():
+        dealt[side] += sizes[name]
+    return sum(abs(dealt[side] / wanted[side] - 1.0) for side in SIDES)
 
 
 def balance(clips: pd.DataFrame) -> pd.DataFrame:
     """Table 1: the share of each composer (columns) among the clips of each split (rows); every row sums to 1."""
     import pandas as pd
 
-    return pd.crosstab(clips["split"], clips["composer"], normalize="index").reindex(SPLITS).round(4)
+    return pd.crosstab(clips["split"], clips["composer"], normalize="index").reindex(SIDES).round(4)
 
 
-def summary(clips: pd.DataFrame) -> pd.DataFrame:
-    """One row a composer: by what it was split, works, movements, and groups and clips of each split."""
+def summary(clips: pd.DataFrame, draw: Draw) -> pd.DataFrame:
+    """One row a composer of one draw: by what it was split, works, movements, and groups and clips of each split."""
     import pandas as pd
 
     rows = []
     for composer, own in clips.groupby("composer", sort=True):
-        row = {"composer": composer, "split_by": own["split_by"].iloc[0]}
+        row = {"draw": draw.name, "composer": composer, "split_by": own["split_by"].iloc[0]}
         row |= {"works": own["work"].nunique(), "movements": len(own[["work", "movement"]].drop_duplicates())}
-        for side in SPLITS:
+        for side in SIDES:
             part = own[own["split"] == side]
             row |= {f"{side}_groups": part["group"].nunique(), f"{side}_clips": len(part)}
         rows.append(row)
@@ -212,8 +253,10 @@ def _what_is_there(clips: pd.DataFrame, composer: str) -> str:
 
 def _too_small(clips: pd.DataFrame, small: list[str], settings: Clips) -> str:
     listed = "; ".join(f"{name} has {_what_is_there(clips, name).split(': ')[1]}" for name in small)
-    units = {"work": "works", "movement": "movements", "clip": "clips"}[settings.split_by]
-    or_movements = " (or movements)" if settings.split_by == "work" and settings.fallback == "movement" else ""
+    own = clips[clips["composer"] == small[0]]
+    failing = next(kind for kind in settings.splits if mode_of(own, kind, settings.fallback) is None)
+    units = {"work": "works", "movement": "movements", "clip": "clips"}[failing]
+    or_movements = " (or movements)" if failing == "work" and settings.fallback == "movement" else ""
     return (
         f"train, validation and test need at least three {units}{or_movements} of each composer, but {listed}. "
         "Add music, name the composers to keep in clips.composers, or set clips.small_composers to drop"

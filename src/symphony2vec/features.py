@@ -1,10 +1,9 @@
-"""The three representations of every clip, and the normalisation fitted on the training clips alone.
+"""The three representations of every clip.
 
 Reads   out/clips/clips.csv, out/audio/<movement>.flac
 Writes  out/features/mel.npy            (clips, 64, 431) float32: mel spectrogram in dB, 0 is the clip's own maximum
         out/features/mfcc.npy           (clips, 13, 431) float32: MFCC of librosa's 128-band mel spectrogram
         out/features/chroma.npy         (clips, 12, 431) float32: chroma in [0, 1], tuning estimated clip by clip
-        out/features/normalisation.npz  <name>_mean and <name>_deviation, (F,) float32, over training clips and frames
         out/features/mel.png, mfcc.png, chroma.png: Figures 3, 2 and 1 of the paper
 
 Rows are in the order of clips.csv, arrays in C order. F bins from low to high, T frames of hop_samples. The values are
@@ -19,7 +18,6 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +26,7 @@ from symphony2vec import parallel
 from symphony2vec.artifacts import (
     REPRESENTATIONS,
     Project,
-    clips_hash,
     read_table,
-    same_clips,
     whole_file,
     whole_folder,
 )
@@ -44,10 +40,8 @@ if TYPE_CHECKING:
 MFCC_MEL_BANDS = 128
 PITCH_HZ = (150.0, 4000.0)  # this line and the next: defaults of librosa.piptrack, by which librosa finds the tuning
 PEAK = 0.1
-CLIPS_AT_ONCE = 256
 SHOWN_AT_MOST = 9
 DONE = "done"
-NORMALISATION = "normalisation.npz"
 
 
 @dataclass(frozen=True)
@@ -93,7 +87,6 @@ def run(project: Project, params: Params) -> None:
     partial = _partial(project, recipe)
     with whole_folder(project.out("features"), partial) as folder:
         extract(clips, project.out("audio"), folder, recipe)
-        fit_normalisation(clips, folder, clips_hash(project))
         _draw(clips, folder, recipe)
         (folder / DONE).unlink()
 
@@ -210,64 +203,6 @@ def tuning(power: np.ndarray, rate_hz: int, bins: int) -> float:
     return float(librosa.pitch_tuning(pitch_hz[height >= np.median(height)], bins_per_octave=bins))
 
 
-def fit_normalisation(clips: pd.DataFrame, folder: Path, fitted_on: str) -> None:
-    """Mean and standard deviation of every bin over the training clips, and the hash of clips.csv, as an .npz."""
-    import numpy as np
-
-    rows = np.flatnonzero(clips["split"] == "train")
-    fitted: dict[str, Any] = {"clips": fitted_on}
-    for name in REPRESENTATIONS:
-        mean, deviation = moments(np.load(folder / f"{name}.npy", mmap_mode="r"), rows)
-        fitted |= {f"{name}_mean": mean, f"{name}_deviation": deviation}
-    np.savez(folder / NORMALISATION, **fitted)
-
-
-def moments(array: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (F,) of an array (B, F, T) over the given rows and all frames.
-
-    The rows are read a few at a time, in float64. A bin that never changes gets a deviation of 1.
-    """
-    import numpy as np
-
-    total, squares, count = np.zeros(array.shape[1]), np.zeros(array.shape[1]), 0
-    centre = np.asarray(array[rows[0]], dtype=np.float64).mean(axis=1)  # keeps the squares small
-    for part in np.array_split(rows, -(-len(rows) // CLIPS_AT_ONCE)):
-        values = np.asarray(array[part], dtype=np.float64) - centre[:, None]
-        total += values.sum(axis=(0, 2))
-        squares += (values**2).sum(axis=(0, 2))
-        count += values.shape[0] * values.shape[2]
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-    deviation[deviation < 1e-6] = 1.0
-    return (mean + centre).astype(np.float32), deviation.astype(np.float32)
-
-
-def normalisation(folder: Path, representation: str, clips: str) -> tuple[np.ndarray, np.ndarray]:
-    """The stored mean and deviation (F,) of one representation, if fitted on `clips` (a hash of clips.csv)."""
-    import numpy as np
-
-    path = folder / NORMALISATION
-    try:
-        with np.load(path) as stored:
-            same_clips(str(stored["clips"]), clips, "features")
-            return stored[f"{representation}_mean"], stored[f"{representation}_deviation"]
-    except (OSError, ValueError, KeyError) as fault:
-        raise UserError(f"{path} is missing or damaged ({fault}); `dvc repro -f features` writes it") from None
-
-
-def normalised_batches(
-    array: np.ndarray, rows: np.ndarray, mean: np.ndarray, deviation: np.ndarray, at_once: int
-) -> Iterator[np.ndarray]:
-    """Rows of an array (B, F, T), normalised by bin and flattened to (b, F T) float32, in equal batches."""
-    import numpy as np
-
-    for part in np.array_split(rows, max(1, -(-len(rows) // at_once))):
-        values = np.array(array[part], dtype=np.float32)
-        values -= mean[:, None]
-        values /= deviation[:, None]
-        yield values.reshape(len(values), -1)
-
-
 @functools.cache
 def _mel_banks(rate_hz: int, fft_samples: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
     """Mel filters (bands, 1 + fft_samples // 2) of the mel spectrogram and of MFCC; librosa makes them at each call."""
@@ -301,7 +236,7 @@ def _partial(project: Project, recipe: Recipe) -> Path:
 
 
 def _draw(clips: pd.DataFrame, folder: Path, recipe: Recipe) -> None:
-    """Figures 1 to 3: the middle training clip of each composer."""
+    """Figures 1 to 3: the middle clip of each composer."""
     import numpy as np
 
     from symphony2vec import figures
@@ -313,8 +248,7 @@ def _draw(clips: pd.DataFrame, folder: Path, recipe: Recipe) -> None:
         "mfcc": ("MFCC", "coefficient", "coefficient", None),
         "chroma": ("Chromagrams", "strength", "pitch class (0 is C)", (0.0, 1.0)),
     }
-    training = clips[clips["split"] == "train"]
-    shown = {str(name): own["clip"].iloc[len(own) // 2] for name, own in training.groupby("composer", sort=True)}
+    shown = {str(name): own["clip"].iloc[len(own) // 2] for name, own in clips.groupby("composer", sort=True)}
     for name, (label, unit, bins, limits) in looks.items():
         array = np.load(folder / f"{name}.npy", mmap_mode="r")
         pictures = {composer: array[row] for composer, row in list(shown.items())[:SHOWN_AT_MOST]}

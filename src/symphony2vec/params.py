@@ -10,7 +10,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -19,6 +19,11 @@ from symphony2vec.errors import UserError
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Share0 = Annotated[float, Field(ge=0.0, lt=1.0)]
+Batch = Annotated[int, Field(ge=2)]  # batch normalisation has no deviation of one
+ALI_NAME = r"^(paper|original|long|public|encoder)-[1-9][0-9]{0,3}$"
+AliName = Annotated[str, Field(pattern=ALI_NAME)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -57,13 +62,21 @@ class Clips(Section):
     max_per_movement: Annotated[int, Field(ge=0)]
     max_per_composer: Annotated[int, Field(ge=0)]
     minimum_fill: Annotated[float, Field(gt=0.0, le=1.0)]
-    split_by: Literal["work", "movement", "clip"]
+    splits: Annotated[list[Literal["work", "movement", "clip"]], Field(min_length=1)]
     fallback: Literal["movement", "none"]
     validation: Share
     test: Share
     composers: list[str]
     small_composers: Literal["error", "drop"]
+    leak_seeds: Count
     seed: Annotated[int, Field(ge=0)]
+
+    @field_validator("splits")
+    @classmethod
+    def _each_once(cls, splits: list[str]) -> list[str]:
+        if len(set(splits)) < len(splits):
+            raise ValueError("a split is named twice")
+        return splits
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Clips:
@@ -86,17 +99,86 @@ class Features(Section):
     dynamic_range_db: Positive
 
 
+class Network(Section):
+    """How one kind of network is trained by Adam."""
+
+    batch: Batch
+    learning_rate: Positive
+    weight_decay: NotNegative
+    epochs: Count
+
+
+class Lstm(Network):
+    """How the LSTM is trained, and the length of the chunks that it hears."""
+
+    chunk_frames: Count
+
+
+class Classifiers(Section):
+    """Settings of the supervised networks."""
+
+    ff: Network
+    cnn: Network
+    fair_cnn: Network
+    lstm: Lstm
+
+
 class Pca(Section):
     """Settings of the PCA embedding."""
 
     batch_clips: Count
 
 
+class Contractive(Network):
+    """How the contractive autoencoder is trained, and the weight of its penalty."""
+
+    contraction: NotNegative
+
+
 class Embeddings(Section):
     """Settings of the baseline embeddings."""
 
     dimensions: Annotated[int, Field(ge=2)]
+    probe_every_epochs: Count
     pca: Pca
+    ae: Network
+    cae: Contractive
+    vae: Network
+
+
+class Crop(Section):
+    """Which part of a mel spectrogram ALI hears."""
+
+    bands: Literal["low", "high", "random"]
+    frames: Literal["random", "middle"]
+
+
+class Setting(Section):
+    """One way to train ALI: Adam's learning rate and betas, the length, and the switches of the public source."""
+
+    learning_rate: Positive
+    betas: Annotated[list[Share0], Field(min_length=2, max_length=2)]
+    epochs: Count
+    patience: Annotated[int, Field(ge=0)]
+    dropout: Share0
+    batch_norm: bool
+    gate: NotNegative
+    instance_noise: NotNegative
+
+
+class Ali(Section):
+    """Settings of ALI: `models` names what is trained, as <setting>-<latent size>."""
+
+    models: Annotated[list[AliName], Field(min_length=1)]
+    crop: Crop
+    batch: Batch
+    probe_every_epochs: Count
+    samples_every_epochs: Count
+    paper: Setting
+    original: Setting
+    long: Setting
+    public: Setting
+    encoder: Network
 
 
 class Probe(Section):
@@ -112,11 +194,14 @@ class Probe(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
+    seeds: Annotated[int, Field(ge=1, le=100)]
     corpus: Corpus
     audio: Audio
     clips: Clips
     features: Features
+    classifiers: Classifiers
     embeddings: Embeddings
+    ali: Ali
     probe: Probe
 
 

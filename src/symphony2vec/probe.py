@@ -1,28 +1,32 @@
 """Frozen vectors in, composer accuracy with its interval out; the same code for every model.
 
-Reads   out/<stage>/<model>/vectors.npy and run.json, out/clips/clips.csv
-Writes  out/probe/<stage>/<model>/scores.json, predictions.csv (test clips), confusion.png; and the model's MLflow run
+Reads   out/<stage>/<model>/<draw>/vectors*.npy or probabilities*.npy and run.json, out/clips/draws/<draw>.csv
+Writes  out/probe/<stage>/<model>/<draw>/scores.json, predictions.csv (test clips), works.csv (clips of each test
+        work, and how many were named rightly), confusion.png; and the model's MLflow run
 
 The probe is a multinomial logistic regression on standardised vectors (the paper's measure). It is fitted on the
-training clips; its strength C is the one with the best validation accuracy; the test clips choose nothing.
+training clips; its strength C is the one with the best validation accuracy; the test clips choose nothing. A classifier
+has probabilities instead of vectors; they are scored as they are. A model may offer several *readings*: vectors.npy is
+the one that counts, vectors-<reading>.npy are others of the same model.
+
 Symbols: B test clips, K composers, G works with test clips, R bootstrap draws.
 """
 
 from __future__ import annotations
 
-import re
+import shutil
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import tracking
 from symphony2vec.artifacts import (
     Project,
-    clips_hash,
+    key_of,
     read_array,
     read_json,
     read_table,
-    same_clips,
     whole_folder,
     write_json,
     write_table,
@@ -33,49 +37,141 @@ from symphony2vec.params import Params, Probe
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from matplotlib.figure import Figure
 
-
+STAGES = ("classifiers", "embeddings", "ali")  # those that make what is probed
 FEW_WORKS = 3  # with fewer test works of a composer the interval says little about him
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the probe found: composers (K,), chosen strength, probabilities of all clips (clips, K), convergence."""
+    """What the probe found: composers (K,), chosen strength, probabilities of all clips (clips, K), convergence.
+
+    A classifier's own probabilities have no strength.
+    """
 
     composers: list[str]
-    strength: float
+    strength: float | None
     probabilities: np.ndarray
     converged: bool
 
 
-def run(project: Project, params: Params, stage: str, model: str) -> None:
-    """The stage `probe` for the vectors of one model."""
+def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
+    """The stage `probe`: of every model that is there, or of one stage, or of one model."""
+    from tqdm import tqdm
+
+    made = found(project, stage, model)
+    if stage is None:  # what params.yaml no longer asks for may still lie there
+        made = [folder for folder in made if folder.parts[-3] != "ali" or folder.parts[-2] in params.ali.models]
+    with tqdm(made, desc="probe", unit="draw", mininterval=1.0) as bar:
+        for folder in bar:
+            bar.set_postfix_str("/".join(folder.parts[-3:-1]))
+            _one(project, params.probe, folder)
+    if stage is None:
+        _tidy(project.out("probe"), {folder.parts[-3:] for folder in made})
+    print(f"probe: {len(made)} vectors and classifiers, {len({folder.parent for folder in made})} models")
+
+
+def found(project: Project, stage: str | None = None, model: str | None = None) -> list[Path]:
+    """The folders out/<stage>/<model>/<draw> that can be probed."""
+    stages = [stage] if stage else STAGES
+    folders = [record.parent for one in stages for record in project.out(one).glob("[!.]*/[!.]*/run.json")]
+    folders = sorted(folder for folder in folders if model in (None, folder.parent.name))
+    if not folders:
+        what = f"no model '{model}' in" if model else "no models in"
+        raise UserError(f"{what} {', '.join(str(project.out(one)) for one in stages)}; `dvc repro` makes them")
+    return folders
+
+
+def _one(project: Project, settings: Probe, folder: Path) -> None:
+    """Probe all readings of one model on one draw, unless that is done."""
+    import pandas as pd
+
+    stage, model, draw = folder.parts[-3:]
+    table, record = project.out("clips", "draws", f"{draw}.csv"), read_json(folder / "run.json", stage)
+    if not table.is_file() or record["clips"] != key_of(table):
+        raise UserError(f"the clips have changed since the stage {stage} made {model}; run `dvc repro`")
+    key = key_of(Path(__file__), settings.model_dump(), record)
+    target = project.out("probe", stage, model, draw)
+    if (target / "scores.json").is_file() and read_json(target / "scores.json", "probe").get("key") == key:
+        return
+    clips = read_table(table, "clips")
+    with tracking.again(project, record) as opened, whole_folder(target) as filling:
+        readings = {name: _read(path, clips, settings) for name, path in _readings(folder).items()}
+        scores = [{"reading": name, **score(*outcome, settings)} for name, outcome in readings.items()]
+        outcome, _ = readings[""]
+        write_json(
+            filling / "scores.json", {"stage": stage, "model": model, "draw": draw, "key": key, "scores": scores}
+        )
+        write_table(filling / "predictions.csv", _told(readings, clips))
+        write_table(filling / "works.csv", pd.concat([by_work(*one).assign(reading=n) for n, one in readings.items()]))
+        confused = _confusion(scores[0], outcome, f"{model}, {draw}: test clips")
+        opened.figure(confused, "confusion.png")
+        _save(filling / "confusion.png", confused)
+        opened.metrics({name: value for one in scores for name, value in _logged(one).items()})
+
+
+def _readings(folder: Path) -> dict[str, Path]:
+    """The files to score by the name of their reading; the one that counts, "", comes first."""
+    files = [path for kind in ("vectors", "probabilities") for path in sorted(folder.glob(f"{kind}*.npy"))]
+    named = {path.stem.partition("-")[2]: path for path in files}
+    if "" not in named:
+        raise UserError(f"{folder} holds neither vectors.npy nor probabilities.npy; `dvc repro` makes it again")
+    return dict(sorted(named.items()))
+
+
+def _read(path: Path, clips: pd.DataFrame, settings: Probe) -> tuple[Outcome, pd.DataFrame]:
+    """The outcome of one reading, and the clips (or the chunks of clips) that it is about."""
+    import numpy as np
+
+    values = np.asarray(read_array(path, path.parts[-4]))
+    if len(values) != len(clips):
+        raise UserError(f"{path} holds {len(values)} rows for {len(clips)} clips; run `dvc repro`")
+    if path.name.startswith("vectors"):
+        return fit(values, clips, settings), clips
+    if not np.isfinite(values).all():
+        raise UserError(f"{path} holds values that are not finite numbers: the model that made them has diverged")
+    composers = sorted(clips["composer"].astype(str).unique())
+    chunks = values.shape[1] if values.ndim == 3 else 1
+    about = clips.loc[clips.index.repeat(chunks)].reset_index(drop=True)
+    return Outcome(composers, None, values.reshape(-1, values.shape[-1]), True), about
+
+
+def _told(readings: dict[str, tuple[Outcome, pd.DataFrame]], clips: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    of_clips = {name: outcome for name, (outcome, about) in readings.items() if len(about) == len(clips)}
+    parts = [predictions(outcome, clips).assign(reading=name) for name, outcome in of_clips.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _logged(scores: dict[str, Any]) -> dict[str, float]:
+    before = f"{scores['reading']}." if scores["reading"] else ""
+    return {f"{before}{name}": value for name, value in scores.items() if name in LOGGED and value is not None}
+
+
+def _confusion(scores: dict[str, Any], outcome: Outcome, label: str) -> Figure:
     import numpy as np
 
     from symphony2vec import figures
 
-    clips = read_table(project.clips, "clips")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", model):
-        raise UserError(f"'{model}' cannot name a model; it is a folder of out/{stage}")
-    vectors = read_array(project.out(stage, model, "vectors.npy"), stage)
-    record = read_json(project.out(stage, model, "run.json"), stage)
-    same_clips(record["clips"], clips_hash(project), stage)
-    if len(vectors) != len(clips):
-        raise UserError(f"{stage}/{model} holds {len(vectors)} vectors for {len(clips)} clips; run `dvc repro`")
-    with tracking.again(project, record) as opened, whole_folder(project.out("probe", stage, model)) as folder:
-        outcome = fit(np.asarray(vectors), clips, params.probe)
-        scores = score(outcome, clips, params.probe)
-        told = predictions(outcome, clips)
-        confused = figures.confusion(np.array(scores["confusion"]), outcome.composers, f"{model}: test clips")
-        write_json(folder / "scores.json", {"stage": stage, "model": model, **scores})
-        write_table(folder / "predictions.csv", told)
-        opened.figure(confused, "confusion.png")
-        figures.save(folder / "confusion.png", confused)
-        opened.metrics({name: value for name, value in scores.items() if name in LOGGED})
-    interval = f"[{scores['test_accuracy_low']:.1%}, {scores['test_accuracy_high']:.1%}]"
-    print(
-        f"{model}: test accuracy {scores['test_accuracy']:.1%} {interval}, majority {scores['majority_accuracy']:.1%}"
-    )
+    return figures.confusion(np.array(scores["confusion"]), outcome.composers, label)
+
+
+def _save(path: Path, figure: Figure) -> None:
+    from symphony2vec import figures
+
+    figures.save(path, figure)
+
+
+def _tidy(home: Path, wanted: set[tuple[str, ...]]) -> None:
+    """Remove the scores of models and draws that are no longer there."""
+    for folder in home.glob("[!.]*/[!.]*/[!.]*"):
+        if folder.parts[-3:] not in wanted:
+            shutil.rmtree(folder)
+    for folder in home.glob("[!.]*/[!.]*"):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 LOGGED = (
@@ -97,26 +193,27 @@ def fit(vectors: np.ndarray, clips: pd.DataFrame, settings: Probe) -> Outcome:
     import numpy as np
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if not np.isfinite(vectors).all():
         raise UserError("some vectors are not finite numbers: the model that made them has diverged")
     composer = clips["composer"].to_numpy(dtype=str)
     training, validation = (np.flatnonzero(clips["split"] == side) for side in ("train", "validation"))
-    best, best_accuracy, best_converged = None, -1.0, False
-    for strength in sorted(settings.strengths):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=settings.max_iterations))
+    scaled = StandardScaler().fit(vectors[training]).transform(vectors)
+    probe = LogisticRegression(max_iter=settings.max_iterations, warm_start=True)
+    best, best_accuracy = None, -1.0
+    for strength in sorted(settings.strengths):  # each starts from the one before it, which is near
+        probe.set_params(C=strength)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            probe.fit(vectors[training], composer[training])
-        accuracy = probe.score(vectors[validation], composer[validation])
+            probe.fit(scaled[training], composer[training])
+        accuracy = probe.score(scaled[validation], composer[validation])
         if accuracy > best_accuracy:
-            best, best_accuracy = probe, accuracy
-            best_converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
+            converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
+            names = [str(name) for name in probe.classes_]
+            best, best_accuracy = Outcome(names, float(strength), probe.predict_proba(scaled), converged), accuracy
     assert best is not None
-    names = [str(name) for name in best.classes_]
-    return Outcome(names, float(best[-1].C), best.predict_proba(vectors), best_converged)
+    return best
 
 
 def score(outcome: Outcome, clips: pd.DataFrame, settings: Probe) -> dict[str, Any]:
@@ -199,11 +296,22 @@ def predictions(outcome: Outcome, clips: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     rows = clips["split"] == "test"
-    table = clips.loc[rows, ["clip", "composer", "group"]].reset_index(drop=True)
+    table = clips.loc[rows, ["clip", "composer", "work", "group"]].reset_index(drop=True)
     probabilities = outcome.probabilities[rows.to_numpy()]
     table["predicted"] = [outcome.composers[code] for code in probabilities.argmax(axis=1)]
     by_composer = pd.DataFrame(probabilities.round(6), columns=[f"p({name})" for name in outcome.composers])
     return pd.concat([table, by_composer], axis=1)
+
+
+def by_work(outcome: Outcome, clips: pd.DataFrame) -> pd.DataFrame:
+    """One row a test work: work (with its composer), clips, and how many of them were named rightly."""
+    test = (clips["split"] == "test").to_numpy()
+    own = clips[test]
+    named = outcome.probabilities[test].argmax(axis=1)
+    table = own.assign(
+        work=own["composer"].astype(str) + " / " + own["work"].astype(str), right=named == _codes(own, outcome)
+    )
+    return table.groupby("work")["right"].agg(clips="count", right="sum").reset_index()
 
 
 def _codes(clips: pd.DataFrame, outcome: Outcome) -> np.ndarray:

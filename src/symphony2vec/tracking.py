@@ -1,4 +1,4 @@
-"""All that is said to MLflow: one run a model, in the experiment of its stage.
+"""All that is said to MLflow: one run a model and drawn split, in the experiment of its stage.
 
 The tracking server is `MLFLOW_TRACKING_URI` where that is set, else the database mlruns/mlflow.db of the project, with
 the artifacts under mlruns/artifacts/<stage>. A run carries its parameters under the same flat names in every model, the
@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import Project, write_json
+from symphony2vec.artifacts import Project, read_json, write_json
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
@@ -34,15 +35,16 @@ DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 
 @dataclass(frozen=True)
 class Subject:
-    """What a run is about: its stage (the experiment), its model, and the representation the model sees."""
+    """What a run is about: its stage (the experiment), its model, the representation it sees, and the drawn split."""
 
     stage: str
     model: str
     representation: str
+    draw: str
 
     @property
     def name(self) -> str:
-        """The name of the run and of the model's folder, as "pca-mel"."""
+        """The name of the model's folder, as "pca-mel"."""
         return f"{self.model}-{self.representation}"
 
 
@@ -53,12 +55,16 @@ class Run:
     client: MlflowClient
     run_id: str
 
-    def metrics(self, values: Mapping[str, float]) -> None:
-        """Log numbers, in one call."""
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers, in one call; `step` is the update at which they were true."""
         from mlflow.entities import Metric
 
         now_ms = time.time_ns() // 1_000_000
-        self.client.log_batch(self.run_id, [Metric(name, float(value), now_ms, 0) for name, value in values.items()])
+        self.client.log_batch(self.run_id, [Metric(name, float(value), now_ms, step) for name, value in values.items()])
+
+    def image(self, image: np.ndarray, key: str, step: int) -> None:
+        """Log one image (H, W, 3) uint8 of the series `key`."""
+        self.client.log_image(self.run_id, image, key=key, step=step)
 
     def figure(self, figure: Figure, file: str) -> None:
         """Log a figure as an image."""
@@ -68,22 +74,36 @@ class Run:
         """Log a file as an artifact."""
         self.client.log_artifact(self.run_id, str(path), folder)
 
+    def folder(self, path: Path, name: str) -> None:
+        """Log all files of a folder as artifacts below `name`."""
+        self.client.log_artifacts(self.run_id, str(path), name)
+
 
 @contextmanager
-def run(project: Project, subject: Subject, parameters: Mapping[str, Any], seen: Path) -> Iterator[Run]:
-    """Open a new run for one training of a model.
+def run(
+    project: Project, subject: Subject, parameters: Mapping[str, Any], seen: Path, begun: Path | None = None
+) -> Iterator[Run]:
+    """Open a run for one training of a model.
 
     Args:
         project: whose database is used.
-        subject: stage, model and representation.
+        subject: stage, model, representation and draw.
         parameters: flat names and plain values.
         seen: the file or folder that the model learns from; logged as its data set with DVC's hash.
+        begun: a file that notes the run while it lasts. Where it is there already, left by a training that was stopped
+            in the middle, its run goes on instead of a new one.
     """
-    with _spoken(project) as client, _ended(_new(client, project, subject)) as opened:
-        _log_parameters(opened, subject, parameters)
-        for path in (seen, project.clips):
-            _log_data(opened, project, path)
-        yield opened
+    with _spoken(project) as client:
+        opened = _stopped(client, begun)
+        if opened is None:
+            opened = _new(client, project, subject)
+            _log_parameters(opened, subject, parameters)
+            for path in (seen, project.clips):
+                _log_data(opened, project, path)
+        if begun is not None:
+            write_json(begun, {"run_id": opened.run_id})
+        with _ended(opened):
+            yield opened
 
 
 @contextmanager
@@ -93,7 +113,7 @@ def again(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
     Where the tracking server does not know that run (a fresh database, say, under outputs that DVC restored), a new one
     takes its place and says so in the tag `stands_for`.
     """
-    subject = Subject(record["stage"], record["model"], record["representation"])
+    subject = Subject(*(record[name] for name in ("stage", "model", "representation", "draw")))
     with _spoken(project) as client:
         known = _known(client, record["run_id"])
         if known and "failure" in known.data.tags:
@@ -105,10 +125,13 @@ def again(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
             yield opened
 
 
-def write_record(path: Path, opened: Run, subject: Subject, clips: str) -> None:
-    """Note which run made the files of a folder, from which clips (their hash), for the stages that add to it."""
-    fields = {"stage": subject.stage, "model": subject.model, "representation": subject.representation}
-    write_json(path, {"run_id": opened.run_id, "clips": clips, **fields})
+def write_record(path: Path, opened: Run, subject: Subject, key: str, draw: str) -> None:
+    """Note which run made the files of a folder and from what, for the stages that add to it.
+
+    `key` stands for all that the files were made from, `draw` for the clips and their sides alone.
+    """
+    fields = {name: getattr(subject, name) for name in ("stage", "model", "representation", "draw")}
+    write_json(path, {"run_id": opened.run_id, "key": key, "clips": draw, **fields})
 
 
 def flat(params: Params, *without: str) -> dict[str, Any]:
@@ -207,9 +230,25 @@ def _prepare(project: Project) -> None:
 
 def _new(client: MlflowClient, project: Project, subject: Subject) -> Run:
     made = client.create_run(
-        _experiment(client, project, subject.stage), tags=_tags(project, subject), run_name=subject.name
+        _experiment(client, project, subject.stage),
+        tags=_tags(project, subject),
+        run_name=f"{subject.name} {subject.draw}",
     )
     return Run(client, made.info.run_id)
+
+
+def _stopped(client: MlflowClient, begun: Path | None) -> Run | None:
+    """The run that a stopped training noted, running again; None when there is none."""
+    if begun is None or not begun.is_file():
+        return None
+    run_id = read_json(begun, "")["run_id"]
+    known = _known(client, run_id)
+    if known is None:
+        return None
+    if "failure" in known.data.tags:
+        client.delete_tag(run_id, "failure")
+    client.update_run(run_id, status="RUNNING")
+    return Run(client, run_id)
 
 
 def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
@@ -243,7 +282,8 @@ def _known(client: MlflowClient, run_id: str) -> Any:
 def _tags(project: Project, subject: Subject) -> dict[str, str]:
     tags = {
         "stage": subject.stage,
-        "kind": "embedding",
+        "kind": "classifier" if subject.stage == "classifiers" else "embedding",
+        "draw": subject.draw,
         "git.commit": commit(project),
         "dvc.lock.md5": lock_hash(project),
     }

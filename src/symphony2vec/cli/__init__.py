@@ -90,36 +90,67 @@ def clips_command(folder: Path) -> None:
 def features_command(folder: Path) -> None:
     """Stage 3: mel spectrogram, MFCC and chroma of every clip.
 
-    Reads out/audio/ and out/clips/, writes out/features/: three memory-mapped arrays and the normalisation of the
-    training clips. Run again after an interruption, it goes on where it stopped.
+    Reads out/audio/ and out/clips/, writes out/features/: three memory-mapped arrays. Run again after an
+    interruption, it goes on where it stopped.
     """
     from symphony2vec import features
 
     features.run(*_opened(folder))
 
 
+@cli.command("classifiers")
+@click.argument("model", type=click.Choice(["ff", "cnn", "fair_cnn", "lstm"]))
+@click.argument("representation", type=click.Choice([*REPRESENTATIONS, "crop"]))
+@click.pass_obj
+def classifiers_command(folder: Path, model: str, representation: str) -> None:
+    """Stage 4: train a supervised network on the training clips of every drawn split (Table 3).
+
+    Reads out/features/, writes out/classifiers/MODEL-REPRESENTATION/, one MLflow run a draw. `ff crop` is the
+    feed-forward net on the 32x32 crop that ALI hears. Run again after an interruption, it goes on where it stopped.
+    """
+    from symphony2vec import classifiers
+
+    classifiers.run(*_opened(folder), model, representation)
+
+
 @cli.command("embeddings")
-@click.argument("model", type=click.Choice(["pca"]))
+@click.argument("model", type=click.Choice(["pca", "ae", "cae", "vae"]))
 @click.argument("representation", type=click.Choice(REPRESENTATIONS))
 @click.pass_obj
 def embeddings_command(folder: Path, model: str, representation: str) -> None:
-    """Stage 4: fit a baseline embedding on the training clips and embed every clip.
+    """Stage 5: fit a baseline embedding on the training clips of every drawn split and embed every clip (Table 4).
 
-    Reads out/features/, writes out/embeddings/MODEL-REPRESENTATION/, as one MLflow run.
+    Reads out/features/, writes out/embeddings/MODEL-REPRESENTATION/, one MLflow run a draw. Run again after an
+    interruption, it goes on where it stopped.
     """
     from symphony2vec import embeddings
 
     embeddings.run(*_opened(folder), model, representation)
 
 
-@cli.command("probe")
-@click.argument("stage", type=click.Choice(["embeddings"]))
+@cli.command("ali")
 @click.argument("model")
 @click.pass_obj
-def probe_command(folder: Path, stage: str, model: str) -> None:
-    """Stage 5: name the composer from the vectors of MODEL, with an interval over works.
+def ali_command(folder: Path, model: str) -> None:
+    """Stage 6: train ALI, or its encoder as a classifier, on 32x32 crops (Tables 5 to 7).
 
-    Reads out/STAGE/MODEL/vectors.npy, writes out/probe/STAGE/MODEL/, and adds what it finds to the model's MLflow run.
+    MODEL is a setting of params.yaml and a latent size, as paper-128. Reads out/features/mel.npy, writes
+    out/ali/MODEL/, one MLflow run a draw. Run again after an interruption, it goes on where it stopped.
+    """
+    from symphony2vec import ali
+
+    ali.run(*_opened(folder), model)
+
+
+@cli.command("probe")
+@click.argument("stage", type=click.Choice(["classifiers", "embeddings", "ali"]), required=False)
+@click.argument("model", required=False)
+@click.pass_obj
+def probe_command(folder: Path, stage: str | None, model: str | None) -> None:
+    """Stage 7: name the composer from the vectors of every model, or of one, with an interval over works.
+
+    Reads what the model stages wrote, writes out/probe/, and adds what it finds to the models' MLflow runs. What is
+    scored already is kept.
 
     \b
     Example:  symphony2vec probe embeddings pca-mel
@@ -132,7 +163,7 @@ def probe_command(folder: Path, stage: str, model: str) -> None:
 @cli.command("report")
 @click.pass_obj
 def report_command(folder: Path) -> None:
-    """Stage 6: every table and figure on one page, out/report/index.html."""
+    """Stage 8: every table and figure on one page, out/report/index.html."""
     from symphony2vec import report
 
     report.run(*_opened(folder))

@@ -1,0 +1,220 @@
+"""Crops per second of one ALI update: `Game.step` against the tables' networks as plain torch layers.
+
+The plain reference steps the discriminator on detached pairs, then runs all three networks again for the generator and
+the encoder. A second one keeps those two networks' first pass and runs only the discriminator again. The contenders
+take turns, round after round, so that whatever else the machine does meets all of them; a ratio is taken within a
+round. Then: how far `step` and `plain_step` drift apart. `python benchmarks/ali.py --help` lists the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+import machine
+from symphony2vec.ali import networks
+from symphony2vec.ali.losses import Game
+
+RATE, BETAS = 1e-4, (0.5, 0.999)
+DROPOUT = 0.2
+TRACED_CROPS = 10
+TRACED_UPDATES = 50
+EARLY = 10  # updates before the game turns chaotic
+FORWARD_AND_BACKWARD = 3  # a layer's gradients by its input and by its weights each cost a forward pass
+
+
+def layers(
+    maps: int, shapes: tuple[tuple[int, int, int], ...], kind: type[nn.Module], norm: bool, dropout: float = 0.0
+) -> list[nn.Module]:
+    """The rows of Tables 5 and 6: dropout, (transposed) convolution, batch norm, leaky ReLU."""
+    built: list[nn.Module] = []
+    for count, kernel, stride in shapes:
+        built += [nn.Dropout(dropout)] if dropout else []
+        built += [kind(maps, count, kernel, stride, bias=not norm)]
+        built += [nn.BatchNorm2d(count)] if norm else []
+        built += [nn.LeakyReLU(networks.LEAK)]
+        maps = count
+    return built
+
+
+class Plain:
+    """ALI without any haste."""
+
+    def __init__(self, latent: int, device: torch.device) -> None:
+        of_x, both = networks.CONVOLUTIONS, ((1024, 1, 1), (1024, 1, 1))
+        self.encoder = nn.Sequential(
+            *layers(1, (*of_x, (512, 1, 1)), nn.Conv2d, norm=True), nn.Conv2d(512, 2 * latent, 1)
+        )
+        self.generator = nn.Sequential(
+            *layers(latent, networks.TRANSPOSED, nn.ConvTranspose2d, norm=True), nn.ConvTranspose2d(32, 1, 1)
+        )
+        self.of_x = nn.Sequential(*layers(1, of_x, nn.Conv2d, norm=False, dropout=DROPOUT))
+        self.of_z = nn.Sequential(*layers(latent, ((512, 1, 1),) * 2, nn.Conv2d, norm=False, dropout=DROPOUT))
+        joint = layers(1024, both, nn.Conv2d, norm=False, dropout=DROPOUT)
+        self.joint = nn.Sequential(*joint, nn.Dropout(DROPOUT), nn.Conv2d(1024, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(1, 32, 32, device=device))
+        for part in (self.encoder, self.generator, self.of_x, self.of_z, self.joint):
+            networks.initialise(part, torch.Generator().manual_seed(0))
+            part.to(device)
+        parts = [self.of_x, self.of_z, self.joint]
+        makers = [*self.encoder.parameters(), *self.generator.parameters(), self.bias]
+        self.discriminator_optimiser = torch.optim.Adam([p for part in parts for p in part.parameters()], RATE, BETAS)
+        self.generator_optimiser = torch.optim.Adam(makers, RATE, BETAS)
+
+    def pairs(self, x: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """x_hat (B, 1, 32, 32) and z_hat (B, D)."""
+        mean, log_sigma = self.encoder(x).flatten(1).chunk(2, dim=1)
+        return torch.sigmoid(self.generator(z[:, :, None, None]) + self.bias), mean + torch.exp(log_sigma) * noise
+
+    def logits(self, x: Tensor, z: Tensor) -> Tensor:
+        """Logits (B,)."""
+        return self.joint(torch.cat([self.of_x(x), self.of_z(z[:, :, None, None])], dim=1)).flatten()
+
+    def step(self, x: Tensor, z: Tensor, noise: Tensor, again: bool = True) -> None:
+        """One update of D, then one of E and G, whose own pass is run `again` or kept."""
+        entropy, ones, zeros = F.binary_cross_entropy_with_logits, torch.ones(len(x)).to(x), torch.zeros(len(x)).to(x)
+        x_hat, z_hat = self.pairs(x, z, noise)
+        self.discriminator_optimiser.zero_grad()
+        loss = entropy(self.logits(x, z_hat.detach()), ones) + entropy(self.logits(x_hat.detach(), z), zeros)
+        loss.backward()
+        self.discriminator_optimiser.step()
+        if again:
+            x_hat, z_hat = self.pairs(x, z, noise)
+        self.generator_optimiser.zero_grad()
+        loss = entropy(self.logits(x, z_hat), zeros) + entropy(self.logits(x_hat, z), ones)
+        loss.backward()
+        self.generator_optimiser.step()
+
+
+def game(latent: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Game:
+    random = torch.Generator().manual_seed(0)
+    parts = networks.Encoder(latent), networks.Generator(latent), networks.Discriminator(latent, DROPOUT)
+    for part in parts:
+        networks.initialise(part, random)
+        part.to(device, dtype)
+    return Game(*parts, RATE, BETAS)
+
+
+def drawn(crops: int, latent: int, device: torch.device, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """x (bands of unequal loudness), z and noise."""
+    random = torch.Generator().manual_seed(seed)
+    x = torch.rand(crops, 1, 32, 32, generator=random) * torch.linspace(1.0, 0.2, 32)[:, None]
+    z, noise = torch.randn(2, crops, latent, generator=random)
+    return x.to(device), z.to(device), noise.to(device)
+
+
+def operations(latent: int) -> float:
+    """Floating-point operations of `Game.step` for one crop: x passes D twice, everything else once."""
+    encoder, generator, discriminator = networks.Encoder(latent), networks.Generator(latent), networks.Discriminator(1)
+    multiplied, side = 0, networks.SIDE
+    for number, (layer, y) in enumerate(
+        zip(encoder.layers.convolutions, encoder.layers.outputs(torch.zeros(2, 1, side, side)), strict=True)
+    ):
+        passes = 1 + 2 * (number < len(discriminator.of_x.convolutions))  # those of D(x) have the same sizes
+        multiplied += passes * layer.weight.numel() * y.shape[-1] ** 2
+    sides = (1, *[y.shape[-1] for y in _made(generator, latent)])
+    layers_of_g = [*generator.layers, generator.head]
+    multiplied += sum(layer.weight.numel() * before**2 for layer, before in zip(layers_of_g, sides, strict=True))
+    dense = [discriminator.of_z.convolutions[1], *discriminator.joint.convolutions, discriminator.head]
+    multiplied += encoder.head.weight.numel() + 2 * (512 * latent + sum(layer.weight.numel() for layer in dense))
+    return 2.0 * FORWARD_AND_BACKWARD * multiplied
+
+
+def _made(generator: networks.Generator, latent: int) -> list[Tensor]:
+    y, made = torch.zeros(2, latent, 1, 1), []
+    for layer in generator.layers:
+        y = layer(y)
+        made.append(y)
+    return made
+
+
+def speeds(crops: int, rounds: int, latent: int, device: torch.device) -> list[str]:
+    plain, ours, values = Plain(latent, device), game(latent, device), drawn(crops, latent, device)
+
+    def finished(work: Callable[[], object]) -> Callable[[], object]:
+        def waited() -> None:
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return waited
+
+    contenders = {
+        "plain, all three networks run again": finished(lambda: plain.step(*values)),
+        "plain, only the discriminator runs again": finished(lambda: plain.step(*values, again=False)),
+        "`Game.plain_step`": finished(lambda: ours.plain_step(*values)),
+        "`Game.step`": finished(lambda: ours.step(*values)),
+    }
+    for work in contenders.values():
+        work()
+    took: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, work in contenders.items():
+            took[name].append(machine.elapsed_s(work))
+    lines = ["| | ms an update | crops a second | time against `Game.step` |", "|---|---|---|---|"]
+    ours_s = took["`Game.step`"]
+    for name, own_s in took.items():
+        cells = ([1e3 * t for t in own_s], [crops / t for t in own_s])
+        ratio = machine.spread([t / o for t, o in zip(own_s, ours_s, strict=True)])
+        lines.append(f"| {name} | {machine.spread(cells[0], 0)} | {machine.spread(cells[1], 0)} | {ratio} |")
+    work_g = crops * operations(latent) / 1e9
+    rate = work_g / statistics.median(ours_s)
+    return [*lines, "", f"`Game.step` computes {work_g:.1f} GFLOP, at {rate:.0f} GFLOP/s."]
+
+
+def losses(played: Game, latent: int, device: torch.device, lean: bool) -> Tensor:
+    """Both losses at each update, (2, updates) float64; every run sees the same crops, noise and dropout."""
+    curve = []
+    for update in range(TRACED_UPDATES):
+        dtype = played.generator.bias.dtype
+        values = [value.to(dtype) for value in drawn(TRACED_CROPS, latent, device, update)]
+        torch.manual_seed(update)
+        found = played.step(*values) if lean else played.plain_step(*values)
+        curve.append(torch.stack([found["discriminator_loss"], found["generator_loss"]]).double())
+    return torch.stack(curve, dim=1)
+
+
+def drift(latent: int, device: torch.device) -> list[str]:
+    """How far loss curves from the same start lie apart; rounding alone tells what to expect of float32."""
+    exact, plain = (losses(game(latent, device, t), latent, device, lean=False) for t in (torch.float64, torch.float32))
+    lean_exact, lean = (
+        losses(game(latent, device, t), latent, device, lean=True) for t in (torch.float64, torch.float32)
+    )
+    pairs = {
+        "`step` and `plain_step`, float64": (lean_exact, exact),
+        "`step` and `plain_step`, float32": (lean, plain),
+        "`plain_step`, float32 and float64": (plain, exact),
+    }
+    lines = [f"| largest difference of losses, {TRACED_CROPS} crops | {EARLY} updates | {TRACED_UPDATES} updates |"]
+    lines.append("|---|---|---|")
+    for name, (one, other) in pairs.items():
+        apart = (one - other).abs()
+        lines.append(f"| {name} | {apart[:, :EARLY].max().item():.1e} | {apart.max().item():.1e} |")
+    return lines
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--crops", type=int, default=100, help="crops in a batch")
+    asked.add_argument("--latent", type=int, default=128)
+    asked.add_argument("--rounds", type=int, default=15)
+    asked.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = asked.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{options.threads} threads"
+    lines = speeds(options.crops, options.rounds, options.latent, device)
+    print(f"\n{machine.described()}, torch {torch.__version__}, {where}, Python {platform.python_version()}\n")
+    print(f"{options.crops} crops, {options.latent} dimensions, {options.rounds} rounds; ", end="")
+    print("median (smallest to largest)\n", *lines, sep="\n")
+    print("", *drift(options.latent, device), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

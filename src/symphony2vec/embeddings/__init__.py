@@ -1,0 +1,160 @@
+"""The embeddings of Table 4: PCA, autoencoder (AE), contractive (CAE) and variational (VAE), on each representation.
+
+Reads   out/clips/draws/<draw>.csv, out/features/<representation>.npy
+Writes  out/embeddings/<model>-<representation>/<draw>/
+            vectors.npy      (clips, D) float32, the rows in the order of clips.csv
+            curves.csv       one row an epoch (not PCA)
+            samples.npz      rows, originals and reconstructions (N, F, T) in the representation's unit (not PCA)
+            scatter.png      the first two dimensions (of the PCA: Figure 4 of the paper)
+            reconstructions.png, curves.png     Figure 5, and the losses
+            run.json         the MLflow run, which holds the model
+
+A model is fitted on the training clips alone and then applied to all. D latent dimensions, F bins, T frames.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec import scaling, tracking
+from symphony2vec.artifacts import Draw, Project, read_array, write_array
+from symphony2vec.errors import UserError
+from symphony2vec.params import Params
+from symphony2vec.training.draws import Task, on_every
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+MODELS = ("pca", "ae", "cae", "vae")
+SHOWN = 5  # clips whose reconstruction is drawn
+UNITS = {"mel": "dB below the clip's maximum", "mfcc": "coefficient", "chroma": "strength"}
+CODE = ["embeddings", "training/watch.py"]
+
+
+def run(project: Project, params: Params, model: str, representation: str) -> None:
+    """The stage `embeddings` for one model and one representation, on every draw."""
+    if model not in MODELS:
+        raise UserError(f"no embedding '{model}'; there are {', '.join(MODELS)}")
+    array = read_array(project.feature(representation), "features")
+
+    def subject(draw: Draw) -> tracking.Subject:
+        return tracking.Subject("embeddings", model, representation, draw.name)
+
+    def train(task: Task) -> None:
+        if model == "pca":
+            _pca(task, array, params)
+        else:
+            _network(task, array, params)
+        print(f"{task.label}: {params.embeddings.dimensions} dimensions")
+
+    settings = _settings(params, model)
+    on_every(project, params, subject, settings, CODE, project.feature(representation), train)
+
+
+def _settings(params: Params, model: str) -> dict[str, Any]:
+    """The flat parameters of one model, under the names that every model of the project uses."""
+    own = getattr(params.embeddings, model).model_dump()
+    own["batch"] = own.pop("batch_clips", None) or own["batch"]
+    trained = {"optimiser": "none"} if model == "pca" else {"optimiser": "adam", "beta_1": 0.9, "beta_2": 0.999}
+    if model != "pca":
+        own["probe_every_epochs"] = params.embeddings.probe_every_epochs
+    return {"dimensions": params.embeddings.dimensions, **trained, **own}
+
+
+def _pca(task: Task, array: np.ndarray, params: Params) -> None:
+    import numpy as np
+
+    from symphony2vec import figures
+    from symphony2vec.embeddings import pca
+    from symphony2vec.training import exported
+
+    settings, training = params.embeddings, task.rows("train")
+    scaled = scaling.standard(array, training)
+    at_once = settings.pca.batch_clips
+    fitted = pca.fit(scaling.batches(array, training, scaled, at_once), len(training), settings)
+    everything = scaling.batches(array, np.arange(len(array)), scaled, at_once)
+    vectors = np.concatenate([fitted.transform(batch) for batch in everything]).astype(np.float32)
+    shares = fitted.explained_variance_ratio_
+    task.opened.metrics({"explained_variance": shares.sum()})
+    _write(task, vectors, figures.scatter(vectors[:, :2], list(task.clips["composer"]), _title(task), list(shares[:2])))
+    network = pca.Projection.of(fitted)
+    build = {"module": pca.__name__, "name": "Projection", "arguments": network.arguments, "method": "encode"}
+    exported.log(task, network, {**build, "flatten": True}, scaled, array[:1])
+
+
+def _network(task: Task, array: np.ndarray, params: Params) -> None:
+    import numpy as np
+
+    from symphony2vec import figures
+    from symphony2vec.embeddings.learner import AutoencoderLearner
+    from symphony2vec.training import exported, loop, watch
+    from symphony2vec.training.source import Source
+
+    settings, training, held_out = params.embeddings, task.rows("train"), task.rows("validation")
+    own = getattr(settings, task.subject.model)
+    scaled = scaling.symmetric(task.subject.representation, array, training, params.features.dynamic_range_db)
+    source = Source(array, scaled, loop.device())
+    learner = AutoencoderLearner(task.subject.model, source, settings.dimensions, own, task.draw.seed)
+    drawn = _chosen(task)
+
+    def evaluate(epoch: int) -> dict[str, float]:
+        seen = np.concatenate([training, held_out])
+        vectors, codes = learner.encode(seen), task.codes[seen]
+        found = learner.losses(held_out)
+        picture = figures.image(scaled_to_unit(learner.reconstruct(drawn)))
+        task.opened.image(picture, "reconstructions", step=epoch)
+        return found | {"probe_validation_accuracy": watch.glance(vectors, codes, len(training))}
+
+    schedule = loop.Schedule(own.epochs, own.batch, task.draw.seed, settings.probe_every_epochs)
+    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
+    vectors = learner.encode(np.arange(len(array)))
+    originals, copies = np.array(array[drawn]), scaled.undo(learner.reconstruct(drawn))
+    np.savez_compressed(task.folder / "samples.npz", rows=drawn, originals=originals, reconstructions=copies)
+    composers = [str(task.clips["composer"].iloc[row]) for row in drawn]
+    limits = (-params.features.dynamic_range_db, 0.0) if task.subject.representation == "mel" else _limits(originals)
+    frame_s = params.features.hop_samples / params.audio.sample_rate_hz
+    unit = UNITS[task.subject.representation]
+    pairs = figures.pairs(originals, copies, composers, _title(task), unit, frame_s, limits)
+    _draw(task, {"reconstructions": pairs, "curves": figures.losses(curves, list(learner.names), _title(task))})
+    _write(task, vectors, figures.scatter(vectors[:, :2], list(task.clips["composer"]), _title(task), ()))
+    exported.log(task, learner.network.encoder, learner.build, scaled, array[:1])
+
+
+def scaled_to_unit(values: np.ndarray) -> np.ndarray:
+    """From [-1, 1] to [0, 1], for a picture."""
+    return (values + 1.0) / 2.0
+
+
+def _write(task: Task, vectors: np.ndarray, scatter: Figure) -> None:
+    write_array(task.folder / "vectors.npy", vectors)
+    _draw(task, {"scatter": scatter})
+
+
+def _draw(task: Task, pictures: dict[str, Figure]) -> None:
+    from symphony2vec import figures
+
+    for name, figure in pictures.items():
+        task.opened.figure(figure, f"{name}.png")
+        figures.save(task.folder / f"{name}.png", figure)
+
+
+def _chosen(task: Task) -> np.ndarray:
+    """The middle validation clip of each composer, of a few composers: what is drawn is not what was learnt."""
+    import numpy as np
+
+    rows = task.rows("validation")
+    own = [rows[task.codes[rows] == code] for code in range(min(SHOWN, len(task.composers)))]
+    return np.array([places[len(places) // 2] for places in own])
+
+
+def _limits(originals: np.ndarray) -> tuple[float, float]:
+    """A range of colours; of MFCC the first coefficient is the level, many times larger than all others."""
+    import numpy as np
+
+    low, high = np.quantile(originals[:, 1:], (0.002, 0.998))
+    return float(low), float(high)
+
+
+def _title(task: Task) -> str:
+    return f"{task.subject.model.upper()} of the {task.subject.representation}, {task.draw.name}"

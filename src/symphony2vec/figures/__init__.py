@@ -1,0 +1,37 @@
+"""Arrays and tables in, matplotlib figures out. Nothing here reads a file or knows a stage.
+
+    canvas        what every figure shares, and how it becomes a file
+    corpus        the music and its split
+    spectrograms  spectrograms, and what a model makes of them
+    curves        what happened while a model learned
+    results       how well a probe names composers
+
+Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
+"""
+
+from symphony2vec.figures.canvas import save
+from symphony2vec.figures.corpus import audio_overview, class_balance, split_map
+from symphony2vec.figures.curves import compared, game, losses
+from symphony2vec.figures.results import accuracies, confusion, correlation, leak, pairs_matrix, scatter, table
+from symphony2vec.figures.spectrograms import examples, grid, image, pairs
+
+__all__ = [
+    "accuracies",
+    "audio_overview",
+    "class_balance",
+    "compared",
+    "confusion",
+    "correlation",
+    "examples",
+    "game",
+    "grid",
+    "image",
+    "leak",
+    "losses",
+    "pairs",
+    "pairs_matrix",
+    "save",
+    "scatter",
+    "split_map",
+    "table",
+]

@@ -1,0 +1,69 @@
+"""The music and its split: how much there is of whom, and on which side it lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from symphony2vec.figures.canvas import COLOURS, figure, legend_beside, patches, slanted
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+SPLITS = ("train", "validation", "test")
+SPLIT_COLOURS = COLOURS[: len(SPLITS)]
+
+
+def audio_overview(movements: pd.DataFrame) -> Figure:
+    """Minutes of music a composer, and the loudness of the movements before they were made equal."""
+    drawn = figure(10.0, 0.35 * movements["composer"].nunique() + 2.2)
+    left, right = drawn.subplots(1, 2)
+    minutes = movements.groupby("composer")["duration_s"].sum() / 60.0
+    counts = movements.groupby("composer")["file"].count()
+    bars = left.barh(minutes.index.astype(str), minutes.to_numpy(), color=SPLIT_COLOURS[0])
+    left.bar_label(bars, [f"{n} mvts" for n in counts], padding=3, fontsize=8)
+    left.set(xlabel="minutes", title="Music by composer")
+    left.margins(x=0.15)
+    left.invert_yaxis()
+    right.hist(movements["loudness_lufs"], bins=30, color=SPLIT_COLOURS[0])
+    right.set(xlabel="integrated loudness before levelling (LUFS)", ylabel="movements", title="Loudness as found")
+    return drawn
+
+
+def class_balance(shares: pd.DataFrame) -> Figure:
+    """Table 1 as bars: the share of each composer (columns) in each split (rows)."""
+    drawn = figure(max(6.0, 1.1 * len(shares.columns) + 2.0), 3.6)
+    axes = drawn.subplots()
+    width = 0.8 / len(shares)
+    for offset, (split, row) in enumerate(shares.iterrows()):
+        places = [column + (offset - (len(shares) - 1) / 2) * width for column in range(len(row))]
+        axes.bar(places, row.to_numpy(), width, label=str(split), color=SPLIT_COLOURS[offset % 3])
+    axes.set_xticks(range(len(shares.columns)), [str(name) for name in shares.columns], **slanted(list(shares.columns)))
+    axes.set(ylabel="share of clips", title="Class balance of each split")
+    legend_beside(axes)
+    return drawn
+
+
+def split_map(clips: pd.DataFrame) -> Figure:
+    """Every group of clips (a work, a movement or a clip) as a block in its composer's bar, in its split's colour."""
+    composers = sorted(clips["composer"].unique())
+    drawn = figure(10.0, 0.4 * len(composers) + 1.6)
+    axes = drawn.subplots()
+    for place, composer in enumerate(composers):
+        own = clips[clips["composer"] == composer]
+        left = 0
+        for split, colour in zip(SPLITS, SPLIT_COLOURS, strict=True):
+            for _, group in own[own["split"] == split].groupby("group"):
+                axes.barh(place, len(group), left=left, color=colour, edgecolor="white", linewidth=0.6)
+                left += len(group)
+    axes.set_yticks(range(len(composers)), composers)
+    axes.invert_yaxis()
+    axes.set(xlabel="clips; each block is one group, whole on one side", title="Split")
+    axes.legend(
+        handles=patches(SPLITS, SPLIT_COLOURS),
+        frameon=False,
+        ncols=3,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+    )
+    return drawn

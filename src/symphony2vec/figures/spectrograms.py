@@ -1,0 +1,144 @@
+"""Spectrograms (F, T) as pictures: F bins from low to high, T frames of `frame_s` seconds, one scale of colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec.figures.canvas import figure
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+COLOUR_MAP = "magma"
+TILE_PIXELS = 128
+GAP_PIXELS = 2
+WHITE = 255
+
+
+def examples(
+    arrays: Mapping[str, np.ndarray],
+    label: str,
+    unit: str,
+    bins: str,
+    frame_s: float,
+    limits: tuple[float, float],
+) -> Figure:
+    """One spectrogram (F, T) a composer, on one colour scale: Figures 1 to 3 of the paper."""
+    columns = min(3, len(arrays))
+    size = (4.2 * columns, 2.5 * -(-len(arrays) // columns) + 0.4)
+    return _panels(list(arrays.values()), list(arrays), columns, size, label, unit, bins, frame_s, limits)
+
+
+def pairs(
+    originals: np.ndarray,
+    reconstructions: np.ndarray,
+    names: Sequence[str],
+    label: str,
+    unit: str,
+    frame_s: float,
+    limits: tuple[float, float],
+    rows: tuple[str, str] = ("original", "reconstruction"),
+) -> Figure:
+    """Originals (N, F, T) above what a model made of them (N, F, T): Figures 5 and 8 of the paper.
+
+    `rows` names the two rows, `names` the N columns, `unit` the values, which `limits` map to the colours.
+    """
+    drawn = figure(max(2.4 * len(names) + 1.6, 5.0), 5.2)
+    grid = drawn.subplots(2, len(names), sharex=True, sharey=True, squeeze=False)
+    image: Any = None
+    for row, arrays in zip(grid, (originals, reconstructions), strict=True):
+        for axes, array in zip(row, arrays, strict=True):
+            image = _show(axes, array, frame_s, limits)
+    for axes, name in zip(grid[0], names, strict=True):
+        axes.set_title(name, fontsize=10)
+    for axes, name in zip(grid[:, 0], rows, strict=True):
+        axes.set_ylabel(f"{name}\nbin")
+    for axes in grid[-1]:
+        axes.set_xlabel("s")
+    _scale(drawn, image, list(grid.ravel()), unit)
+    drawn.suptitle(label)
+    return drawn
+
+
+def grid(
+    arrays: np.ndarray,
+    titles: Sequence[str],
+    label: str,
+    unit: str,
+    frame_s: float,
+    limits: tuple[float, float],
+) -> Figure:
+    """Small multiples of N spectrograms (N, F, T) with a title each: Figures 8 and 9 of the paper."""
+    columns = _columns(len(arrays))
+    size = (max(2.3 * columns + 1.6, 5.0), 2.2 * -(-len(arrays) // columns) + 0.8)
+    return _panels(list(arrays), titles, columns, size, label, unit, "bin", frame_s, limits)
+
+
+def image(arrays: np.ndarray) -> np.ndarray:
+    """N spectrograms (N, F, T) in [0, 1] as one picture (H, W, 3) of uint8, without axes, low bins at the bottom.
+
+    Values outside [0, 1] take the colour of the nearest end. Small ones are enlarged by a whole factor.
+    """
+    import numpy as np
+    from matplotlib import colormaps
+
+    count, bins, frames = arrays.shape
+    factor = max(1, TILE_PIXELS // max(bins, frames))
+    columns = _columns(count)
+    rows = -(-count // columns)
+    height, width = bins * factor + GAP_PIXELS, frames * factor + GAP_PIXELS
+    picture = np.full((rows * height - GAP_PIXELS, columns * width - GAP_PIXELS, 3), WHITE, dtype=np.uint8)
+    for place, array in enumerate(arrays):
+        tile = colormaps[COLOUR_MAP](array[::-1], bytes=True)[..., :3].repeat(factor, axis=0).repeat(factor, axis=1)
+        top, left = (place // columns) * height, (place % columns) * width
+        picture[top : top + bins * factor, left : left + frames * factor] = tile
+    return picture
+
+
+def _panels(
+    arrays: Sequence[np.ndarray],
+    titles: Sequence[str],
+    columns: int,
+    size: tuple[float, float],
+    label: str,
+    unit: str,
+    bins: str,
+    frame_s: float,
+    limits: tuple[float, float],
+) -> Figure:
+    """Spectrograms (F, T) row by row in so many columns, with a colour bar; `size` is in inches."""
+    drawn = figure(*size)
+    places = drawn.subplots(-(-len(arrays) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    image: Any = None
+    for axes, array, title in zip(places[: len(arrays)], arrays, titles, strict=True):
+        image = _show(axes, array, frame_s, limits)
+        axes.set_title(title, fontsize=10)
+    for axes in places[len(arrays) :]:
+        axes.set_axis_off()
+    for axes in places[max(len(arrays) - columns, 0) : len(arrays)]:  # nothing is drawn below these
+        axes.set_xlabel("s")
+        axes.tick_params(labelbottom=True)
+    for axes in places[::columns]:
+        axes.set_ylabel(bins)
+    _scale(drawn, image, list(places), unit)
+    drawn.suptitle(label)
+    return drawn
+
+
+def _show(axes: Any, array: np.ndarray, frame_s: float, limits: tuple[float, float]) -> Any:
+    extent = (0.0, array.shape[1] * frame_s, -0.5, array.shape[0] - 0.5)
+    low, high = limits
+    return axes.imshow(array, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap=COLOUR_MAP)
+
+
+def _scale(drawn: Figure, image: Any, places: list[Any], unit: str) -> None:
+    drawn.colorbar(image, ax=places, label=unit, shrink=0.8, fraction=0.04, pad=0.02, aspect=25)
+
+
+def _columns(count: int) -> int:
+    """Columns of a grid about half as wide again as high, its last row as full as can be."""
+    rows = max(1, round(math.sqrt(count / 1.5)))
+    return -(-count // rows)

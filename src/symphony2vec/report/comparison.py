@@ -1,0 +1,71 @@
+"""Accuracies over several drawn splits, with intervals over works, and which model beats which.
+
+The clips of one work are not independent, nor is what is said of the same work in two draws. So whole works are drawn
+with replacement, the same for all models and all draws, and each draw's accuracy is taken of what was drawn: a paired
+bootstrap. A difference whose interval holds 0 is no difference.
+
+M models, S drawn splits, G works, R bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Clips named rightly and clips at all, (M, S, G) each; a work that is not tested in a draw has none there."""
+
+    right: np.ndarray
+    clips: np.ndarray
+
+    def accuracy(self) -> np.ndarray:
+        """(M, S)."""
+        shares: np.ndarray = self.right.sum(axis=2) / self.clips.sum(axis=2)
+        return shares
+
+
+def counts(tables: Sequence[Sequence[pd.DataFrame]]) -> Counts:
+    """From M models with S tables each, of one row a work: work, clips, right."""
+    import numpy as np
+
+    works = sorted({name for own in tables for table in own for name in table["work"]})
+    place = {name: number for number, name in enumerate(works)}
+    right, clips = np.zeros((2, len(tables), len(tables[0]), len(works)))
+    for model, own in enumerate(tables):
+        for draw, table in enumerate(own):
+            columns = [place[name] for name in table["work"]]
+            right[model, draw, columns], clips[model, draw, columns] = table["right"], table["clips"]
+    return Counts(right, clips)
+
+
+def resampled(found: Counts, draws: int, seed: int) -> np.ndarray:
+    """Mean accuracy over the drawn splits (R, M), of works drawn with replacement."""
+    import numpy as np
+
+    works = found.right.shape[2]
+    times = np.random.default_rng(seed).multinomial(works, np.full(works, 1.0 / works), size=draws).astype(np.float64)
+    right = np.einsum("rg,msg->rms", times, found.right)
+    clips = np.einsum("rg,msg->rms", times, found.clips)
+    shares = np.divide(right, clips, out=np.full(right.shape, np.nan), where=clips > 0)  # no work of a split was drawn
+    mean: np.ndarray = np.nanmean(shares, axis=2)
+    return mean
+
+
+def interval(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the percentile interval along the first axis."""
+    import numpy as np
+
+    low, high = np.quantile(drawn, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0], axis=0)
+    return low, high
+
+
+def differences(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """The interval (M, M) of how far each model lies above each other, of resampled accuracies (R, M)."""
+    return interval(drawn[:, :, None] - drawn[:, None, :], confidence)

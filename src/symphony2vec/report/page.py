@@ -1,0 +1,110 @@
+"""The report's page: tables, pictures and sounds in one HTML file beside them."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec import __version__, tracking
+from symphony2vec.artifacts import REPRESENTATIONS, Project
+from symphony2vec.params import Params
+from symphony2vec.report.tables import PAPER_TRAIN, Row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Lines = dict[tuple[str, str], dict[Any, Any]]  # lines of the table of results by stage and row
+
+REASONS_SHOWN = 50
+PAIRS_SHOWN = 30
+# The columns of Tables 3 and 4; each cell is the row <model>-<representation>, with a reading where one is named.
+TABLE_3 = {
+    "feed-forward": ("ff", ""),
+    "CNN (Table 2)": ("cnn", ""),
+    "CNN, fair": ("fair_cnn", ""),
+    "LSTM, vote": ("lstm", ""),
+    "LSTM, chunks": ("lstm", "chunks"),
+}
+TABLE_4 = {"AE": ("ae", ""), "CAE": ("cae", ""), "VAE": ("vae", ""), "PCA": ("pca", "")}
+NAMES = {"mel": "Mel spectrogram", "mfcc": "MFCC", "chroma": "Chromagram"}
+
+
+def render(
+    project: Project,
+    params: Params,
+    found: list[Row],
+    told: dict[str, pd.DataFrame],
+    shown: dict[str, list[str]],
+    folder: Path,
+) -> str:
+    """The page as text.
+
+    Args:
+        project, params: what was run.
+        found: the rows, for what their probes noted.
+        told: the tables by name.
+        shown: the pictures of each stage/model.
+        folder: the report's, with pictures/ and sounds/ filled.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["percent"] = lambda share: "" if share != share or share == "" else f"{float(share):.1%}"
+    template = resources.files("symphony2vec").joinpath("report", "page.html").read_text(encoding="utf-8")
+    results = told["results"]
+    lines: Lines = {(str(line["stage"]), str(line["row"])): dict(line) for line in results.to_dict("records")}
+    scores = [one for row in found for one in row.scores]
+    by_movement = told["splits"].loc[told["splits"]["split_by"] == "movement", "composer"].unique().tolist()
+    sounds = sorted(path.name for path in (folder / "sounds").iterdir())
+    return environment.from_string(template).render(
+        params=params,
+        settings=project.params.read_text(encoding="utf-8"),
+        tables={name: table.to_dict("records") for name, table in told.items()},
+        pictures={path.stem for path in (folder / "pictures").iterdir()},
+        table_3=_cells(TABLE_3, "classifiers", lines),
+        table_4=_cells(TABLE_4, "embeddings", lines),
+        table_7=_table_7(lines),
+        shown=shown,
+        sounds=_by_model(sounds),
+        best=results.iloc[0].to_dict(),
+        sure=[pair for pair in told["pairs"].to_dict("records") if pair["better"]],
+        pairs_shown=PAIRS_SHOWN,
+        unconverged=sorted({row.name for row in found for one in row.scores if not one["converged"]}),
+        confidence=params.probe.confidence,
+        majority_composer=scores[0]["majority_composer"],
+        few_works=sorted({name for one in scores for name in one["few_test_works"]}),
+        by_movement=by_movement if params.clips.splits[0] == "work" else [],
+        commit=tracking.commit(project),
+        version=__version__,
+        reasons_shown=REASONS_SHOWN,
+    )
+
+
+def _cells(columns: dict[str, tuple[str, str]], stage: str, lines: Lines) -> dict[str, Any]:
+    """A table of the paper: its columns, and for each representation the lines that stand there (or None)."""
+    rows = {
+        NAMES[representation]: [
+            lines.get((stage, f"{model}-{representation} {reading}".strip())) for model, reading in columns.values()
+        ]
+        for representation in reversed(REPRESENTATIONS)
+    }
+    return {"columns": list(columns), "rows": rows}
+
+
+def _table_7(lines: Lines) -> list[dict[str, Any]]:
+    """Every reading of every ALI model, and the feed-forward net on the crop, with the paper's training accuracy."""
+    own = [line for (stage, row), line in lines.items() if stage == "ali" or row == "ff-crop"]
+    told = [{**line, "paper_train": PAPER_TRAIN.get((line["stage"], line["row"]), float("nan")) / 100} for line in own]
+    return sorted(told, key=lambda line: (line["stage"] != "ali", line["model"].split("-")[0], str(line["row"])))
+
+
+def _by_model(sounds: list[str]) -> dict[str, dict[str, list[str]]]:
+    """File names <model>-<what>-<number>.mp3 as model -> what -> names."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in sounds:
+        model, what, _ = name.rsplit("-", 2)
+        found.setdefault(model, {}).setdefault(what, []).append(name)
+    return found

@@ -1,0 +1,222 @@
+"""Tables of the report, from what the stages wrote.
+
+A row is a model of one stage in one *reading* (see `symphony2vec.probe`). Accuracies are shares; `accuracy` is the mean
+over the drawn splits, `spread` their standard deviation, `accuracy_low` and `accuracy_high` the interval over works.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec.artifacts import Project, read_table
+from symphony2vec.errors import UserError
+from symphony2vec.report import comparison
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Test accuracy in percent, from Tables 3, 4 and 7 of the paper and the text before Table 7.
+PAPER = {
+    ("classifiers", "ff-chroma"): 38.6257,
+    ("classifiers", "ff-mfcc"): 57.8605,
+    ("classifiers", "ff-mel"): 52.3438,
+    ("classifiers", "cnn-chroma"): 36.8558,
+    ("classifiers", "cnn-mfcc"): 52.8371,
+    ("classifiers", "cnn-mel"): 55.7292,
+    ("classifiers", "lstm-chroma chunks"): 25.1171,
+    ("classifiers", "lstm-mfcc chunks"): 25.1171,
+    ("classifiers", "lstm-mel chunks"): 25.2131,
+    ("classifiers", "ff-crop"): 35.81,
+    ("embeddings", "ae-chroma"): 39.43,
+    ("embeddings", "cae-chroma"): 40.60,
+    ("embeddings", "vae-chroma"): 38.73,
+    ("embeddings", "pca-chroma"): 35.89,
+    ("embeddings", "ae-mfcc"): 39.41,
+    ("embeddings", "cae-mfcc"): 36.65,
+    ("embeddings", "vae-mfcc"): 45.45,
+    ("embeddings", "pca-mfcc"): 36.65,
+    ("embeddings", "ae-mel"): 34.77,
+    ("embeddings", "cae-mel"): 34.38,
+    ("embeddings", "vae-mel"): 36.85,
+    ("embeddings", "pca-mel"): 28.24,
+    ("ali", "paper-256"): 29.91,
+    ("ali", "paper-128"): 28.67,
+    ("ali", "paper-40"): 28.67,
+    ("ali", "encoder-128"): 40.63,
+}
+PAPER_TRAIN = {("ali", "paper-256"): 38.24, ("ali", "paper-128"): 35.25, ("ali", "paper-40"): 33.21}
+COLUMNS = (
+    "stage row model reading accuracy accuracy_low accuracy_high spread macro_f1 train_accuracy validation_accuracy "
+    "majority paper draws clips works"
+).split()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One reading of one model, on the drawn splits of one kind: their scores, and their works with clips and right."""
+
+    stage: str
+    model: str
+    reading: str
+    scores: list[dict[str, Any]]
+    works: list[pd.DataFrame]
+
+    @property
+    def name(self) -> str:
+        """For people, as in "lstm-mel chunks"."""
+        return f"{self.model} {self.reading}".strip()
+
+
+def rows(project: Project, draws: Sequence[str]) -> list[Row]:
+    """Every reading of every model that was probed on all of these draws.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = []
+    for folder in sorted(project.out("probe").glob("[!.]*/[!.]*")):
+        if all((folder / draw / "scores.json").is_file() for draw in draws):
+            found += _readings(folder, draws)
+    if not found:
+        raise UserError(f"no scores below {project.out('probe')}; `dvc repro probe` writes them")
+    return found
+
+
+def _readings(folder: Path, draws: Sequence[str]) -> list[Row]:
+    told = [json.loads((folder / draw / "scores.json").read_text(encoding="utf-8"))["scores"] for draw in draws]
+    told = [[{**one, "clips": scores[0]["clips"]} for one in scores] for scores in told]  # of chunks, count their clips
+    works = [read_table(folder / draw / "works.csv", "probe") for draw in draws]
+    return [
+        Row(
+            folder.parent.name,
+            folder.name,
+            one["reading"],
+            [scores[number] for scores in told],
+            [table[table["reading"] == one["reading"]] for table in works],
+        )
+        for number, one in enumerate(told[0])
+    ]
+
+
+def results(found: list[Row], resamples: int, confidence: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One line a row, and one line a pair of rows.
+
+    The best on *validation* stands first: the test clips choose nothing, not even the order of a table. A pair is
+    `better` where the interval of its difference lies above 0.
+    """
+    import numpy as np
+    import pandas as pd
+
+    counts = comparison.counts([row.works for row in found])
+    drawn = comparison.resampled(counts, resamples, seed)
+    low, high = comparison.interval(drawn, confidence)
+    lines = []
+    for number, row in enumerate(found):
+        mean = {name: float(np.mean([one[name] for one in row.scores])) for name in MEANS}
+        accuracy = counts.accuracy()[number]
+        lines.append(
+            {
+                "stage": row.stage,
+                "row": row.name,
+                "model": row.model,
+                "reading": row.reading,
+                "accuracy": accuracy.mean(),
+                "accuracy_low": low[number],
+                "accuracy_high": high[number],
+                "spread": accuracy.std(ddof=1) if len(accuracy) > 1 else np.nan,
+                "macro_f1": mean["test_macro_f1"],
+                "train_accuracy": mean["train_accuracy"],
+                "validation_accuracy": mean["validation_accuracy"],
+                "majority": mean["majority_accuracy"],
+                "paper": PAPER.get((row.stage, row.name), np.nan) / 100.0,
+                "draws": len(row.scores),
+                "clips": round(float(np.mean([one["clips"]["test"] for one in row.scores]))),
+                "works": round(float(np.mean([one["test_works"] for one in row.scores]))),
+            }
+        )
+    table = pd.DataFrame(lines, columns=COLUMNS)
+    order = table.sort_values(["validation_accuracy", "row"], ascending=[False, True]).index
+    return table.loc[order].round(4).reset_index(drop=True), _pairs(table.loc[order], drawn[:, order], confidence)
+
+
+MEANS = ("test_macro_f1", "train_accuracy", "validation_accuracy", "majority_accuracy")
+
+
+def _pairs(table: pd.DataFrame, drawn: Any, confidence: float) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    low, high = comparison.differences(drawn, confidence)
+    names, accuracy = [f"{s}/{r}" for s, r in zip(table["stage"], table["row"], strict=True)], table["accuracy"]
+    first, second = np.triu_indices(len(names), k=1)
+    difference = accuracy.to_numpy()[first] - accuracy.to_numpy()[second]
+    pairs = {
+        "a": [names[i] for i in first],
+        "b": [names[i] for i in second],
+        "difference": difference.round(4),
+        "low": low[first, second].round(4),
+        "high": high[first, second].round(4),
+    }
+    better = np.where(low[first, second] > 0.0, "a", np.where(high[first, second] < 0.0, "b", ""))
+    return pd.DataFrame(pairs | {"better": better})
+
+
+def leak(project: Project, kinds: dict[str, list[str]], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
+    """Every row under every kind of split: stage, model, split, mean, low, high, draws.
+
+    Args:
+        project: whose scores are read.
+        kinds: the names of the draws of each kind of split.
+        resamples: bootstrap draws.
+        confidence: of the interval.
+        seed: of the bootstrap.
+    """
+    import pandas as pd
+
+    parts = []
+    for kind, draws in kinds.items():
+        table, _ = results(rows(project, draws), resamples, confidence, seed)
+        renamed = table.rename(columns={"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"})
+        parts.append(renamed[["stage", "row", "mean", "low", "high", "majority", "draws"]].assign(split=kind))
+    return pd.concat(parts, ignore_index=True).rename(columns={"row": "model"})
+
+
+def corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
+    """One row a composer of the corpus: works, movements, minutes, clips, kinds and licences."""
+    import pandas as pd
+
+    lines = []
+    for composer, own in movements.groupby("composer", sort=True):
+        lines.append(
+            {
+                "composer": composer,
+                "works": own["work"].nunique(),
+                "movements": len(own),
+                "minutes": round(float(own["duration_s"].sum()) / 60.0, 1),
+                "clips": int((clips["composer"] == composer).sum()),
+                "kind": ", ".join(sorted(own["kind"].unique())),
+                "licence": "; ".join(sorted(own["licence"].unique())),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def claims(project: Project, models: Sequence[str], draws: Sequence[str]) -> pd.DataFrame:
+    """What became of the paper's claim on the latent space: these ALI models on every draw, source and measure."""
+    import pandas as pd
+
+    parts = []
+    for model in models:
+        for draw in draws:
+            path = project.out("ali", model, draw, "latent.csv")
+            if path.is_file():
+                table = read_table(path, "ali")
+                table.insert(0, "draw", draw)
+                table.insert(0, "model", model)
+                parts.append(table)
+    columns = ["model", "draw", "source", "measure", "rho", "low", "high", "range_db", "crops"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

@@ -1,0 +1,538 @@
+"""The stage `ali`, its crops, its learner and the test of the paper's claim, on 40 small clips."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from conftest import ROOT, client, runs
+from symphony2vec import ali, params, tracking
+from symphony2vec.ali import crops, latent
+from symphony2vec.ali.learner import AliLearner, EncoderLearner
+from symphony2vec.artifacts import Draw, Project, write_array, write_table
+from symphony2vec.errors import UserError
+from symphony2vec.params import Crop
+from symphony2vec.scaling import middle_crop, unit
+from symphony2vec.training.source import Source
+
+CLIPS, LATENT = 40, 8
+SIDES = np.repeat(["train", "validation", "test"], [24, 8, 8])
+TRAINING = np.arange(24)
+CPU = torch.device("cpu")
+
+
+def spectrograms(frames: int = 70) -> np.ndarray:
+    """(40, 64, frames) in dB, smooth along time, each clip with a level of its own."""
+    rng = np.random.default_rng(0)
+    level = rng.uniform(-60.0, -20.0, (CLIPS, 64, 1))
+    return np.clip(level + rng.normal(0.0, 5.0, (CLIPS, 64, frames)), -80.0, 0.0).astype(np.float32)
+
+
+def project_in(root: Path, array: np.ndarray) -> Project:
+    """A project with 40 clips in one draw; every two clips are a work."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(ROOT / name, root / name)
+    made, places = Project(root), np.arange(CLIPS)
+    table = pd.DataFrame({"clip": places, "composer": np.where(places % 2, "b", "a"), "movement": "1"})
+    table.insert(2, "work", [f"work {place // 4}" for place in places])
+    whole = table.assign(group=table["work"], split=SIDES, split_by="work", file="x.flac", start_s=0.0)
+    write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
+    write_table(made.draw(Draw("work", 0)), whole)
+    write_array(made.feature("mel"), array)
+    return made
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_database() -> Iterator[None]:
+    """Runs go to the project's own database; intervals are made of few draws."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        patch.setattr(latent, "RESAMPLES", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def small(settings: dict[str, Any]) -> params.Params:
+    """Two epochs of three batches of 8, everything looked at in each."""
+    values = copy.deepcopy(settings)
+    values["ali"] |= {"batch": 8, "probe_every_epochs": 1, "samples_every_epochs": 2}
+    for name in ali.SETTINGS:
+        values["ali"][name] |= {"epochs": 2}
+    values["ali"]["encoder"]["batch"] = 8
+    return params.check(values)
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory, small) -> Project:
+    """ALI and its encoder as a classifier, run once."""
+    made = project_in(tmp_path_factory.mktemp("project"), spectrograms())
+    for model in ("original-8", "encoder-8"):
+        ali.run(made, small, model)
+    return made
+
+
+@pytest.fixture(scope="module")
+def other_test_clips(tmp_path_factory, small) -> Project:
+    """The same with other test clips."""
+    array = spectrograms()
+    array[SIDES == "test"] = np.random.default_rng(9).uniform(-80.0, 0.0, (8, 64, 70))
+    made = project_in(tmp_path_factory.mktemp("other"), array)
+    for model in ("original-8", "encoder-8"):
+        ali.run(made, small, model)
+    return made
+
+
+def folder(project: Project, model: str) -> Path:
+    return project.out("ali", model, "work-0")
+
+
+def run_of(project: Project, model: str) -> Any:
+    return client(project).get_run(json.loads((folder(project, model) / "run.json").read_text())["run_id"])
+
+
+# the stage ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("vectors", 8), ("vectors-crops", 8), ("vectors-sample", 8), ("vectors-hidden", 5120)]
+)
+def test_every_reading_has_a_vector_for_every_clip(name, values, heard):
+    vectors = np.load(folder(heard, "original-8") / f"{name}.npy")
+    assert vectors.shape == (CLIPS, values)
+    assert vectors.dtype == np.float32
+    assert np.isfinite(vectors).all()
+    assert len(np.unique(vectors, axis=0)) == CLIPS
+
+
+def test_ali_writes_what_it_promises_and_nothing_else(heard):
+    names = {path.name for path in folder(heard, "original-8").iterdir()}
+    vectors = {f"vectors{reading}.npy" for reading in ("", "-crops", "-sample", "-hidden")}
+    pictures = {path for path in names if path.endswith(".png")}
+    assert {"game.png", "pairs.png", "walk.png", "latent.png"} <= pictures
+    assert names - pictures == vectors | {"curves.csv", "samples.npz", "latent.csv", "run.json"}
+    for name in pictures:
+        assert (folder(heard, "original-8") / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_encoder_writes_what_it_promises_and_nothing_else(heard):
+    place = folder(heard, "encoder-8")
+    names = {"probabilities.npy", "probabilities-crops.npy", "curves.csv", "curves.png", "run.json"}
+    assert {path.name for path in place.iterdir()} == names
+    for name in ("probabilities", "probabilities-crops"):
+        probabilities = np.load(place / f"{name}.npy")
+        assert probabilities.shape == (CLIPS, 2)
+        assert probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+        assert len(np.unique(probabilities[:, 0])) == CLIPS
+
+
+def test_the_curves_of_the_game_have_a_row_an_epoch(heard):
+    curves = pd.read_csv(folder(heard, "original-8") / "curves.csv")
+    assert curves["update"].tolist() == [3, 6]
+    sides = {f"{side}_{who}_loss" for side in ("train", "validation") for who in ("discriminator", "generator")}
+    outputs = {"train_mean_output_real", "train_mean_output_generated"}
+    assert set(curves.columns) == {"epoch", "update", "probe_validation_accuracy"} | sides | outputs
+    assert curves.notna().all(axis=None)
+    # an untrained discriminator cannot tell: 2 ln 2
+    assert curves["train_discriminator_loss"].iloc[0] == pytest.approx(2 * np.log(2), rel=0.05)
+
+
+def test_samples_are_in_db_and_of_validation_clips(heard):
+    held = np.load(folder(heard, "original-8") / "samples.npz")
+    assert set(held.files) == {"rows", "originals", "reconstructions", "generated", "walk"}
+    shapes = {name: held[name].shape for name in held.files}
+    assert shapes.pop("rows") == (8,)
+    assert shapes.pop("walk") == (11, 32, 32)
+    assert set(shapes.values()) == {(8, 32, 32)}
+    assert (SIDES[held["rows"]] == "validation").all()
+    original = middle_crop(spectrograms(), "low")[held["rows"]]
+    np.testing.assert_allclose(held["originals"], original, atol=1e-4)
+    for name in ("originals", "reconstructions", "generated", "walk"):
+        assert held[name].min() >= -80.0
+        assert held[name].max() <= 0.0
+
+
+def test_the_claim_is_tested_on_three_sources(heard):
+    table = pd.read_csv(folder(heard, "original-8") / "latent.csv")
+    assert list(table.columns) == ["source", "measure", "rho", "low", "high", "range_db", "crops"]
+    assert table.groupby("source")["crops"].first().to_dict() == {
+        "generated along rays": 1000, "generated from the prior": 1000, "encoded test clips": 8,
+    }  # fmt: skip
+    assert table["measure"].tolist() == ["loudness", "flatness"] * 3
+    encoded = table[table["source"] == "encoded test clips"].iloc[0]
+    vectors, test = np.load(folder(heard, "original-8") / "vectors.npy"), SIDES == "test"
+    loudness = latent.loudness_db(middle_crop(spectrograms(), "low")[test])
+    expected = spearmanr(np.linalg.norm(vectors[test], axis=1), loudness).statistic
+    assert encoded["rho"] == pytest.approx(expected)
+    assert encoded["low"] <= encoded["rho"] <= encoded["high"]
+
+
+@pytest.mark.parametrize(("model", "setting"), [("original-8", "original"), ("encoder-8", "encoder")])
+def test_one_run_holds_settings_metrics_and_the_model(model, setting, heard):
+    run, known = run_of(heard, model), client(heard)
+    assert run.info.status == "FINISHED"
+    noted = {"model": setting, "representation": "8", "dimensions": "8", "batch": "8", "crop_bands": "low"}
+    assert {**noted, "beta_1": "0.5" if setting == "original" else "0.9"}.items() <= run.data.params.items()
+    curves = pd.read_csv(folder(heard, model) / "curves.csv")
+    for name in curves.columns.drop(["epoch", "update"]):
+        history = known.get_metric_history(run.info.run_id, name)
+        assert [one.step for one in history] == [3, 6]
+        np.testing.assert_allclose([one.value for one in history], curves[name])
+    assert "model" in {one.path for one in known.list_artifacts(run.info.run_id)}
+
+
+def test_what_is_generated_is_shown_by_epoch(heard):
+    known, run = client(heard), run_of(heard, "original-8")
+    names = [Path(one.path).name for one in known.list_artifacts(run.info.run_id, "images")]
+    shown = {tuple(name.split("+")[:3:2]) for name in names if name.endswith(".png")}
+    assert shown == {("generated", "2"), ("reconstructions", "2")}
+
+
+@pytest.mark.parametrize("model", ["original-8", "encoder-8"])
+def test_one_seed_gives_equal_results_and_test_clips_do_not_reach_the_weights(model, heard, other_test_clips):
+    names = [path.name for path in folder(heard, model).glob("*.npy")]
+    assert names
+    others = SIDES != "test"
+    for name in names:
+        one, other = (np.load(folder(project, model) / name) for project in (heard, other_test_clips))
+        if name == "vectors-crops.npy" or name == "probabilities-crops.npy":
+            np.testing.assert_allclose(one[others], other[others], atol=1e-6)
+        else:
+            np.testing.assert_array_equal(one[others], other[others])
+        assert (one[~others] != other[~others]).any(axis=1).all()
+    curves = [(folder(project, model) / "curves.csv").read_bytes() for project in (heard, other_test_clips)]
+    assert curves[0] == curves[1]
+
+
+def test_an_interrupted_game_goes_on_to_the_same_vectors(heard, small, tmp_path, monkeypatch):
+    made = project_in(tmp_path, spectrograms())
+    step, count = AliLearner.step, iter(range(1, 99))
+
+    def stopped(learner: AliLearner, rows: np.ndarray) -> Any:
+        if next(count) == 5:
+            raise KeyboardInterrupt
+        return step(learner, rows)
+
+    monkeypatch.setattr("symphony2vec.training.loop.fit.__defaults__", (0.0,))
+    monkeypatch.setattr(AliLearner, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        ali.run(made, small, "original-8")
+    ali.run(made, small, "original-8")
+    assert next(count) == 8  # four updates, the one that stopped, and the two that were left
+    for name in ("vectors.npy", "curves.csv"):
+        assert (folder(made, "original-8") / name).read_bytes() == (folder(heard, "original-8") / name).read_bytes()
+
+
+@pytest.mark.parametrize("model", ["paper", "paper-", "paper-0", "paper-x", "gan-128", "-128", "paper-128-2"])
+def test_a_name_that_is_no_model_is_refused(model, small, heard):
+    with pytest.raises(UserError, match=f"no ALI '{model}'; it is one of paper, original, long, public, encoder and a"):
+        ali.run(heard, small, model)
+
+
+@pytest.mark.parametrize(("bins", "frames"), [(31, 70), (64, 31)])
+def test_too_few_bins_or_frames_are_one_clear_error(bins, frames, small, tmp_path):
+    made = project_in(tmp_path, np.zeros((CLIPS, bins, frames), np.float32))
+    with pytest.raises(UserError, match=f"which has {bins} and {frames}: raise features.mel_bands or clips.duration_s"):
+        ali.run(made, small, "paper-8")
+    assert not folder(made, "paper-8").exists()
+    assert not made.mlruns.exists()
+
+
+def test_a_change_of_when_the_probe_is_tried_trains_a_patient_setting_again(small):
+    often, seldom = (
+        ali._settings(
+            small.model_copy(update={"ali": small.ali.model_copy(update={"probe_every_epochs": every})}), "long", 8
+        )
+        for every in (1, 5)
+    )
+    assert often != seldom
+
+
+# the crops ------------------------------------------------------------------------------------------------------------
+
+
+def numbered(clips: int = 3, bins: int = 64, frames: int = 70) -> torch.Tensor:
+    """(B, F, T) whose values tell clip, bin and frame: 10000 clip + 100 bin + frame."""
+    return (
+        10000.0 * torch.arange(clips)[:, None, None] + 100.0 * torch.arange(bins)[:, None] + torch.arange(float(frames))
+    )
+
+
+def corner(crop: torch.Tensor) -> tuple[int, int, int]:
+    """The clip, first bin and first frame of a crop (32, 32) of `numbered`; it must be an unbroken square."""
+    first = int(crop[0, 0])
+    square = first + 100.0 * torch.arange(32)[:, None] + torch.arange(32)
+    assert torch.equal(crop, square)
+    return first // 10000, first % 10000 // 100, first % 100
+
+
+def test_a_crop_is_cut_from_its_own_clip_at_its_own_place():
+    found = crops.cut(numbered(), torch.tensor([0, 5, 32]), torch.tensor([38, 0, 7]))
+    assert found.shape == (3, 1, 32, 32)
+    assert [corner(crop[0]) for crop in found] == [(0, 0, 38), (1, 5, 0), (2, 32, 7)]
+
+
+@pytest.mark.parametrize("bands", ["low", "high", "random"])
+@pytest.mark.parametrize("frames", ["middle", "random"])
+def test_crops_are_drawn_within_bounds_and_only_where_asked(bands, frames):
+    generator, x = torch.Generator().manual_seed(0), numbered(bins=40, frames=36).repeat(100, 1, 1)
+    places = [corner(crop[0])[1:] for crop in crops.drawn(x, Crop(bands=bands, frames=frames), generator)]
+    bins, begins = ({place[side] for place in places} for side in (0, 1))
+    assert bins == {"low": {0}, "high": {8}, "random": set(range(9))}[bands]
+    assert begins == {"middle": {2}, "random": set(range(5))}[frames]
+
+
+def test_a_seed_draws_the_same_crops_and_the_next_call_others():
+    crop, x = Crop(bands="random", frames="random"), numbered(50)
+    generators = [torch.Generator().manual_seed(4) for _ in range(2)]
+    one, other = (crops.drawn(x, crop, generator) for generator in generators)
+    assert torch.equal(one, other)
+    assert not torch.equal(crops.drawn(x, crop, generators[0]), one)
+
+
+def test_a_clip_of_exactly_one_crop_can_be_drawn():
+    crop = crops.drawn(numbered(2, 32, 32), Crop(bands="random", frames="random"), torch.Generator())
+    assert [corner(one[0]) for one in crop] == [(0, 0, 0), (1, 0, 0)]
+
+
+@pytest.mark.parametrize(("bands", "first"), [("low", 0), ("high", 32), ("random", 16)])
+def test_the_middle_crop_is_that_of_the_classifiers(bands, first):
+    x = numbered(frames=71)
+    found = crops.middle(x, bands)
+    assert [corner(crop[0]) for crop in found] == [(clip, first, 19) for clip in range(3)]
+    np.testing.assert_array_equal(found[:, 0], middle_crop(x.numpy(), bands))
+
+
+def test_crops_side_by_side_are_in_the_order_of_time_without_gap_or_overlap():
+    found = crops.side_by_side(numbered(2, frames=99), "high")
+    assert found.shape == (2, 3, 1, 32, 32)
+    places = [[corner(crop[0]) for crop in clip] for clip in found]
+    assert places == [[(clip, 32, 1 + 32 * number) for number in range(3)] for clip in range(2)]
+
+
+def test_a_reading_over_crops_is_the_mean_by_hand(monkeypatch):
+    x = torch.rand(5, 64, 100, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(crops, "AT_ONCE", 4)  # the parts do not end where clips do
+    found = crops.over_crops(x, "low", lambda part: part.square().mean(dim=(1, 3)))
+    by_hand = x[:, :32, 2:98].square().mean(dim=2)
+    torch.testing.assert_close(found, by_hand)
+
+
+@pytest.mark.parametrize("bands", ["low", "high"])
+def test_the_mean_image_of_middle_crops_is_their_mean(bands):
+    x = torch.rand(9, 64, 70, generator=torch.Generator().manual_seed(0))
+    found = crops.mean_image([x[:4], x[4:]], Crop(bands=bands, frames="middle"))
+    torch.testing.assert_close(found, crops.middle(x, bands).mean(dim=0))
+
+
+@pytest.mark.parametrize(("bands", "first"), [("low", 0), ("high", 32)])
+def test_with_random_frames_the_mean_image_is_the_same_in_every_frame(bands, first):
+    x = torch.rand(9, 64, 70, generator=torch.Generator().manual_seed(0))
+    found = crops.mean_image([x[:4], x[4:]], Crop(bands=bands, frames="random"))
+    by_bin = x.mean(dim=(0, 2))[first : first + 32]
+    torch.testing.assert_close(found, by_bin[None, :, None].expand(1, 32, 32))
+
+
+def test_with_random_bands_and_frames_the_mean_image_is_one_number():
+    x = torch.rand(9, 64, 70, generator=torch.Generator().manual_seed(0))
+    found = crops.mean_image([x], Crop(bands="random", frames="random"))
+    torch.testing.assert_close(found, x.mean().expand(1, 32, 32))
+
+
+def test_with_random_bands_alone_the_mean_image_keeps_its_frames():
+    x = torch.rand(9, 64, 70, generator=torch.Generator().manual_seed(0))
+    found = crops.mean_image([x], Crop(bands="random", frames="middle"))
+    torch.testing.assert_close(found, x[:, :, 19:51].mean(dim=(0, 1)).expand(1, 32, 32))
+
+
+# the learner ----------------------------------------------------------------------------------------------------------
+
+
+def source() -> Source:
+    return Source(spectrograms(), unit("mel", 64, 80.0), CPU)
+
+
+def learner(small: params.Params, setting: str, seed: int = 0, **changes: Any) -> AliLearner:
+    own = getattr(small.ali, setting).model_copy(update=changes)
+    return AliLearner(source(), TRAINING, LATENT, own, small.ali.crop, 3, seed)
+
+
+def weights(made: AliLearner, name: str) -> torch.Tensor:
+    return torch.cat([value.detach().flatten() for value in made.state()["networks"][name].values()]).clone()
+
+
+def test_the_settings_differ_in_what_their_names_say(small):
+    plain, public = learner(small, "original"), learner(small, "public")
+    assert not plain.discriminator.batch_norm
+    assert public.discriminator.batch_norm
+    assert (plain._game.gate, public._game.gate) == (None, 3.5)
+    rates = {name: learner(small, name)._game.generator_optimiser.param_groups[0] for name in ("paper", "original")}
+    assert (rates["paper"]["lr"], rates["paper"]["betas"]) == (1e-5, (0.9, 0.999))
+    assert (rates["original"]["lr"], rates["original"]["betas"]) == (1e-4, (0.5, 0.999))
+    assert learner(small, "original", dropout=0.4).discriminator.dropout == 0.4
+
+
+def test_a_closed_gate_holds_the_discriminator_alone(small):
+    made = learner(small, "original", gate=1e-6)
+    before = {name: weights(made, name) for name in ("encoder", "generator", "discriminator")}
+    made.step(TRAINING[:8])
+    assert torch.equal(weights(made, "discriminator"), before["discriminator"])
+    for name in ("encoder", "generator"):
+        assert not torch.equal(weights(made, name), before[name])
+
+
+def test_instance_noise_fades_to_nothing_at_the_end_of_the_schedule(small, monkeypatch):
+    made, noise = learner(small, "original", instance_noise=0.6), []
+    monkeypatch.setattr(made._game, "step", lambda x, z, drawn, level: noise.append(level) or {})
+    for _ in range(7):
+        made.step(TRAINING[:8])
+    np.testing.assert_allclose(noise, [0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0], atol=1e-12)
+
+
+def test_the_untrained_generator_gives_the_mean_of_the_training_clips(small):
+    made = learner(small, "original")
+    by_bin = unit("mel", 64, 80.0).apply(spectrograms())[TRAINING].mean(axis=(0, 2))[:32]
+    found = made.generate(np.random.default_rng(0).standard_normal((4, LATENT)))
+    np.testing.assert_allclose(found, np.broadcast_to(by_bin[:, None], (4, 32, 32)), atol=0.01)
+
+
+def test_the_vectors_are_of_the_middle_crop_and_the_readings_of_theirs(small):
+    made, rows = learner(small, "original"), np.arange(6)
+    for _ in range(3):
+        made.step(TRAINING[:8])
+    x = source().batch(rows)
+    with torch.no_grad():
+        expected = made.encoder.eval()(crops.middle(x, "low"))[0]
+        both = [made.encoder(x[:, None, :32, 3 + 32 * place : 35 + 32 * place])[0] for place in range(2)]
+    np.testing.assert_allclose(made.encode(rows), expected, atol=1e-6)
+    readings = made.readings(rows)
+    np.testing.assert_allclose(readings["crops"], (both[0] + both[1]) / 2, atol=1e-6)
+    np.testing.assert_array_equal(readings["sample"], made.readings(rows)["sample"])
+    assert np.abs(readings["sample"] - made.encode(rows)).mean() > 0.1
+
+
+def test_looking_changes_neither_weights_nor_random_numbers(small):
+    made = learner(small, "public")
+    made.step(TRAINING[:8])
+    before, drawn = {name: weights(made, name) for name in made.state()["networks"]}, made.generator.get_state()
+    assert made.losses(np.arange(24, 32)) == made.losses(np.arange(24, 32))
+    made.readings(np.arange(CLIPS))
+    made.reconstruct(np.arange(4))
+    assert all(torch.equal(weights(made, name), value) for name, value in before.items())
+    assert torch.equal(made.generator.get_state(), drawn)
+
+
+def test_restoring_brings_back_weights_optimisers_and_the_count_of_updates(small):
+    one, other = learner(small, "public"), learner(small, "public", seed=5)
+    one.step(TRAINING[:8])
+    other.restore(copy.deepcopy(one.state()))
+    other.generator.set_state(one.generator.get_state())
+    found = []
+    for made in (one, other):
+        torch.manual_seed(3)
+        found.append([{name: float(value) for name, value in made.step(TRAINING[8:16]).items()} for _ in range(2)])
+    assert found[0] == found[1]
+
+
+def test_the_encoder_learns_composers_from_random_crops(small):
+    codes = np.arange(CLIPS) % 2
+    array = spectrograms()
+    array[codes == 1] += np.linspace(-20.0, 20.0, 64, dtype=np.float32)[:, None]
+    made = EncoderLearner(Source(array, unit("mel", 64, 80.0), CPU), codes, 8, 2, small.ali.encoder, small.ali.crop, 0)
+    losses = [float(made.step(TRAINING)["loss"]) for _ in range(20)]
+    assert losses[-1] < 0.5 * losses[0]
+    found = made.losses(np.arange(24, CLIPS))
+    probabilities = made.probabilities(np.arange(24, CLIPS))
+    assert found["validation_accuracy"] == (probabilities.argmax(axis=1) == codes[24:]).mean()
+    likely = probabilities[np.arange(16), codes[24:]]
+    assert found["validation_loss"] == pytest.approx(-np.log(likely).mean(), rel=1e-4)
+
+
+# the claim ------------------------------------------------------------------------------------------------------------
+
+
+def test_full_scale_has_loudness_0_and_flatness_0():
+    silent = np.zeros((3, 32, 32))
+    np.testing.assert_allclose(latent.loudness_db(silent), 0.0, atol=1e-12)
+    np.testing.assert_allclose(latent.flatness_db(silent), 0.0, atol=1e-12)
+
+
+def test_an_even_crop_is_flat_at_any_level_and_one_peak_is_not():
+    crop = np.full((2, 32, 32), -30.0)
+    crop[1] = -80.0
+    crop[1, 4, 4] = 0.0
+    np.testing.assert_allclose(latent.flatness_db(crop)[0], 0.0, atol=1e-9)
+    loudness = 10 * np.log10((1 + 1023e-8) / 1024)
+    np.testing.assert_allclose(latent.loudness_db(crop), [-30.0, loudness])
+    np.testing.assert_allclose(latent.flatness_db(crop)[1], -80.0 * 1023 / 1024 - loudness)
+
+
+def test_six_db_more_are_six_db_louder_and_as_flat():
+    crop = np.random.default_rng(0).uniform(-60.0, -20.0, (4, 32, 32))
+    np.testing.assert_allclose(latent.loudness_db(crop + 6.0), latent.loudness_db(crop) + 6.0)
+    np.testing.assert_allclose(latent.flatness_db(crop + 6.0), latent.flatness_db(crop), atol=1e-9)
+
+
+def test_the_correlation_is_1_where_one_rises_with_the_other_and_minus_1_where_it_falls():
+    distance, alone = np.linspace(1.0, 2.0, 30), np.arange(30)
+    rising, falling = (latent.correlation(distance, sign * np.exp(distance), alone, 0) for sign in (1, -1))
+    assert rising == {"rho": pytest.approx(1.0), "low": pytest.approx(1.0), "high": pytest.approx(1.0)}
+    assert falling == {name: pytest.approx(-1.0) for name in ("rho", "low", "high")}
+
+
+def test_the_correlation_is_spearmans():
+    one, other = np.random.default_rng(0).integers(0, 8, (2, 60))  # with ties
+    assert latent.correlation(one, other, np.arange(60), 0)["rho"] == pytest.approx(spearmanr(one, other).statistic)
+
+
+def test_the_interval_is_wider_where_clips_come_in_works():
+    rng = np.random.default_rng(1)
+    works = np.repeat(np.arange(8), 25)
+    one, other = (rng.normal(size=8)[works] + 0.1 * rng.normal(size=200) for _ in range(2))
+    by_work, by_clip = (latent.correlation(one, other, groups, 0) for groups in (works, np.arange(200)))
+    assert by_work["rho"] == by_clip["rho"]
+    assert by_work["high"] - by_work["low"] > 2 * (by_clip["high"] - by_clip["low"])
+    assert by_work == latent.correlation(one, other, works, 0)
+
+
+def test_the_correlation_with_what_never_changes_is_no_number():
+    found = latent.correlation(np.arange(9.0), np.ones(9), np.arange(9), 0)
+    assert np.isnan(list(found.values())).all()
+
+
+def test_points_along_rays_are_spread_evenly_up_to_the_distance_of_all_ones():
+    points = latent.rays(400, 16, 0)
+    distance = np.linalg.norm(points, axis=1)
+    np.testing.assert_allclose(distance, (np.arange(400) + 0.5) / 400 * 4.0)
+    direction = points / distance[:, None]
+    assert np.abs(direction.mean(axis=0)).max() < 0.05  # no direction is preferred
+    assert (latent.rays(400, 16, 1) != points).any()
+
+
+def test_a_generator_that_is_louder_near_the_origin_is_found_out():
+    def generate(z: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(-np.linalg.norm(z, axis=1)[:, None, None], (len(z), 32, 32))
+
+    z_hat = np.random.default_rng(0).normal(size=(30, 8))
+    rows, behind = latent.claim(generate, z_hat, -generate(z_hat), np.repeat(np.arange(10), 3), 0)
+    rho = {row["source"]: row["rho"] for row in rows if row["measure"] == "loudness"}
+    assert rho["generated along rays"] == pytest.approx(-1.0)
+    assert rho["generated from the prior"] == pytest.approx(-1.0)
+    assert rho["encoded test clips"] == pytest.approx(1.0)
+    assert {name: len(numbers["loudness"]) for name, numbers in behind.items()}["encoded test clips"] == 30
+    along = next(row for row in rows if row["source"] == "generated along rays")
+    assert along["range_db"] == pytest.approx(0.9 * np.sqrt(8), rel=0.01)
+
+
+def test_another_draw_is_another_run(heard):
+    assert len(runs(heard, stage="ali")) == 2

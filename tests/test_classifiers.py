@@ -1,0 +1,278 @@
+"""The stage `classifiers`: four networks learn an easy pattern and write probabilities, curves and one run each."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from conftest import ROOT, client, runs
+from symphony2vec import classifiers, params, tracking
+from symphony2vec.artifacts import Draw, Project, write_array, write_table
+from symphony2vec.classifiers.learner import ClassifierLearner
+from symphony2vec.classifiers.networks import vote
+from symphony2vec.errors import UserError
+from symphony2vec.scaling import standard
+from symphony2vec.training.source import Source
+
+SIDES = np.repeat(["train", "validation", "test"], [32, 8, 8])
+CODES = np.arange(48) % 2
+BINS = {"mel": 64, "mfcc": 13, "chroma": 12}
+FRAMES = 64
+TRAINED = [("ff", "chroma"), ("ff", "crop"), ("cnn", "mel"), ("cnn", "mfcc"), ("cnn", "chroma")]
+TRAINED += [("fair_cnn", "mel"), ("lstm", "mfcc")]
+CHUNKS = FRAMES // 16
+
+
+def pattern(bins: int) -> np.ndarray:
+    """(48, bins, 64): one composer is loud in the even pairs of bins, the other in the odd ones; and noise."""
+    rng = np.random.default_rng(bins)
+    loud = (np.arange(bins) // 2 % 2)[None, :] == CODES[:, None]
+    return (10.0 * loud[:, :, None] + rng.normal(-40.0, 5.0, (48, bins, FRAMES))).astype(np.float32)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_database() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def small(settings: dict[str, Any]) -> params.Params:
+    """Batches of 8, few epochs at a high rate, and four chunks a clip."""
+    values = copy.deepcopy(settings)
+    for name, epochs in (("ff", 5), ("cnn", 8), ("fair_cnn", 5), ("lstm", 12)):
+        values["classifiers"][name] |= {"epochs": epochs, "batch": 8, "learning_rate": 0.003}
+    values["classifiers"]["lstm"] |= {"chunk_frames": FRAMES // CHUNKS, "learning_rate": 0.03}
+    return params.check(values)
+
+
+def project_in(root: Path) -> Project:
+    """A project with 48 clips in one draw, and the three representations."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(ROOT / name, root / name)
+    made = Project(root)
+    table = pd.DataFrame({"clip": range(48), "composer": np.array(["a", "b"])[CODES], "work": SIDES, "movement": "1"})
+    whole = table.assign(group=SIDES, split=SIDES, split_by="work", file="x.flac", start_s=0.0)
+    write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
+    write_table(made.draw(Draw("work", 0)), whole)
+    for name, bins in BINS.items():
+        write_array(made.feature(name), pattern(bins))
+    return made
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory, small) -> Project:
+    """Every network, run once."""
+    made = project_in(tmp_path_factory.mktemp("project"))
+    for model, representation in TRAINED:
+        classifiers.run(made, small, model, representation)
+    return made
+
+
+def folder(project: Project, model: str, representation: str) -> Path:
+    return project.out("classifiers", f"{model}-{representation}", "work-0")
+
+
+def run_of(project: Project, model: str, representation: str) -> Any:
+    record = json.loads((folder(project, model, representation) / "run.json").read_text())
+    return client(project).get_run(record["run_id"])
+
+
+@pytest.mark.parametrize(("model", "representation"), TRAINED)
+def test_an_easy_pattern_is_learnt_from_the_training_clips(model, representation, named):
+    probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
+    right = probabilities.argmax(axis=1) == CODES
+    for side in ("train", "validation", "test"):
+        assert right[side == SIDES].mean() >= 0.85, side
+
+
+@pytest.mark.parametrize(("model", "representation"), TRAINED)
+def test_every_clip_has_probabilities_that_sum_to_1(model, representation, named):
+    probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
+    assert probabilities.shape == (48, 2)
+    assert probabilities.dtype == np.float32
+    assert (probabilities >= 0).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+    assert len(np.unique(probabilities[:, 0])) > 24  # no two or three answers for all clips
+
+
+@pytest.mark.parametrize(("model", "representation"), TRAINED)
+def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, representation, named):
+    names = {path.name for path in folder(named, model, representation).iterdir()}
+    more = {"probabilities-chunks.npy"} if model == "lstm" else set()
+    assert names == {"probabilities.npy", "curves.csv", "curves.png", "run.json"} | more
+    assert (folder(named, model, representation) / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("model", "representation"), TRAINED)
+def test_the_curves_fall_and_end_with_what_was_written(model, representation, named, small):
+    curves = pd.read_csv(folder(named, model, representation) / "curves.csv")
+    epochs = getattr(small.classifiers, model).epochs
+    assert curves["epoch"].tolist() == list(range(1, epochs + 1))
+    assert curves["update"].tolist() == list(range(4, 4 * epochs + 1, 4))
+    assert curves["train_loss"].iloc[-1] < 0.7 * curves["train_loss"].iloc[0]
+    probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
+    held_out = SIDES == "validation"
+    right = (probabilities.argmax(axis=1) == CODES)[held_out].mean()
+    assert curves["validation_accuracy"].iloc[-1] == right
+    if model != "lstm":
+        likely = probabilities[np.arange(48), CODES][held_out]
+        assert curves["validation_loss"].iloc[-1] == pytest.approx(-np.log(likely).mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("model", "representation"), TRAINED)
+def test_one_run_holds_settings_metrics_by_update_and_the_model(model, representation, named, small):
+    run, known = run_of(named, model, representation), client(named)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["kind"] == "classifier"
+    noted = {"model": model, "representation": representation, "batch": "8", "training_clips": "32"}
+    assert {
+        **noted,
+        "optimiser": "adam",
+        "beta_1": "0.9",
+        "split": "work",
+        "seed": "0",
+    }.items() <= run.data.params.items()
+    seen = "mel" if representation == "crop" else representation
+    assert {one.dataset.name for one in run.inputs.dataset_inputs} == {
+        f"out/features/{seen}.npy",
+        "out/clips/clips.csv",
+    }
+    curves = pd.read_csv(folder(named, model, representation) / "curves.csv")
+    for name in ("train_loss", "validation_accuracy"):
+        history = known.get_metric_history(run.info.run_id, name)
+        assert [one.step for one in history] == curves["update"].tolist()
+        np.testing.assert_allclose([one.value for one in history], curves[name])
+    assert {"model", "curves.png"} <= {one.path for one in known.list_artifacts(run.info.run_id)}
+    assert not any("test" in name for name in run.data.metrics)
+
+
+def test_there_is_one_run_a_network(named):
+    assert len(runs(named, stage="classifiers")) == len(TRAINED)
+
+
+def test_the_lstm_writes_every_chunk_and_the_vote_is_theirs(named):
+    place = folder(named, "lstm", "mfcc")
+    chunks = np.load(place / "probabilities-chunks.npy")
+    assert chunks.shape == (48, CHUNKS, 2)
+    assert chunks.dtype == np.float32
+    np.testing.assert_allclose(chunks.sum(axis=2), 1.0, atol=1e-5)
+    assert (np.ptp(chunks[:, :, 0], axis=1) > 0).all()  # the chunks of a clip differ
+    np.testing.assert_allclose(np.load(place / "probabilities.npy"), vote(chunks), rtol=1e-6)
+
+
+def test_the_crop_is_the_part_of_the_mel_that_ali_hears(named, small, tmp_path):
+    # A network that sees bins 0 to 31 and the 32 middle frames alone must not notice anything else.
+    made = project_in(tmp_path)
+    array = np.random.default_rng(5).normal(0.0, 99.0, (48, 64, FRAMES)).astype(np.float32)
+    array[:, :32, 16:48] = pattern(64)[:, :32, 16:48]
+    write_array(made.feature("mel"), array)
+    classifiers.run(made, small, "ff", "crop")
+    one, other = (np.load(folder(project, "ff", "crop") / "probabilities.npy") for project in (named, made))
+    np.testing.assert_array_equal(one, other)
+    assert run_of(made, "ff", "crop").data.params["crop_bands"] == "low"
+
+
+def test_test_clips_reach_neither_the_scaling_nor_the_weights(named, small, tmp_path):
+    made = project_in(tmp_path)
+    array = pattern(12)
+    array[SIDES == "test"] = 500.0 - array[SIDES == "test"]
+    write_array(made.feature("chroma"), array)
+    classifiers.run(made, small, "ff", "chroma")
+    one, other = (np.load(folder(project, "ff", "chroma") / "probabilities.npy") for project in (named, made))
+    np.testing.assert_array_equal(one[SIDES != "test"], other[SIDES != "test"])
+    assert (one[SIDES == "test"] != other[SIDES == "test"]).any()
+    curves = [(folder(project, "ff", "chroma") / "curves.csv").read_bytes() for project in (named, made)]
+    assert curves[0] == curves[1]
+
+
+def test_an_unknown_model_is_named_with_those_that_exist(named, small):
+    with pytest.raises(UserError, match="no classifier 'svm'; there are ff, cnn, fair_cnn, lstm"):
+        classifiers.run(named, small, "svm", "mel")
+
+
+@pytest.mark.parametrize("model", ["cnn", "fair_cnn", "lstm"])
+def test_the_crop_is_for_the_feed_forward_net_alone(model, named, small):
+    with pytest.raises(UserError, match=f"the crop is for the feed-forward net alone; {model} takes mel, mfcc, chroma"):
+        classifiers.run(named, small, model, "crop")
+
+
+def test_an_unknown_representation_is_an_error_of_one_line(named, small):
+    with pytest.raises(UserError, match="tonnetz") as fault:
+        classifiers.run(named, small, "ff", "tonnetz")
+    assert "\n" not in str(fault.value)
+
+
+def test_chunks_longer_than_a_clip_fail_the_run_and_leave_no_folder(small, tmp_path):
+    made = project_in(tmp_path)
+    values = small.model_dump()
+    values["classifiers"]["lstm"]["chunk_frames"] = FRAMES + 1
+    with pytest.raises(UserError, match="a clip of 64 frames holds no chunk of 65; shorten the chunks"):
+        classifiers.run(made, params.check(values), "lstm", "chroma")
+    assert not folder(made, "lstm", "chroma").exists()
+    (run,) = runs(made, stage="classifiers")
+    assert run.info.status == "FAILED"
+
+
+# the learner ----------------------------------------------------------------------------------------------------------
+
+
+def learner(model: str, small: params.Params, representation: str = "chroma", seed: int = 0) -> SimpleNamespace:
+    array = pattern(BINS[representation])
+    source = Source(array, standard(array, np.arange(32)), torch.device("cpu"))
+    subject, own = tracking.Subject("classifiers", model, representation, "work-0"), getattr(small.classifiers, model)
+    return SimpleNamespace(made=ClassifierLearner(subject, source, CODES, 2, own, seed), source=source)
+
+
+def test_the_first_loss_is_that_of_a_guess(small):
+    for model in ("cnn", "fair_cnn", "lstm"):
+        loss = float(learner(model, small).made.step(np.arange(32))["loss"])
+        assert loss == pytest.approx(np.log(2), rel=0.35), model
+
+
+def test_the_lstms_loss_is_the_mean_over_all_chunks(small):
+    made = learner("lstm", small).made
+    _, chunks = made.probabilities(np.arange(40, 48))
+    likely = np.take_along_axis(chunks, CODES[40:, None, None].repeat(CHUNKS, axis=1), axis=2)
+    assert made.losses(np.arange(40, 48))["validation_loss"] == pytest.approx(-np.log(likely).mean(), rel=1e-5)
+
+
+def test_looking_changes_neither_weights_nor_statistics_of_batches(small):
+    made = learner("ff", small).made
+    made.step(np.arange(8))
+    before = {name: value.clone() for name, value in made.network.state_dict().items()}
+    made.losses(np.arange(40, 48))
+    made.probabilities(np.arange(48))
+    assert all(torch.equal(value, before[name]) for name, value in made.network.state_dict().items())
+
+
+def test_what_is_said_of_a_clip_does_not_depend_on_its_neighbours(small):
+    made = learner("cnn", small, "mel").made
+    made.step(np.arange(8))
+    together, alone = made.probabilities(np.arange(8))[0], made.probabilities(np.arange(3, 4))[0]
+    np.testing.assert_allclose(together[3:4], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", classifiers.MODELS)
+def test_a_seed_is_one_start_and_restoring_brings_it_back(model, small):
+    rows = np.arange(48)
+    one, again, other = (learner(model, small, seed=seed).made for seed in (1, 1, 2))
+    start = one.probabilities(rows)[0]
+    np.testing.assert_array_equal(again.probabilities(rows)[0], start)
+    assert (other.probabilities(rows)[0] != start).any()
+    one.step(rows[:8])
+    kept = copy.deepcopy(one.state())
+    second = [float(one.step(rows[:8])["loss"]) for _ in range(2)]
+    again.restore(kept)
+    assert [float(again.step(rows[:8])["loss"]) for _ in range(2)] == second

@@ -1,0 +1,263 @@
+"""What the report says of models that were probed on several drawn splits: numbers, intervals, order."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from symphony2vec.artifacts import Project, write_json, write_table
+from symphony2vec.errors import UserError
+from symphony2vec.report import comparison, tables
+
+BOOTSTRAP = (1000, 0.95, 0)  # draws, confidence, seed
+
+
+def works(right: dict[str, int] | list[int], clips: int = 10) -> pd.DataFrame:
+    """The table of one model and draw: works "0", "1", ... (or named ones) of so many clips, how many of them right."""
+    named = right if isinstance(right, dict) else {str(number): count for number, count in enumerate(right)}
+    return pd.DataFrame({"work": list(named), "clips": clips, "right": list(named.values())})
+
+
+def row(name: str, draws: list[pd.DataFrame], validation: float = 0.5, stage: str = "embeddings") -> tables.Row:
+    """A row with these works in every draw; all that it says besides is made up."""
+    model, _, reading = name.partition(" ")
+    scores: list[dict[str, Any]] = [
+        {
+            "test_macro_f1": 0.4,
+            "train_accuracy": 0.9,
+            "validation_accuracy": validation,
+            "majority_accuracy": 0.3,
+            "clips": {"test": int(own["clips"].sum())},
+            "test_works": len(own),
+        }
+        for own in draws
+    ]
+    return tables.Row(stage, model, reading, scores, draws)
+
+
+def drawn(models: list[list[pd.DataFrame]], draws: int = 1000) -> np.ndarray:
+    return comparison.resampled(comparison.counts(models), draws, seed=0)
+
+
+def pair(one: list[pd.DataFrame], other: list[pd.DataFrame]) -> dict[str, Any]:
+    """What the table of pairs says of two models."""
+    _, pairs = tables.results([row("one", one, 0.9), row("other", other, 0.1)], *BOOTSTRAP)
+    (told,) = pairs.to_dict("records")
+    assert (told["a"], told["b"]) == ("embeddings/one", "embeddings/other")
+    return told
+
+
+def test_two_models_that_are_equal_clip_by_clip_differ_by_nothing_in_every_draw():
+    own = [works([9, 1, 5, 0]), works([2, 7, 3, 10])]
+    found = drawn([own, own])
+    np.testing.assert_array_equal(found[:, 0], found[:, 1])
+    assert np.ptp(found[:, 0]) > 0.1  # the draws themselves do differ
+    told = pair(own, own)
+    assert (told["difference"], told["low"], told["high"], told["better"]) == (0.0, 0.0, 0.0, "")
+
+
+def test_twenty_points_on_every_work_are_better_however_much_the_works_differ():
+    lower = [works([0, 8, 3, 1, 7, 5])]
+    higher = [works([2, 10, 5, 3, 9, 7])]
+    told = pair(higher, lower)
+    assert (told["better"], told["difference"]) == ("a", 0.2)
+    assert (told["low"], told["high"]) == pytest.approx((0.2, 0.2))  # paired: the works' own spread is gone
+    assert pair(lower, higher)["better"] == "b"
+    low, high = comparison.interval(drawn([lower, higher]), 0.95)
+    assert low[1] < high[0]  # their own intervals overlap all the same
+
+
+def test_one_better_work_of_three_is_not_enough():
+    told = pair([works([10, 5, 5])], [works([4, 5, 5])])
+    assert told["difference"] == 0.2
+    assert told["low"] == 0.0 < told["high"]
+    assert told["better"] == ""
+
+
+def test_the_difference_and_its_interval_change_sign_with_the_models():
+    one, other = [works([9, 4, 6, 8])], [works([5, 6, 2, 8])]
+    found = drawn([one, other])
+    low, high = comparison.differences(found, 0.95)
+    np.testing.assert_allclose(low, -high.T)
+    np.testing.assert_array_equal(np.diag(low), [0.0, 0.0])
+    assert low[0, 1] < 0.2 < high[0, 1]
+
+
+def correlated(rng: np.random.Generator, groups: int, draws: int) -> list[pd.DataFrame]:
+    """Works whose shares differ a lot around 0.6, each tested in some of the draws, with nearly one outcome in all."""
+    share = rng.beta(1.2, 0.8, size=groups)  # of one work: easy or hard, in every draw
+    tables_ = []
+    for _ in range(draws):
+        tested = np.flatnonzero(rng.random(groups) < 0.5)
+        tables_.append(works({str(g): int(rng.binomial(8, share[g])) for g in tested}, clips=8))
+    return tables_
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says_where_works_are_correlated():
+    rng = np.random.default_rng(4)
+    held, naive, rounds = 0, 0, 200
+    for _ in range(rounds):
+        own = correlated(rng, groups=40, draws=3)
+        low, high = comparison.interval(drawn([own], draws=300), 0.95)
+        held += low[0] <= 0.6 <= high[0]
+        shares = pd.concat(own)
+        mean, count = shares["right"].sum() / shares["clips"].sum(), shares["clips"].sum()
+        naive += abs(mean - 0.6) <= 1.96 * np.sqrt(mean * (1 - mean) / count)
+    assert 0.88 <= held / rounds <= 0.99
+    assert naive / rounds < 0.8  # clips taken for independent promise too much
+
+
+def test_more_draws_of_the_same_works_do_not_narrow_the_interval():
+    once = [works([9, 1, 5, 0, 8, 3])]
+    (low_1,), (high_1,) = comparison.interval(drawn([once]), 0.95)
+    (low_5,), (high_5,) = comparison.interval(drawn([once * 5]), 0.95)
+    assert (low_5, high_5) == pytest.approx((low_1, high_1))
+
+
+def test_the_mean_over_draws_is_the_plain_mean_of_their_accuracies():
+    small, large = works([4, 2], clips=4), works([30, 10, 20], clips=100)  # 6 of 8, 60 of 300
+    counts = comparison.counts([[small, large]])
+    np.testing.assert_allclose(counts.accuracy(), [[0.75, 0.2]])
+    table, _ = tables.results([row("one", [small, large])], *BOOTSTRAP)
+    assert table["accuracy"].tolist() == [0.475]
+    assert table["spread"].tolist() == pytest.approx([np.std([0.75, 0.2], ddof=1)], abs=1e-4)
+    assert table["draws"].tolist() == [2]
+
+
+def test_a_resample_too_gives_every_draw_the_same_weight():
+    found = drawn([[works([3], clips=4), works([20], clips=100)]])
+    np.testing.assert_allclose(found, 0.475)
+
+
+def test_one_draw_has_no_spread():
+    table, _ = tables.results([row("one", [works([4, 2])])], *BOOTSTRAP)
+    assert table["spread"].isna().all()
+
+
+def test_works_that_are_not_in_every_draw_count_where_they_are():
+    first, second = works({"a": 10, "b": 0}), works({"c": 5})
+    counts = comparison.counts([[first, second]])
+    np.testing.assert_array_equal(counts.clips, [[[10, 10, 0], [0, 0, 10]]])
+    np.testing.assert_array_equal(counts.right, [[[10, 0, 0], [0, 0, 5]]])
+    assert counts.accuracy().tolist() == [[0.5, 0.5]]
+
+
+def test_a_resample_without_any_work_of_a_draw_is_the_mean_of_the_other_draws():
+    first, second = works({"a": 10}), works({"b": 0})
+    found = drawn([[first, second]], draws=2000)[:, 0]
+    assert set(np.unique(found)) == {0.0, 0.5, 1.0}  # a alone, both, b alone
+    assert np.mean(found == 0.5) == pytest.approx(0.5, abs=0.05)
+    assert np.isfinite(found).all()
+
+
+def test_the_order_of_the_works_in_a_table_does_not_matter():
+    own, again = works({"a": 1, "b": 9, "c": 4}), works({"c": 4, "a": 1, "b": 9})
+    found = drawn([[own], [again]])
+    np.testing.assert_array_equal(found[:, 0], found[:, 1])
+
+
+def many(outcomes: list[int]) -> list[tables.Row]:
+    """Six rows of rising validation accuracy, two of them equal, and these test outcomes."""
+    names = ["pca-mel", "vae-mel", "ae-mel", "pca-mfcc", "vae-mfcc", "ae-mfcc"]
+    validation = [0.2, 0.3, 0.4, 0.4, 0.5, 0.6]
+    return [
+        row(name, [works([right, 5])], share) for name, share, right in zip(names, validation, outcomes, strict=True)
+    ]
+
+
+def test_only_validation_orders_the_rows():
+    outcomes = [10, 8, 6, 4, 2, 0]  # on test it is the other way round
+    expected = ["ae-mfcc", "vae-mfcc", "ae-mel", "pca-mfcc", "vae-mel", "pca-mel"]
+    for permuted in itertools.islice(itertools.permutations(outcomes), 0, 720, 97):
+        table, _ = tables.results(many(list(permuted)), 10, 0.95, 0)
+        assert table["row"].tolist() == expected
+        right = dict(zip(["pca-mel", "vae-mel", "ae-mel", "pca-mfcc", "vae-mfcc", "ae-mfcc"], permuted, strict=True))
+        assert table["accuracy"].tolist() == [(right[name] + 5) / 20 for name in expected]  # each has its own
+
+
+def test_every_pair_is_there_once_and_agrees_with_the_rows():
+    table, pairs = tables.results(many([10, 8, 6, 4, 2, 0]), *BOOTSTRAP)
+    accuracy = dict(zip("embeddings/" + table["row"], table["accuracy"], strict=True))
+    assert len(pairs) == 15
+    assert len({frozenset(one) for one in zip(pairs["a"], pairs["b"], strict=True)}) == 15
+    for told in pairs.to_dict("records"):
+        assert told["difference"] == pytest.approx(accuracy[told["a"]] - accuracy[told["b"]], abs=1e-4)
+        assert told["low"] <= told["difference"] <= told["high"]
+        assert told["better"] == ("a" if told["low"] > 0 else "b" if told["high"] < 0 else "")
+
+
+def test_the_interval_of_a_row_belongs_to_that_row():
+    sure, unsure = row("sure", [works([6, 6, 6, 6])], 0.1), row("unsure", [works([0, 10, 0, 10])], 0.9)
+    table, _ = tables.results([sure, unsure], *BOOTSTRAP)
+    lines = table.set_index("row")
+    assert lines.loc["sure", ["accuracy_low", "accuracy_high"]].tolist() == [0.6, 0.6]
+    assert lines.loc["unsure", ["accuracy_low", "accuracy_high"]].tolist() == [0.0, 1.0]
+
+
+def test_the_papers_figures_stand_at_their_rows():
+    assert tables.PAPER["classifiers", "ff-mfcc"] == 57.8605
+    assert tables.PAPER["embeddings", "pca-mel"] == 28.24
+    assert tables.PAPER["ali", "encoder-128"] == 40.63
+    assert tables.PAPER_TRAIN["ali", "paper-256"] == 38.24
+    names = [
+        ("classifiers", "ff-mfcc"),
+        ("embeddings", "pca-mel"),
+        ("ali", "encoder-128"),
+        ("ali", "encoder-128 crops"),
+    ]
+    found = [row(name, [works([5, 5])], stage=stage) for stage, name in names]
+    table, _ = tables.results(found, *BOOTSTRAP)
+    lines = table.set_index("row")["paper"]
+    assert lines[["ff-mfcc", "pca-mel", "encoder-128"]].tolist() == pytest.approx([0.5786, 0.2824, 0.4063])
+    assert np.isnan(lines["encoder-128 crops"])  # the paper has no such reading
+
+
+def probed(project: Project, stage: str, model: str, draw: str, right: dict[str, list[int]]) -> None:
+    """What the stage `probe` writes of one model on one draw, for each reading the right clips of its works."""
+    folder, made = (
+        project.out("probe", stage, model, draw),
+        {name: row("x", [works(own)]) for name, own in right.items()},
+    )
+    scores = [{"reading": name, **one.scores[0]} for name, one in made.items()]
+    write_json(folder / "scores.json", {"scores": scores})
+    write_table(folder / "works.csv", pd.concat([one.works[0].assign(reading=name) for name, one in made.items()]))
+
+
+def test_rows_are_read_with_each_reading_its_own_works(project):
+    for draw, right in (("work-0", [9, 1]), ("work-1", [7, 1])):
+        probed(project, "ali", "paper-8", draw, {"": [0, 1], "crops": right})
+    plain, averaged = tables.rows(project, ["work-0", "work-1"])
+    assert (plain.name, averaged.name) == ("paper-8", "paper-8 crops")
+    assert [own["right"].tolist() for own in plain.works] == [[0, 1], [0, 1]]
+    assert [own["right"].tolist() for own in averaged.works] == [[9, 1], [7, 1]]
+
+
+def test_a_model_that_lacks_a_draw_is_left_out_and_no_model_at_all_is_an_error(project):
+    probed(project, "embeddings", "pca-mel", "work-0", {"": [1, 2]})
+    probed(project, "embeddings", "pca-mel", "work-1", {"": [1, 2]})
+    probed(project, "embeddings", "vae-mel", "work-0", {"": [1, 2]})
+    assert [one.name for one in tables.rows(project, ["work-0", "work-1"])] == ["pca-mel"]
+    with pytest.raises(UserError, match=r"no scores below .*`dvc repro probe` writes them"):
+        tables.rows(project, ["work-2"])
+
+
+def test_the_leak_has_one_line_a_row_and_split(project):
+    for model, draw, right in itertools.product(("pca-mel", "vae-mel"), ("work-0", "work-1", "clip-0"), ([2, 4],)):
+        by = 3 if draw.startswith("clip") else 0
+        probed(project, "embeddings", model, draw, {"": [one + by for one in right]})
+    probed(project, "ali", "paper-8", "work-0", {"": [1, 1], "crops": [2, 2]})
+    probed(project, "ali", "paper-8", "work-1", {"": [1, 1], "crops": [2, 2]})
+    probed(project, "ali", "paper-8", "clip-0", {"": [8, 8], "crops": [9, 9]})
+    kinds = {"work": ["work-0", "work-1"], "clip": ["clip-0"]}
+    table = tables.leak(project, kinds, *BOOTSTRAP)
+    models = {"pca-mel", "vae-mel", "paper-8", "paper-8 crops"}
+    assert len(table) == 8
+    assert set(zip(table["model"], table["split"], strict=True)) == set(itertools.product(models, kinds))
+    mean = table.set_index(["model", "split"])["mean"]
+    assert (mean["pca-mel", "work"], mean["pca-mel", "clip"]) == (0.3, 0.6)
+    assert (mean["paper-8 crops", "work"], mean["paper-8 crops", "clip"]) == (0.2, 0.9)
+    assert table.groupby("split")["draws"].unique().map(list).to_dict() == {"work": [2], "clip": [1]}

@@ -1,0 +1,666 @@
+"""The training loop on a regression of two weights; the way through all draws; the clips; the logged models."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout
+
+from conftest import ROOT, client, runs
+from symphony2vec import ali, classifiers, embeddings, params, tracking
+from symphony2vec.artifacts import Draw, Project, read_json, write_array, write_table
+from symphony2vec.errors import UserError
+from symphony2vec.scaling import standard
+from symphony2vec.training import draws, loop
+from symphony2vec.training import source as sources
+
+ROWS = np.arange(100, 159)  # 59 rows: in batches of 8, 7 updates an epoch
+PLAN = loop.Schedule(epochs=6, batch=8, seed=3)
+UPDATES = 42
+
+
+class StopError(Exception):
+    """The training is interrupted here."""
+
+
+class Regression:
+    """y = 2 x0 - x1 with two weights; noise from its own generator, dropout from torch's global one."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(7)
+        self.weights = torch.zeros(2, requires_grad=True)
+        self.seen: list[np.ndarray] = []
+        self._optimiser = torch.optim.Adam([self.weights], lr=0.05)
+
+    def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
+        self.seen.append(rows)
+        x = torch.sin(torch.as_tensor(rows)[:, None] * torch.tensor([1.0, 1.7]))
+        y = x @ torch.tensor([2.0, -1.0]) + 0.1 * torch.randn(len(rows), generator=self.generator)
+        loss = (dropout(x, 0.3) @ self.weights - y).square().mean()
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        return {"loss": loss.detach(), "size": self.weights.detach().norm()}
+
+    def state(self) -> dict[str, Any]:
+        return {"weights": self.weights.detach(), "optimiser": self._optimiser.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        with torch.no_grad():
+            self.weights.copy_(state["weights"])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+    @property
+    def found(self) -> list[float]:
+        return self.weights.tolist()
+
+
+class Breaking(Regression):
+    """Raises before the update of this number, counted from the start of this process."""
+
+    def __init__(self, update: int) -> None:
+        super().__init__()
+        self._update = update
+
+    def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
+        if len(self.seen) + 1 == self._update:
+            raise StopError
+        return super().step(rows)
+
+
+class Diverging(Regression):
+    """The loss `name` becomes `value` at the update of this number."""
+
+    def __init__(self, **at: tuple[int, float]) -> None:
+        super().__init__()
+        self._at = at
+
+    def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
+        losses = dict(super().step(rows))
+        for name, (update, value) in self._at.items():
+            if len(self.seen) >= update:
+                losses[name] = torch.tensor(value)
+        return losses
+
+
+def nothing(*_: Any) -> dict[str, float]:
+    return {}
+
+
+def drawing(epoch: int) -> dict[str, float]:
+    """An evaluation that uses random numbers, as an evaluation may."""
+    return {"validation": float(torch.rand(1)) + epoch}
+
+
+def fit(learner: Regression, kept: Path, schedule: loop.Schedule = PLAN, **other: Any) -> list[dict[str, float]]:
+    given = {"evaluate": drawing, "told": nothing, **other}
+    return loop.fit(learner, ROWS, schedule, "tiny work-0", kept, **given)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Curves and weights of a training that nothing interrupted, without any checkpoint."""
+    learner = Regression()
+    curves = fit(learner, tmp_path_factory.mktemp("kept"))
+    return SimpleNamespace(curves=curves, weights=learner.found, seen=learner.seen)
+
+
+# the loop -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_training_learns(undisturbed):
+    losses = [row["train_loss"] for row in undisturbed.curves]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize("update", [1, 2, 7, 8, 20, 42])
+def test_an_interrupted_training_goes_on_to_the_same_bits(update, tmp_path, undisturbed):
+    with pytest.raises(StopError):
+        fit(Breaking(update), tmp_path, checkpoint_every_s=0.0)
+    learner = Regression()
+    assert fit(learner, tmp_path, checkpoint_every_s=0.0) == undisturbed.curves
+    assert learner.found == undisturbed.weights
+    assert len(learner.seen) == UPDATES - update + 1  # nothing is done twice
+
+
+def test_a_training_interrupted_again_and_again_ends_in_the_same_bits(tmp_path, undisturbed):
+    for times in itertools.count():
+        learner = Breaking(5)
+        try:
+            curves = fit(learner, tmp_path, checkpoint_every_s=0.0)
+            break
+        except StopError:
+            assert times < UPDATES
+    assert times == (UPDATES - 1) // 4
+    assert (curves, learner.found) == (undisturbed.curves, undisturbed.weights)
+
+
+def talk(folder: str) -> None:
+    """What the killed process runs: a training that says each update and writes down what it found."""
+    learner = Regression()
+    step = learner.step
+
+    def slow(rows: np.ndarray) -> Mapping[str, Tensor]:
+        print(len(learner.seen), flush=True)
+        time.sleep(0.01)
+        return step(rows)
+
+    learner.step = slow  # type: ignore[method-assign]
+    curves = fit(learner, Path(folder), checkpoint_every_s=0.0)
+    pd.DataFrame(curves).to_csv(Path(folder, "curves.csv"), index=False)
+    np.save(Path(folder, "weights.npy"), learner.weights.detach().numpy())
+
+
+def test_a_killed_process_started_again_ends_in_the_same_bits(tmp_path, undisturbed):
+    words = [sys.executable, "-c", f"import test_training; test_training.talk({str(tmp_path)!r})"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    begin = partial(subprocess.Popen, words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    rng = np.random.default_rng()
+    updates = rng.integers(2, 14, size=2).tolist()
+    for update in updates:
+        with begin() as process:
+            for _ in range(update):
+                assert process.stdout.readline()
+            time.sleep(rng.uniform(0.0, 0.02))  # in the step, or while the checkpoint is written
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+    assert (tmp_path / "checkpoint.pt").is_file()
+    with begin() as process:
+        left = len(process.stdout.read().split())
+    assert process.returncode == 0
+    assert UPDATES - sum(updates) - 6 <= left <= UPDATES - sum(updates) + 4, updates
+    pd.DataFrame(undisturbed.curves).to_csv(tmp_path / "expected.csv", index=False)
+    assert (tmp_path / "curves.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes(), updates
+    assert np.load(tmp_path / "weights.npy").tolist() == undisturbed.weights, updates
+
+
+LONG = loop.Schedule(epochs=3, batch=1, seed=0)  # 59 updates an epoch: looked at after 25, 50 and 59
+
+
+@pytest.mark.parametrize("every_s", [0.0, 60.0])
+@pytest.mark.parametrize("update", [1, 13, 25, 26, 59, 60, 97])
+def test_a_loss_that_is_no_number_is_named_with_its_update_and_no_row_follows(update, every_s, tmp_path):
+    told: list[Mapping[str, float]] = []
+    learner = Diverging(size=(update, float("nan")))
+    with pytest.raises(UserError, match=rf"^tiny work-0: size is nan at update {update}; the training has diverged"):
+        fit(learner, tmp_path, LONG, told=told.append, checkpoint_every_s=every_s)
+    assert [row["epoch"] for row in told] == list(range(1, (update - 1) // 59 + 1))
+
+
+def test_an_infinite_loss_ends_the_training_too(tmp_path):
+    with pytest.raises(UserError, match="loss is -inf at update 30"):
+        fit(Diverging(loss=(30, -np.inf)), tmp_path, LONG)
+
+
+def test_what_diverged_is_not_kept_as_a_checkpoint(tmp_path):
+    with pytest.raises(UserError):
+        fit(Diverging(loss=(5, np.nan)), tmp_path, checkpoint_every_s=0.0)
+    held = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert held["progress"]["step"] == 4
+
+
+def test_of_two_losses_the_one_that_was_wrong_first_is_named(tmp_path):
+    with pytest.raises(UserError, match="size is inf at update 4"):
+        fit(Diverging(loss=(6, np.nan), size=(4, np.inf)), tmp_path)
+
+
+def judged(values: list[float], learner: Regression, weights: list[list[float]]) -> Callable[[int], dict[str, float]]:
+    """An evaluation that says these values in turn and notes the weights."""
+
+    def evaluate(epoch: int) -> dict[str, float]:
+        weights.append(learner.found)
+        return {"judge": values[len(weights) - 1]}
+
+    return evaluate
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(1, 5), (2, 10)])
+def test_patience_ends_the_training_and_brings_the_best_weights_back(every, epochs, tmp_path):
+    learner, weights = Regression(), []
+    plan = loop.Schedule(40, 8, 0, evaluate_every=every, patience=3, judge="judge")
+    curves = fit(learner, tmp_path, plan, evaluate=judged([0.1, 0.5, 0.4, 0.5, 0.3, 0.9], learner, weights))
+    assert len(curves) == epochs
+    assert learner.found == weights[1] != weights[-1]
+
+
+def test_patience_survives_an_interruption(tmp_path):
+    plan = loop.Schedule(40, 8, 0, patience=3, judge="judge")
+    values = [0.1, 0.5, 0.4, 0.5, 0.3, 0.9]
+    learner, weights = Breaking(4 * 7 + 3), []
+    with pytest.raises(StopError):
+        fit(learner, tmp_path, plan, evaluate=judged(values, learner, weights), checkpoint_every_s=0.0)
+    again = Regression()
+    assert len(fit(again, tmp_path, plan, evaluate=lambda epoch: {"judge": values[epoch - 1]})) == 5
+    assert again.found == weights[1]
+
+
+def test_without_patience_the_last_weights_stay_and_all_epochs_are_made(tmp_path, undisturbed):
+    learner = Regression()
+    curves = fit(learner, tmp_path, loop.Schedule(6, 8, 3, judge="judge"), evaluate=lambda epoch: {"judge": -epoch})
+    assert len(curves) == 6
+    assert learner.found == undisturbed.weights
+
+
+def test_evaluation_does_not_change_the_random_numbers_of_the_training(tmp_path, undisturbed):
+    learner = Regression()
+    fit(learner, tmp_path, evaluate=nothing)
+    assert learner.found == undisturbed.weights
+
+
+def test_another_seed_is_another_training(tmp_path, undisturbed):
+    learner = Regression()
+    fit(learner, tmp_path, loop.Schedule(6, 8, 4))
+    assert learner.found != undisturbed.weights
+
+
+def test_every_row_is_used_at_most_once_an_epoch_in_whole_batches_and_a_new_order(undisturbed):
+    assert {len(rows) for rows in undisturbed.seen} == {8}
+    epochs = [np.concatenate(undisturbed.seen[start : start + 7]) for start in range(0, UPDATES, 7)]
+    for order in epochs:
+        assert len(set(order)) == 56
+        assert set(order) <= set(ROWS)
+    assert len({tuple(order) for order in epochs}) == 6
+    assert set(np.concatenate(epochs)) == set(ROWS)  # what one epoch leaves out comes in another
+
+
+def test_fewer_rows_than_a_batch_still_train(tmp_path):
+    learner = Regression()
+    curves = loop.fit(learner, ROWS[:3], PLAN, "few", tmp_path, nothing, nothing)
+    assert [sorted(rows) for rows in learner.seen] == [sorted(ROWS[:3])] * 6
+    assert [row["update"] for row in curves] == [1, 2, 3, 4, 5, 6]
+
+
+def test_each_epoch_is_told_once_with_the_mean_of_its_losses(tmp_path):
+    told, losses, learner = [], [], Regression()
+    step = learner.step
+    learner.step = lambda rows: losses.append(step(rows)) or losses[-1]
+    plan = loop.Schedule(7, 8, 0, evaluate_every=3)
+    curves = fit(learner, tmp_path, plan, told=told.append)
+    assert told == curves
+    assert [(row["epoch"], row["update"]) for row in told] == [(epoch, 7 * epoch) for epoch in range(1, 8)]
+    assert [row["epoch"] for row in told if "validation" in row] == [3, 6, 7]
+    means = np.array([float(one["loss"]) for one in losses]).reshape(7, 7).mean(axis=1)
+    np.testing.assert_allclose([row["train_loss"] for row in told], means, rtol=1e-12)
+
+
+def test_the_callers_random_numbers_are_untouched_and_do_not_matter(tmp_path, undisturbed):
+    torch.manual_seed(99)
+    before, learner = torch.get_rng_state(), Regression()
+    fit(learner, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert learner.found == undisturbed.weights
+
+
+# the draws ------------------------------------------------------------------------------------------------------------
+
+
+def project_in(root: Path, array: np.ndarray, seeds: int = 1) -> Project:
+    """A project with one work a composer on each side, and `array` as its mel spectrograms."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(ROOT / name, root / name)
+    made, sides = Project(root), ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
+    places = np.arange(len(array))
+    table = pd.DataFrame({"clip": places, "composer": np.where(places % 2, "b", "a")})
+    table["split"] = [sides[place // 2 % 8] for place in places]
+    table = table.assign(work=table["split"], movement="1", group=table["split"], split_by="work", file="x", start_s=0)
+    write_table(made.clips, table.drop(columns=["group", "split", "split_by"]))
+    for seed in range(seeds):
+        write_table(made.draw(Draw("work", seed)), table)
+    write_array(made.feature("mel"), array.astype(np.float32))
+    return made
+
+
+class Training:
+    """Stands for a model's training: notes its tasks, writes one file, and fails or stops where told to."""
+
+    def __init__(self, project: Project, changed: Callable[..., params.Params]) -> None:
+        self.project, self.changed = project, changed
+        self.tasks: list[draws.Task] = []
+        self.fault: BaseException | None = None
+
+    def __call__(self, seeds: int = 1, code: list[str] | None = None, **settings: Any) -> list[str]:
+        """The draws that were trained."""
+        self.tasks = []
+        given = {"rate": 0.1, **settings}
+        about = partial(tracking.Subject, "embeddings", "ae", "mel")
+        seen = self.project.feature("mel")
+        chosen = self.changed(seeds=seeds)
+        draws.on_every(
+            self.project, chosen, lambda draw: about(draw.name), given, code or ["errors.py"], seen, self._train
+        )
+        return [task.draw.name for task in self.tasks]
+
+    def _train(self, task: draws.Task) -> None:
+        self.tasks.append(task)
+        (task.folder / "half.txt").write_text("half")
+        if self.fault:
+            (task.kept / "checkpoint.pt").write_text("so far")
+            raise self.fault
+        task.tell({"epoch": 1.0, "update": 7.0, "train_loss": 0.5, "validation_loss": float("nan")})
+
+    @property
+    def home(self) -> Path:
+        return self.project.out("embeddings", "ae-mel")
+
+    def run_id(self, draw: str = "work-0") -> str:
+        return str(read_json(self.home / draw / "run.json", "")["run_id"])
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow, to copy: making one takes seconds."""
+    made = Project(tmp_path_factory.mktemp("empty"))
+    made.mlruns.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        client(made).search_experiments()
+    return made.mlruns
+
+
+@pytest.fixture
+def training(tmp_path, changed, monkeypatch, database) -> Training:
+    monkeypatch.delenv(tracking.URI, raising=False)
+    shutil.copytree(database, tmp_path / "mlruns")
+    return Training(project_in(tmp_path, np.arange(16.0 * 6).reshape(16, 2, 3), seeds=3), changed)
+
+
+def test_what_is_done_is_kept_with_its_run(training):
+    assert training() == ["work-0"]
+    run_id = training.run_id()
+    assert training() == []
+    assert training.run_id() == run_id
+    assert len(runs(training.project)) == 1
+
+
+def test_a_changed_setting_trains_again_in_a_run_of_its_own(training):
+    training()
+    assert training(rate=0.2) == ["work-0"]
+    assert sorted(run.data.params["rate"] for run in runs(training.project)) == ["0.1", "0.2"]
+    assert client(training.project).get_run(training.run_id()).data.params["rate"] == "0.2"
+
+
+def test_changed_features_clips_or_code_train_again(training, tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    shutil.copytree(draws.SOURCE, source)
+    monkeypatch.setattr(draws, "SOURCE", source)
+    again = partial(training, code=["ali"])
+    assert again() == ["work-0"]
+    for name in ("scaling.py", "training/loop.py", "ali/networks.py"):
+        (source / name).write_text("one = 2\n")
+        assert again() == ["work-0"], name
+    (source / "embeddings" / "networks.py").write_text("one = 2\n")
+    assert again() == []
+    write_array(training.project.feature("mel"), np.ones((16, 2, 3), np.float32))
+    assert again() == ["work-0"]
+    table = pd.read_csv(training.project.draw(Draw("work", 0)))
+    write_table(training.project.draw(Draw("work", 0)), table.assign(split=table["split"].to_numpy()[::-1]))
+    assert again() == ["work-0"]
+
+
+def test_another_seed_keeps_the_first_and_fewer_seeds_remove_the_last(training):
+    training()
+    first = training.run_id()
+    assert training(seeds=3) == ["work-1", "work-2"]
+    assert training.run_id() == first
+    assert training(seeds=2) == []
+    assert sorted(path.name for path in training.home.iterdir()) == ["work-0", "work-1"]
+
+
+def test_a_draw_that_fails_leaves_no_folder_and_a_failed_run_with_the_reason(training):
+    training()
+    training.fault = UserError("the loss is nan")
+    with pytest.raises(UserError, match="the loss is nan"):
+        training(seeds=2)
+    assert [path.name for path in training.home.iterdir()] == ["work-0"]
+    (failed,) = runs(training.project, "attributes.status = 'FAILED'")
+    assert failed.data.tags["failure"] == "UserError: the loss is nan"
+    assert failed.data.tags["draw"] == "work-1"
+
+
+def test_a_stopped_draw_is_killed_and_goes_on_as_the_same_run(training):
+    training.fault = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        training()
+    assert not (training.home / "work-0").exists()
+    (killed,) = runs(training.project)
+    assert killed.info.status == "KILLED"
+    training.fault = None
+    assert training() == ["work-0"]
+    (finished,) = runs(training.project)
+    assert (finished.info.run_id, finished.info.status) == (killed.info.run_id, "FINISHED")
+    assert "failure" not in finished.data.tags
+    assert training.run_id() == killed.info.run_id
+
+
+def test_what_a_stopped_draw_kept_is_there_next_time_and_gone_at_the_end(training):
+    training.fault = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        training()
+    training.fault = UserError("again")
+    kept = training.tasks[0].kept
+    assert (kept / "checkpoint.pt").read_text() == "so far"
+    with pytest.raises(UserError):
+        training(rate=0.2)
+    assert training.tasks[0].kept != kept  # other settings do not pick up this work
+    training.fault = None
+    training()
+    assert training.tasks[0].kept == kept
+    assert not kept.exists()
+
+
+def test_a_run_deleted_meanwhile_does_not_stop_the_training(training):
+    training.fault = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        training()
+    (killed,) = runs(training.project)
+    client(training.project).delete_run(killed.info.run_id)
+    training.fault = None
+    assert training() == ["work-0"]
+    assert training.run_id() != killed.info.run_id
+
+
+def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
+    training()
+    (run,) = runs(training.project)
+    noted = {"model": "ae", "representation": "mel", "split": "work", "seed": "0", "rate": "0.1", "clips": "16"}
+    assert {**noted, "training_clips": "8", "features.mel_bands": "64"}.items() <= run.data.params.items()
+    history = client(training.project).get_metric_history(run.info.run_id, "train_loss")
+    assert [(one.step, one.value) for one in history] == [(7, 0.5)]
+    assert "validation_loss" not in run.data.metrics  # it was no number
+
+
+def test_a_task_knows_its_sides_and_codes(training):
+    training()
+    (task,) = training.tasks
+    assert task.rows("train").tolist() == list(range(8))
+    assert task.rows("validation", "test").tolist() == list(range(8, 16))
+    assert task.composers == ["a", "b"]
+    assert task.codes.tolist() == [0, 1] * 8
+
+
+# the clips ------------------------------------------------------------------------------------------------------------
+
+
+def test_clips_held_and_clips_read_give_the_same_batches(tmp_path, monkeypatch):
+    write_array(tmp_path / "mel.npy", np.random.default_rng(0).normal(3, 2, (600, 3, 4)).astype(np.float32))
+    array = np.load(tmp_path / "mel.npy", mmap_mode="r")
+    scaled = standard(array, np.arange(400))
+    held = sources.Source(array, scaled, torch.device("cpu"))
+    monkeypatch.setattr(sources, "HELD_BYTES", array.nbytes - 1)
+    read = sources.Source(array, scaled, torch.device("cpu"))
+    rows = np.random.default_rng(1).permutation(600)[:520]
+    batch = read.batch(rows)
+    assert torch.equal(batch, held.batch(rows))
+    np.testing.assert_allclose(batch, (array[rows] - scaled.offset[:, None]) / scaled.scale[:, None], rtol=1e-6)
+    assert batch.dtype == torch.float32
+    assert held.shape == read.shape == (3, 4)
+
+
+def test_a_large_array_is_not_held(monkeypatch):
+    array = np.zeros((8, 3, 4), np.float32)
+    scaled = standard(array, np.arange(8))
+    held = sources.Source(array, scaled, torch.device("cpu"))
+    monkeypatch.setattr(sources, "HELD_BYTES", array.nbytes - 1)
+    read = sources.Source(array, scaled, torch.device("cpu"))
+    array += 1.0
+    assert float(held.batch(np.arange(8)).max()) == 0.0
+    assert float(read.batch(np.arange(8)).min()) == 1.0
+
+
+def test_parts_hold_every_row_once_in_order():
+    array = np.zeros((8, 3, 4), np.float32)
+    source = sources.Source(array, standard(array, np.arange(8)), torch.device("cpu"))
+    parts = source.batches(ROWS, at_once=10)
+    assert max(map(len, parts)) <= 10
+    np.testing.assert_array_equal(np.concatenate(parts), ROWS)
+
+
+# the logged models ----------------------------------------------------------------------------------------------------
+
+MODELS = {
+    "embeddings/pca-mel": "vectors.npy",
+    "embeddings/vae-mel": "vectors.npy",
+    "classifiers/ff-crop": "probabilities.npy",
+    "classifiers/lstm-mel": "probabilities.npy",
+    "ali/paper-8": "vectors.npy",
+    "ali/encoder-8": "probabilities.npy",
+}
+ASKED = """
+import json, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in sys.argv[3:]:
+            raise ModuleNotFoundError(f"no {name}")
+sys.meta_path.insert(0, Absent())
+import mlflow, numpy
+found = {}
+for name, (folder, clips) in json.loads(sys.argv[1]).items():
+    numpy.save(f"{folder}.npy", mlflow.pyfunc.load_model(folder).predict(numpy.load(clips)))
+import symphony2vec
+print(symphony2vec.__file__)
+"""
+ABSENT = {"ruamel": "ruamel.yaml", "tqdm": "tqdm", "librosa": "librosa", "dvc": "dvc", "soundfile": "soundfile"}
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory, settings) -> SimpleNamespace:
+    """Each kind of model trained for a moment, and its logged form copied to a folder elsewhere."""
+    values = copy.deepcopy(settings)
+    values["embeddings"]["dimensions"] = 4
+    values["ali"]["batch"] = 8
+    for place in (values["embeddings"]["vae"], *values["classifiers"].values()):
+        place["epochs"] = 2
+    for name in ("paper", "encoder"):
+        values["ali"][name]["epochs"] = 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        patch.setattr("symphony2vec.ali.latent.RESAMPLES", 100)
+        array = np.random.default_rng(0).uniform(-80.0, 0.0, (32, 64, 40))
+        made, chosen = project_in(tmp_path_factory.mktemp("project"), array), params.check(values)
+        folders = {}
+        for name in MODELS:
+            stage, _, model = name.partition("/")
+            if stage == "ali":
+                ali.run(made, chosen, model)
+            else:
+                {"embeddings": embeddings, "classifiers": classifiers}[stage].run(made, chosen, *model.split("-"))
+            record = read_json(made.out(stage, model, "work-0", "run.json"), "")
+            elsewhere = tmp_path_factory.mktemp("elsewhere")
+            folders[name] = Path(client(made).download_artifacts(record["run_id"], "model", str(elsewhere)))
+    return SimpleNamespace(project=made, folders=folders)
+
+
+def ask(logged: SimpleNamespace, names: list[str], tmp_path: Path, *absent: str) -> subprocess.CompletedProcess[str]:
+    """Ask the logged models in a new process, somewhere else, where some packages cannot be imported."""
+    mel = np.load(logged.project.feature("mel"))
+    np.save(tmp_path / "mel.npy", mel)
+    np.save(tmp_path / "crop.npy", mel[:, :32, 4:36])
+    asked = {}
+    for name in names:
+        clips = "crop.npy" if name.endswith("crop") else "mel.npy"
+        asked[name] = (str(logged.folders[name]), str(tmp_path / clips))
+    words = [sys.executable, "-c", ASKED, json.dumps(asked), "absent:", *absent]
+    return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def answered(logged, tmp_path_factory) -> subprocess.CompletedProcess[str]:
+    return ask(logged, list(MODELS), tmp_path_factory.mktemp("another"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_logged_model_says_elsewhere_what_the_stage_wrote(name, logged, answered):
+    assert answered.returncode == 0, answered.stderr[-2000:]
+    stage, _, model = name.partition("/")
+    written = np.load(logged.project.out(stage, model, "work-0", MODELS[name]))
+    said = np.load(f"{logged.folders[name]}.npy")
+    assert said.dtype == np.float32
+    assert np.ptp(written, axis=0).max() > 0  # the clips are told apart, so that equal is not trivial
+    np.testing.assert_allclose(said, written, atol=1e-4)
+
+
+def test_a_logged_model_runs_the_code_that_it_carries(answered, logged):
+    where = Path(answered.stdout.strip().splitlines()[-1])
+    assert any(where.is_relative_to(folder) for folder in logged.folders.values())
+
+
+@pytest.mark.parametrize("name", ["embeddings/pca-mel", "ali/paper-8"])
+def test_a_logged_model_needs_no_package_that_it_does_not_name(name, logged, tmp_path):
+    named = (logged.folders[name] / "requirements.txt").read_text().lower()
+    absent = [module for module, package in ABSENT.items() if package not in named]
+    found = ask(logged, [name], tmp_path, *absent)
+    assert found.returncode == 0, found.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_logged_model_holds_its_signature_and_an_example(name, logged):
+    from mlflow.models import Model
+
+    model = Model.load(str(logged.folders[name]))
+    shape = [32, 32] if name.endswith("crop") else [64, 40]
+    (taken,), (given,) = model.signature.inputs.inputs, model.signature.outputs.inputs
+    assert taken.shape == (-1, *shape)
+    assert given.shape == (-1, -1)
+    assert taken.type == given.type == np.float32
+    example = model.load_input_example(str(logged.folders[name]))
+    mel = np.load(logged.project.feature("mel"))[:1]
+    np.testing.assert_allclose(example, mel[:, :32, 4:36] if name.endswith("crop") else mel, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_logged_is_pickled(name, logged):
+    files = [path for path in logged.folders[name].rglob("*") if path.is_file()]
+    assert "weights.safetensors" in {path.name for path in files}
+    assert not {path.suffix for path in files} & {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib"}
+    begins = {path: path.read_bytes()[:2] for path in files}
+    assert not [path for path, first in begins.items() if first[:1] == b"\x80" or first == b"PK"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_requirements_are_pinned(name, logged):
+    lines = (logged.folders[name] / "requirements.txt").read_text().split()
+    assert {"torch", "numpy", "safetensors"} <= {line.partition("==")[0] for line in lines}
+    assert all(line.partition("==")[2] for line in lines)
+
+
+def test_a_classifier_knows_the_names_of_its_composers(logged):
+    (config,) = logged.folders["classifiers/lstm-mel"].rglob("config.json")
+    assert read_json(config, "")["composers"] == ["a", "b"]
