@@ -150,8 +150,8 @@ def test_one_run_holds_settings_metrics_by_update_and_the_model(model, represent
         "out/clips/clips.csv",
     }
     curves = pd.read_csv(folder(named, model, representation) / "curves.csv")
-    for name in ("train_loss", "validation_accuracy"):
-        history = known.get_metric_history(run.info.run_id, name)
+    for name, logged in {"train_loss": "train_loss", "validation_accuracy": "epoch_validation_accuracy"}.items():
+        history = known.get_metric_history(run.info.run_id, logged)
         assert [one.step for one in history] == curves["update"].tolist()
         np.testing.assert_allclose([one.value for one in history], curves[name])
     assert {"model", "curves.png"} <= {one.path for one in known.list_artifacts(run.info.run_id)}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+CURVES = {"validation_accuracy": "epoch_validation_accuracy"}  # what a curve is called in MLflow
 SOURCE = Path(__file__).resolve().parents[1]
 
 
@@ -70,8 +71,9 @@ class Task:
         return table
 
     def tell(self, row: Mapping[str, float]) -> None:
-        """Send one epoch's row of the curves to MLflow."""
-        values = {name: value for name, value in row.items() if name not in ("epoch", "update") and value == value}
+        """Send one epoch's row of the curves to MLflow; the probe's final figures have names of their own."""
+        values = {CURVES.get(name, name): value for name, value in row.items() if value == value}
+        values = {name: value for name, value in values.items() if name not in ("epoch", "update")}
         self.opened.metrics(values, step=int(row["update"]))
 
 
