@@ -393,7 +393,7 @@ def test_how_scores_are_played_concerns_no_recording(
 def test_an_interrupted_run_leaves_no_half_made_file_and_the_next_one_goes_on(
     project: Project, corpus: Path, changed: Changed
 ) -> None:
-    names = [f"{number}.wav" for number in range(40)]
+    names = [f"{number}.wav" for number in range(80)]  # seconds of work: a busy machine is slow to send the signal
     for seed, name in enumerate(names):
         soundfile.write(corpus / name, noise(60.0, seed), RATE_HZ)
     fill(corpus, names)
