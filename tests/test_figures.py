@@ -149,6 +149,7 @@ def test_a_figure_is_drawn_with_forty_rows(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what does not fit, matplotlib says
         figures.save(tmp_path / "figure.png", DRAWN[name](40))
+    assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -17,6 +17,7 @@ from symphony2vec.ali import crops
 from symphony2vec.ali.losses import Game, discriminator_loss, generator_loss
 from symphony2vec.ali.networks import Discriminator, Encoder, Generator, initialise
 from symphony2vec.params import Crop, Network, Setting
+from symphony2vec.training import loop
 from symphony2vec.training.source import Source
 
 AT_ONCE = 200
@@ -165,18 +166,9 @@ class EncoderLearner:
         """`codes` (clips,) are the composers; D = `latent`, K = `composers`."""
         self._source, self._crop = source, crop
         self._codes = torch.as_tensor(codes, device=source.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network = crops.EncoderClassifier(latent, crop.bands, composers)
-        self.network.to(source.device)
+        self.network = loop.started(lambda: crops.EncoderClassifier(latent, crop.bands, composers), seed, source.device)
         self.generator = torch.Generator(source.device).manual_seed(seed)
-        self._optimiser = torch.optim.Adam(
-            self.network.parameters(),
-            lr=settings.learning_rate,
-            betas=(0.9, 0.999),
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self._optimiser = loop.adam(self.network, settings)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """One update on a crop of each of these clips."""

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from symphony2vec.classifiers import networks
 from symphony2vec.params import Lstm, Network
 from symphony2vec.tracking import Subject
+from symphony2vec.training import loop
 from symphony2vec.training.source import Source
 
 AT_ONCE = 256
@@ -29,18 +30,9 @@ class ClassifierLearner:
     ) -> None:
         self._source, self._codes = source, torch.as_tensor(codes, device=source.device)
         self.build = _build(subject, source.shape, composers, settings)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network = networks.Classifier(**self.build["arguments"])
-        self.network.to(source.device)
+        self.network = loop.started(lambda: networks.Classifier(**self.build["arguments"]), seed, source.device)
         self.generator = torch.Generator(source.device).manual_seed(seed)
-        self._optimiser = torch.optim.Adam(
-            self.network.parameters(),
-            lr=settings.learning_rate,
-            betas=(0.9, 0.999),
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self._optimiser = loop.adam(self.network, settings)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """One update on the clips of these rows."""

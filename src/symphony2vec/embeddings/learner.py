@@ -14,6 +14,7 @@ from torch import Tensor
 
 from symphony2vec.embeddings import losses, networks
 from symphony2vec.params import Contractive, Network
+from symphony2vec.training import loop
 from symphony2vec.training.source import Source
 
 AT_ONCE = 256
@@ -26,18 +27,11 @@ class AutoencoderLearner:
         self._kind, self._source, self._dimensions, self._settings = kind, source, dimensions, settings
         self._values = source.shape[0] * source.shape[1]
         make = networks.VariationalAutoencoder if kind == "vae" else networks.Autoencoder
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network: networks.Autoencoder | networks.VariationalAutoencoder = make(self._values, dimensions)
-        self.network.to(source.device)
-        self.generator = torch.Generator(source.device).manual_seed(seed)
-        self._optimiser = torch.optim.Adam(
-            self.network.parameters(),
-            lr=settings.learning_rate,
-            betas=(0.9, 0.999),
-            weight_decay=settings.weight_decay,
-            fused=True,
+        self.network: networks.Autoencoder | networks.VariationalAutoencoder = loop.started(
+            lambda: make(self._values, dimensions), seed, source.device
         )
+        self.generator = torch.Generator(source.device).manual_seed(seed)
+        self._optimiser = loop.adam(self.network, settings)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -15,16 +15,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from symphony2vec.artifacts import whole_file
 from symphony2vec.errors import UserError
+from symphony2vec.params import Network
 
+N = TypeVar("N", bound=nn.Module)
 CHECKPOINT_EVERY_S = 60.0
 LOOKED_AT_EVERY = 25  # updates between two looks at the losses: each look waits for the device
 
@@ -77,6 +79,24 @@ class Progress:
 def device() -> torch.device:
     """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def started(make: Callable[[], N], seed: int, on: torch.device) -> N:
+    """A network as torch starts it, the same for the same seed, on its device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make().to(on)
+
+
+def adam(network: nn.Module, settings: Network) -> torch.optim.Adam:
+    """Adam with the paper's betas; weight decay is L2, as torch has it."""
+    return torch.optim.Adam(
+        network.parameters(),
+        lr=settings.learning_rate,
+        betas=(0.9, 0.999),
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
 
 
 def fit(
