@@ -23,6 +23,7 @@ from symphony2vec.artifacts import Draw, Project, write_array, write_table
 from symphony2vec.errors import UserError
 from symphony2vec.params import Crop
 from symphony2vec.scaling import middle_crop, unit
+from symphony2vec.training.draws import CURVES
 from symphony2vec.training.source import Source
 
 CLIPS, LATENT = 40, 8
@@ -185,7 +186,7 @@ def test_one_run_holds_settings_metrics_and_the_model(model, setting, heard):
     assert {**noted, "beta_1": "0.5" if setting == "original" else "0.9"}.items() <= run.data.params.items()
     curves = pd.read_csv(folder(heard, model) / "curves.csv")
     for name in curves.columns.drop(["epoch", "update"]):
-        history = known.get_metric_history(run.info.run_id, name)
+        history = known.get_metric_history(run.info.run_id, CURVES.get(name, name))
         assert [one.step for one in history] == [3, 6]
         np.testing.assert_allclose([one.value for one in history], curves[name])
     assert "model" in {one.path for one in known.list_artifacts(run.info.run_id)}

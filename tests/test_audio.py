@@ -393,13 +393,15 @@ def test_how_scores_are_played_concerns_no_recording(
 def test_an_interrupted_run_leaves_no_half_made_file_and_the_next_one_goes_on(
     project: Project, corpus: Path, changed: Changed
 ) -> None:
-    names = [f"{number}.wav" for number in range(80)]  # seconds of work: a busy machine is slow to send the signal
+    names = [f"{number}.wav" for number in range(40)]
     for seed, name in enumerate(names):
         soundfile.write(corpus / name, noise(60.0, seed), RATE_HZ)
     fill(corpus, names)
     project.params.write_text(project.params.read_text().replace("name: starter", "name: small"))
     command = [str(Path(sys.executable).parent / "symphony2vec"), "--project", str(project.root), "audio"]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # a job that a shell started in the background ignores SIGINT, and so would its children
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **heeding)
     deadline = time.monotonic() + 60
     while not list(project.out("audio").glob("[!.]*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
