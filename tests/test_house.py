@@ -31,8 +31,8 @@ FLOORS = {
 }  # fmt: skip
 HEAVY = {
     "IPython", "PIL", "dvc", "jinja2", "joblib", "librosa", "lxml", "matplotlib", "midirenderer", "mlflow", "music21",
-    "mutagen", "numba", "numpy", "pandas", "partitura", "pyarrow", "pretty_midi", "pyloudnorm", "safetensors", "scipy", "sklearn",
-    "soundfile", "soxr", "threadpoolctl", "torch", "tqdm",
+    "mutagen", "numba", "numpy", "pandas", "partitura", "pretty_midi", "pyarrow", "pyloudnorm", "safetensors", "scipy",
+    "sklearn", "soundfile", "soxr", "threadpoolctl", "torch", "tqdm",
 }  # fmt: skip
 # Networks and their training: they import torch as they are imported, and so only functions import them.
 NETWORKS = {
