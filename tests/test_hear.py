@@ -13,7 +13,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from symphony2vec import hear, scaling
+from conftest import client
+from symphony2vec import hear, registry, scaling, tracking
+from symphony2vec.artifacts import Project
 from symphony2vec.embedder import Embedder, Embedding
 from symphony2vec.embeddings.networks import Encoder
 from symphony2vec.errors import UserError
@@ -28,7 +30,7 @@ RATE_HZ, WINDOW_S, DIMENSIONS = 16000, 1.0, 6
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory, settings) -> Path:
-    """What a run logs of an untrained encoder that hears one second, without the files that MLflow alone reads."""
+    """What a run logs of an untrained encoder that hears one second, without what MLflow needs to serve it."""
     features = settings["features"] | {"mel_bands": 16}
     bands, frames = Recipe(RATE_HZ, WINDOW_S, Features(**features)).shapes["mel"]
     torch.manual_seed(0)
@@ -50,6 +52,7 @@ def package(tmp_path_factory, settings) -> Path:
         data={},
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("package")
+    (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
     save_file(network.state_dict(), folder / contents.WEIGHTS)
     (folder / contents.CONFIG).write_text(json.dumps(asdict(config)), encoding="utf-8")
     return folder
@@ -197,12 +200,31 @@ def test_samples_that_are_no_numbers_are_refused(model):
         hear.get_scene_embeddings(audio, model)
 
 
-@pytest.mark.parametrize("asked", [(), ("",)])
-def test_without_a_name_the_champion_of_the_project_is_wanted(ready, monkeypatch, asked):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+@pytest.fixture
+def inside(ready: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project, and the current folder is in it."""
+    monkeypatch.delenv(tracking.URI, raising=False)
     monkeypatch.chdir(ready.root)
+    return ready
+
+
+def test_without_a_name_it_is_the_champion_of_the_project(inside, package):
+    with tracking.run(inside, tracking.Subject("embeddings", "ae", "mel", "work-0"), {}, inside.params) as opened:
+        opened.folder(package, "model")
+    known = client(inside)
+    known.create_registered_model(registry.MODEL)
+    made = known.create_model_version(registry.MODEL, f"runs:/{opened.run_id}/model", opened.run_id)
+    known.set_registered_model_alias(registry.MODEL, registry.CHAMPION, made.version)
+    for asked in ((), ("",)):
+        assert hear.load_model(*asked).embedder.source == "models:/symphony2vec/1"
+    scene = hear.get_scene_embeddings(noise(2, 1.3), hear.load_model())
+    assert torch.equal(scene, hear.get_scene_embeddings(noise(2, 1.3), hear.load_model(str(package))))
+
+
+@pytest.mark.usefixtures("inside")
+def test_a_project_without_champion_says_how_to_make_one():
     with pytest.raises(UserError, match=r"^no version of 'symphony2vec' is called champion .*symphony2vec promote"):
-        hear.load_model(*asked)
+        hear.load_model()
 
 
 @pytest.mark.skipif(not VALIDATOR.is_file(), reason="the HEAR validator is not installed; `make hear` installs it")
