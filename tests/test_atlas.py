@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.server
 import io
@@ -212,10 +213,13 @@ def test_the_same_vectors_have_the_same_places_and_their_like_beside_them():
     assert all(labels[row] == labels[other] for row, other in enumerate(distances.argmin(axis=1)))
 
 
-def test_the_cloud_lies_along_the_page_around_its_middle():
-    places, _ = projection.places(projection.standardised(clusters([name for name in "ab" for _ in range(20)])))
-    assert places.mean(axis=0) == pytest.approx(0.0, abs=1e-4)
-    assert places[:, 0].std() >= places[:, 1].std()
+def test_places_are_turned_to_fill_a_wide_page_and_keep_their_distances():
+    upright = np.random.default_rng(3).uniform(-1, 1, (50, 2)).astype(np.float32) * np.float32([1, 8]) + np.float32(5)
+    places = projection.turned(upright)
+    assert np.abs(places.max(axis=0) + places.min(axis=0)).max() < 1e-4
+    assert np.ptp(places[:, 0]) > 14 > 6 > np.ptp(places[:, 1])
+    between = [np.linalg.norm(one[:, None] - one[None], axis=2) for one in (upright, places)]
+    assert between[1] == pytest.approx(between[0], abs=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, projection.NEIGHBOURS])
@@ -228,7 +232,7 @@ def test_few_clips_are_placed_by_their_principal_components(count):
     assert np.isfinite(places).all()
     if count > 3:
         _, sizes, _ = np.linalg.svd(points)
-        assert np.linalg.norm(places, axis=0) == pytest.approx(sizes[:2], rel=1e-4)
+        assert np.linalg.norm(places - places.mean(axis=0)) == pytest.approx(np.linalg.norm(sizes[:2]), rel=1e-4)
 
 
 def test_clips_that_are_all_alike_have_one_place():
@@ -396,6 +400,19 @@ def test_another_model_keeps_the_sounds_and_a_changed_recording_is_cut_again(sma
     assert loudest_hz(tmp_path / "out" / shown(tmp_path / "out")["sound"].iloc[-1]) > 1400
 
 
+def test_a_full_disk_is_one_line_and_leaves_the_former_atlas(small, tmp_path, monkeypatch):
+    atlas.make(small, tmp_path / "out")
+    former = files(tmp_path / "out")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(page.shutil, "copyfile", full)
+    with pytest.raises(UserError, match=r"cannot write .*out: the disk is full"):
+        atlas.make(small, tmp_path / "out")
+    assert files(tmp_path / "out") == former
+
+
 def test_a_folder_that_is_no_atlas_is_left_alone(small, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.txt").write_text("years of work")
@@ -416,11 +433,13 @@ def test_without_sound_nothing_of_the_recordings_is_needed(tmp_path):
     assert not (tmp_path / "out" / "sounds").exists()
 
 
-@pytest.mark.parametrize("module", ["embedding_atlas", "umap"])
-def test_a_missing_package_is_one_line_how_to_install_it(small, tmp_path, monkeypatch, module):
+@pytest.mark.parametrize(("module", "package"), [("embedding_atlas", "embedding-atlas"), ("umap", "umap-learn")])
+def test_a_missing_package_is_one_line_how_to_install_it(small, tmp_path, monkeypatch, module, package):
     known = page.importlib.util.find_spec
     monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None if name == module else known(name))
-    with pytest.raises(UserError, match=r"which is not installed: pip install 'symphony2vec\[atlas\]'"):
+    with pytest.raises(
+        UserError, match=rf"package {package}, which is not installed: pip install 'symphony2vec\[atlas\]'"
+    ):
         atlas.make(small, tmp_path / "out")
 
 
@@ -442,19 +461,19 @@ def test_the_page_shows_what_is_known_of_a_clip(tmp_path):
     assert told["props"]["initialState"]["charts"]["dots"]["data"]["category"] == "composer"
 
 
-def test_the_first_view_holds_every_dot():
-    places = np.float32([[-3.0, 4.0], [9.0, -1.0], [0.0, 0.0]])
-    near = projection.nearest(places)
-    table = page.table(rows_of("a.flac", clips=3), None, places, near)
-    view = page._props(table, "x")["initialState"]["chartStates"]["dots"]["viewport"]
-    assert (np.abs(places[:, 0] - view["x"]) * view["scale"] < 1.0).all()
-    assert (np.abs(places[:, 1] - view["y"]) * view["scale"] < page.ASPECT).all()
+def test_the_first_view_holds_every_dot(tmp_path):
+    places = projection.turned(np.float32([[-3.0, 4.0], [9.0, -1.0], [0.0, 0.0]]))
+    table = page.table(rows_of("a.flac", clips=3), None, places, projection.nearest(places))
+    page.write(tmp_path, page.viewer(), table, "x")
+    told = json.loads((tmp_path / "data" / "metadata.json").read_text(encoding="utf-8"))
+    view = told["props"]["initialState"]["chartStates"]["dots"]["viewport"]
+    assert (np.abs(places) * view["scale"] < [1.0, projection.ASPECT]).all()
 
 
 def test_the_command_says_what_it_made_what_is_silent_and_how_to_open_it(partly, tmp_path):
     done = CliRunner().invoke(cli, ["atlas", str(partly), "-o", str(tmp_path / "my atlas")])
     assert done.exit_code == 0, done.output
-    assert "24 clips of 6 recordings, 1 composers, by vae-mel work-0" in done.output
+    assert "24 clips of 6 recordings, 0 composers, by vae-mel work-0" in done.output
     assert "sound      of 6 clips" in done.output
     assert f"no sound   {tmp_path / 'music' / 'missing.wav'}: the recording is missing (4 clips)" in done.output
     assert f"python -m http.server --bind 127.0.0.1 --directory '{tmp_path / 'my atlas'}' 8000" in done.output

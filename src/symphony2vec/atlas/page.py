@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from symphony2vec.atlas.projection import ASPECT
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ SOUNDS = "sounds"
 UNKNOWN = "unknown"
 SCRIPT = "page.js"
 LISTED = ("composer", "work", "movement", "time", "recording")
+SMALLEST = 1e-3  # half a view's width, where all dots have one place
 MOST = 20  # bars of a chart; the viewer shows more on demand
-ASPECT = 0.33  # height by width of what is free of controls in the view of dots, beside charts and list
 INSTALL = "pip install 'symphony2vec[atlas]'"
 # What stands in the column `sound`: a file of the page, or the reason why there is none. The viewer sanitises the HTML.
 PLAYER = (
@@ -40,9 +41,9 @@ def viewer() -> Path:
     Raises:
         UserError: embedding-atlas or UMAP is not installed.
     """
-    for module in ("embedding_atlas", "umap"):
+    for module, package in {"embedding_atlas": "embedding-atlas", "umap": "umap-learn"}.items():
         if importlib.util.find_spec(module) is None:
-            raise UserError(f"an atlas needs the package {module.replace('_', '-')}, which is not installed: {INSTALL}")
+            raise UserError(f"an atlas needs the package {package}, which is not installed: {INSTALL}")
     spec = importlib.util.find_spec("embedding_atlas")
     static = Path((spec.submodule_search_locations or [""])[0] if spec else "") / "static"
     if not (static / "index.html").is_file():
@@ -88,7 +89,10 @@ def write(folder: Path, static: Path, rows: pd.DataFrame, name: str) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    shutil.copytree(static, folder, dirs_exist_ok=True)
+    for path in static.rglob("*"):  # not copytree, which hides that the disk is full
+        if path.is_file():
+            (folder / path.relative_to(static)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / path.relative_to(static))
     data = folder / "data"
     data.mkdir(exist_ok=True)
     parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False), data / "dataset.parquet")
@@ -133,7 +137,6 @@ def _props(rows: pd.DataFrame, name: str) -> dict[str, Any]:
 
 
 def _viewport(rows: pd.DataFrame) -> dict[str, float]:
-    """The part of the plane that shows at first: all dots, in a view of the shape ASPECT."""
-    x, y = rows["__x"], rows["__y"]
-    half = max((x.max() - x.min()) / 2, (y.max() - y.min()) / 2 / ASPECT, 1e-3)
-    return {"x": float(x.max() + x.min()) / 2, "y": float(y.max() + y.min()) / 2, "scale": float(0.95 / half)}
+    """The part of the plane that shows at first: all dots, which lie around (0, 0)."""
+    half = max(rows["__x"].abs().max(), rows["__y"].abs().max() / ASPECT, SMALLEST)
+    return {"x": 0.0, "y": 0.0, "scale": float(0.95 / half)}

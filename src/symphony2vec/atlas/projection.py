@@ -2,7 +2,7 @@
 
 n vectors of D dimensions. Each dimension is standardised over the collection first, so that none outweighs the others;
 near is then what has a small cosine distance. Places are UMAP's (McInnes, Healy & Melville 2018), seeded: the same
-vectors give the same places on one machine. They are turned so that the cloud lies along the page, around its middle.
+vectors give the same places on one machine. They are turned so that they fill a wide page best.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ SEED = 0
 NEIGHBOURS = 15  # UMAP's default: how far each vector looks
 MIN_DISTANCE = 0.1  # UMAP's default
 NEAREST = 10  # neighbours that the page lists
+ASPECT = 0.35  # height by width of what is free of controls in the page's view of dots
 
 
 def standardised(vectors: np.ndarray) -> np.ndarray:
@@ -36,8 +37,8 @@ def places(points: np.ndarray) -> tuple[np.ndarray, str]:
     first two principal components.
     """
     if len(points) <= NEIGHBOURS or not (points != points[0]).any():
-        return _principal(points), f"PCA (UMAP needs more than {NEIGHBOURS} clips that differ)"
-    return _umap(points), f"UMAP (cosine, {NEIGHBOURS} neighbours, seed {SEED})"
+        return turned(_principal(points)), f"PCA (UMAP needs more than {NEIGHBOURS} clips that differ)"
+    return turned(_umap(points)), f"UMAP (cosine, {NEIGHBOURS} neighbours, seed {SEED})"
 
 
 def nearest(points: np.ndarray, count: int = NEAREST) -> tuple[np.ndarray, np.ndarray]:
@@ -51,6 +52,19 @@ def nearest(points: np.ndarray, count: int = NEAREST) -> tuple[np.ndarray, np.nd
     search = NearestNeighbors(n_neighbors=wanted, metric="cosine", algorithm="brute").fit(points)
     distances, rows = search.kneighbors()
     return rows.astype(np.int64), np.maximum(distances, 0.0).astype(np.float32)
+
+
+def turned(places: np.ndarray) -> np.ndarray:
+    """Places (n, 2) turned, so that they show largest in a view of the shape ASPECT, around (0, 0)."""
+    import numpy as np
+
+    angles = np.radians(np.arange(0, 180, 2))[:, None, None]
+    turns = np.block([[np.cos(angles), np.sin(angles)], [-np.sin(angles), np.cos(angles)]])  # (angles, 2, 2)
+    every = places.astype(np.float64) @ turns
+    sizes = np.ptp(every, axis=1)
+    best = every[np.maximum(sizes[:, 0], sizes[:, 1] / ASPECT).argmin()]
+    centred: np.ndarray = (best - (best.max(axis=0) + best.min(axis=0)) / 2).astype(np.float32)
+    return centred
 
 
 def _umap(points: np.ndarray) -> np.ndarray:
@@ -73,7 +87,7 @@ def _umap(points: np.ndarray) -> np.ndarray:
         found: np.ndarray = reducer.fit_transform(points).astype(np.float32)
     apart = ~np.isfinite(found).all(axis=1)  # UMAP leaves these without a place
     found[apart] = np.nanmean(found, axis=0)
-    return _principal(found)
+    return found
 
 
 def _principal(points: np.ndarray) -> np.ndarray:

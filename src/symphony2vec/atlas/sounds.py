@@ -90,7 +90,7 @@ def cut(job: Job) -> dict[Path, str]:
                 except Unusable as reason:
                     reasons[one.target] = str(reason)
     except soundfile.LibsndfileError as fault:
-        raise Unusable(f"cannot be read as audio: {fault.error_string.strip().rstrip('.')}") from None
+        raise Unusable(f"cannot be read as audio: {_reason(fault)}") from None
     return reasons
 
 
@@ -166,4 +166,9 @@ def _write(path: Path, wave: np.ndarray, rate_hz: int) -> None:
     try:
         listening.write(path, padded, own_hz)
     except soundfile.LibsndfileError as fault:
-        raise UserError(f"cannot write {path.parent}: {fault.error_string}; is the disk full?") from None
+        raise UserError(f"cannot write {path.parent}: {_reason(fault)}; is the disk full?") from None
+
+
+def _reason(fault: Any) -> str:
+    """What libsndfile says, without its full stop."""
+    return str(fault.error_string).strip().rstrip(".")

@@ -48,11 +48,13 @@ def _told(made: Atlas) -> list[str]:
     """What was made, and how to open it."""
     clips = made.collection.clips
     count = len(made.sound_bytes)
+    composers = clips.loc[clips["composer"] != "", "composer"].nunique()
     lines = [
-        f"{len(clips)} clips of {clips['path'].nunique()} recordings, {clips['composer'].nunique()} composers, "
-        f"by {made.collection.about.get('name', 'an unnamed model')}",
+        f"{_counted(len(clips), 'clip')} of {_counted(clips['path'].nunique(), 'recording')}, "
+        f"{_counted(composers, 'composer')}, by {made.collection.about.get('name', 'an unnamed model')}",
         f"places     {made.projected_by}",
-        f"sound      of {count} clips" + (f", {sum(made.sound_bytes) / count / 1000:.0f} kB each" if count else ""),
+        f"sound      of {_counted(count, 'clip')}"
+        + (f", {sum(made.sound_bytes) / count / 1000:.0f} kB each" if count else ""),
         *_silent(made),
         f"written    {made.folder} ({made.bytes / 1e6:.0f} MB)",
     ]
@@ -68,9 +70,13 @@ def _silent(made: Atlas) -> list[str]:
     lines = []
     for path, reasons in list(made.silent.items())[:SHOWN]:
         for reason, clips in Counter(reasons).items():
-            lines.append(f"no sound   {_printable(path)}: {reason} ({clips} clips)")
+            lines.append(f"no sound   {_printable(path)}: {reason} ({_counted(clips, 'clip')})")
     rest = len(made.silent) - SHOWN
-    return [*lines, f"no sound   and of {rest} more recordings"] if rest > 0 else lines
+    return [*lines, f"no sound   and of {_counted(rest, 'recording')} more"] if rest > 0 else lines
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _printable(text: str) -> str:
