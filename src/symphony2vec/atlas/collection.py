@@ -7,6 +7,7 @@ work and movement (text, "" where unknown), vector (D float32). The schema's met
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +82,9 @@ def _check(table: pa.Table, path: Path) -> None:
     import pyarrow as pa
 
     types = pa.types
-    rules = dict.fromkeys(TEXTS, lambda kind: types.is_string(kind) or types.is_large_string(kind))
-    rules |= dict.fromkeys(TIMES, types.is_floating)
+    rules: dict[str, Callable[[Any], bool]] = {}
+    rules |= dict.fromkeys(TEXTS, lambda kind: types.is_string(kind) or types.is_large_string(kind))
+    rules |= dict.fromkeys(TIMES, lambda kind: types.is_floating(kind))
     rules["vector"] = lambda kind: types.is_fixed_size_list(kind) and kind.value_type == pa.float32()
     for name, fits in rules.items():
         if name not in table.column_names:
