@@ -29,9 +29,9 @@ FLOORS = {
     "classifiers": 3, "embeddings": 3, "ali": 3, "report": 4, "cli": 6,
 }  # fmt: skip
 HEAVY = {
-    "IPython", "PIL", "dvc", "jinja2", "joblib", "librosa", "lxml", "matplotlib", "midirenderer", "mlflow", "music21",
-    "mutagen", "numba", "numpy", "pandas", "partitura", "pretty_midi", "pyloudnorm", "safetensors", "scipy", "sklearn",
-    "soundfile", "soxr", "threadpoolctl", "torch", "tqdm",
+    "IPython", "PIL", "dask", "distributed", "dvc", "jinja2", "joblib", "librosa", "lxml", "matplotlib", "midirenderer",
+    "mlflow", "music21", "mutagen", "numba", "numpy", "pandas", "partitura", "pretty_midi", "pyloudnorm", "safetensors",
+    "scipy", "sklearn", "soundfile", "soxr", "threadpoolctl", "torch", "tqdm",
 }  # fmt: skip
 # Networks and their training: they import torch as they are imported, and so only functions import them.
 NETWORKS = {

@@ -17,6 +17,7 @@ import click
 
 from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
+from symphony2vec.cli.backend import backend_option
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.errors import UserError
 
@@ -60,8 +61,9 @@ cli.add_command(corpus)
 
 
 @cli.command("audio")
+@backend_option
 @click.pass_obj
-def audio_command(folder: Path) -> None:
+def audio_command(folder: Path, backend: str | None) -> None:
     """Stage 1: decode recordings and play scores, to mono FLACs of equal loudness.
 
     Reads the catalogue of data/<corpus.name>/, writes out/audio/. A file that cannot be used is listed with its reason
@@ -69,7 +71,7 @@ def audio_command(folder: Path) -> None:
     """
     from symphony2vec import audio
 
-    audio.run(*_opened(folder))
+    audio.run(*_opened(folder), backend)
 
 
 @cli.command("clips")
@@ -86,8 +88,9 @@ def clips_command(folder: Path) -> None:
 
 
 @cli.command("features")
+@backend_option
 @click.pass_obj
-def features_command(folder: Path) -> None:
+def features_command(folder: Path, backend: str | None) -> None:
     """Stage 3: mel spectrogram, MFCC and chroma of every clip.
 
     Reads out/audio/ and out/clips/, writes out/features/: three memory-mapped arrays. Run again after an
@@ -95,7 +98,7 @@ def features_command(folder: Path) -> None:
     """
     from symphony2vec import features
 
-    features.run(*_opened(folder))
+    features.run(*_opened(folder), backend)
 
 
 @cli.command("classifiers")
