@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,27 @@ def project(tmp_path: Path) -> Project:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: its schema takes seconds to make, a copy takes none."""
+    made = Project(tmp_path_factory.mktemp("database"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv(tracking.URI, raising=False)
+        with tracking._spoken(made) as known:
+            known.search_experiments(max_results=1)
+    with closing(sqlite3.connect(made.mlruns / "mlflow.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return made.mlruns / "mlflow.db"
+
+
+@pytest.fixture
+def ready(project: Project, database: Path) -> Project:
+    """A project whose database is made already."""
+    project.mlruns.mkdir()
+    shutil.copyfile(database, project.mlruns / "mlflow.db")
+    return project
 
 
 def client(project: Project) -> Any:

@@ -19,6 +19,7 @@ from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
 from symphony2vec.cli.backend import backend_option
 from symphony2vec.cli.corpus import corpus
+from symphony2vec.cli.embed import classify, embed, similar
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -183,6 +184,10 @@ def results_command(folder: Path) -> None:
     click.echo(report.printed(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
     click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.uri(project)}')")
+
+
+for command in (embed, similar, classify):
+    cli.add_command(command)
 
 
 @cli.command("params")

@@ -39,6 +39,7 @@ PACKAGE = "symphony2vec"
 # What decides the bytes of a result.
 LIBRARIES = (
     "librosa", "midirenderer", "numba", "numpy", "partitura", "pretty_midi", "pyloudnorm", "scipy", "soundfile", "soxr",
+    "torch",
 )  # fmt: skip
 
 
@@ -166,8 +167,19 @@ def _versions() -> dict[str, str]:
     Remembered, since a process that runs for days keeps the code it was started with.
     """
     code = key_of(Path(__file__).parents[1])[:12]
-    libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {PYTHON: platform.python_version(), f"the code of {PACKAGE}": code, **libraries}
+    return {
+        PYTHON: platform.python_version(),
+        f"the code of {PACKAGE}": code,
+        **{name: _version(name) for name in LIBRARIES},
+    }
+
+
+def _version(library: str) -> str:
+    """Without what names the build: PyTorch is built for processors and for GPUs."""
+    try:
+        return importlib.metadata.version(library).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def _patiently(client: Client, address: str, wait: Callable[[float], Answer]) -> Answer:
