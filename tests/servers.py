@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,7 +44,9 @@ def until(true: Callable[[], object], what: str) -> None:
 
 
 @contextmanager
-def started(words: Sequence[str | Path], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    words: Sequence[str | Path], log: Path, ending: signal.Signals = signal.SIGKILL, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """A program with all its children in a process group of its own, which is ended in the end."""
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -55,7 +59,7 @@ def started(words: Sequence[str | Path], log: Path, **environment: str) -> Itera
     try:
         yield process
     finally:
-        for sign in (signal.SIGTERM, signal.SIGKILL):
+        for sign in (ending, signal.SIGKILL):
             try:
                 os.killpg(process.pid, sign)
                 process.wait(10)
@@ -119,7 +123,7 @@ class Database:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Database]:
+def postgres() -> Iterator[Database]:
     """A PostgreSQL server of Debian's package, with the database `symphony`; skips where there is none."""
     pytest.importorskip("psycopg")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -127,31 +131,23 @@ def postgres(folder: Path) -> Iterator[Database]:
         pytest.skip("needs PostgreSQL (on Debian: apt install postgresql)")
     as_root = os.geteuid() == 0
     prefix = ["runuser", "-u", "postgres", "--"] if as_root else []  # PostgreSQL does not run as root
-    data, port = folder / "postgres", free_port()
-    data.mkdir()
-    if as_root:
-        _open_to("postgres", data)
 
     def call(name: str, *words: str) -> None:
-        subprocess.run([*prefix, str(found[-1] / name), *words], check=True, capture_output=True, cwd="/")
+        told = subprocess.run([*prefix, str(found[-1] / name), *words], capture_output=True, text=True, cwd="/")
+        assert told.returncode == 0, told.stderr
 
-    call("initdb", "-D", str(data), "-U", "symphony", "--auth", "trust", "--no-sync", "--encoding", "UTF8")
-    words = ["-D", str(data), "-p", f"{port}", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-    with started([*prefix, found[-1] / "postgres", *words, "-c", "fsync=off"], folder / "postgres.log"):
-        until(lambda: listens(port), "PostgreSQL listens")
-        database = Database(port, "symphony")
-        call("createdb", "-h", "127.0.0.1", "-p", f"{port}", "-U", "symphony", "symphony")
-        yield database
-
-
-def _open_to(user: str, folder: Path) -> None:
-    """Give a folder to a user, and let him pass through the private ones above it."""
-    import shutil
-
-    shutil.chown(folder, user)
-    for above in folder.parents:
-        if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o001)
+    # Not in pytest's own folder, which is closed to all users but this one.
+    with tempfile.TemporaryDirectory(prefix="symphony2vec-postgres-") as folder:
+        data, port = Path(folder) / "data", free_port()
+        if as_root:
+            shutil.chown(folder, "postgres")
+        call("initdb", "-D", str(data), "-U", "symphony", "--auth", "trust", "--no-sync", "--encoding", "UTF8")
+        settings = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off")
+        words = ["-D", str(data), "-p", f"{port}", *(word for one in settings for word in ("-c", one))]
+        with started([*prefix, found[-1] / "postgres", *words], Path(folder) / "log", ending=signal.SIGINT):
+            until(lambda: listens(port), "PostgreSQL listens")
+            call("createdb", "-h", "127.0.0.1", "-p", f"{port}", "-U", "symphony", "symphony")
+            yield Database(port, "symphony")
 
 
 # S3
