@@ -167,10 +167,8 @@ def _tasks(dask_scheduler: Any) -> int:
 # The stage
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """Eight movements of a few one-second clips, as the stages `audio` and `clips` leave them."""
-    root = tmp_path / "project"
+def eight_movements(root: Path) -> Project:
+    """Eight movements of three one-second clips, as the stages `audio` and `clips` leave them."""
     (root / "out" / "audio").mkdir(parents=True)
     rows = []
     for number in range(8):
@@ -194,43 +192,42 @@ def hashes(project: Project) -> dict[str, str]:
 
 
 @pytest.fixture
-def local(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def eight(tmp_path: Path) -> Project:
+    return eight_movements(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The hashes of what one process of this machine writes."""
-    monkeypatch.setenv(parallel.WORKERS, "1")
-    own = Project(tmp_path / "local")
-    shutil.copytree(project.root, own.root)
-    features.run(own, settings())
+    own = eight_movements(tmp_path_factory.mktemp("local") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(parallel.WORKERS, "1")
+        features.run(own, settings())
     return hashes(own)
 
 
 def test_the_cluster_writes_the_same_bytes_as_this_machine(
-    project: Project, local: dict[str, str], two_workers: str
+    eight: Project, local: dict[str, str], two_workers: str
 ) -> None:
-    features.run(project, settings(), two_workers)
+    features.run(eight, settings(), two_workers)
     assert set(local) == {"mel.npy", "mfcc.npy", "chroma.npy"}
-    assert hashes(project) == local
+    assert hashes(eight) == local
 
 
 def test_a_worker_killed_at_its_work_costs_no_byte(
-    project: Project, local: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    eight: Project, local: dict[str, str], two_workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with (
-        servers.dask_scheduler(tmp_path, **HERE) as address,
-        servers.dask_worker(address, tmp_path, **HERE) as first,
-        servers.dask_worker(address, tmp_path, **HERE),
-    ):
-        servers.wait_for_workers(address, 2)
-        work = features.computed
-        monkeypatch.setattr(features, "computed", Slow(work, tmp_path))
-        killer = threading.Thread(target=_kill_when_at_work, args=[first, tmp_path])
+    with servers.dask_worker(two_workers, tmp_path, **HERE) as third:
+        servers.wait_for_workers(two_workers, 3)
+        monkeypatch.setattr(features, "computed", Slow(features.computed, tmp_path))
+        killer = threading.Thread(target=_kill_when_at_work, args=[third, tmp_path])
         killer.start()
-        features.run(project, settings(), address)
+        features.run(eight, settings(), two_workers)
         killer.join()
-    assert first.returncode == -signal.SIGKILL
-    assert hashes(project) == local
-    lost = begun(tmp_path).count(first.pid)
-    assert lost >= 1
-    assert len(begun(tmp_path)) > 8  # what the killed worker had was begun again
+    assert third.returncode == -signal.SIGKILL
+    assert third.pid in begun(tmp_path)
+    assert len(begun(tmp_path)) > 8  # what it had was begun again
+    assert hashes(eight) == local
 
 
 class Slow:
@@ -283,9 +280,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["tcp://127.0.0.1", "tcp://no-such-host.invalid", "tls://127.0.0.1"])
 def test_a_scheduler_that_is_not_there_is_one_line(host: str) -> None:
-    address = f"tcp://{host}:{servers.free_port()}"
+    address = f"{host}:{servers.free_port()}"
     with pytest.raises(UserError, match=rf"no Dask scheduler answers at {address} \(.*start it with `dask scheduler`"):
         spread(squared, [1], address)
 

@@ -112,7 +112,7 @@ def _opened(address: str) -> Iterator[Client]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other versions, which are refused
             client = Client(address, timeout=REACHED_WITHIN_S, set_as_default=False, name=PACKAGE)
-    except (OSError, ValueError, RuntimeError) as fault:
+    except (OSError, ValueError, RuntimeError, TypeError) as fault:  # TypeError: tls:// without certificates
         reason = " ".join(str(fault).split()) or "it says nothing"
         raise UserError(f"no Dask scheduler answers at {address} ({reason}); start it with `dask scheduler`") from fault
     try:
