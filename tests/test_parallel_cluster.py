@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -306,11 +307,10 @@ def test_without_dask_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def other_code(tmp_path: Path) -> dict[str, str]:
-    """The environment of a worker whose copy of the package differs by one comment."""
+    """The environment of a worker whose copy of the package is older: it knows no cluster."""
     copy = tmp_path / "src" / "symphony2vec"
     shutil.copytree(ROOT / "src" / "symphony2vec", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "errors.py").open("a") as file:
-        file.write("# changed\n")
+    (copy / "parallel" / "cluster.py").unlink()
     return {**HERE, "PYTHONPATH": os.pathsep.join([str(copy.parent), str(ROOT / "tests")])}
 
 
@@ -347,6 +347,12 @@ def test_another_python_or_no_package_is_named(package: str, version: str | None
         UserError, match=rf"tcp://10\.0\.0\.7:4 of the Dask .*: {package} is {version or 'none'}, here "
     ):
         cluster._refuse_other_versions(Asked())
+
+
+def test_a_worker_that_came_later_looks_at_itself(two_workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_versions", functools.partial(dict, cluster._versions(), librosa="0.1"))
+    with pytest.raises(UserError, match=r"tcp://\S+ of the Dask cluster has other software.*: librosa is .*here 0\.1"):
+        spread(squared, [1], two_workers)
 
 
 @pytest.mark.usefixtures("impatient")

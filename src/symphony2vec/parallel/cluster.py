@@ -36,6 +36,7 @@ ALONE_FOR_S = 60.0  # a worker that was killed is started again by its nanny in 
 LOOK_EVERY_S = 5.0
 PYTHON = "python"
 PACKAGE = "symphony2vec"
+CODE = f"the code of {PACKAGE}"
 # What decides the bytes of a result.
 LIBRARIES = (
     "librosa", "midirenderer", "numba", "numpy", "partitura", "pretty_midi", "pyloudnorm", "scipy", "soundfile", "soxr",
@@ -140,11 +141,27 @@ def _refuse_without_workers(client: Client, address: str) -> None:
 
 
 def _refuse_other_versions(client: Client) -> None:
-    """Scheduler and workers have this Python and this package; it asks Dask, which answers where they have not."""
+    """Scheduler and workers have this Python and this package.
+
+    What they have is asked of Dask, and by a function that it carries there whole: an older package has no such module
+    as this one, and a worker that cannot read a task ends.
+    """
     known = client.get_versions(packages=[PACKAGE])
     own = _asked(known["client"])
     for name, told in {"the scheduler": known["scheduler"], **known["workers"]}.items():
         _refuse_differences(name, own, _asked(told))
+
+    def code() -> str:
+        try:
+            import symphony2vec
+            from symphony2vec.artifacts import key_of
+
+            return str(key_of(Path(symphony2vec.__file__).parent)[:12])
+        except ImportError as fault:
+            return f"none ({fault})"
+
+    for name, found in {"the scheduler": client.run_on_scheduler(code), **client.run(code)}.items():
+        _refuse_differences(name, {CODE: _versions()[CODE]}, {CODE: found})
 
 
 def _asked(told: Mapping[str, Any]) -> dict[str, str]:
