@@ -1,8 +1,10 @@
 """All that is said to MLflow: one run a model and drawn split, in the experiment of its stage.
 
-The tracking server is `MLFLOW_TRACKING_URI` where that is set, else the database mlruns/mlflow.db of the project, with
-the artifacts under mlruns/artifacts/<stage>. A run carries its parameters under the same flat names in every model, the
-data it saw with DVC's hash, the git commit, the stage and the hash of dvc.lock. A run that raises is marked FAILED.
+Runs go to `MLFLOW_TRACKING_URI` where that is set, a server or a database, else to the database mlruns/mlflow.db of the
+project. With a database their artifacts lie under mlruns/artifacts/<stage>, or under `MLFLOW_DEFAULT_ARTIFACT_ROOT`, as
+s3://bucket/runs; a server has a place of its own. A run carries its parameters under the same flat names in every
+model, the data it saw with DVC's hash, the git commit, the stage and the hash of dvc.lock. A run that raises is marked
+FAILED.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from symphony2vec.artifacts import Project, read_json, write_json
 from symphony2vec.errors import UserError
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 URI = "MLFLOW_TRACKING_URI"
+ARTIFACTS = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # MLflow's own name for it, which its server alone heeds
 # dvc.lock changes while `dvc repro` runs; it says nothing of the code.
 CHANGES = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)dvc.lock")
 DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
@@ -211,19 +215,21 @@ def _ended(opened: Run) -> Iterator[Run]:
 
 
 def _prepare(project: Project) -> None:
-    """Make the local database once, however many processes start at the same time."""
-    if os.environ.get(URI):
+    """Make the database once, however many processes start at the same time; they would trip each other up."""
+    if _is_server(project):
         return
     import filelock
 
     project.mlruns.mkdir(exist_ok=True)
     database = project.mlruns / "mlflow.db"
     with filelock.FileLock(project.mlruns / ".mlflow.db.lock"):
-        if database.is_file() and database.stat().st_size:
+        if not os.environ.get(URI) and database.is_file() and database.stat().st_size:
             return
         from mlflow import MlflowClient
 
-        MlflowClient(f"sqlite:///{database}").search_experiments(max_results=1)
+        MlflowClient(uri(project)).search_experiments(max_results=1)
+        if os.environ.get(URI):
+            return
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
 
@@ -262,8 +268,20 @@ def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
             if found.lifecycle_stage != "active":
                 client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
-        local = None if os.environ.get(URI) else (project.mlruns / "artifacts" / stage).as_uri()
-        return str(client.create_experiment(stage, artifact_location=local))
+        return str(client.create_experiment(stage, artifact_location=_artifacts(project, stage)))
+
+
+def _is_server(project: Project) -> bool:
+    """Whether runs are told to a tracking server, and not written to a database by this process itself."""
+    return urlsplit(uri(project)).scheme in ("http", "https")
+
+
+def _artifacts(project: Project, stage: str) -> str | None:
+    """Where the files of an experiment's runs go. A server decides itself; a database leaves it to its clients."""
+    if _is_server(project):
+        return None
+    root = os.environ.get(ARTIFACTS) or (project.mlruns / "artifacts").as_uri()
+    return f"{root.rstrip('/')}/{stage}"
 
 
 def _known(client: MlflowClient, run_id: str) -> Any:

@@ -17,7 +17,11 @@ import click
 
 from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
+<<<<<<< HEAD
 from symphony2vec.cli.atlas import atlas
+=======
+from symphony2vec.cli.backend import backend_option
+>>>>>>> scale
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.cli.embed import classify, embed, similar
 from symphony2vec.errors import UserError
@@ -62,8 +66,9 @@ cli.add_command(corpus)
 
 
 @cli.command("audio")
+@backend_option
 @click.pass_obj
-def audio_command(folder: Path) -> None:
+def audio_command(folder: Path, backend: str | None) -> None:
     """Stage 1: decode recordings and play scores, to mono FLACs of equal loudness.
 
     Reads the catalogue of data/<corpus.name>/, writes out/audio/. A file that cannot be used is listed with its reason
@@ -71,7 +76,7 @@ def audio_command(folder: Path) -> None:
     """
     from symphony2vec import audio
 
-    audio.run(*_opened(folder))
+    audio.run(*_opened(folder), backend)
 
 
 @cli.command("clips")
@@ -88,8 +93,9 @@ def clips_command(folder: Path) -> None:
 
 
 @cli.command("features")
+@backend_option
 @click.pass_obj
-def features_command(folder: Path) -> None:
+def features_command(folder: Path, backend: str | None) -> None:
     """Stage 3: mel spectrogram, MFCC and chroma of every clip.
 
     Reads out/audio/ and out/clips/, writes out/features/: three memory-mapped arrays. Run again after an
@@ -97,7 +103,7 @@ def features_command(folder: Path) -> None:
     """
     from symphony2vec import features
 
-    features.run(*_opened(folder))
+    features.run(*_opened(folder), backend)
 
 
 @cli.command("classifiers")
