@@ -17,11 +17,8 @@ import click
 
 from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
-<<<<<<< HEAD
 from symphony2vec.cli.atlas import atlas
-=======
 from symphony2vec.cli.backend import backend_option
->>>>>>> scale
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.cli.embed import classify, embed, similar
 from symphony2vec.errors import UserError
