@@ -18,6 +18,7 @@ import click
 from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
 from symphony2vec.cli.corpus import corpus
+from symphony2vec.cli.registry import champions_command, promote_command, rollback_command
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -180,6 +181,10 @@ def results_command(folder: Path) -> None:
     click.echo(report.printed(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
     click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.uri(project)}')")
+
+
+for command in (promote_command, rollback_command, champions_command):
+    cli.add_command(command)
 
 
 @cli.command("params")

@@ -111,7 +111,7 @@ def on_every(
         kept = _kept(project, f"{about.stage}-{about.name}-{draw.name}", key)
         parameters: dict[str, Any] = {"split": draw.split, "seed": draw.seed, "clips": len(table), **settings}
         parameters["training_clips"] = int((table["split"] == "train").sum())
-        noted = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "seeds")
+        noted = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "registry", "seeds")
         with (
             tracking.run(project, about, {**noted, **parameters}, seen, kept / "run.json") as opened,
             whole_folder(home / draw.name) as folder,
