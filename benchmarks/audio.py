@@ -22,6 +22,7 @@ import soxr
 
 import machine
 from symphony2vec import audio, params, synthesis
+from symphony2vec.audio import decoding
 from symphony2vec.corpus import catalogue
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +91,7 @@ def by_parts(path: Path, recipe: audio.Recipe, target: Path, clock: Clock) -> fl
 def blocks_of(path: Path) -> list[np.ndarray]:
     """A recording decoded to mono at its own rate."""
     with soundfile.SoundFile(path) as file:
-        return list(audio._mono_blocks(file))
+        return list(decoding.mono_blocks(file))
 
 
 def resampled(blocks: list[np.ndarray], rate_hz: int) -> np.ndarray:

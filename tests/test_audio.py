@@ -20,6 +20,7 @@ import soundfile
 
 from symphony2vec import audio, synthesis
 from symphony2vec.artifacts import Project
+from symphony2vec.audio import decoding, loudness
 from symphony2vec.corpus import catalogue
 from symphony2vec.corpus.catalogue import Movement
 from symphony2vec.errors import Unusable, UserError
@@ -286,23 +287,23 @@ def test_silence_goes_at_the_ends_and_stays_within() -> None:
     levelled, _ = audio.level(wave, RATE_HZ, LEVEL)
     assert len(levelled) == pytest.approx(3 * RATE_HZ, abs=2 * 2048)
     hissing = wave + 1e-5 * noise(6.0)
-    assert len(audio.trimmed(hissing, 60.0)) == pytest.approx(3 * RATE_HZ, abs=2 * 2048)
-    assert len(audio.trimmed(hissing, 160.0)) == pytest.approx(len(wave), abs=512)
+    assert len(loudness.trimmed(hissing, 60.0)) == pytest.approx(3 * RATE_HZ, abs=2 * 2048)
+    assert len(loudness.trimmed(hissing, 160.0)) == pytest.approx(len(wave), abs=512)
 
 
 @pytest.mark.parametrize("samples", [1, 511, 512, 513, 2048, 10_000, 30_001])
 def test_trimming_agrees_with_librosa(samples: int) -> None:
     wave = (np.random.default_rng(samples).standard_normal(samples) * np.hanning(samples + 2)[1:-1] ** 6).astype("f4")
     for silence_db in (10.0, 40.0, 60.0):
-        assert np.array_equal(audio.trimmed(wave, silence_db), librosa.effects.trim(wave, top_db=silence_db)[0])
+        assert np.array_equal(loudness.trimmed(wave, silence_db), librosa.effects.trim(wave, top_db=silence_db)[0])
 
 
 def test_loudness_metered_in_pieces_agrees_with_one_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     wave = np.concatenate([noise(3.0), noise(4.0, 1) * 0.03, np.zeros(RATE_HZ, np.float32), sine(3.3)])
     whole = pyloudnorm.Meter(RATE_HZ).integrated_loudness(wave.astype(np.float64))
-    assert audio.loudness_lufs(wave, RATE_HZ) == pytest.approx(whole, abs=1e-9)
-    monkeypatch.setattr(audio, "METERED_S", 2)
-    assert audio.loudness_lufs(wave, RATE_HZ) == pytest.approx(whole, abs=0.01)
+    assert loudness.loudness_lufs(wave, RATE_HZ) == pytest.approx(whole, abs=1e-9)
+    monkeypatch.setattr(loudness, "METERED_S", 2)
+    assert loudness.loudness_lufs(wave, RATE_HZ) == pytest.approx(whole, abs=0.01)
 
 
 def test_level_refuses_what_is_no_sound() -> None:
@@ -334,7 +335,7 @@ def test_mono_is_the_mean_of_the_channels(tmp_path: Path) -> None:
 def test_decoding_in_blocks_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "long.wav", noise(3.0), 44100)
     whole, _ = audio.decode(tmp_path / "long.wav", RATE_HZ)
-    monkeypatch.setattr(audio, "BLOCK_FRAMES", 1000)
+    monkeypatch.setattr(decoding, "BLOCK_FRAMES", 1000)
     pieces, _ = audio.decode(tmp_path / "long.wav", RATE_HZ)
     assert np.abs(whole - pieces).max() < 1e-6
 

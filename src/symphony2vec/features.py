@@ -18,6 +18,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,8 +149,8 @@ def fill(job: Job) -> int:
     return len(job.rows)
 
 
-def represent(wave: np.ndarray, recipe: Recipe) -> dict[str, np.ndarray]:
-    """The three representations of one clip: (N,) float32 in, (F, T) float32 by name out.
+def represent(wave: np.ndarray, recipe: Recipe, wanted: Sequence[str] = REPRESENTATIONS) -> dict[str, np.ndarray]:
+    """The wanted representations of one clip: (N,) float32 in, (F, T) float32 by name out.
 
     Each equals librosa's `melspectrogram` (in dB relative to its maximum), `mfcc` and `chroma_stft` of the same wave.
     """
@@ -160,17 +161,21 @@ def represent(wave: np.ndarray, recipe: Recipe) -> dict[str, np.ndarray]:
     spectrum = librosa.stft(wave, n_fft=settings.fft_samples, hop_length=settings.hop_samples)
     power = np.abs(spectrum) ** 2
     bank, wide_bank = _mel_banks(recipe.rate_hz, settings.fft_samples, settings.mel_bands)
-    mel = librosa.power_to_db(bank @ power, ref=np.max, top_db=settings.dynamic_range_db)
-    wide_mel = librosa.power_to_db(wide_bank @ power)
-    mfcc = librosa.feature.mfcc(S=wide_mel, n_mfcc=settings.mfcc_coefficients)
-    chroma = librosa.feature.chroma_stft(
-        S=power,
-        sr=recipe.rate_hz,
-        n_fft=settings.fft_samples,
-        n_chroma=settings.chroma_bins,
-        tuning=tuning(power, recipe.rate_hz, settings.chroma_bins),
-    )
-    return {"mel": mel, "mfcc": mfcc, "chroma": chroma}
+    found = {}
+    if "mel" in wanted:
+        found["mel"] = librosa.power_to_db(bank @ power, ref=np.max, top_db=settings.dynamic_range_db)
+    if "mfcc" in wanted:
+        wide_mel = librosa.power_to_db(wide_bank @ power)
+        found["mfcc"] = librosa.feature.mfcc(S=wide_mel, n_mfcc=settings.mfcc_coefficients)
+    if "chroma" in wanted:
+        found["chroma"] = librosa.feature.chroma_stft(
+            S=power,
+            sr=recipe.rate_hz,
+            n_fft=settings.fft_samples,
+            n_chroma=settings.chroma_bins,
+            tuning=tuning(power, recipe.rate_hz, settings.chroma_bins),
+        )
+    return found
 
 
 def tuning(power: np.ndarray, rate_hz: int, bins: int) -> float:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from symphony2vec.package.head import Head
+
 STAGES = ("classifiers", "embeddings", "ali")  # those that make what is probed
 FEW_WORKS = 3  # with fewer test works of a composer the interval says little about him
 
@@ -47,13 +50,16 @@ FEW_WORKS = 3  # with fewer test works of a composer the interval says little ab
 class Outcome:
     """What the probe found: composers (K,), chosen strength, probabilities of all clips (clips, K), convergence.
 
-    A classifier's own probabilities have no strength.
+    `head` is the fitted probe, calibrated on validation clips (the probabilities here are not). A classifier's
+    own probabilities have neither strength nor head.
     """
 
     composers: list[str]
     strength: float | None
     probabilities: np.ndarray
     converged: bool
+    head: Head | None = None
+    calibration: Mapping[str, float] = field(default_factory=dict)
 
 
 def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
@@ -109,6 +115,18 @@ def _one(project: Project, settings: Probe, folder: Path) -> None:
         opened.figure(confused, "confusion.png")
         _save(filling / "confusion.png", confused)
         opened.metrics({name: value for one in scores for name, value in _logged(one).items()})
+        opened.file(filling / "works.csv", "probe")
+        _complete(opened, folder, {one["reading"]: one for one in scores}, {n: o for n, (o, _) in readings.items()})
+
+
+def _complete(opened: tracking.Run, folder: Path, scores: dict[str, Any], outcomes: dict[str, Outcome]) -> None:
+    """Give the model's packages their probe and the figures of their card."""
+    from symphony2vec.package import contents
+
+    for reading, outcome in outcomes.items():
+        noted = folder / f"{contents.folder_name(reading)}.json"
+        if noted.is_file():
+            contents.complete(opened, noted, outcome.head, scores[reading])
 
 
 def _readings(folder: Path) -> dict[str, Path]:
@@ -176,7 +194,7 @@ def _tidy(home: Path, wanted: set[tuple[str, ...]]) -> None:
 
 LOGGED = (
     "test_accuracy test_accuracy_low test_accuracy_high test_macro_f1 test_macro_f1_low test_macro_f1_high "
-    "train_accuracy validation_accuracy majority_accuracy strength"
+    "train_accuracy validation_accuracy majority_accuracy strength temperature test_log_loss test_log_loss_calibrated"
 ).split()
 
 
@@ -195,11 +213,14 @@ def fit(vectors: np.ndarray, clips: pd.DataFrame, settings: Probe) -> Outcome:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
+    from symphony2vec.package.head import Head
+
     if not np.isfinite(vectors).all():
         raise UserError("some vectors are not finite numbers: the model that made them has diverged")
     composer = clips["composer"].to_numpy(dtype=str)
     training, validation = (np.flatnonzero(clips["split"] == side) for side in ("train", "validation"))
-    scaled = StandardScaler().fit(vectors[training]).transform(vectors)
+    scaler = StandardScaler().fit(vectors[training])
+    scaled = scaler.transform(vectors)
     probe = LogisticRegression(max_iter=settings.max_iterations, warm_start=True)
     best, best_accuracy = None, -1.0
     for strength in sorted(settings.strengths):  # each starts from the one before it, which is near
@@ -212,8 +233,26 @@ def fit(vectors: np.ndarray, clips: pd.DataFrame, settings: Probe) -> Outcome:
             converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
             names = [str(name) for name in probe.classes_]
             best, best_accuracy = Outcome(names, float(strength), probe.predict_proba(scaled), converged), accuracy
+            head = Head.of(scaler, probe)
     assert best is not None
-    return best
+    return replace(best, **_calibrated(head, vectors, clips))
+
+
+def _calibrated(head: Head, vectors: np.ndarray, clips: pd.DataFrame) -> dict[str, Any]:
+    """The head at the temperature that suits the validation clips, and what that does to the log loss of test clips."""
+    import numpy as np
+
+    from symphony2vec.package.head import log_loss, softmax
+
+    codes = np.array([head.composers.index(name) for name in clips["composer"].astype(str)])
+    validation, test = (np.flatnonzero(clips["split"] == side) for side in ("validation", "test"))
+    warmed = head.calibrated(vectors[validation], codes[validation])
+    found = {
+        "temperature": warmed.temperature,
+        "test_log_loss": log_loss(softmax(head.logits(vectors[test])), codes[test]),
+        "test_log_loss_calibrated": log_loss(warmed.probabilities(vectors[test]), codes[test]),
+    }
+    return {"head": warmed, "calibration": found}
 
 
 def score(outcome: Outcome, clips: pd.DataFrame, settings: Probe) -> dict[str, Any]:
@@ -249,6 +288,7 @@ def score(outcome: Outcome, clips: pd.DataFrame, settings: Probe) -> dict[str, A
         "clips": {name: len(rows) for name, rows in side.items()},
         "test_works": len(works),
         "few_test_works": sorted({name for name in owners if owners.count(name) < FEW_WORKS}),
+        **outcome.calibration,
     }
     return found
 

@@ -72,7 +72,8 @@ def _ali(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
     from symphony2vec import figures
     from symphony2vec.ali import crops
     from symphony2vec.ali.learner import AliLearner
-    from symphony2vec.training import exported, loop, watch
+    from symphony2vec.package import contents
+    from symphony2vec.training import loop, watch
     from symphony2vec.training.source import Source
 
     ali, setting = params.ali, getattr(params.ali, task.subject.model)
@@ -113,7 +114,8 @@ def _ali(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
         "arguments": {"latent": latent, "bands": ali.crop.bands},
         "method": "encode",
     }
-    exported.log(task, network, build, scaled, array[:1])
+    contents.log(task, network, build, scaled, "mel")
+    contents.log(task, network, {**build, "method": "encode_crops"}, scaled, "mel", "crops")
     print(f"{task.label}: {len(curves)} epochs, {int(curves['update'].iloc[-1])} updates")
 
 
@@ -180,7 +182,8 @@ def _encoder(task: Task, array: np.ndarray, params: Params, latent: int) -> None
     from symphony2vec import figures
     from symphony2vec.ali import crops
     from symphony2vec.ali.learner import EncoderLearner
-    from symphony2vec.training import exported, loop
+    from symphony2vec.package import contents
+    from symphony2vec.training import loop
     from symphony2vec.training.source import Source
 
     own, crop = params.ali.encoder, params.ali.crop
@@ -206,5 +209,6 @@ def _encoder(task: Task, array: np.ndarray, params: Params, latent: int) -> None
         "arguments": {"latent": latent, "bands": crop.bands, "composers": len(task.composers)},
         "method": "probabilities",
     }
-    exported.log(task, learner.network, build, scaled, array[:1])
+    contents.log(task, learner.network, build, scaled, "mel")
+    contents.log(task, learner.network, {**build, "method": "probabilities_crops"}, scaled, "mel", "crops")
     print(f"{task.label}: validation accuracy {curves['validation_accuracy'].iloc[-1]:.1%}")

@@ -80,7 +80,7 @@ def mean_image(clips: Iterable[Tensor], crop: Crop) -> Tensor:
 
 
 class CropEncoder(nn.Module):
-    """ALI's encoder for whole clips: it hears the middle crop."""
+    """ALI's encoder for whole clips: it hears the middle crop, or all of them."""
 
     def __init__(self, latent: int, bands: str) -> None:
         """`latent` D; `bands` as in params.yaml."""
@@ -92,6 +92,10 @@ class CropEncoder(nn.Module):
         """X (B, F, T) in [0, 1] to the mean of its z (B, D)."""
         mean: Tensor = self.encoder(middle(x, self.bands))[0]
         return mean
+
+    def encode_crops(self, x: Tensor) -> Tensor:
+        """As `encode`, the mean over all crops of a clip."""
+        return over_crops(x, self.bands, lambda part: self.encoder(part)[0])
 
 
 class EncoderClassifier(nn.Module):
@@ -113,3 +117,7 @@ class EncoderClassifier(nn.Module):
         """X (B, F, T) in [0, 1] to (B, K), of the middle crop."""
         logits: Tensor = self(middle(x, self.bands))
         return logits.softmax(dim=1)
+
+    def probabilities_crops(self, x: Tensor) -> Tensor:
+        """As `probabilities`, the mean over all crops of a clip."""
+        return over_crops(x, self.bands, lambda part: self(part).softmax(dim=1))

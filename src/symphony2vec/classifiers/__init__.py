@@ -57,7 +57,8 @@ def _train(task: Task, array: np.ndarray, own: Any) -> None:
 
     from symphony2vec import figures
     from symphony2vec.classifiers.learner import ClassifierLearner
-    from symphony2vec.training import exported, loop
+    from symphony2vec.package import contents
+    from symphony2vec.training import loop
     from symphony2vec.training.source import Source
 
     training, held_out = task.rows("train"), task.rows("validation")
@@ -77,5 +78,9 @@ def _train(task: Task, array: np.ndarray, own: Any) -> None:
     picture = figures.losses(curves, ["train_loss", "validation_loss", "validation_accuracy"], task.label)
     task.opened.figure(picture, "curves.png")
     figures.save(task.folder / "curves.png", picture)
-    exported.log(task, learner.network, learner.build, scaled, array[:1])
+    build = dict(learner.build)
+    if task.subject.representation == CROP:
+        build["crop"] = task.params.ali.crop.bands
+    heard = "mel" if task.subject.representation == CROP else task.subject.representation
+    contents.log(task, learner.network, build, scaled, heard)
     print(f"{task.label}: validation accuracy {curves['validation_accuracy'].iloc[-1]:.1%}")

@@ -80,7 +80,7 @@ class ClassifierLearner:
 
 
 def _build(subject: Subject, shape: tuple[int, int], composers: int, settings: Network) -> dict[str, Any]:
-    """How the network is made again: see `symphony2vec.training.exported`."""
+    """How the network is made again: see `symphony2vec.package.contents`."""
     arguments = {
         "kind": subject.model,
         "representation": subject.representation,

@@ -67,7 +67,7 @@ def _pca(task: Task, array: np.ndarray, params: Params) -> None:
 
     from symphony2vec import figures
     from symphony2vec.embeddings import pca
-    from symphony2vec.training import exported
+    from symphony2vec.package import contents
 
     settings, training = params.embeddings, task.rows("train")
     scaled = scaling.standard(array, training)
@@ -80,7 +80,7 @@ def _pca(task: Task, array: np.ndarray, params: Params) -> None:
     _write(task, vectors, figures.scatter(vectors[:, :2], list(task.clips["composer"]), _title(task), list(shares[:2])))
     network = pca.Projection.of(fitted)
     build = {"module": pca.__name__, "name": "Projection", "arguments": network.arguments, "method": "encode"}
-    exported.log(task, network, {**build, "flatten": True}, scaled, array[:1])
+    contents.log(task, network, {**build, "flatten": True}, scaled, task.subject.representation)
 
 
 def _network(task: Task, array: np.ndarray, params: Params) -> None:
@@ -88,7 +88,8 @@ def _network(task: Task, array: np.ndarray, params: Params) -> None:
 
     from symphony2vec import figures
     from symphony2vec.embeddings.learner import AutoencoderLearner
-    from symphony2vec.training import exported, loop, watch
+    from symphony2vec.package import contents
+    from symphony2vec.training import loop, watch
     from symphony2vec.training.source import Source
 
     settings, training, held_out = params.embeddings, task.rows("train"), task.rows("validation")
@@ -118,7 +119,7 @@ def _network(task: Task, array: np.ndarray, params: Params) -> None:
     pairs = figures.pairs(originals, copies, composers, _title(task), unit, frame_s, limits)
     _draw(task, {"reconstructions": pairs, "curves": figures.losses(curves, list(learner.names), _title(task))})
     _write(task, vectors, figures.scatter(vectors[:, :2], list(task.clips["composer"]), _title(task), ()))
-    exported.log(task, learner.network.encoder, learner.build, scaled, array[:1])
+    contents.log(task, learner.network.encoder, learner.build, scaled, task.subject.representation)
 
 
 def scaled_to_unit(values: np.ndarray) -> np.ndarray:

@@ -29,7 +29,8 @@ class Task:
     """One model to train on one drawn split.
 
     subject: what the run is about; draw; clips: the table of clips with their sides; folder: to fill; kept: for the
-    checkpoint, it outlives an interruption; opened: the MLflow run.
+    checkpoint, it outlives an interruption; opened: the MLflow run; params: the whole of params.yaml; licences: of the
+    music, each with its kind (recording or score) and its number of movements.
     """
 
     subject: tracking.Subject
@@ -38,6 +39,8 @@ class Task:
     folder: Path
     kept: Path
     opened: tracking.Run
+    params: Params
+    licences: list[dict[str, Any]]
 
     @property
     def label(self) -> str:
@@ -100,8 +103,9 @@ def on_every(
     """
     wanted = list(clips.draws(params))
     home = project.out(subject(wanted[0]).stage, subject(wanted[0]).name)
-    shared = ("scaling.py", "training/loop.py", "training/source.py")
+    shared = ("scaling.py", "training/loop.py", "training/source.py", "package")
     made_from = key_of(seen, *(SOURCE / name for name in (*shared, *code)))
+    settings_key = key_of(made_from, dict(settings))  # the same for all draws of one configuration
     for draw in wanted:
         about = subject(draw)
         table = read_table(project.draw(draw), "clips")
@@ -111,15 +115,24 @@ def on_every(
         kept = _kept(project, f"{about.stage}-{about.name}-{draw.name}", key)
         parameters: dict[str, Any] = {"split": draw.split, "seed": draw.seed, "clips": len(table), **settings}
         parameters["training_clips"] = int((table["split"] == "train").sum())
+        parameters |= {"settings_key": settings_key, "clips_key": key_of(project.draw(draw))}
         noted = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "registry", "seeds")
         with (
             tracking.run(project, about, {**noted, **parameters}, seen, kept / "run.json") as opened,
             whole_folder(home / draw.name) as folder,
         ):
-            train(Task(about, draw, table, folder, kept, opened))
+            train(Task(about, draw, table, folder, kept, opened, params, _licences(project, table)))
             tracking.write_record(folder / "run.json", opened, about, key, key_of(project.draw(draw)))
         shutil.rmtree(kept)
     _tidy(home, {draw.name for draw in wanted})
+
+
+def _licences(project: Project, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The licences of the movements that the clips come from."""
+    movements = read_table(project.movements, "audio")
+    own = movements[movements["file"].isin(table["file"])]
+    counted = own.groupby(["licence", "kind"]).size().reset_index(name="movements")
+    return [{name: row[name] for name in counted.columns} for row in counted.to_dict("records")]
 
 
 def _kept(project: Project, name: str, key: str) -> Path:

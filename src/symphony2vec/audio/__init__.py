@@ -19,13 +19,14 @@ import importlib.metadata
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import parallel, synthesis
 from symphony2vec.artifacts import Project, whole_file, write_table
+from symphony2vec.audio.decoding import decode
+from symphony2vec.audio.loudness import Level, level
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.params import Params
@@ -34,28 +35,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-BLOCK_FRAMES = 1 << 18
-SHORTEST_S = 0.4  # one block of BS.1770: below it loudness is not defined
-SILENT = 1e-5  # -100 dBFS
-LOUDEST = 1e6  # +120 dBFS: samples of 16 or 24 bits written as floating point without their scale lie below it
-HOP_SAMPLES = 512
-METERED_S = 600  # loudness is metered in pieces, which bounds the memory that an hour of sound needs
-OGG_PAGE_BYTES = 65307  # the longest that Ogg allows
-COMPLETE = 0.99  # of the length in the header: some MP3 encoders round it
-LONGEST_S = synthesis.LONGEST_S
 LIBRARIES = ("midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
 COLUMNS = (
     "composer work movement file duration_s kind licence origin loudness_lufs gain_db source_rate_hz source_channels"
 ).split()
-
-
-@dataclass(frozen=True)
-class Level:
-    """Where a movement's level is brought to, and what counts as silence at its ends."""
-
-    loudness_lufs: float
-    peak_dbfs: float
-    silence_db: float
 
 
 @dataclass(frozen=True)
@@ -70,7 +53,7 @@ class Recipe:
     @functools.cached_property
     def _versions(self) -> list[Any]:
         """The checksums of the code that makes the sound, and the versions of the libraries it uses."""
-        sources = [Path(__file__), *sorted(Path(synthesis.__file__).parent.glob("*.py"))]
+        sources = [one for room in (__file__, synthesis.__file__) for one in sorted(Path(room).parent.glob("*.py"))]
         code = [catalogue.checksum(source) for source in sources]
         return [code, [importlib.metadata.version(name) for name in LIBRARIES]]
 
@@ -144,42 +127,6 @@ def make(job: Job) -> dict[str, Any]:
     return found
 
 
-def decode(path: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """Decode a recording to mono at `rate_hz`: the mean of its channels, resampled by soxr (HQ), block by block.
-
-    Returns:
-        The waveform (N,) float32, and what was found: source_rate_hz, source_channels.
-
-    Raises:
-        Unusable: the file is missing, unreadable, no audio, empty, cut off, holds NaN, or lasts longer than four hours.
-    """
-    import numpy as np
-    import soundfile
-    import soxr
-
-    try:
-        _refuse_cut_ogg(path)
-        with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
-            _refuse_odd_lengths(file)
-            resampler = soxr.ResampleStream(file.samplerate, rate_hz, 1, dtype="float32")
-            blocks, read = [], 0
-            for mono in _mono_blocks(file):
-                read += len(mono)
-                blocks.append(resampler.resample_chunk(mono))
-            blocks.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-            if read < COMPLETE * file.frames:
-                raise Unusable(
-                    f"cut off: {read / file.samplerate:.1f} of {file.frames / file.samplerate:.1f} s can be decoded"
-                )
-            found = {"source_rate_hz": file.samplerate, "source_channels": file.channels}
-    except soundfile.LibsndfileError as fault:
-        reason = fault.error_string.strip().rstrip(".").removeprefix("Error : ")
-        raise Unusable(f"not readable as audio, or damaged: {reason}") from None
-    except OSError as fault:
-        raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
-    return np.concatenate(blocks), found
-
-
 def play(
     path: Path, rate_hz: int, interpretation: synthesis.Interpretation, soundfont: Path
 ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -191,65 +138,6 @@ def play(
     wave, rendered_hz = synthesis.render(synthesis.notes(path, interpretation), soundfont.read_bytes())
     mono = soxr.resample(wave.mean(axis=1), rendered_hz, rate_hz)
     return mono, {"source_rate_hz": rendered_hz, "source_channels": wave.shape[1]}
-
-
-def level(wave: np.ndarray, rate_hz: int, to: Level) -> tuple[np.ndarray, dict[str, Any]]:
-    """Cut silence at both ends and bring the wave to one loudness, its peak below a ceiling.
-
-    Where the wanted gain would lift the peak above the ceiling, the gain is lowered: the wave is never clipped.
-
-    Returns:
-        The waveform (N',) float32, and loudness_lufs (before) and gain_db.
-
-    Raises:
-        Unusable: the wave is silent, holds NaN, or what is left is shorter than 0.4 s.
-    """
-    import numpy as np
-
-    if not np.isfinite(wave).all():
-        raise Unusable(f"{np.mean(~np.isfinite(wave)):.0%} of its samples are not numbers (NaN or infinite)")
-    peak = max(float(wave.max(initial=0.0)), -float(wave.min(initial=0.0)))
-    if peak > LOUDEST:
-        raise Unusable(f"its samples reach {peak:.1e} times full scale")
-    if peak < SILENT:
-        raise Unusable("silent" if len(wave) > 1 else f"holds {len(wave)} sample{'' if len(wave) == 1 else 's'}")
-    wave = trimmed(wave, to.silence_db)
-    if len(wave) < SHORTEST_S * rate_hz:
-        raise Unusable(f"too short: {len(wave) / rate_hz:.3f} s of sound, at least {SHORTEST_S} s are needed")
-    loudness = loudness_lufs(wave, rate_hz)
-    if not np.isfinite(loudness):
-        raise Unusable("silent: its loudness lies below -70 LUFS")
-    gain_db = min(to.loudness_lufs - loudness, to.peak_dbfs - 20.0 * float(np.log10(peak)))
-    louder = (wave * np.float32(10.0 ** (gain_db / 20.0))).astype(np.float32, copy=False)
-    return louder, {"loudness_lufs": round(loudness, 2), "gain_db": round(gain_db, 2)}
-
-
-def trimmed(wave: np.ndarray, silence_db: float) -> np.ndarray:
-    """The wave (N,) without what lies `silence_db` below its loudest frame, at both ends; frames as in librosa."""
-    import numpy as np
-
-    full = len(wave) // HOP_SAMPLES
-    hops, rest = wave[: full * HOP_SAMPLES].reshape(full, HOP_SAMPLES), wave[full * HOP_SAMPLES :]
-    energy = np.append(np.einsum("ij,ij->i", hops, hops, dtype=np.float64), np.square(rest, dtype=np.float64).sum())
-    frames = np.convolve(energy, np.ones(4))[1 : full + 2]  # of four hops, centred on their third
-    loud = np.flatnonzero(frames > frames.max() * 10.0 ** (-silence_db / 10.0))
-    return wave[loud[0] * HOP_SAMPLES : (loud[-1] + 1) * HOP_SAMPLES]
-
-
-def loudness_lufs(wave: np.ndarray, rate_hz: int) -> float:
-    """Integrated loudness after ITU-R BS.1770 of a wave (N,) of 0.4 s or more; -inf where all lies below -70 LUFS."""
-    import numpy as np
-    import pyloudnorm
-
-    meter = pyloudnorm.Meter(rate_hz)
-    blocks: list[float] = []
-    for start in range(0, len(wave), METERED_S * rate_hz):
-        # Blocks of 0.4 s begin every 0.1 s: the last that begins in this piece ends 0.3 s after it.
-        piece = wave[start : start + METERED_S * rate_hz + int(0.3 * rate_hz)]
-        if len(piece) >= SHORTEST_S * rate_hz:
-            meter.integrated_loudness(piece.astype(np.float64))
-            blocks += meter.blockwise_loudness
-    return _gated(np.array(blocks))
 
 
 def name_of(movement: catalogue.Movement, key: str) -> str:
@@ -284,56 +172,6 @@ def _checksum(source: Path) -> str:
         return catalogue.checksum(source)
     except OSError as fault:
         raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
-
-
-def _gated(blocks_lufs: np.ndarray) -> float:
-    """Equations 5 to 7 of BS.1770-4: the mean power of the blocks above -70 LUFS and their own mean less 10 dB."""
-    import numpy as np
-
-    power = 10.0 ** (blocks_lufs[blocks_lufs >= -70.0] / 10.0)
-    power = power[power > 0.1 * power.mean()] if len(power) else power
-    return 10.0 * float(np.log10(power.mean())) if len(power) else float("-inf")
-
-
-def _refuse_cut_ogg(path: Path) -> None:
-    """An Ogg file that was cut off decodes without a fault; the mark on its last page alone shows it to be whole."""
-    with path.open("rb") as file:
-        if file.read(4) == b"":
-            raise Unusable("the file is empty")
-        file.seek(0)
-        if file.read(4) != b"OggS":
-            return
-        file.seek(max(0, path.stat().st_size - 2 * OGG_PAGE_BYTES))
-        end = file.read()
-    page = end[end.rfind(b"OggS") :]
-    lengths = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    if len(lengths) == 0 or len(page) < 27 + len(lengths) + sum(lengths) or not page[5] & 4:
-        raise Unusable("cut off: the last page of its Ogg stream is missing")
-
-
-def _refuse_odd_lengths(file: Any) -> None:
-    if file.frames == 0:
-        raise Unusable("holds no samples: it is empty, or cut off near its start")
-    if file.frames / file.samplerate > LONGEST_S:
-        raise Unusable(f"lasts {file.frames / file.samplerate / 3600:.1f} hours; the limit is 4: cut it into movements")
-    promised = re.search(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if promised and int(promised[1]) < 0xFFFFFFF0 and int(promised[1]) > int(promised[2]):
-        share = int(promised[2]) / int(promised[1])
-        raise Unusable(f"cut off: {share:.0%} of the sound that its header promises is there")
-
-
-def _mono_blocks(file: Any) -> Iterator[np.ndarray]:
-    import numpy as np
-
-    while True:
-        block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
-        if not len(block):
-            return
-        # numpy's mean over two columns takes forty times as long as their sum
-        mono = (block[:, 0] + block[:, 1]) * np.float32(0.5) if block.shape[1] == 2 else block.mean(axis=1)
-        if not np.isfinite(mono).all():
-            raise Unusable("some of its samples are not numbers (NaN or infinite)")
-        yield mono
 
 
 def _write_flac(target: Path, wave: np.ndarray, rate_hz: int) -> None:

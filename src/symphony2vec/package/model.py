@@ -1,0 +1,231 @@
+"""Sound in, vectors out: the network of a package with the hearing that its training clips had.
+
+B windows of a batch, N samples, C channels, F bins, T frames, D dimensions, K composers. A *window* is as long as a
+training clip. Forms of an embedding:
+
+    clips        one vector for each window; windows follow each other, as the training clips do
+    timestamps   one vector every hop, of the window centred there
+    recording    one vector: the mean of the clips'
+
+Sound of any length is read from a memory-mapped file, a few windows at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from symphony2vec.audio import decoding, loudness
+from symphony2vec.errors import Unusable, UserError
+from symphony2vec.features import Recipe, represent
+from symphony2vec.package.head import Head
+from symphony2vec.scaling import Scaling, middle_crop
+
+FORMS = ("clips", "timestamps", "recording")
+AT_ONCE = 32
+SHORTEST_S = 0.1
+LONGEST_S = 24 * 3600.0
+HOP_S = 0.5
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How sound becomes what the network sees: rate, window and spectrogram; representation; level; a last window.
+
+    A last window that is at least `minimum_fill` full is padded with silence, as the last clip of a movement is.
+    """
+
+    recipe: Recipe
+    representation: str
+    level: loudness.Level
+    minimum_fill: float
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """vectors (n, D) float32 of n pieces, with their starts and ends (n,) in seconds from the recording's own start."""
+
+    vectors: np.ndarray
+    starts_s: np.ndarray
+    ends_s: np.ndarray
+
+
+class Model:
+    """A network that hears. `name` is for people; two models of one `fingerprint` give the same vectors."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        build: Mapping[str, Any],
+        scaling: Scaling,
+        hearing: Hearing,
+        head: Head | None,
+        name: str,
+        fingerprint: str,
+        names: list[str] | None = None,
+    ) -> None:
+        """`names` are the composers whose probabilities a classifier gives in the place of vectors."""
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network, self._build, self._scaling = network.to(self._device).eval(), build, scaling
+        self.hearing, self.head, self.name, self.fingerprint, self.names = hearing, head, name, fingerprint, names
+        self.sample_rate_hz, self.duration_s = hearing.recipe.rate_hz, hearing.recipe.duration_s
+        self.dimensions = self._asked(np.zeros((1, *hearing.recipe.shapes[hearing.representation]), np.float32)).shape[
+            1
+        ]
+
+    @property
+    def composers(self) -> list[str]:
+        """Whom the probe can name; empty where the package holds no probe."""
+        return self.head.composers if self.head else []
+
+    def embed(self, wave: np.ndarray, sample_rate: float, form: str = "clips", hop_s: float | None = None) -> Embedding:
+        """Embed a sound that is in memory.
+
+        Args:
+            wave: (N,) mono or (N, C), floating point, full scale 1; 0.1 s or longer. Silence has a vector too.
+            sample_rate: of the wave, in Hz; it is resampled to the model's own.
+            form: clips, timestamps or recording; see this module.
+            hop_s: seconds between timestamps (0.5 where it is not given).
+
+        Raises:
+            UserError: the wave is no array of finite floating-point samples of that length, or the form is unknown.
+        """
+        mono = self._mono(np.asarray(wave), sample_rate)
+        return self._pieces(mono, self._span(mono, silence=True), form, hop_s)
+
+    def embed_file(self, path: str | Path, form: str = "clips", hop_s: float | None = None) -> Embedding:
+        """Embed a recording (wav, flac, ogg, mp3): see `embed`. The file is read block by block.
+
+        Raises:
+            UserError: the file cannot be used; it says why.
+        """
+        try:
+            return self.heard_file(Path(path), form, hop_s)
+        except Unusable as reason:
+            raise UserError(f"{path}: {reason}") from None
+
+    def heard_file(self, path: Path, form: str = "clips", hop_s: float | None = None) -> Embedding:
+        """As `embed_file`, but what cannot be used raises `Unusable` with the bare reason, and so does silence."""
+        with (
+            decoding.opened(path, LONGEST_S) as file,
+            decoding.on_disk(decoding.resampled(file, self.sample_rate_hz)) as mono,
+        ):
+            if len(mono) < SHORTEST_S * self.sample_rate_hz:
+                raise Unusable(
+                    f"too short: {len(mono) / self.sample_rate_hz:.3f} s, at least {SHORTEST_S} s are needed"
+                )
+            return self._pieces(mono, self._span(mono, silence=False), form, hop_s)
+
+    def heard(self, windows: np.ndarray) -> np.ndarray:
+        """Windows (B, N) float32 of exactly `duration_s` at `sample_rate_hz`, as they are -> vectors (B, D) float32."""
+        import threadpoolctl
+
+        own = self.hearing
+        with threadpoolctl.threadpool_limits(1):  # as the training clips were made: the last bit depends on it
+            seen = [represent(window, own.recipe, (own.representation,))[own.representation] for window in windows]
+        return self._asked(np.stack(seen))
+
+    def classify(self, vectors: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities (n, K) of `composers`, of vectors (n, D)."""
+        if self.head is None:
+            raise UserError(f"{self.name} holds no probe, so it names no composers; `dvc repro probe` adds one")
+        return self.head.probabilities(vectors)
+
+    def _asked(self, values: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            values = middle_crop(values, self._build["crop"]) if "crop" in self._build else values
+            scaled = torch.from_numpy(self._scaling.apply(values)).to(self._device)
+            scaled = scaled.flatten(1) if self._build.get("flatten") else scaled
+            found: np.ndarray = getattr(self._network, self._build["method"])(scaled).float().cpu().numpy()
+        return found
+
+    def _mono(self, wave: np.ndarray, sample_rate: float) -> np.ndarray:
+        import soxr
+
+        if wave.ndim not in (1, 2) or not np.issubdtype(wave.dtype, np.floating):
+            raise UserError(
+                f"the wave is {wave.dtype} of shape {wave.shape}; wanted is floating point, (samples,) or (samples, "
+                "channels), with full scale 1 (divide 16-bit integers by 32768)"
+            )
+        if not 1.0 <= sample_rate <= 1e6:
+            raise UserError(f"a sample rate of {sample_rate} Hz is none; the wave's own rate is wanted, as 44100")
+        mono = wave.mean(axis=1) if wave.ndim == 2 and wave.shape[1] else wave.reshape(-1)
+        if not np.isfinite(mono).all():
+            raise UserError("some samples of the wave are not numbers (NaN or infinite)")
+        if len(mono) < SHORTEST_S * sample_rate:
+            raise UserError(f"the wave lasts {len(mono) / sample_rate:.3f} s; at least {SHORTEST_S} s are needed")
+        same = sample_rate == self.sample_rate_hz
+        return np.asarray(mono if same else soxr.resample(mono, sample_rate, self.sample_rate_hz), dtype=np.float32)
+
+    def _span(self, mono: np.ndarray, silence: bool) -> loudness.Span:
+        """The part of a wave that is more than silence, with its gain; all of a silent one, where that is allowed."""
+        try:
+            return loudness.measured(mono, self.sample_rate_hz, self.hearing.level, short=True)
+        except Unusable as reason:
+            if silence and str(reason).startswith("silent"):
+                return loudness.Span(0, len(mono), float("-inf"), 0.0)
+            raise
+
+    def _pieces(self, mono: np.ndarray, span: loudness.Span, form: str, hop_s: float | None) -> Embedding:
+        if form not in FORMS:
+            raise UserError(f"no form '{form}'; there are {', '.join(FORMS)}")
+        if form == "timestamps":
+            return self._timestamps(mono, span, HOP_S if hop_s is None else hop_s)
+        if hop_s is not None:
+            raise UserError(f"hop_s is for the form timestamps alone, not for {form}")
+        size, rate = self.hearing.recipe.samples, float(self.sample_rate_hz)
+        firsts = span.begin + window_starts(span.end - span.begin, size, self.hearing.minimum_fill)
+        vectors = self._through(lambda first: mono[first : min(first + size, span.end)], firsts, span.gain)
+        starts_s, ends_s = firsts / rate, np.minimum(firsts + size, span.end) / rate
+        if form == "clips":
+            return Embedding(vectors, starts_s, ends_s)
+        return Embedding(vectors.mean(axis=0, keepdims=True), starts_s[:1], ends_s[-1:])
+
+    def _timestamps(self, mono: np.ndarray, span: loudness.Span, hop_s: float) -> Embedding:
+        rate, size = float(self.sample_rate_hz), self.hearing.recipe.samples
+        if not 1.0 / rate <= hop_s <= 3600.0:
+            raise UserError(f"hop_s is {hop_s:g}: wanted are seconds between two timestamps, as 0.5")
+        count = max(1, int(np.ceil(len(mono) / rate / hop_s - 1e-9)))
+        starts_s = np.arange(count) * hop_s
+        firsts = np.round((starts_s + hop_s / 2.0) * rate).astype(np.int64) - size // 2
+
+        def window(first: int) -> np.ndarray:
+            before = np.zeros(max(0, -first), np.float32)
+            return np.concatenate([before, mono[max(0, first) : max(0, first + size)]])
+
+        return Embedding(self._through(window, firsts, span.gain), starts_s, starts_s + hop_s)
+
+    def _through(self, window: Callable[[int], np.ndarray], firsts: np.ndarray, gain: float) -> np.ndarray:
+        return np.concatenate([self.heard(batch) for batch in self._windows(window, firsts, gain)])
+
+    def _windows(self, window: Callable[[int], np.ndarray], firsts: np.ndarray, gain: float) -> Iterator[np.ndarray]:
+        """Batches (B, N) of windows that begin at these samples, at their level; what is missing is silence."""
+        for start in range(0, len(firsts), AT_ONCE):
+            part = firsts[start : start + AT_ONCE]
+            batch = np.zeros((len(part), self.hearing.recipe.samples), np.float32)
+            for row, first in enumerate(part):
+                found = window(int(first))
+                batch[row, : len(found)] = found * np.float32(gain)
+            yield batch
+
+
+def window_starts(samples: int, size: int, minimum_fill: float) -> np.ndarray:
+    """The first samples (n,) of the windows of a sound.
+
+    They follow each other. Of what is left at the end, a window that is at least `minimum_fill` full is padded with
+    silence; less than that is heard by a window that ends with the sound, and so repeats some of the one before; a rest
+    below `1 - minimum_fill` of a window is left out. A sound shorter than one window is one, padded.
+    """
+    whole, rest = divmod(samples, size)
+    firsts = [number * size for number in range(whole)]
+    if not whole or rest >= minimum_fill * size:
+        firsts.append(whole * size)
+    elif rest > (1.0 - minimum_fill) * size:
+        firsts.append(samples - size)
+    return np.array(firsts, dtype=np.int64)
