@@ -103,9 +103,12 @@ def better(
     if equal_ok and found.mean >= -margin and found.high >= 0.0:
         return Verdict("better", True, f"{told}; not worse: the mean is not below {-100.0 * margin:g}"), found
     if not equal_ok:
-        return Verdict("better", False, f"{told}; the lower end falls short of 0 by {-100.0 * found.low:.1f}"), found
+        low = 100.0 * found.low
+        return Verdict("better", False, f"{told}; the interval must lie above 0 and reaches down to {low:+.1f}"), found
     short = f"the mean falls short of {-100.0 * margin:g} by {-100.0 * (found.mean + margin):.1f}"
-    return Verdict("better", False, f"{told}; {short if found.mean < -margin else 'the interval lies below 0'}"), found
+    return Verdict(
+        "better", False, f"{told}; {short if found.mean < -margin else 'the interval lies wholly below 0'}"
+    ), found
 
 
 def alone(candidate: Mapping[str, Draw], settings: Probe) -> tuple[Verdict, Verdict, Estimate | None]:

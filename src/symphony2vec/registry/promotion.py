@@ -186,11 +186,12 @@ def _registered(client: MlflowClient, candidate: Candidate) -> str:
     known = _version(client, candidate)
     if known:
         return known
-    try:
-        client.create_registered_model(MODEL)
-    except MlflowException as fault:
-        if fault.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    if not client.search_registered_models(f"name = '{MODEL}'"):
+        try:
+            client.create_registered_model(MODEL)
+        except MlflowException as fault:
+            if fault.error_code != "RESOURCE_ALREADY_EXISTS":  # another machine was quicker
+                raise
     made = client.create_model_version(
         MODEL, candidate.source, candidate.run_id, tags={"model": candidate.name}, description=candidate.name
     )
