@@ -39,7 +39,7 @@ REPRESENTATIONS = ("mel", "mfcc", "chroma")
 TEXT = frozenset(
     (
         "composer work movement file path kind licence origin reason group predicted split split_by draw stage model "
-        "row reading source measure a b better"
+        "row reading source measure a b better key"
     ).split()
 )
 

@@ -18,7 +18,8 @@ import click
 from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
 from symphony2vec.cli.corpus import corpus
-from symphony2vec.cli.registry import champions_command, promote_command, rollback_command
+from symphony2vec.cli.embed import classify, embed, similar
+from symphony2vec.cli.registry import champions, promote, rollback
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def results_command(folder: Path) -> None:
     click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.uri(project)}')")
 
 
-for command in (promote_command, rollback_command, champions_command):
+for command in (promote, rollback, champions, embed, similar, classify):
     cli.add_command(command)
 
 

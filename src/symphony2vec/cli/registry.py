@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 HEAD = ("", "when (UTC)", "version", "model", "accuracy (%)", "event", "by")
 
 
-@click.command("promote")
+@click.command()
 @click.argument("run", nargs=-1, required=True)
 @click.option("--reading", default="", metavar="NAME", help="Another reading of the run's network, as crops of ALI.")
 @click.option("--equal-ok", is_flag=True, help="A model that is not worse than the champion is good enough.")
 @click.option("--dry-run", is_flag=True, help="Ask every gate, and change nothing in the registry.")
 @click.pass_obj
-def promote_command(folder: Path, run: tuple[str, ...], reading: str, equal_ok: bool, dry_run: bool) -> None:
+def promote(folder: Path, run: tuple[str, ...], reading: str, equal_ok: bool, dry_run: bool) -> None:
     """Register a run's model as challenger; make it champion where three gates let it through.
 
     RUN is an MLflow run id (eight digits of it or more), or a model's name with or without a draw. The gates: the
@@ -45,10 +45,10 @@ def promote_command(folder: Path, run: tuple[str, ...], reading: str, equal_ok: 
     _tell(found, dry_run)
 
 
-@click.command("rollback")
+@click.command()
 @click.option("--to", "version", type=click.IntRange(1), help="A version that once was champion. [default: the last]")
 @click.pass_obj
-def rollback_command(folder: Path, version: int | None) -> None:
+def rollback(folder: Path, version: int | None) -> None:
     """Give the alias champion back to the version that had it before.
 
     Going back twice undoes two promotions. `symphony2vec champions` shows who was champion when.
@@ -60,10 +60,10 @@ def rollback_command(folder: Path, version: int | None) -> None:
     click.echo(f"champion is version {new} again{f', in place of version {old}' if old else ''}")
 
 
-@click.command("champions")
+@click.command()
 @click.option("--csv", is_flag=True, help="Print CSV, with every figure.")
 @click.pass_obj
-def champions_command(folder: Path, csv: bool) -> None:
+def champions(folder: Path, csv: bool) -> None:
     """Print who was champion when, with accuracies, and who is now (*)."""
     from symphony2vec import registry
     from symphony2vec.artifacts import Project

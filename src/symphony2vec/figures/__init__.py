@@ -12,7 +12,16 @@ Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
 from symphony2vec.figures.canvas import save
 from symphony2vec.figures.corpus import audio_overview, class_balance, split_map
 from symphony2vec.figures.curves import compared, game, losses
-from symphony2vec.figures.results import accuracies, confusion, correlation, leak, pairs_matrix, scatter, table
+from symphony2vec.figures.results import (
+    accuracies,
+    confusion,
+    correlation,
+    leak,
+    pairs_matrix,
+    scatter,
+    table,
+    timeline,
+)
 from symphony2vec.figures.spectrograms import examples, grid, image, pairs
 
 __all__ = [
@@ -34,4 +43,5 @@ __all__ = [
     "scatter",
     "split_map",
     "table",
+    "timeline",
 ]

@@ -215,3 +215,19 @@ def _accuracies(axes: Axes, rows: pd.DataFrame, places: Sequence[float], paper: 
     known = rows["paper"].notna().to_numpy()
     if known.any():
         axes.plot(rows["paper"][known], heights[known], "D", color=COLOURS[3], fillstyle="none", label=paper)
+
+
+def timeline(told: pd.DataFrame, composers: Sequence[str], label: str) -> Figure:
+    """The probability of every composer over a recording; a row a passage: start_s, end_s, one column a composer."""
+    import numpy as np
+
+    drawn = figure(9.0, 3.2)
+    axes = drawn.subplots()
+    edges = np.append(told["start_s"].to_numpy(), told["end_s"].iloc[-1])
+    steps = np.repeat(edges, 2)[1:-1] / 60.0
+    shares = [np.repeat(told[name].to_numpy(), 2) for name in composers]
+    colours = [COLOURS[place % len(COLOURS)] for place in range(len(composers))]
+    axes.stackplot(steps, shares, labels=list(composers), colors=colours, linewidth=0.0)
+    axes.set(xlim=(steps[0], steps[-1]), ylim=(0.0, 1.0), xlabel="time (minutes)", ylabel="probability", title=label)
+    legend_below(drawn, axes)
+    return drawn

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import soundfile
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from symphony2vec.tracking import Run
     from symphony2vec.training.draws import Task
 
+M = TypeVar("M", bound=Model)
 FORMAT = 2  # 1 took spectrograms
 # What loading imports: the network, and of the package what its modules rest on.
 REQUIREMENTS = (
@@ -121,14 +122,16 @@ def folder_name(reading: str) -> str:
 def save(place: Path, network: nn.Module, config: Config) -> Path:
     """Write a package below an empty folder; returns the package's own folder."""
     import mlflow.pyfunc
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, place / WEIGHTS)
     (place / CONFIG).write_text(json.dumps(asdict(config)), encoding="utf-8")
     hearing = _heard_by(config)
     wave = example.sound(hearing.recipe.rate_hz, 1.25 * hearing.recipe.duration_s)
     soundfile.write(place / EXAMPLE, wave, hearing.recipe.rate_hz, subtype="PCM_16")
-    np.save(place / GOLDEN, read(place).embed_file(place / EXAMPLE).vectors)
+    np.save(place / GOLDEN, read(place, Model).embed_file(place / EXAMPLE).vectors)
     saved = place / "model"
     files = {Path(name).stem: str(place / name) for name in (CONFIG, WEIGHTS, EXAMPLE, GOLDEN)}
     mlflow.pyfunc.save_model(
@@ -144,11 +147,12 @@ def save(place: Path, network: nn.Module, config: Config) -> Path:
     return saved
 
 
-def read(folder: Path) -> Model:
+def read(folder: Path, kind: type[M]) -> M:
     """The model of a package.
 
     Args:
         folder: the package, or the folder of its artifacts.
+        kind: the class that is made: `Model`, or one that builds on it.
 
     Raises:
         UserError: the folder holds no package, one of another version, or a damaged one.
@@ -172,7 +176,7 @@ def read(folder: Path) -> Model:
         raise UserError(
             f"{folder}: its network cannot be made again ({line}); it is damaged, or of another version"
         ) from None
-    return Model(
+    return kind(
         made,
         config.build,
         Scaling.from_plain(config.scaling),
@@ -188,7 +192,7 @@ def deviation(folder: Path) -> float:
     """How far a package's vectors of its example lie from its golden ones, as a share of their norm."""
     inside = folder / "artifacts"
     golden = np.load(inside / GOLDEN)
-    found = read(folder).embed_file(inside / EXAMPLE).vectors
+    found = read(folder, Model).embed_file(inside / EXAMPLE).vectors
     if found.shape != golden.shape:
         return float("inf")
     return float(np.linalg.norm(found - golden) / max(float(np.linalg.norm(golden)), 1e-12))

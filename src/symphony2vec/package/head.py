@@ -55,7 +55,7 @@ class Head:
         return cls([str(name) for name in probe.classes_], scaler.mean_, scaler.scale_, weights, bias, 1.0)
 
     def calibrated(self, vectors: np.ndarray, codes: np.ndarray) -> Head:
-        """At the temperature of the smallest log loss on other vectors (n, D) of composers (n,) than the fitted ones."""
+        """At the temperature of the smallest log loss on vectors (n, D) of composers (n,) it was not fitted on."""
         from scipy.optimize import minimize_scalar
 
         logits, highest = self.logits(vectors), float(np.log(HOTTEST))

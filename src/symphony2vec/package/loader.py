@@ -23,6 +23,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.package import contents
+from symphony2vec.package.model import Model
 
 LIMITS = {"SYMPHONY2VEC_MAX_SECONDS": 1200.0, "SYMPHONY2VEC_MAX_MEGABYTES": 64.0, "SYMPHONY2VEC_MAX_ROWS": 64.0}
 MOST_VECTORS = 20_000  # of one answer
@@ -33,11 +34,13 @@ class Served(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the package, and the limits of a request from the environment."""
-        self.model = contents.read(Path(context.artifacts["config"]).parent)
+        self.model = contents.read(Path(context.artifacts["config"]).parent, Model)
         read = [float(os.environ.get(name, default)) for name, default in LIMITS.items()]
         self.seconds, self.megabytes, self.rows = read
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> list[dict[str, Any]]:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None
+    ) -> list[dict[str, Any]]:
         """One answer a row; see this module. Raises MlflowException (a bad request) with the reason."""
         asked = {"form": "clips", "hop_s": 0.5} | dict(params or {})
         rows: list[Any] = pd.DataFrame(model_input).to_dict("records")

@@ -1,0 +1,294 @@
+"""Many recordings become one collection: on all cores, resumable, what cannot be used set aside with its reason.
+
+Each recording's vectors are kept in a file of their own until all are there; a call that was interrupted goes on where
+it stopped. A recording whose vectors stand in the output already is not embedded again, unless it or the model changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec import parallel
+from symphony2vec.artifacts import key_of, read_table, whole_file, write_table
+from symphony2vec.collection import table as tables
+from symphony2vec.collection.table import COLUMNS, Collection
+from symphony2vec.corpus import library
+from symphony2vec.corpus.titles import Placed, by_tags_or_folders
+from symphony2vec.errors import Unusable, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from symphony2vec.package.model import Model
+
+TITLES = ("composer", "work", "movement")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which model embeds (the folder of its package, where it came from, name, fingerprint), and in which form."""
+
+    package: Path
+    source: str
+    name: str
+    fingerprint: str
+    form: str
+    hop_s: float | None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file to embed: where it lies, how it is written in the table, its titles, and the key of its vectors."""
+
+    path: Path
+    text: str
+    titles: tuple[str, str, str]
+    key: str
+    state: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to embed one recording into one file."""
+
+    recording: Recording
+    asked: Asked
+    target: Path
+
+
+def write(places: Sequence[Path], out: Path, asked: Asked, add: bool = False, backend: str | None = None) -> Collection:
+    """Embed files and folders into the collection `out`; with `add`, what it holds of other files stays in it.
+
+    What cannot be used is listed in <out>.rejected.csv.
+
+    Raises:
+        UserError: `out` is no collection, or one of another model or form; nothing can be used; the disk is full.
+    """
+    if out.suffix not in tables.SUFFIXES:
+        raise UserError(f"{out}: the name of the output ends in one of {', '.join(tables.SUFFIXES)}")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent} is no folder; make it first, or choose another place for the output")
+    before = _before(out, asked, add)
+    parts = out.with_name(f".{out.name}.parts")
+    made = _built(places, asked, parts, before, add, backend)
+    tables.write(out, made)
+    rejected = out.with_name(f"{out.name}.rejected.csv")
+    if len(made.rejected):
+        write_table(rejected, made.rejected)
+    else:
+        rejected.unlink(missing_ok=True)
+    shutil.rmtree(parts, ignore_errors=True)
+    return made
+
+
+def build(places: Sequence[Path], asked: Asked, backend: str | None = None) -> Collection:
+    """As `write`, but the collection is only returned."""
+    with tempfile.TemporaryDirectory(prefix="symphony2vec-") as parts:
+        return _built(places, asked, Path(parts), None, False, backend)
+
+
+def embed(job: Job) -> int:
+    """Embed one recording into its file, on one thread; returns the number of its vectors."""
+    import numpy as np
+    import threadpoolctl
+
+    with threadpoolctl.threadpool_limits(1):
+        found = _model(job.asked.package).heard_file(job.recording.path, job.asked.form, job.asked.hop_s)
+    if _state(job.recording.path) != job.recording.state:
+        raise Unusable("the file changed while it was read; run the command again")
+    with whole_file(job.target) as partial, partial.open("wb") as file:
+        np.savez(file, vectors=found.vectors, starts_s=found.starts_s, ends_s=found.ends_s)
+    return len(found.vectors)
+
+
+def recordings(places: Sequence[Path], asked: Asked) -> tuple[list[Recording], list[dict[str, str]]]:
+    """The recordings among files and below folders, each once, sorted by path; and what can be seen to be unusable.
+
+    Raises:
+        UserError: a place does not exist, or there is no recording at all.
+    """
+    found: dict[str, Recording] = {}
+    rejected: list[dict[str, str]] = []
+    for place in places:
+        if place.is_dir():
+            known = _catalogued(place)
+            paths, faults, _ = library.find(place)
+            rejected += [{"path": str(place / fault.path), "reason": fault.reason} for fault in faults]
+            wanted = [(place / path, path, known.get(path)) for path in paths]
+        elif place.exists():
+            wanted = [(place, f"{place.parent.name}/{place.name}", None)]
+        else:
+            raise UserError(f"{library.shown(str(place))} does not exist")
+        for path, relative, titles in wanted:
+            try:
+                one = _recording(path, relative, titles, asked)
+            except (OSError, Unusable) as fault:
+                rejected.append(
+                    {"path": library.shown(str(path)), "reason": str(getattr(fault, "strerror", None) or fault)}
+                )
+                continue
+            found[one.text] = one
+    if not found and not rejected:
+        named = ", ".join(library.shown(str(place)) for place in places)
+        raise UserError(f"no recordings in {named}; {', '.join(library.SUFFIXES)} are read")
+    return [found[text] for text in sorted(found)], rejected
+
+
+def unchanged(path: Path, collection: Collection) -> bool:
+    """Whether the collection's vectors of a recording are those of the file as it is now."""
+    facts = collection.facts
+    try:
+        key = _key(path, facts["fingerprint"], facts["form"], facts["hop_s"])
+    except Unusable:
+        return False
+    return bool((collection.table["key"] == key).any())
+
+
+def _built(
+    places: Sequence[Path], asked: Asked, parts: Path, before: Collection | None, add: bool, backend: str | None
+) -> Collection:
+    import pandas as pd
+
+    wanted, rejected = recordings(places, asked)
+    held = {} if before is None else before.table.groupby("path", sort=False).indices
+    known = set() if before is None else set(before.table["key"])
+    fresh = [one for one in wanted if one.key not in known]
+    parts.mkdir(parents=True, exist_ok=True)
+    rejected += _embedded(fresh, asked, parts, backend)
+    tabled: list[tuple[pd.DataFrame, np.ndarray]] = []
+    named = {one.text for one in wanted}
+    for one in wanted:
+        if one.key in known and before is not None:
+            rows = held[one.text]  # the key holds the path
+            tabled.append((_titled(before.table.iloc[rows], one), before.vectors[rows]))
+        elif (part := parts / f"{one.key}.npz").is_file():
+            tabled.append(_read(part, one))
+    if add and before is not None:
+        tabled += [(before.table.iloc[rows], before.vectors[rows]) for text, rows in held.items() if text not in named]
+    if not tabled:
+        raise UserError(f"nothing could be embedded: {rejected[0]['path']}: {rejected[0]['reason']}")
+    return _whole(tabled, asked, pd.DataFrame(rejected, columns=["path", "reason"]).sort_values("path"))
+
+
+def _embedded(fresh: list[Recording], asked: Asked, parts: Path, backend: str | None) -> list[dict[str, str]]:
+    """Embed what has no file among the parts yet; returns what could not be."""
+    jobs = [Job(one, asked, parts / f"{one.key}.npz") for one in fresh]
+    jobs = [job for job in jobs if not job.target.is_file()]
+    rejected = []
+
+    def warm_up() -> None:
+        import numpy as np
+
+        model = _model(asked.package)
+        model.heard(np.random.default_rng(0).standard_normal((1, model.hearing.recipe.samples)).astype(np.float32))
+
+    for index, result in parallel.spread(embed, jobs, "embed", "recording", warm_up):
+        if isinstance(result, Unusable):
+            rejected.append({"path": jobs[index].recording.text, "reason": " ".join(str(result).split())})
+    return rejected
+
+
+def _whole(tabled: list[tuple[pd.DataFrame, np.ndarray]], asked: Asked, rejected: pd.DataFrame) -> Collection:
+    import numpy as np
+    import pandas as pd
+
+    table = pd.concat([part for part, _ in tabled], ignore_index=True)
+    vectors = np.concatenate([part for _, part in tabled])
+    order = np.lexsort((table["start_s"], table["path"]))
+    hearing = _model(asked.package).hearing.recipe
+    facts: dict[str, Any] = {
+        "model": asked.source,
+        "name": asked.name,
+        "fingerprint": asked.fingerprint,
+        "sample_rate_hz": hearing.rate_hz,
+        "duration_s": hearing.duration_s,
+        "form": asked.form,
+        "hop_s": asked.hop_s,
+    }
+    return Collection(table.iloc[order].reset_index(drop=True), vectors[order], facts, rejected.reset_index(drop=True))
+
+
+def _read(part: Path, one: Recording) -> tuple[pd.DataFrame, np.ndarray]:
+    import numpy as np
+    import pandas as pd
+
+    with np.load(part) as held:
+        times = pd.DataFrame({"start_s": held["starts_s"], "end_s": held["ends_s"]})
+        return _titled(times, one), held["vectors"]
+
+
+def _titled(rows: pd.DataFrame, one: Recording) -> pd.DataFrame:
+    return rows.assign(path=one.text, key=one.key, **dict(zip(TITLES, one.titles, strict=True)))[COLUMNS]
+
+
+def _before(out: Path, asked: Asked, add: bool) -> Collection | None:
+    """What lies at the output already, as far as it can be gone on with."""
+    if not out.exists():
+        return None
+    before = tables.read(out)
+    facts = {"fingerprint": asked.fingerprint, "form": asked.form, "hop_s": asked.hop_s}
+    if all(before.facts.get(name) == value for name, value in facts.items()):
+        return before
+    if add:
+        raise UserError(
+            f"{out} holds vectors of {before.facts.get('name')} ({before.facts.get('form')}), which do not compare "
+            f"with those of {asked.name} ({asked.form}): choose another output, or leave out --add to make it anew"
+        )
+    return None
+
+
+def _recording(path: Path, relative: str, titles: tuple[str, str, str] | None, asked: Asked) -> Recording:
+    if not path.is_file():
+        raise Unusable("no ordinary file")
+    key = _key(path, asked.fingerprint, asked.form, asked.hop_s)
+    absolute = path.absolute()
+    text = library.shown(str(absolute))
+    return Recording(absolute, text, titles or _titles(path, relative), key, _state(path))
+
+
+def _key(path: Path, fingerprint: str, form: str, hop_s: float | None) -> str:
+    text = library.shown(str(path.absolute()))
+    return key_of([text, *_state(path)], [fingerprint, form, hop_s])[:16]
+
+
+def _titles(path: Path, relative: str) -> tuple[str, str, str]:
+    """Composer, work and movement, from tags or folders; empty where neither tells."""
+    placed = by_tags_or_folders(relative, library.read_tags(path))
+    if isinstance(placed, Placed):
+        return placed.composer, placed.work, placed.movement
+    return placed.composer, "", placed.movement or path.stem
+
+
+def _catalogued(folder: Path) -> dict[str, tuple[str, str, str]]:
+    """The titles of the stage `audio`, where the folder is the one that it wrote."""
+    listed = folder / "movements.csv"
+    if not listed.is_file():
+        return {}
+    rows = read_table(listed, "audio")
+    if not {"file", *TITLES} <= set(rows.columns):
+        return {}
+    return {row["file"]: (row["composer"], row["work"], row["movement"]) for row in rows.to_dict("records")}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change: with these the same, the recording is taken to be the same."""
+    try:
+        found = path.stat()
+    except OSError as fault:
+        raise Unusable(f"cannot be opened: {os.strerror(fault.errno or 0)}") from None
+    return found.st_size, found.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=2)
+def _model(package: Path) -> Model:
+    from symphony2vec.package import contents, model
+
+    return contents.read(package, model.Model)

@@ -1,0 +1,131 @@
+"""How a collection is written and read.
+
+    x.parquet   one row a vector: the columns below and vector (fixed-size list of float32); facts in the schema's
+                metadata under "symphony2vec"
+    x.npy       the vectors (n, D) float32; x.index.csv has the columns below, x.json the facts
+    x.csv       the columns below, then v0 ... v<D-1>; x.json has the facts
+
+Columns: path, start_s, end_s, composer, work, movement (empty where unknown), key (of the recording's bytes and of the
+model: the same key, the same vectors). Facts: model, name, fingerprint, sample_rate_hz, duration_s, form, hop_s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec.artifacts import read_table, whole_file, write_array, write_json, write_table
+from symphony2vec.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+COLUMNS = ["path", "start_s", "end_s", "composer", "work", "movement", "key"]
+SUFFIXES = (".parquet", ".npy", ".csv")
+FACTS = b"symphony2vec"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """table (n rows, see the columns of this module), vectors (n, D) float32, facts, rejected (path, reason)."""
+
+    table: pd.DataFrame
+    vectors: np.ndarray
+    facts: Mapping[str, Any]
+    rejected: pd.DataFrame
+
+
+def write(path: Path, collection: Collection) -> None:
+    """Write a collection in the format that the suffix of `path` names, whole or not at all."""
+    if path.suffix == ".parquet":
+        _write_parquet(path, collection)
+    elif path.suffix == ".npy":
+        write_table(_index(path), collection.table)
+        write_json(path.with_suffix(".json"), dict(collection.facts))
+        write_array(path, collection.vectors)
+    else:
+        import pandas as pd
+
+        values = pd.DataFrame(
+            collection.vectors, columns=[f"v{column}" for column in range(collection.vectors.shape[1])]
+        )
+        write_json(path.with_suffix(".json"), dict(collection.facts))
+        write_table(path, pd.concat([collection.table.reset_index(drop=True), values], axis=1))
+
+
+def read(path: Path) -> Collection:
+    """Read a collection.
+
+    Raises:
+        UserError: the file is missing, damaged, or no collection.
+    """
+    import pandas as pd
+
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path} is no collection: its name ends in none of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise UserError(f"{path} is missing; `symphony2vec embed FOLDER -o {path.name}` makes it")
+    table, vectors, facts = _read_parquet(path) if path.suffix == ".parquet" else _read_plain(path)
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing or vectors.ndim != 2 or len(vectors) != len(table):
+        raise UserError(f"{path} is no collection of symphony2vec ({_lack(missing)}); `symphony2vec embed` makes one")
+    return Collection(table[COLUMNS], vectors, facts, pd.DataFrame(columns=["path", "reason"]))
+
+
+def _lack(missing: list[str]) -> str:
+    return f"no column {', '.join(missing)}" if missing else "its vectors do not fit its rows"
+
+
+def _write_parquet(path: Path, collection: Collection) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = pa.Table.from_pandas(collection.table, preserve_index=False)
+    flat = pa.array(collection.vectors.reshape(-1), pa.float32())
+    vectors = pa.FixedSizeListArray.from_arrays(flat, collection.vectors.shape[1])
+    whole = columns.append_column("vector", vectors)
+    facts = {FACTS: json.dumps(dict(collection.facts)).encode()}
+    with whole_file(path) as partial:
+        pq.write_table(
+            whole.replace_schema_metadata((whole.schema.metadata or {}) | facts), partial, compression="zstd"
+        )
+
+
+def _read_parquet(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]]:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        whole = pq.read_table(path)
+    except (pa.ArrowException, OSError) as fault:
+        raise UserError(f"{path} cannot be read as parquet: {str(fault).splitlines()[0]}") from None
+    held = (whole.schema.metadata or {}).get(FACTS)
+    if held is None or "vector" not in whole.column_names:
+        raise UserError(f"{path} is no collection of symphony2vec; `symphony2vec embed` makes one")
+    vectors = whole.column("vector").combine_chunks()
+    flat = np.asarray(vectors.flatten(), dtype=np.float32)
+    table = whole.drop_columns(["vector"]).to_pandas()
+    return table, flat.reshape(len(table), -1) if len(table) else flat.reshape(0, 0), json.loads(held)
+
+
+def _read_plain(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]]:
+    import numpy as np
+
+    facts_path = path.with_suffix(".json")
+    if not facts_path.is_file():
+        raise UserError(f"{facts_path} is missing: it belongs to {path.name} and says which model made the vectors")
+    facts: dict[str, Any] = json.loads(facts_path.read_text(encoding="utf-8"))
+    if path.suffix == ".npy":
+        return read_table(_index(path), "embed"), np.load(path, allow_pickle=False), facts
+    table = read_table(path, "embed")
+    values = [name for name in table.columns if name[:1] == "v" and name[1:].isdecimal()]
+    return table, table[values].to_numpy(dtype=np.float32), facts
+
+
+def _index(path: Path) -> Path:
+    return path.with_suffix(".index.csv")
