@@ -97,7 +97,11 @@ class Model:
             UserError: the wave is no array of finite floating-point samples of that length, or the form is unknown.
         """
         mono = self._mono(np.asarray(wave), sample_rate)
-        return self._pieces(mono, self._span(mono, silence=True), form, hop_s)
+        try:
+            span = self._span(mono, silence=True)
+        except Unusable as reason:
+            raise UserError(f"the wave cannot be used: {reason}") from None
+        return self._pieces(mono, span, form, hop_s)
 
     def embed_file(self, path: str | Path, form: str = "clips", hop_s: float | None = None) -> Embedding:
         """Embed a recording (wav, flac, ogg, mp3): see `embed`. The file is read block by block.
