@@ -201,7 +201,7 @@ def test_a_model_of_other_clips_is_refused_whatever_its_accuracy(ready, packed):
     with pytest.raises(UserError) as said:
         asked(ready, "promote", "vae-mel", "--equal-ok")
     assert "data: work-0: audio.soundfont other.sf2 against TimGM6mb; work-1: " in str(said.value)
-    assert "| better: not compared: the data differ\n" in str(said.value)
+    assert "| better: not compared: the data do not agree\n" in str(said.value)
     assert aliases(ready) == {"champion": "1", "challenger": "2"}
 
 
@@ -515,7 +515,9 @@ def test_a_registry_without_champions_is_one_line(ready):
     )
     assert asked(ready, "champions", "--csv") == ",".join(history.COLUMNS) + "\n"
     for words in ([], ["--to", "1"]):
-        with pytest.raises(UserError, match=r"^(no version of 'symphony2vec' is called champion|version 1 .*: none)"):
+        with pytest.raises(
+            UserError, match=r"^(no version of 'symphony2vec' in MLflow is called champion|version 1 .*: none)"
+        ):
             asked(ready, "rollback", *words)
 
 

@@ -114,7 +114,7 @@ def runs(client: MlflowClient, wanted: str, experiments: Sequence[str] | None = 
 def _by_id(client: MlflowClient, digits: str) -> Run:
     several = runs(client, f"attributes.run_id LIKE '{digits}%'")
     if not several:
-        raise UserError(f"MLflow at {client.tracking_uri} has no run whose id begins with {digits}")
+        raise UserError(f"MLflow has no run whose id begins with {digits}")
     if len(several) > 1:
         raise UserError(f"{len(several)} runs begin with {digits}: {_listed(several)}; give more digits")
     return several[0]
@@ -125,7 +125,7 @@ def _by_name(client: MlflowClient, words: str) -> Run:
     done = "attributes.status = 'FINISHED' and attributes.run_name LIKE "
     named = [run for run in runs(client, f"{done}'{words}%'") if _model(run) == words or run.info.run_name == words]
     if not named:
-        raise UserError(_nothing_called(client, words, runs(client, f"{done}'%{words.split(' ')[0]}%'")))
+        raise UserError(_nothing_called(words, runs(client, f"{done}'%{words.split(' ')[0]}%'")))
     if any(run.info.run_name == words for run in named):
         drawn = [run for run in named if run.info.run_name == words]
     else:
@@ -140,10 +140,10 @@ def _by_name(client: MlflowClient, words: str) -> Run:
     return drawn[0]
 
 
-def _nothing_called(client: MlflowClient, words: str, near: list[Any]) -> str:
+def _nothing_called(words: str, near: list[Any]) -> str:
     names = sorted({_model(run) for run in near if run.data.tags.get("kind") == "embedding"})
     hint = f"; there is {', '.join(names[:SHOWN])}" if names else "; `dvc repro` trains the models of params.yaml"
-    return f"no finished run is called '{words}' at {client.tracking_uri}{hint}"
+    return f"no finished run in MLflow is called '{words}'{hint}"
 
 
 def _model(run: Run) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SHOWN = 4  # differences in one line
+ANEW = "to begin anew on other data, take the alias champion away in MLflow's UI"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def data(candidate: Mapping[str, Draw], champion: Mapping[str, Draw]) -> Verdict
     faults = [fault for name in names for fault in _differences(name, candidate[name], champion[name])]
     if faults:
         rest = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        return Verdict("data", False, "; ".join(faults[:SHOWN]) + rest)
+        return Verdict("data", False, f"{'; '.join(faults[:SHOWN])}{rest} ({ANEW})")
     unhashed = "" if all(candidate[name].array for name in names) else "; DVC has no hash of the arrays"
     return Verdict("data", True, f"the same clips, sides and sound in {_counted(names)}{unhashed}")
 
@@ -89,26 +90,31 @@ def better(
         params: bootstrap settings of the probe, and the section `registry`.
     """
     if not agree:
-        return Verdict("better", False, "not compared: the data differ"), None
+        return Verdict("better", False, "not compared: the data do not agree"), None
     names, minimum = shared(candidate, champion), params.registry.minimum_draws
     found = difference([candidate[name] for name in names], [champion[name] for name in names], params.probe)
-    told = f"{found.told('+.1f')} points over {_counted(names)}"
     if len(names) < minimum:
-        return Verdict(
-            "better", False, f"{told}; wanted are {minimum} draws: {_more(candidate, champion, minimum)}"
-        ), found
+        passed, why = False, f"wanted are {minimum} draws: {_more(candidate, champion, minimum)}"
+    elif equal_ok:
+        passed, why = _not_worse(found, params.registry.margin)
+    else:
+        passed, why = _above(found)
+    return Verdict("better", passed, f"{found.told('+.1f')} points over {_counted(names)}; {why}"), found
+
+
+def _above(found: Estimate) -> tuple[bool, str]:
     if found.low > 0.0:
-        return Verdict("better", True, f"{told}; the interval lies above 0"), found
-    margin = params.registry.margin
-    if equal_ok and found.mean >= -margin and found.high >= 0.0:
-        return Verdict("better", True, f"{told}; not worse: the mean is not below {-100.0 * margin:g}"), found
-    if not equal_ok:
-        low = 100.0 * found.low
-        return Verdict("better", False, f"{told}; the interval must lie above 0 and reaches down to {low:+.1f}"), found
-    short = f"the mean falls short of {-100.0 * margin:g} by {-100.0 * (found.mean + margin):.1f}"
-    return Verdict(
-        "better", False, f"{told}; {short if found.mean < -margin else 'the interval lies wholly below 0'}"
-    ), found
+        return True, "the interval lies above 0"
+    return False, f"the interval must lie above 0 and reaches down to {100.0 * found.low:+.1f}"
+
+
+def _not_worse(found: Estimate, margin: float) -> tuple[bool, str]:
+    lowest = f"{-100.0 * margin:g}"
+    if found.mean < -margin:
+        return False, f"the mean must not be below {lowest} and falls short by {-100.0 * (found.mean + margin):.1f}"
+    if found.high < 0.0:
+        return False, "the interval lies wholly below 0"
+    return True, f"not worse: the mean is not below {lowest}"
 
 
 def alone(candidate: Mapping[str, Draw], settings: Probe) -> tuple[Verdict, Verdict, Estimate | None]:
@@ -163,13 +169,11 @@ def _differences(name: str, own: Draw, other: Draw) -> list[str]:
     if own.clips_key != other.clips_key or not own.clips_key:
         return [f"{name}: clips_key {_short(own.clips_key)} against {_short(other.clips_key)}"]
     faults = [] if _tested(own) == _tested(other) else [f"{name}: other test works, or other numbers of their clips"]
-    unlike = [
-        key for key in sorted({*own.settings, *other.settings}) if own.settings.get(key) != other.settings.get(key)
-    ]
+    known = sorted({*own.settings} & {*other.settings})
+    unlike = [key for key in known if own.settings[key] != other.settings[key]]
     for key in unlike:
         if not key.startswith(FEATURES):
-            values = (one.settings.get(key, "unknown") for one in (own, other))
-            faults.append(f"{name}: {key} {' against '.join(values)}")
+            faults.append(f"{name}: {key} {own.settings[key]} against {other.settings[key]}")
     same_settings = not any(key.startswith(FEATURES) for key in unlike)
     if same_settings and own.array != other.array and _of_one_output(own, other):
         faults.append(f"{name}: DVC's hash of {own.seen} {_short(own.array)} against {_short(other.array)}")
