@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from conftest import client
+from conftest import client, with_database
 from promoted import package, trained
 from symphony2vec import params, registry, tracking
 from symphony2vec.artifacts import Project
@@ -47,11 +47,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory, database: Path, packed: Path) -> Path:
+def three(tmp_path_factory: pytest.TempPathFactory, empty_database: Path, packed: Path) -> Path:
     """A database with three models, each far better than the one before: pca-mel, vae-mel, cae-mel."""
-    made = Project(tmp_path_factory.mktemp("three"))
-    made.mlruns.mkdir()
-    shutil.copyfile(database, made.mlruns / "mlflow.db")
+    made = with_database(Project(tmp_path_factory.mktemp("three")), empty_database)
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv(tracking.URI, raising=False)
         for accuracy, model in ((0.3, "pca-mel"), (0.5, "vae-mel"), (0.7, "cae-mel")):
@@ -64,9 +62,7 @@ def three(tmp_path_factory: pytest.TempPathFactory, database: Path, packed: Path
 @pytest.fixture
 def ladder(project: Project, three: Path) -> Project:
     """A project of its own with those three models; their artifacts are shared, and only read."""
-    project.mlruns.mkdir()
-    shutil.copyfile(three, project.mlruns / "mlflow.db")
-    return project
+    return with_database(project, three)
 
 
 def promote(project: Project, words: str, **options: Any) -> registry.Decision:
@@ -158,13 +154,13 @@ def test_the_champion_promoted_again_stays_what_it_is(ladder):
     assert stored(ladder) == before
 
 
-def test_an_equal_model_needs_to_be_called_good_enough(ready, packed):
-    trained(ready, 0.5, packed=packed)
-    trained(ready, 0.5, "vae-mel", packed=packed)
-    promote(ready, "pca-mel")
-    assert not promote(ready, "vae-mel").passed
-    assert promote(ready, "vae-mel", equal_ok=True).passed
-    assert aliases(ready) == {"champion": "2"}
+def test_an_equal_model_needs_to_be_called_good_enough(tracked, packed):
+    trained(tracked, 0.5, packed=packed)
+    trained(tracked, 0.5, "vae-mel", packed=packed)
+    promote(tracked, "pca-mel")
+    assert not promote(tracked, "vae-mel").passed
+    assert promote(tracked, "vae-mel", equal_ok=True).passed
+    assert aliases(tracked) == {"champion": "2"}
 
 
 @pytest.mark.parametrize("passes", [True, False])
@@ -186,33 +182,33 @@ def test_a_dry_run_on_an_empty_registry_leaves_it_empty(ladder):
     assert stored(ladder) == [[]] * len(TABLES)
 
 
-def test_another_reading_is_judged_by_its_own_works_and_is_a_version_of_its_own(ready, packed):
-    trained(ready, 0.3, "long-128", stage="ali", packed=packed, readings={"crops": 0.6})
-    promote(ready, "long-128")
-    told = asked(ready, "promote", "long-128", "work-0", "--reading", "crops")
+def test_another_reading_is_judged_by_its_own_works_and_is_a_version_of_its_own(tracked, packed):
+    trained(tracked, 0.3, "long-128", stage="ali", packed=packed, readings={"crops": 0.6})
+    promote(tracked, "long-128")
+    told = asked(tracked, "promote", "long-128", "work-0", "--reading", "crops")
     assert told.startswith("long-128 crops work-0 (version 2) against champion version 1, long-128 work-0")
-    assert registry.folder(ready, "champion")[0].name == "model-crops"
+    assert registry.folder(tracked, "champion")[0].name == "model-crops"
 
 
-def test_a_model_of_other_clips_is_refused_whatever_its_accuracy(ready, packed):
-    trained(ready, 0.3, packed=packed)
-    trained(ready, 0.9, "vae-mel", packed=packed, audio__soundfont="other.sf2")
-    promote(ready, "pca-mel")
+def test_a_model_of_other_clips_is_refused_whatever_its_accuracy(tracked, packed):
+    trained(tracked, 0.3, packed=packed)
+    trained(tracked, 0.9, "vae-mel", packed=packed, audio__soundfont="other.sf2")
+    promote(tracked, "pca-mel")
     with pytest.raises(UserError) as said:
-        asked(ready, "promote", "vae-mel", "--equal-ok")
+        asked(tracked, "promote", "vae-mel", "--equal-ok")
     assert "data: work-0: audio.soundfont other.sf2 against TimGM6mb; work-1: " in str(said.value)
     assert "| better: not compared: the data do not agree\n" in str(said.value)
-    assert aliases(ready) == {"champion": "1", "challenger": "2"}
+    assert aliases(tracked) == {"champion": "1", "challenger": "2"}
 
 
-def test_one_seed_beats_nobody(ready, packed):
-    trained(ready, 0.3, packed=packed, draws=(0,))
-    trained(ready, 0.9, "vae-mel", packed=packed, draws=(0,))
-    promote(ready, "pca-mel")
+def test_one_seed_beats_nobody(tracked, packed):
+    trained(tracked, 0.3, packed=packed, draws=(0,))
+    trained(tracked, 0.9, "vae-mel", packed=packed, draws=(0,))
+    promote(tracked, "pca-mel")
     with pytest.raises(
         UserError, match=r"wanted are 3 draws: set `seeds: 3` in params.yaml and run `dvc repro`; .* of"
     ):
-        asked(ready, "promote", "vae-mel")
+        asked(tracked, "promote", "vae-mel")
 
 
 def test_a_package_that_drifted_is_refused_though_it_is_better(ladder, monkeypatch):
@@ -223,15 +219,15 @@ def test_a_package_that_drifted_is_refused_though_it_is_better(ladder, monkeypat
     assert aliases(ladder) == {"champion": "1", "challenger": "2"}
 
 
-def test_a_run_without_a_package_or_a_probe_registers_nothing_or_stays_out(ready, packed):
-    trained(ready, 0.5, draws=(0,))
+def test_a_run_without_a_package_or_a_probe_registers_nothing_or_stays_out(tracked, packed):
+    trained(tracked, 0.5, draws=(0,))
     with pytest.raises(UserError, match=r"^runs:/[0-9a-f]{32}/model holds no model"):
-        promote(ready, "pca-mel")
-    assert stored(ready) == [[]] * len(TABLES)
-    trained(ready, None, "vae-mel", packed=packed)
+        promote(tracked, "pca-mel")
+    assert stored(tracked) == [[]] * len(TABLES)
+    trained(tracked, None, "vae-mel", packed=packed)
     with pytest.raises(UserError, match=r"stays challenger; better: no draw of it was probed; run `dvc repro probe`"):
-        asked(ready, "promote", "vae-mel")
-    assert aliases(ready) == {"challenger": "1"}
+        asked(tracked, "promote", "vae-mel")
+    assert aliases(tracked) == {"challenger": "1"}
 
 
 def test_a_champion_whose_run_is_gone_leaves_nothing_to_compare_with(ladder, monkeypatch):
@@ -243,17 +239,17 @@ def test_a_champion_whose_run_is_gone_leaves_nothing_to_compare_with(ladder, mon
         asked(ladder, "promote", "vae-mel")
 
 
-def test_the_champion_loads_by_its_alias_from_a_new_process(ready, tmp_path_factory, monkeypatch):
+def test_the_champion_loads_by_its_alias_from_a_new_process(tracked, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(smoke, "deviation", DEVIATION)
-    trained(ready, 0.4, packed=package(tmp_path_factory.mktemp("package")))
-    assert promote(ready, "pca-mel").passed
+    trained(tracked, 0.4, packed=package(tmp_path_factory.mktemp("package")))
+    assert promote(tracked, "pca-mel").passed
     code = (
         "import base64, mlflow.pyfunc, pandas\n"
         "asked = pandas.DataFrame([{'audio': base64.b64encode(b'fLaC').decode()}])\n"
         "print(mlflow.pyfunc.load_model('models:/symphony2vec@champion').predict(asked)[0]['vectors'])"
     )
     words = [sys.executable, "-c", code]
-    environment = {"MLFLOW_TRACKING_URI": tracking.uri(ready), "PATH": str(Path(sys.executable).parent)}
+    environment = {"MLFLOW_TRACKING_URI": tracking.uri(tracked), "PATH": str(Path(sys.executable).parent)}
     said = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
     assert said.stdout.strip() == "[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]"
 
@@ -431,15 +427,15 @@ def test_a_challenger_cannot_be_rolled_back_to(ladder):
         registry.roll_back(ladder, "2")
 
 
-def test_a_version_whose_files_are_gone_is_not_gone_back_to(ready, packed):
-    trained(ready, 0.3, packed=packed)
-    trained(ready, 0.6, "vae-mel", packed=packed)
-    promote(ready, "pca-mel")
-    promote(ready, "vae-mel")
-    shutil.rmtree(registry.folder(ready, "models:/symphony2vec/1")[0])
+def test_a_version_whose_files_are_gone_is_not_gone_back_to(tracked, packed):
+    trained(tracked, 0.3, packed=packed)
+    trained(tracked, 0.6, "vae-mel", packed=packed)
+    promote(tracked, "pca-mel")
+    promote(tracked, "vae-mel")
+    shutil.rmtree(registry.folder(tracked, "models:/symphony2vec/1")[0])
     with pytest.raises(UserError, match=r"^models:/symphony2vec/1 holds no model"):
-        registry.roll_back(ready)
-    assert aliases(ready) == {"champion": "2"}
+        registry.roll_back(tracked)
+    assert aliases(tracked) == {"champion": "2"}
 
 
 def test_a_deleted_version_is_passed_over(ladder):
@@ -509,16 +505,16 @@ def test_the_history_as_csv_holds_every_figure(ladder):
     assert pd.to_datetime(table["when"], utc=True).is_monotonic_increasing
 
 
-def test_a_registry_without_champions_is_one_line(ready):
-    assert asked(ready, "champions") == (
+def test_a_registry_without_champions_is_one_line(tracked):
+    assert asked(tracked, "champions") == (
         "no version of 'symphony2vec' was ever champion; `symphony2vec promote RUN` makes one\n"
     )
-    assert asked(ready, "champions", "--csv") == ",".join(history.COLUMNS) + "\n"
+    assert asked(tracked, "champions", "--csv") == ",".join(history.COLUMNS) + "\n"
     for words in ([], ["--to", "1"]):
         with pytest.raises(
             UserError, match=r"^(no version of 'symphony2vec' in MLflow is called champion|version 1 .*: none)"
         ):
-            asked(ready, "rollback", *words)
+            asked(tracked, "rollback", *words)
 
 
 def test_an_event_is_later_than_the_last_one_though_this_clock_is_behind(ladder):
@@ -548,11 +544,11 @@ def test_an_event_that_somebody_edited_is_named(ladder):
 
 
 @pytest.mark.parametrize("words", [["promote", "pca-mel"], ["rollback"], ["champions"]])
-def test_a_server_that_is_down_is_one_line(ready, monkeypatch, words):
+def test_a_server_that_is_down_is_one_line(tracked, monkeypatch, words):
     monkeypatch.setenv(tracking.URI, "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match=r"^MLflow at http://127\.0\.0\.1:9: .*; check the server"):
-        asked(ready, *words)
+        asked(tracked, *words)
 
 
 def test_a_locked_database_is_one_line_and_leaves_the_registry_as_it_was(ladder, monkeypatch):
