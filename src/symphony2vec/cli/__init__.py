@@ -17,6 +17,7 @@ import click
 
 from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
+from symphony2vec.cli.atlas import atlas
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.cli.embed import classify, embed, similar
 from symphony2vec.cli.registry import champions, promote, rollback
@@ -194,6 +195,9 @@ def params_command(folder: Path) -> None:
     """Check params.yaml: every key, type and bound. Prints what is wrong, or that all is well."""
     project, _ = _opened(folder)
     click.echo(f"{project.params}: all keys are known, and their values of the right type")
+
+
+cli.add_command(atlas)
 
 
 def main() -> None:
