@@ -21,6 +21,7 @@ from symphony2vec.cli.atlas import atlas
 from symphony2vec.cli.backend import backend_option
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.cli.embed import classify, embed, similar
+from symphony2vec.cli.registry import champions, promote, rollback
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def results_command(folder: Path) -> None:
     click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.uri(project)}')")
 
 
-for command in (embed, similar, classify):
+for command in (promote, rollback, champions, embed, similar, classify):
     cli.add_command(command)
 
 
