@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,34 @@ def project(tmp_path: Path) -> Project:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, to copy: making one takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        made = Project(tmp_path_factory.mktemp("database"))
+        with tracking.client(made):
+            pass
+    database = made.mlruns / "mlflow.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return database
+
+
+@pytest.fixture
+def tracked(project: Project, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project, with an MLflow database of its own."""
+    monkeypatch.delenv(tracking.URI, raising=False)
+    return with_database(project, empty_database)
+
+
+def with_database(project: Project, empty_database: Path) -> Project:
+    """The project, given a copy of the database."""
+    project.mlruns.mkdir()
+    shutil.copyfile(empty_database, project.mlruns / "mlflow.db")
+    return project
 
 
 def client(project: Project) -> Any:

@@ -18,6 +18,7 @@ import click
 from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
 from symphony2vec.cli.corpus import corpus
+from symphony2vec.cli.runs import runs
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def results_command(folder: Path) -> None:
     project = Project.around(folder)
     click.echo(report.printed(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
-    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.uri(project)}')")
+    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.shown(tracking.uri(project))}')")
 
 
 @cli.command("params")
@@ -188,6 +189,9 @@ def params_command(folder: Path) -> None:
     """Check params.yaml: every key, type and bound. Prints what is wrong, or that all is well."""
     project, _ = _opened(folder)
     click.echo(f"{project.params}: all keys are known, and their values of the right type")
+
+
+cli.add_command(runs)
 
 
 def main() -> None:
