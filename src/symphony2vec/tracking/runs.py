@@ -42,7 +42,7 @@ class Run:
         self._opening: Call | None = opening  # until the server or the outbox has it
         self._is_new = is_new
         self._outbox = Outbox(project, self.run_id)
-        self._warned, self._lost = False, 0
+        self._warned, self._warned_of_loss, self._lost = False, False, 0
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers, in one call; `step` is the update at which they were true."""
@@ -123,9 +123,11 @@ class Run:
             if call is not None:
                 self._outbox.add(call, thing, self._label)
         except (OSError, UserError) as fault:
-            if not self._lost:
-                say(f"{self._label}: nor can it be kept ({fault}); what is logged meanwhile is lost, the run goes on")
             self._lost += call is not None
+            if not self._warned_of_loss:
+                why = getattr(fault, "strerror", None) or fault
+                say(f"{self._label}: nor can it be kept ({why}); what it logs meanwhile is lost, but the run goes on")
+                self._warned_of_loss = True
 
     def _warn(self, why: str) -> None:
         if not self._warned:

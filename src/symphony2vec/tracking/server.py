@@ -31,6 +31,7 @@ BOUNDS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of every run that ends, in the middle of a progress bar
 }
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 ANSWER_S, UPLOAD_S = 10, 120  # a server may store a large file before it answers
