@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -222,6 +221,39 @@ def runs_of_any(project: Project) -> list[Any]:
     return list(held.search_runs([one.experiment_id for one in held.search_experiments()]))
 
 
+def test_an_opening_that_was_heard_by_half_makes_one_run(tracked, monkeypatch):
+    from mlflow import MlflowClient
+    from requests.exceptions import ConnectTimeout
+
+    log = MlflowClient.log_inputs
+    monkeypatch.setattr(MlflowClient, "log_inputs", lambda *_: (_ for _ in ()).throw(ConnectTimeout("timed out")))
+    with tracking.run(tracked, SUBJECT, {"batch": 32}, tracked.params) as opened:
+        assert kept(tracked) == ["open"]
+        monkeypatch.setattr(MlflowClient, "log_inputs", log)
+        opened.metrics({"loss": 1.0})
+    found = heard(tracked, only_run(tracked))
+    assert (found["params"]["batch"], len(found["data"]), found["status"]) == ("32", 2, "FINISHED")
+
+
+def test_of_two_runs_that_are_the_first_to_see_the_same_data_both_are_taken(tracked, monkeypatch):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    log, asked = MlflowClient.log_inputs, []
+
+    def slower(*words: Any) -> None:
+        asked.append(words)
+        if len(asked) == 1:
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name", error_code=3)
+        log(*words)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", slower)
+    with tracking.run(tracked, SUBJECT, {}, tracked.params) as opened:
+        pass
+    assert len(asked) == 2
+    assert len(heard(tracked, opened.run_id)["data"]) == 2
+
+
 def test_a_later_run_sends_what_an_earlier_one_left(tracked, tmp_path_factory):
     with locked(tracked):
         told(tracked, tmp_path_factory.mktemp("things") / "a")
@@ -302,16 +334,17 @@ def test_sending_that_is_interrupted_after_every_call_doubles_nothing(tracked, t
     assert late == direct
 
 
-def test_two_senders_at_once_send_once(tracked, tmp_path_factory):
+def test_two_senders_at_once_send_once(tracked, tmp_path_factory, monkeypatch):
     with locked(tracked):
         for name in ("a", "b"):
             told(tracked, tmp_path_factory.mktemp("things") / name)
+    monkeypatch.setattr(server, "BUSY_S", 30.0)  # they write to the same database
     with ThreadPoolExecutor(3) as pool:
         outcomes = [one for sent in pool.map(tracking.send, [tracked] * 3) for one in sent]
     assert sorted(one.pending.name for one in outcomes if one.state == "sent") == sorted(
         {one.pending.name for one in outcomes}
     )
-    assert {one.state for one in outcomes} <= {"sent", "busy"}
+    assert {one.state for one in outcomes} <= {"sent", "busy"}, [one.left for one in outcomes]
     assert [run.info.status for run in runs(tracked)] == ["FINISHED"] * 2
     assert all(len(heard(tracked, run.info.run_id)["losses"]) == 4 for run in runs(tracked))
 
@@ -524,8 +557,8 @@ def test_a_server_that_hangs_is_given_up_after_the_users_own_timeout(project, mo
 
 def test_a_silent_server_is_not_asked_at_every_call(project, monkeypatch):
     monkeypatch.setattr(server, "AGAIN_AFTER_S", 30.0)
-    clock = time.monotonic()
-    monkeypatch.setattr(server.time, "monotonic", lambda: clock)
+    clock = 0.0
+    monkeypatch.setattr(server, "monotonic", lambda: clock)
     with answering(status(503)) as (address, asked):
         monkeypatch.setenv(tracking.URI, address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -8,6 +8,7 @@ full picture without its small copy) is sent whole again, under a second name.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -103,7 +104,7 @@ def opened(client: MlflowClient, project: Project, call: Call, is_new: bool) -> 
     if not known.data.params:
         client.log_batch(run_id, params=[Param(name, value) for name, value in call["parameters"].items()])
     if call["data"] and not (known.inputs and known.inputs.dataset_inputs):
-        client.log_inputs(run_id, [_data(one) for one in call["data"]])
+        _note_data(client, run_id, [_data(one) for one in call["data"]])
     return run_id
 
 
@@ -175,6 +176,18 @@ def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
             return str(known.experiment_id)
         local = None if server.is_elsewhere() else (project.mlruns / "artifacts" / stage).as_uri()
         return str(client.create_experiment(stage, artifact_location=local))
+
+
+def _note_data(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> None:
+    """Log data sets. Of two runs that are the first to see one, MLflow refuses the slower, unless it asks again."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_inputs(run_id, data)
+    except MlflowException as fault:
+        if not re.search("unique|duplicate", str(fault), re.I):
+            raise
+        client.log_inputs(run_id, data)
 
 
 def _data(one: Mapping[str, str]) -> DatasetInput:

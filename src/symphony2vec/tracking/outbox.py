@@ -112,7 +112,10 @@ class Outbox:
             with server.spoken(self.project, server.UPLOAD_S if large else server.ANSWER_S) as client:
                 progress["run_id"] = self._send(client, progress["run_id"], group)
             progress["calls"] = start + len(group)
-            write_json(self.folder / "sent.json", progress)
+            try:
+                write_json(self.folder / "sent.json", progress)
+            except (OSError, UserError) as fault:  # a full disk ends no training; the call is sent once more
+                raise server.Unanswered(f"sent, but not noted: {fault}") from fault
         self._remove()
         return str(progress["run_id"])
 

@@ -101,8 +101,9 @@ class Run:
             say(f"MLflow at {server.shown(server.uri(self._project))} answers again and has what was kept")
             self._warned = False
         if self._opening is not None:
+            is_new, self._is_new = self._is_new, False  # what fails halfway has made the run
             with server.spoken(self._project) as client:
-                run_id = opened(client, self._project, self._opening, self._is_new)
+                run_id = opened(client, self._project, self._opening, is_new)
             self._opening = None
             self._go_on_as(run_id)
 
@@ -206,7 +207,11 @@ def _lasting(project: Project, first: Call, is_new: bool) -> Iterator[Run]:
             yield lasting
         except BaseException as fault:
             status = "KILLED" if isinstance(fault, KeyboardInterrupt) else "FAILED"
-            lasting._end(status, f"{type(fault).__name__}: {fault}"[:500])
+            try:
+                lasting._end(status, f"{type(fault).__name__}: {fault}"[:500])
+            except UserError as refused:  # what ended the run is what people must see
+                if not isinstance(fault, UserError):
+                    say(str(refused))
             raise
         lasting._end("FINISHED")
     finally:

@@ -12,10 +12,10 @@ import os
 import re
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -108,7 +108,7 @@ def spoken(project: Project, waits_s: int = ANSWER_S, writes: bool = True) -> It
     """
     from mlflow import MlflowClient
 
-    address, began, outside = uri(project), time.monotonic(), sys.exception()
+    address, began, outside = uri(project), monotonic(), sys.exception()
     try:
         with _bounded(waits_s):
             _hush(address)
@@ -121,7 +121,7 @@ def spoken(project: Project, waits_s: int = ANSWER_S, writes: bool = True) -> It
     except Exception as fault:
         chain = list(_chain(fault, outside))
         if any(_is_silence(one) for one in chain):
-            now = time.monotonic()
+            now = monotonic()
             _silent[address] = (now, now - began)
             raise Unanswered(_reason(chain)) from fault
         if not any(name.startswith(LIBRARIES) for name in _kinds(fault)):
@@ -139,7 +139,7 @@ def worth_asking(project: Project, at_once: bool = False) -> bool:
     if uri(project) not in _silent:
         return True
     found, cost_s = _silent[uri(project)]
-    return time.monotonic() - found >= max(0.0 if at_once else AGAIN_AFTER_S, COST * cost_s)
+    return monotonic() - found >= max(0.0 if at_once else AGAIN_AFTER_S, COST * cost_s)
 
 
 @contextmanager
