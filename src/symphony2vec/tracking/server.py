@@ -104,7 +104,8 @@ def spoken(project: Project, waits_s: int = ANSWER_S, writes: bool = True) -> It
     Args:
         project: whose server is meant.
         waits_s: seconds that MLflow waits for an answer, where the user has not set them.
-        writes: a sqlite database must be free to write to.
+        writes: what is said is kept by MLflow: a sqlite database must be free to write to, and a full disk is a
+            server that cannot take it now.
     """
     from mlflow import MlflowClient
 
@@ -120,7 +121,7 @@ def spoken(project: Project, waits_s: int = ANSWER_S, writes: bool = True) -> It
         raise
     except Exception as fault:
         chain = list(_chain(fault, outside))
-        if any(_is_silence(one) for one in chain):
+        if any(_is_silence(one) or (writes and _is_full(one)) for one in chain):
             now = monotonic()
             _silent[address] = (now, now - began)
             raise Unanswered(_reason(chain)) from fault
@@ -223,7 +224,11 @@ def _is_silence(fault: BaseException) -> bool:
         return status >= 500 or status in BUSY
     if "mlflow.exceptions.MlflowException" in kinds:
         return re.search(r"failed with error code 5\d\d", str(fault)) is not None
-    return getattr(fault, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return False
+
+
+def _is_full(fault: BaseException) -> bool:
+    return isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _reason(chain: list[BaseException]) -> str:
