@@ -159,7 +159,7 @@ def _shares(
 ) -> list[str]:
     """One row a contender; full length has `longer` times as many epochs, opened, drawn and ended as often."""
     lines = [
-        "| told to | s a training | time against none | calls' share, by the clock | while it trains | at full length |",
+        "| told to | s a training | time against none | calls, by the clock | while it trains | at full length |",
         "|---|---|---|---|---|---|",
     ]
     for contender, own in times.items():
