@@ -57,7 +57,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
         made = Project(tmp_path_factory.mktemp("database"))
-        with tracking._spoken(made):
+        with tracking.client(made):
             pass
     database = made.mlruns / "mlflow.db"
     with closing(sqlite3.connect(database)) as connection:

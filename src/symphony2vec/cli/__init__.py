@@ -22,6 +22,7 @@ from symphony2vec.cli.backend import backend_option
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.cli.embed import classify, embed, similar
 from symphony2vec.cli.registry import champions, promote, rollback
+from symphony2vec.cli.runs import runs
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def results_command(folder: Path) -> None:
     project = Project.around(folder)
     click.echo(report.printed(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
-    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.uri(project)}')")
+    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.shown(tracking.uri(project))}')")
 
 
 for command in (promote, rollback, champions, embed, similar, classify):
@@ -201,6 +202,7 @@ def params_command(folder: Path) -> None:
 
 
 cli.add_command(atlas)
+cli.add_command(runs)
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def promote(
         equal_ok: a model that is not worse is good enough.
         dry_run: nothing changes in the registry.
     """
-    with tracking._spoken(project) as client:
+    with tracking.client(project) as client:
         candidate = candidates.found(client, words, reading)
         package = sources.fetched(project, client, candidate.source)
         version = _version(client, candidate)
@@ -102,7 +102,7 @@ def roll_back(project: Project, to: str = "") -> tuple[str, str]:
     Raises:
         UserError: there is no champion, or none before it; `to` never was champion, or its files are gone.
     """
-    with tracking._spoken(project) as client, _alone(project):
+    with tracking.client(project) as client, _alone(project):
         events = history.read(client)
         present = sources.aliases(client).get(CHAMPION, "")
         names = {event.version: event.name for event in events}

@@ -41,7 +41,7 @@ def folder(project: Project, source: str) -> tuple[Path, str]:
     Raises:
         UserError: the name means nothing, or MLflow has no such model, alias, version or run, or no files of it.
     """
-    with tracking._spoken(project) as client:
+    with tracking.client(project) as client:
         exact = resolved(client, source)
         return fetched(project, client, exact), exact
 
