@@ -108,6 +108,8 @@ def emptied(database: str) -> None:
     import psycopg
 
     with psycopg.connect(database.replace("+psycopg", "")) as connection:
+        if connection.execute("SELECT to_regclass('experiments')").fetchone() == (None,):
+            return
         connection.execute("UPDATE experiments SET name = name || '-' || experiment_id")
 
 
