@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from symphony2vec import params, tracking
-from symphony2vec.artifacts import Project
+from symphony2vec.artifacts import Project, read_table, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,6 +70,17 @@ def ready(project: Project, database: Path) -> Project:
     project.mlruns.mkdir()
     shutil.copyfile(database, project.mlruns / "mlflow.db")
     return project
+
+
+def of_licence(project: Project, licence: str = "CC0") -> None:
+    """Write the table of the movements that the clips come from: recordings of one licence."""
+    rows = read_table(project.clips, "clips").drop(columns=["clip", "start_s"]).drop_duplicates("file")
+    write_table(project.movements, rows.assign(kind="recording", licence=licence))
+
+
+def lasting(frames: int, hop_samples: int = 512) -> float:
+    """How long (s) a clip is that has so many frames, at 22,050 samples a second."""
+    return (frames - 1) * hop_samples / 22050
 
 
 def client(project: Project) -> Any:

@@ -146,11 +146,10 @@ def clock(seconds: float) -> str:
 def _query(project: Path, query: Path, collection: Any) -> tuple[Any, Any, Any, str]:
     """The query's vectors, their times, and how its path is written in the collection."""
     from symphony2vec.collection import building
-    from symphony2vec.corpus import library
     from symphony2vec.embedder import Embedder
 
     facts = collection.facts
-    path = library.shown(str(query.absolute()))
+    path = building.written(query)
     own = (collection.table["path"] == path).to_numpy()
     if own.any() and building.unchanged(query, collection):
         rows = collection.table[own]

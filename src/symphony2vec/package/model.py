@@ -97,7 +97,10 @@ class Model:
             UserError: the wave is no array of finite floating-point samples of that length, or the form is unknown.
         """
         mono = self._mono(np.asarray(wave), sample_rate)
-        return self._pieces(mono, self._span(mono, silence=True), form, hop_s)
+        try:
+            return self._pieces(mono, self._span(mono, silence=True), form, hop_s)
+        except Unusable as reason:
+            raise UserError(f"the wave cannot be used: {reason}") from None
 
     def embed_file(self, path: str | Path, form: str = "clips", hop_s: float | None = None) -> Embedding:
         """Embed a recording (wav, flac, ogg, mp3): see `embed`. The file is read block by block.
@@ -155,6 +158,8 @@ class Model:
             )
         if not 1.0 <= sample_rate <= 1e6:
             raise UserError(f"a sample rate of {sample_rate} Hz is none; the wave's own rate is wanted, as 44100")
+        with np.errstate(over="ignore"):  # what is no float32 becomes infinite, and is refused
+            wave = wave.astype(np.float32, copy=False)
         mono = wave.mean(axis=1) if wave.ndim == 2 and wave.shape[1] else wave.reshape(-1)
         if not np.isfinite(mono).all():
             raise UserError("some samples of the wave are not numbers (NaN or infinite)")
@@ -189,8 +194,11 @@ class Model:
 
     def _timestamps(self, mono: np.ndarray, span: loudness.Span, hop_s: float) -> Embedding:
         rate, size = float(self.sample_rate_hz), self.hearing.recipe.samples
-        if not 1.0 / rate <= hop_s <= 3600.0:
-            raise UserError(f"hop_s is {hop_s:g}: wanted are seconds between two timestamps, as 0.5")
+        if not 1.0 / rate <= hop_s <= self.duration_s:
+            raise UserError(
+                f"hop_s is {hop_s:g}: wanted are seconds between two timestamps, above 0 and at most "
+                f"{self.duration_s:g}, the length of a window"
+            )
         count = max(1, int(np.ceil(len(mono) / rate / hop_s - 1e-9)))
         starts_s = np.arange(count) * hop_s
         firsts = np.round((starts_s + hop_s / 2.0) * rate).astype(np.int64) - size // 2
