@@ -154,6 +154,7 @@ def _no_room(fault: OSError, path: Path) -> Exception:
     reasons = {
         errno.ENOSPC: "the disk is full; free some space and run the command again",
         errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+        errno.EFBIG: "the file is larger than the disk or a limit of this system (ulimit -f) allows",
         errno.EROFS: "the disk can only be read",
         errno.EACCES: "no permission to write there",
     }

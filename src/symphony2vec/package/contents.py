@@ -20,6 +20,7 @@ from torch import nn
 
 from symphony2vec.artifacts import read_json, write_json
 from symphony2vec.audio.loudness import Level
+from symphony2vec.clips import SIDES
 from symphony2vec.errors import UserError
 from symphony2vec.features import Recipe
 from symphony2vec.package import card, example
@@ -273,8 +274,9 @@ def _data(task: Task) -> dict[str, Any]:
     """What the card says of the data: clips and works of each side, by composer, and the licences of the music."""
     table = task.clips
     sides = {
-        side: {"clips": len(own), "works": int((own["composer"].astype(str) + own["work"].astype(str)).nunique())}
-        for side, own in table.groupby("split")
+        side: {"clips": len(own), "works": len(own.drop_duplicates(["composer", "work"]))}
+        for side in SIDES
+        for own in [table[table["split"] == side]]
     }
     return {
         "corpus": task.params.corpus.name,

@@ -121,7 +121,7 @@ class Model:
         ):
             if len(mono) < SHORTEST_S * self.sample_rate_hz:
                 raise Unusable(
-                    f"too short: {len(mono) / self.sample_rate_hz:.3f} s, at least {SHORTEST_S} s are needed"
+                    f"too short: {len(mono) / self.sample_rate_hz:.4f} s, at least {SHORTEST_S} s are needed"
                 )
             return self._pieces(mono, self._span(mono, silence=False), form, hop_s)
 
@@ -164,7 +164,7 @@ class Model:
         if not np.isfinite(mono).all():
             raise UserError("some samples of the wave are not numbers (NaN or infinite)")
         if len(mono) < SHORTEST_S * sample_rate:
-            raise UserError(f"the wave lasts {len(mono) / sample_rate:.3f} s; at least {SHORTEST_S} s are needed")
+            raise UserError(f"the wave lasts {len(mono) / sample_rate:.4f} s; at least {SHORTEST_S} s are needed")
         same = sample_rate == self.sample_rate_hz
         return np.asarray(mono if same else soxr.resample(mono, sample_rate, self.sample_rate_hz), dtype=np.float32)
 
