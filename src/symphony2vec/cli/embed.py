@@ -87,9 +87,9 @@ def similar(project: Path, query: Path, where: Path, at: str | None, count: int,
     others = search.without(collection, path)
     if not len(others.table):
         raise UserError(f"{where} holds no other recording than the query")
-    cosines = search.similarities(vectors, others.vectors)
-    passages = search.passages(cosines, starts_s, others, count)
-    _show_recordings(search.recordings(cosines, others, count))
+    near = search.nearness(vectors, others)
+    passages = search.passages(near, starts_s, others, count)
+    _show_recordings(search.recordings(near, others, count))
     _show_passages(passages)
     if listed is not None:
         write_table(listed, passages)

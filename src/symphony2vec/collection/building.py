@@ -99,9 +99,10 @@ def build(places: Sequence[Path], asked: Asked, backend: str | None = None) -> C
 def embed(job: Job) -> int:
     """Embed one recording into its file, on one thread; returns the number of its vectors."""
     import numpy as np
-    import threadpoolctl
 
-    with threadpoolctl.threadpool_limits(1):
+    from symphony2vec.package import model
+
+    with model.one_thread():
         found = _model(job.asked.package).heard_file(job.recording.path, job.asked.form, job.asked.hop_s)
     if _state(job.recording.path) != job.recording.state:
         raise Unusable("the file changed while it was read; run the command again")
@@ -150,7 +151,7 @@ def unchanged(path: Path, collection: Collection) -> bool:
     """Whether the collection's vectors of a recording are those of the file as it is now."""
     facts = collection.facts
     try:
-        key = _key(path, facts["fingerprint"], facts["form"], facts["hop_s"])
+        key = _key(written(path), _state(path), facts["fingerprint"], facts["form"], facts["hop_s"])
     except Unusable:
         return False
     return bool((collection.table["key"] == key).any())
@@ -289,8 +290,10 @@ def _before(out: Path, asked: Asked, add: bool) -> Collection | None:
 def _recording(path: Path, relative: str, titles: tuple[str, str, str] | None, asked: Asked) -> Recording:
     if not path.is_file():
         raise Unusable("no ordinary file")
-    key = _key(path, asked.fingerprint, asked.form, asked.hop_s)
-    return Recording(_absolute(path), written(path), titles or _titles(path, relative), key, _state(path))
+    state, absolute = _state(path), _absolute(path)
+    text = library.shown(str(absolute))
+    key = _key(text, state, asked.fingerprint, asked.form, asked.hop_s)
+    return Recording(absolute, text, titles or _titles(path, relative), key, state)
 
 
 def _absolute(path: Path) -> Path:
@@ -298,8 +301,8 @@ def _absolute(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def _key(path: Path, fingerprint: str, form: str, hop_s: float | None) -> str:
-    return key_of([written(path), *_state(path)], [fingerprint, form, hop_s])[:16]
+def _key(text: str, state: tuple[int, int], fingerprint: str, form: str, hop_s: float | None) -> str:
+    return key_of([text, *state], [fingerprint, form, hop_s])[:16]
 
 
 def _titles(path: Path, relative: str) -> tuple[str, str, str]:

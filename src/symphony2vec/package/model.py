@@ -12,6 +12,7 @@ Sound of any length is read from a memory-mapped file, a few windows at a time.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,10 +128,8 @@ class Model:
 
     def heard(self, windows: np.ndarray) -> np.ndarray:
         """Windows (B, N) float32 of exactly `duration_s` at `sample_rate_hz`, as they are -> vectors (B, D) float32."""
-        import threadpoolctl
-
         own = self.hearing
-        with threadpoolctl.threadpool_limits(1):  # as the training clips were made: the last bit depends on it
+        with one_thread():  # as the training clips were made: the last bit depends on it
             seen = [represent(window, own.recipe, (own.representation,))[own.representation] for window in windows]
         return self._asked(np.stack(seen))
 
@@ -221,6 +220,20 @@ class Model:
                 found = window(int(first))
                 batch[row, : len(found)] = found * np.float32(gain)
             yield batch
+
+
+def one_thread() -> Any:
+    """A context in which the libraries of numbers use one thread."""
+    return _thread_pools().limit(limits=1)
+
+
+@functools.cache
+def _thread_pools() -> Any:
+    """Looked for once: that takes longer than to hear a clip."""
+    import librosa.core  # noqa: F401 - so that its libraries are there to be found
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()
 
 
 def window_starts(samples: int, size: int, minimum_fill: float) -> np.ndarray:
