@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,10 +17,10 @@ from click.testing import CliRunner, Result
 from conftest import COMPOSERS, RATE_HZ, Trained, music
 from symphony2vec import tracking
 from symphony2vec.cli import cli
-from symphony2vec.cli import embed as commands
 from symphony2vec.collection import table as tables
 from symphony2vec.errors import UserError
 
+commands = importlib.import_module("symphony2vec.cli.embed")  # the name in the package is the command
 COMMAND = str(Path(sys.executable).with_name("symphony2vec"))
 Run = Callable[..., Result]
 
@@ -57,14 +58,14 @@ def run(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
 def collected(trained: Trained, library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection, made by the real command in a folder that is no project."""
     place = tmp_path_factory.mktemp("place")
-    words = ["embed", str(library), "-o", "x.parquet", "--model", str(trained.package(model="pca-mel"))]
+    words = ["embed", str(library), "-o", "x.parquet", "--model", str(trained.package(model="pca-mfcc"))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SYMPHONY2VEC_WORKERS", "1")
         done = subprocess.run([COMMAND, *words], cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    package = trained.package(model="pca-mel")
+    package = trained.package(model="pca-mfcc")
     first, second = done.stdout.splitlines()
-    assert first == f"x.parquet: 18 vectors of 6 recordings, by pca-mel work-0 ({package})"
+    assert first == f"x.parquet: 18 vectors of 6 recordings, by pca-mfcc work-0 ({package})"
     assert second == (
         f"1 set aside (see x.parquet.rejected.csv); the first: {library / 'broken.flac'}: not readable as audio, or "
         "damaged: Format not recognised"
@@ -87,19 +88,19 @@ def test_help_says_what_is_asked_for_with_an_example(command, words, run):
 
 
 def test_embed_goes_on_from_what_is_there_and_joins(collected, library, trained, run):
-    package = trained.package(model="pca-mel")
-    told = run("embed", library / "Bright", library / "Dull", "-o", "y.csv", "--model", package).output
-    assert told == f"y.csv: 18 vectors of 6 recordings, by pca-mel work-0 ({package})\n"
+    package = trained.package(model="pca-mfcc")
+    told = run("embed", library / "Bright", library / "Dull", "-o", "y.csv", "--model", package).stdout
+    assert told == f"y.csv: 18 vectors of 6 recordings, by pca-mfcc work-0 ({package})\n"
     np.testing.assert_array_equal(tables.read(Path("y.csv")).vectors, tables.read(collected).vectors)
     run("embed", library / "Bright", "-o", "z.npy", "--model", package)
-    told = run("embed", library / "Dull" / "Sonata 1", "-o", "z.npy", "--model", package, "--add").output
+    told = run("embed", library / "Dull" / "Sonata 1", "-o", "z.npy", "--model", package, "--add").stdout
     assert "12 vectors of 4 recordings" in told
 
 
 def test_embed_takes_a_run_and_other_forms(library, trained, run):
     run_id = trained.record("embeddings", "vae-mel")["run_id"]
     place = library / "Dull" / "Sonata 1"
-    told = run("embed", place, "-o", "x.parquet", "--model", run_id, "--form", "timestamps", "--hop", "0.5").output
+    told = run("embed", place, "-o", "x.parquet", "--model", run_id, "--form", "timestamps", "--hop", "0.5").stdout
     assert told == f"x.parquet: 6 vectors of 1 recordings, by vae-mel work-0 (runs:/{run_id}/model)\n"
 
 
@@ -115,7 +116,7 @@ def test_a_registry_without_a_champion_is_one_line_with_what_makes_one(trained, 
 
 def test_similar_finds_a_noisy_copy_with_its_times(collected, library, trained, tmp_path):
     wave, _ = soundfile.read(library / "Bright" / "Sonata 2" / "1 Allegro.flac")
-    noise = 0.001 * np.random.default_rng(0).standard_normal(len(wave))
+    noise = 0.0003 * np.random.default_rng(0).standard_normal(len(wave))
     soundfile.write(tmp_path / "copy.wav", wave + noise, RATE_HZ)
     words = ["similar", "copy.wav", "--in", str(collected), "-n", "3", "--csv", "found.csv"]
     done = subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -145,7 +146,7 @@ def test_a_query_of_the_collection_is_not_its_own_neighbour_and_is_not_embedded_
     query = library / "Bright" / "Sonata 0" / "1 Allegro.flac"
     told = run("similar", query, "--in", collected).output
     assert str(query) not in told
-    assert told.count("Sonata") == 5 + 10
+    assert told.count("\n  ") == 5 + 10
 
 
 def test_at_asks_for_one_passage(collected, library, run):
@@ -178,12 +179,12 @@ def test_what_similar_cannot_do_is_one_line(collected, library, trained, run, tm
 
 def test_classify_names_composers_over_time_and_draws_them(library, trained, tmp_path):
     recording = library / "Bright" / "Sonata 0" / "1 Allegro.flac"
-    words = ["classify", str(recording), "--model", str(trained.package(model="pca-mel")), "--hop", "0.25"]
+    words = ["classify", str(recording), "--model", str(trained.package(model="pca-mfcc")), "--hop", "0.25"]
     words += ["--csv", "said.csv", "--picture", "said.png"]
     done = subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, *lines = done.stdout.splitlines()
-    assert first.startswith(f"{recording}, by pca-mel work-0 (")
+    assert first.startswith(f"{recording}, by pca-mfcc work-0 (")
     assert first.endswith("; mean over 12 passages:")
     said = pd.read_csv(tmp_path / "said.csv")
     assert said.columns.tolist() == ["start_s", "end_s", *COMPOSERS]
@@ -197,7 +198,7 @@ def test_classify_names_composers_over_time_and_draws_them(library, trained, tmp
 
 
 def test_the_bright_sound_is_given_to_the_composer_of_bright_sounds(library, trained, run):
-    package = trained.package(model="pca-mel")
+    package = trained.package(model="pca-mfcc")
     for name, composer in (("Bright/Sonata 0", COMPOSERS[1]), ("Dull/Sonata 1", COMPOSERS[0])):
         lines = run("classify", library / name / "1 Allegro.flac", "--model", package).output.splitlines()
         assert lines[1].endswith(f"%  {composer}"), lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,9 +20,9 @@ from conftest import CLIP_S, COMPOSERS, RATE_HZ, Trained, client, music
 from symphony2vec import tracking
 from symphony2vec.audio import decoding
 from symphony2vec.embedder import Embedder
+from symphony2vec.embeddings import networks
 from symphony2vec.errors import Unusable, UserError
-from symphony2vec.package import contents
-from symphony2vec.package.model import Model, window_starts
+from symphony2vec.package.model import window_starts
 
 CLIP = round(CLIP_S * RATE_HZ)
 
@@ -406,12 +408,20 @@ def test_probabilities_are_those_of_the_probe(vae):
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
 
 
-def test_a_folder_that_is_no_package_and_a_classifier_are_refused(trained, tmp_path):
+def test_what_holds_no_vectors_is_refused(trained, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"^{tmp_path} holds no model of symphony2vec"):
         Embedder.load(tmp_path)
-    package = trained.package()
-    loaded = contents.read(package, Model)
-    assert loaded.names is None
+    for nowhere in (tmp_path / "nowhere", str(tmp_path / "nowhere"), "nowhere/model"):
+        with pytest.raises(UserError, match=r"nowhere.* is no folder; a model is one, or the name of one"):
+            Embedder.load(nowhere)
+    changed = tmp_path / "classifier"
+    shutil.copytree(trained.package(), changed)
+    config = json.loads((changed / "artifacts" / "config.json").read_text())
+    config["build"]["method"] = "probabilities"
+    (changed / "artifacts" / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(networks.Encoder, "probabilities", networks.Encoder.encode, raising=False)
+    with pytest.raises(UserError, match=r"classifier is a classifier \(vae-mel work-0\): it names"):
+        Embedder.load(changed)
 
 
 def test_a_folder_is_embedded_in_one_call(trained, vae, tmp_path, monkeypatch):

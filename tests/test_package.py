@@ -343,7 +343,7 @@ def test_the_card_says_data_split_accuracy_licences_use_and_limits(trained):
     assert text.startswith("# vae-mel, work-0\n")
     assert "hears 1 seconds of mono sound at 22050 Hz as a mel spectrogram" in text
     assert "Corpus `made_up`: Ana Fantasía (14 clips), Берлиоз (14 clips)." in text
-    assert re.search(r"Drawn split work-0: train \d+ clips of \d works, validation .*, test 4 clips of 1 works\.", text)
+    assert re.search(r"Drawn split work-0: train \d+ clips of 4 works, validation .*, test \d clips of 2 works\.", text)
     assert "\n- CC0 (4 movements)\n" in text
     assert "\n- CC BY 4.0 (4 movements)\n" in text
     assert f"**{scores['test_accuracy']:.1%}** of {scores['clips']['test']} test clips" in text

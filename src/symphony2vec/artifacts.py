@@ -11,6 +11,7 @@ out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows al
     curves.csv                      one row an epoch: losses, and the probe on validation clips
     samples.npz, *.png              what the model makes of some clips
     run.json                        the MLflow run, and the key of all that the folder was made from
+    model[-<reading>].json          what the run's package of that reading says of itself (symphony2vec.package)
 out/probe/<stage>/<model>/<draw>/   scores.json, predictions.csv
 out/report/                     index.html, tables as CSV, figures as PNG, sounds
 """

@@ -307,10 +307,10 @@ def _key(text: str, state: tuple[int, int], fingerprint: str, form: str, hop_s: 
 
 def _titles(path: Path, relative: str) -> tuple[str, str, str]:
     """Composer, work and movement, from tags or folders; empty where neither tells."""
-    placed = by_tags_or_folders(relative, library.read_tags(path))
+    placed = by_tags_or_folders(library.shown(relative), library.read_tags(path))
     if isinstance(placed, Placed):
         return placed.composer, placed.work, placed.movement
-    return placed.composer, "", placed.movement or path.stem
+    return placed.composer, "", placed.movement or library.shown(path.stem)
 
 
 def _catalogued(folder: Path) -> dict[str, tuple[str, str, str]]:
