@@ -278,7 +278,7 @@ def test_silence_has_a_vector_as_an_array_and_none_as_a_file(vae, tmp_path):
         (np.zeros(0), 8000, r"lasts 0\.0000 s; at least 0\.1 s"),
         (np.zeros((5000, 0)), 8000, r"lasts 0\.0000 s; at least 0\.1 s"),
         (np.zeros(799), 8000, r"lasts 0\.0999 s; at least 0\.1 s"),
-        (np.zeros((2, 8000)), 8000, r"lasts 0\.0000 s"),
+        (np.zeros((2, 8000)), 8000, r"lasts 0\.000\d s; at least"),
         (np.full(5000, np.nan), 8000, "some samples of the wave are not numbers"),
         (np.full(5000, -np.inf), 8000, "some samples of the wave are not numbers"),
         (np.full(5000, 1e300), 8000, "some samples of the wave are not numbers"),

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from conftest import COMPOSERS, Trained, client
-from symphony2vec import ali, classifiers, tracking
+from symphony2vec import ali, classifiers, probe, tracking
 from symphony2vec.artifacts import read_json
 from symphony2vec.errors import UserError
 from symphony2vec.package import contents, example, head
@@ -68,6 +68,7 @@ def packages(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict
             classifiers.run(trained.project, trained.params, *model.split("-"))
         for model in ("paper-8", "encoder-8"):
             ali.run(trained.project, trained.params, model)
+        probe.run(trained.project, trained.params, "ali", "paper-8")
     home = tmp_path_factory.mktemp("elsewhere")
     for name, (stage, model, folder, _) in PACKAGES.items():
         shutil.copytree(trained.package(stage, model, folder), home / name)
@@ -104,12 +105,8 @@ def test_a_package_runs_the_code_that_it_carries(answered, packages):
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_composers_come_with_probabilities_where_the_package_can_name_them(name, answered, trained):
-    # `paper-8` and `encoder-8` were trained after the probe: the one has no probe yet, the other needs none
+def test_composers_come_with_probabilities_of_the_probe_or_of_the_classifier(name, answered):
     said = answered.said[name][0]
-    if name.startswith("ali"):
-        assert "composers" not in said
-        return
     assert said["composers"] == list(COMPOSERS)
     np.testing.assert_allclose(np.sum(said["probabilities"], axis=1), 1.0, atol=1e-5)
 
@@ -356,7 +353,20 @@ def test_the_card_says_data_split_accuracy_licences_use_and_limits(trained):
 
 
 def test_a_card_says_that_its_accuracy_is_not_known_yet(packages):
-    assert "Not probed yet" in (packages["ali"] / "card.md").read_text()
+    text = (packages["encoder"] / "card.md").read_text(encoding="utf-8")
+    assert "gives one probability of each composer for them" in text
+    assert "Not probed yet" in text
+
+
+def test_each_reading_has_a_card_with_its_own_accuracy(packages, trained):
+    told = read_json(trained.project.out("probe", "ali", "paper-8", "work-0", "scores.json"), "")["scores"]
+    scores = {one["reading"]: one for one in told}
+    for name, reading in (("ali", ""), ("ali crops", "crops")):
+        text = (packages[name] / "card.md").read_text(encoding="utf-8")
+        assert text.startswith(f"# paper-8{' crops' if reading else ''}, work-0\n")
+        assert f"**{scores[reading]['test_accuracy']:.1%}**" in text
+        own = Head.from_plain(read_json(packages[name] / "artifacts" / "head.json", ""))
+        assert own.temperature == scores[reading]["temperature"]
 
 
 def test_the_run_keeps_what_the_probe_found(trained):
