@@ -2,10 +2,11 @@
 PYTHON ?= python3
 PORT ?= 5001
 BIN := .venv/bin
+HEAR := .venv-hear/bin
 # dvc runs the stages through a shell, which finds symphony2vec here.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run paper test lint env ui bench clean music
+.PHONY: help run paper test lint env ui bench hear clean music
 
 help:
 	@echo "make run    build the environment, fill data/ with the starter corpus if it is empty, run the pipeline, show results"
@@ -13,6 +14,7 @@ help:
 	@echo "make test   lint, type-check and test"
 	@echo "make ui     open the MLflow UI on http://127.0.0.1:5001"
 	@echo "make bench  measure speed and memory"
+	@echo "make hear   run the HEAR benchmark's validator, in an environment of its own (4 GB); MODEL=champion takes your model"
 	@echo "make clean  remove the environment (music, outputs and runs stay)"
 
 run: env music
@@ -44,6 +46,9 @@ bench: env
 	$(BIN)/python benchmarks/ali.py
 	$(BIN)/python benchmarks/memory.py
 
+hear: .venv-hear/.ready
+	$(if $(MODEL),$(HEAR)/hear-validator symphony2vec.hear --model '$(MODEL)' --device cpu,$(BIN)/pytest -rs tests/test_hear.py)
+
 env: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -55,5 +60,11 @@ env: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# The validator wants tensorflow.
+.venv-hear/.ready: .venv/.ready
+	$(PYTHON) -m venv .venv-hear
+	$(HEAR)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[hear]'
+	@touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-hear

@@ -56,23 +56,30 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: its schema takes seconds to make, a copy takes none."""
-    made = Project(tmp_path_factory.mktemp("database"))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.delenv(tracking.URI, raising=False)
-        with tracking._spoken(made) as known:
-            known.search_experiments(max_results=1)
-    with closing(sqlite3.connect(made.mlruns / "mlflow.db")) as connection:
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, to copy: making one takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        made = Project(tmp_path_factory.mktemp("database"))
+        with tracking.client(made):
+            pass
+    database = made.mlruns / "mlflow.db"
+    with closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return made.mlruns / "mlflow.db"
+    return database
 
 
 @pytest.fixture
-def ready(project: Project, database: Path) -> Project:
-    """A project whose database is made already."""
+def tracked(project: Project, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project, with an MLflow database of its own."""
+    monkeypatch.delenv(tracking.URI, raising=False)
+    return with_database(project, empty_database)
+
+
+def with_database(project: Project, empty_database: Path) -> Project:
+    """The project, given a copy of the database."""
     project.mlruns.mkdir()
-    shutil.copyfile(database, project.mlruns / "mlflow.db")
+    shutil.copyfile(empty_database, project.mlruns / "mlflow.db")
     return project
 
 
@@ -147,7 +154,7 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], database: Path) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], empty_database: Path) -> Trained:
     """PCA and VAE, trained on a real pipeline and probed; tests add to it, and change nothing of it."""
     root = tmp_path_factory.mktemp("trained")
     values = copy.deepcopy(settings)
@@ -164,7 +171,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], 
     made, chosen = Trained(Project(root), params.check(values)), params.check(values)
     YAML().dump(values, made.project.params)
     made.project.mlruns.mkdir()
-    shutil.copyfile(database, made.project.mlruns / "mlflow.db")
+    shutil.copyfile(empty_database, made.project.mlruns / "mlflow.db")
     folder = made.project.corpus("made_up")
     folder.mkdir(parents=True)
     rows = []

@@ -25,13 +25,15 @@ SOURCE = ROOT / "src" / "symphony2vec"
 FLOORS = {
     "errors": 0, "params": 0, "artifacts": 0, "tracking": 0, "figures": 0, "parallel": 0,
     "corpus": 1, "synthesis": 1, "audio": 1, "clips": 1, "features": 1, "scaling": 1, "listening": 1,
-    "training": 2, "package": 2, "probe": 2,  # the probe needs floor 0 alone
-    "classifiers": 3, "embeddings": 3, "ali": 3, "report": 4, "collection": 5, "embedder": 5, "registry": 5, "cli": 6,
+    "training": 2, "package": 2, "probe": 2,
+    "classifiers": 3, "embeddings": 3, "ali": 3, "report": 4,
+    "atlas": 5, "collection": 5, "embedder": 5, "registry": 5, "study": 5, "cli": 6, "hear": 6,
 }  # fmt: skip
 HEAVY = {
-    "IPython", "PIL", "dvc", "jinja2", "joblib", "librosa", "lxml", "matplotlib", "midirenderer", "mlflow", "music21",
-    "mutagen", "numba", "numpy", "pandas", "partitura", "pretty_midi", "pyarrow", "pyloudnorm", "safetensors", "scipy",
-    "sklearn", "soundfile", "soxr", "threadpoolctl", "torch", "tqdm",
+    "IPython", "PIL", "boto3", "dask", "distributed", "dvc", "embedding_atlas", "jinja2", "joblib", "librosa", "lxml",
+    "matplotlib", "midirenderer", "mlflow", "music21", "mutagen", "numba", "numpy", "optuna", "pandas", "partitura",
+    "plotly", "pretty_midi", "psycopg", "pyarrow", "pyloudnorm", "safetensors", "scipy", "sklearn", "soundfile", "soxr",
+    "threadpoolctl", "torch", "tqdm", "umap",
 }  # fmt: skip
 # Networks and their training: they import torch as they are imported, and so only functions import them.
 NETWORKS = {
@@ -39,6 +41,7 @@ NETWORKS = {
     "classifiers.learner", "classifiers.networks",
     "embedder",
     "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",
+    "hear",  # its interface is made of tensors
     "package.contents", "package.example", "package.head", "package.loader", "package.model",
     "training.loop", "training.source", "training.watch",
 }  # fmt: skip

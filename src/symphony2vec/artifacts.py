@@ -22,6 +22,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,7 +118,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; it takes its place only if the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]  # a long name stays legal
-    partial = path.with_name(f".{digest}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{digest}.{platform.node()}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)

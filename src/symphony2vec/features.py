@@ -18,7 +18,7 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,19 +81,19 @@ class Job:
     recipe: Recipe
 
 
-def run(project: Project, params: Params) -> None:
-    """The stage `features`."""
+def run(project: Project, params: Params, backend: str | None = None) -> None:
+    """The stage `features`; `backend` as in `parallel.spread`."""
     clips = read_table(project.clips, "clips")
     recipe = Recipe(params.audio.sample_rate_hz, params.clips.duration_s, params.features)
     partial = _partial(project, recipe)
     with whole_folder(project.out("features"), partial) as folder:
-        extract(clips, project.out("audio"), folder, recipe)
+        extract(clips, project.out("audio"), folder, recipe, backend)
         _draw(clips, folder, recipe)
         (folder / DONE).unlink()
 
 
-def extract(clips: pd.DataFrame, audio: Path, folder: Path, recipe: Recipe) -> None:
-    """Write the three arrays of all clips into `folder`, movement by movement, on all cores.
+def extract(clips: pd.DataFrame, audio: Path, folder: Path, recipe: Recipe, backend: str | None = None) -> None:
+    """Write the three arrays of all clips into `folder`, movement by movement, on all cores or on a cluster.
 
     Movements that an earlier, interrupted call has finished (listed in the file `done`) are not computed again.
     """
@@ -119,34 +119,35 @@ def extract(clips: pd.DataFrame, audio: Path, folder: Path, recipe: Recipe) -> N
     def warm_up() -> None:
         represent(np.random.default_rng(0).standard_normal(recipe.samples).astype(np.float32), recipe)
 
+    # Over a network two machines that map one file, and write to one page of it, undo each other's work.
+    distant = parallel.chosen(backend) != parallel.PROCESSES
+    work: Callable[[Job], Any] = computed if distant else fill
     with done_path.open("a", encoding="utf-8") as log:
-        for index, result in parallel.spread(fill, jobs, "features", "movement", warm_up):
+        for index, result in parallel.spread(work, jobs, "features", "movement", warm_up, backend):
             if isinstance(result, Unusable):
                 raise UserError(f"{jobs[index].audio}: {result}; `dvc repro -f audio` makes it again")
+            if distant:
+                for name, array in _opened(jobs[index]).items():
+                    array[list(jobs[index].rows)] = result[name]
             log.write(f"{jobs[index].audio.name}\n")
             log.flush()
 
 
 def fill(job: Job) -> int:
-    """Compute the clips of one movement and write them to their rows; returns how many.
-
-    On one thread: matrix products differ in their last bit with the number of threads, and this small they gain none.
-    """
-    import numpy as np
-    import soundfile
-    import threadpoolctl
-
-    arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="r+") for name in job.recipe.shapes}
-    try:
-        with threadpoolctl.threadpool_limits(1), soundfile.SoundFile(job.audio) as file:
-            for row, start in zip(job.rows, job.starts, strict=True):
-                file.seek(start)
-                wave = file.read(job.recipe.samples, dtype="float32", fill_value=0.0)
-                for name, values in represent(wave, job.recipe).items():
-                    arrays[name][row] = values
-    except (soundfile.LibsndfileError, OSError) as fault:
-        raise Unusable(f"cannot be read ({fault})") from None
+    """Compute the clips of one movement and write them to their rows; returns how many."""
+    arrays = _opened(job)
+    for row, clip in zip(job.rows, _represented(job), strict=True):
+        for name, values in clip.items():
+            arrays[name][row] = values
     return len(job.rows)
+
+
+def computed(job: Job) -> dict[str, np.ndarray]:
+    """The clips of one movement: by representation (its clips, F, T) float32. Writes nothing."""
+    import numpy as np
+
+    clips = list(_represented(job))
+    return {name: np.stack([clip[name] for clip in clips]) for name in job.recipe.shapes}
 
 
 def represent(wave: np.ndarray, recipe: Recipe, wanted: Sequence[str] = REPRESENTATIONS) -> dict[str, np.ndarray]:
@@ -215,6 +216,31 @@ def _mel_banks(rate_hz: int, fft_samples: int, bands: int) -> tuple[np.ndarray, 
 
     narrow, wide = (mel(sr=rate_hz, n_fft=fft_samples, n_mels=count) for count in (bands, MFCC_MEL_BANDS))
     return narrow, wide
+
+
+def _represented(job: Job) -> Iterator[dict[str, np.ndarray]]:
+    """The clips of one movement, one after the other.
+
+    On one thread: matrix products differ in their last bit with the number of threads, and this small they gain none.
+    """
+    import soundfile
+    import threadpoolctl
+
+    try:
+        with threadpoolctl.threadpool_limits(1), soundfile.SoundFile(job.audio) as file:
+            for start in job.starts:
+                file.seek(start)
+                wave = file.read(job.recipe.samples, dtype="float32", fill_value=0.0)
+                yield represent(wave, job.recipe)
+    except (soundfile.LibsndfileError, OSError) as fault:
+        raise Unusable(f"cannot be read ({fault})") from None
+
+
+def _opened(job: Job) -> dict[str, np.ndarray]:
+    """The arrays of all clips, to write to."""
+    import numpy as np
+
+    return {name: np.load(job.folder / f"{name}.npy", mmap_mode="r+") for name in job.recipe.shapes}
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:

@@ -191,6 +191,13 @@ class Probe(Section):
     seed: Annotated[int, Field(ge=0)]
 
 
+class Registry(Section):
+    """When a challenger becomes champion; the margin is a share of the test clips."""
+
+    minimum_draws: Count
+    margin: Share0
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -203,6 +210,7 @@ class Params(Section):
     embeddings: Embeddings
     ali: Ali
     probe: Probe
+    registry: Registry
 
 
 def read(path: Path) -> Params:

@@ -77,8 +77,8 @@ class Job:
     recipe: Recipe
 
 
-def run(project: Project, params: Params) -> None:
-    """The stage `audio`."""
+def run(project: Project, params: Params, backend: str | None = None) -> None:
+    """The stage `audio`; `backend` as in `parallel.spread`."""
     folder = project.corpus(params.corpus.name)
     movements, faults = catalogue.read(folder)
     rejected = [{"path": f.path, "composer": "", "work": "", "movement": "", "reason": str(f)} for f in faults]
@@ -94,9 +94,11 @@ def run(project: Project, params: Params) -> None:
         except Unusable as reason:
             rejected.append(_rejection(movement, reason))
     rows = []
-    for index, result in parallel.spread(make, jobs, "audio", "movement"):
+    for index, result in parallel.spread(make, jobs, "audio", "movement", backend=backend):
         if isinstance(result, Unusable):
             rejected.append(_rejection(kept[index], result))
+        elif not jobs[index].target.is_file():
+            raise UserError(f"{jobs[index].target}: a worker made it elsewhere; every worker must see this very folder")
         else:
             rows.append(_row(kept[index], jobs[index], result))
     _finish(project, rows, rejected)

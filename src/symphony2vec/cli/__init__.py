@@ -17,8 +17,12 @@ import click
 
 from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
+from symphony2vec.cli.atlas import atlas
+from symphony2vec.cli.backend import backend_option
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.cli.embed import classify, embed, similar
+from symphony2vec.cli.registry import champions, promote, rollback
+from symphony2vec.cli.runs import runs
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,8 +65,9 @@ cli.add_command(corpus)
 
 
 @cli.command("audio")
+@backend_option
 @click.pass_obj
-def audio_command(folder: Path) -> None:
+def audio_command(folder: Path, backend: str | None) -> None:
     """Stage 1: decode recordings and play scores, to mono FLACs of equal loudness.
 
     Reads the catalogue of data/<corpus.name>/, writes out/audio/. A file that cannot be used is listed with its reason
@@ -70,7 +75,7 @@ def audio_command(folder: Path) -> None:
     """
     from symphony2vec import audio
 
-    audio.run(*_opened(folder))
+    audio.run(*_opened(folder), backend)
 
 
 @cli.command("clips")
@@ -87,8 +92,9 @@ def clips_command(folder: Path) -> None:
 
 
 @cli.command("features")
+@backend_option
 @click.pass_obj
-def features_command(folder: Path) -> None:
+def features_command(folder: Path, backend: str | None) -> None:
     """Stage 3: mel spectrogram, MFCC and chroma of every clip.
 
     Reads out/audio/ and out/clips/, writes out/features/: three memory-mapped arrays. Run again after an
@@ -96,7 +102,7 @@ def features_command(folder: Path) -> None:
     """
     from symphony2vec import features
 
-    features.run(*_opened(folder))
+    features.run(*_opened(folder), backend)
 
 
 @cli.command("classifiers")
@@ -180,10 +186,10 @@ def results_command(folder: Path) -> None:
     project = Project.around(folder)
     click.echo(report.printed(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
-    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.uri(project)}')")
+    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.shown(tracking.uri(project))}')")
 
 
-for command in (embed, similar, classify):
+for command in (promote, rollback, champions, embed, similar, classify):
     cli.add_command(command)
 
 
@@ -193,6 +199,10 @@ def params_command(folder: Path) -> None:
     """Check params.yaml: every key, type and bound. Prints what is wrong, or that all is well."""
     project, _ = _opened(folder)
     click.echo(f"{project.params}: all keys are known, and their values of the right type")
+
+
+cli.add_command(atlas)
+cli.add_command(runs)
 
 
 def main() -> None:

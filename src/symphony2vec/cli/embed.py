@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from symphony2vec.cli.backend import backend_option
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ MODEL = click.option(
 @click.option("--form", type=click.Choice(FORMS), default="clips", show_default=True, help="One vector a what.")
 @click.option("--hop", "hop_s", type=float, help="Seconds between timestamps. [default: 0.5]")
 @click.option("--add", is_flag=True, help="Keep what the output holds of recordings that are not named now.")
-@click.option("--backend", help="A Dask scheduler's address, as tcp://host:8786. [default: processes of this machine]")
+@backend_option
 @click.pass_obj
 def embed(
     project: Path, places: tuple[Path, ...], out: Path, model: str, form: str, hop_s: float | None, add: bool,

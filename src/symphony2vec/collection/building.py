@@ -77,7 +77,7 @@ def write(places: Sequence[Path], out: Path, asked: Asked, add: bool = False, ba
         raise UserError(f"{out}: the name of the output ends in one of {', '.join(tables.SUFFIXES)}")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent} is no folder; make it first, or choose another place for the output")
-    parts = out.with_name(f".{out.name}.parts")
+    parts = out.absolute().with_name(f".{out.name}.parts")  # a worker may stand elsewhere
     with _alone(parts, out):
         made = _built(places, asked, parts, _before(out, asked, add), add, backend)
         tables.write(out, made)
@@ -188,9 +188,11 @@ def _embedded(fresh: list[Recording], asked: Asked, parts: Path, backend: str | 
         model = _model(asked.package)
         model.heard(np.random.default_rng(0).standard_normal((1, model.hearing.recipe.samples)).astype(np.float32))
 
-    for index, result in parallel.spread(embed, jobs, "embed", "recording", warm_up):
+    for index, result in parallel.spread(embed, jobs, "embed", "recording", warm_up, backend):
         if isinstance(result, Unusable):
             rejected.append({"path": jobs[index].recording.text, "reason": " ".join(str(result).split())})
+        elif not jobs[index].target.is_file():
+            raise UserError(f"{jobs[index].target}: a worker made it elsewhere; every worker must see this very folder")
     return rejected
 
 

@@ -41,7 +41,7 @@ def folder(project: Project, source: str) -> tuple[Path, str]:
     Raises:
         UserError: the name means nothing, or MLflow has no such model, alias, version or run, or no files of it.
     """
-    with tracking._spoken(project) as client:
+    with tracking.client(project) as client:
         exact = resolved(client, source)
         return fetched(project, client, exact), exact
 
@@ -82,7 +82,7 @@ def borne(client: MlflowClient, alias: str, name: str = MODEL) -> str:
         return known[alias]
     others = f"there is {', '.join(sorted(known))}" if known else "nothing is registered under that name"
     hint = "; `symphony2vec promote RUN` makes one" if name == MODEL and alias in (CHAMPION, CHALLENGER) else ""
-    raise UserError(f"no version of '{name}' is called {alias} ({others} at {client.tracking_uri}){hint}")
+    raise UserError(f"no version of '{name}' in MLflow is called {alias} ({others}){hint}")
 
 
 def fetched(project: Project, client: MlflowClient, exact: str) -> Path:
@@ -175,4 +175,4 @@ def _download(uri: str, to: Path, server: str) -> None:
     except Exception as fault:  # every kind of object store has exceptions of its own
         if isinstance(fault, OSError) and fault.errno is not None:
             raise  # the disk's
-        raise UserError(f"{uri} cannot be downloaded by way of {server}: {str(fault).splitlines()[0][:300]}") from fault
+        raise UserError(f"{uri} cannot be downloaded: {str(fault).splitlines()[0][:300]}") from fault

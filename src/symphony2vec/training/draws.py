@@ -116,7 +116,7 @@ def on_every(
         parameters: dict[str, Any] = {"split": draw.split, "seed": draw.seed, "clips": len(table), **settings}
         parameters["training_clips"] = int((table["split"] == "train").sum())
         parameters |= {"settings_key": settings_key, "clips_key": key_of(project.draw(draw))}
-        noted = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "seeds")
+        noted = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "registry", "seeds")
         with (
             tracking.run(project, about, {**noted, **parameters}, seen, kept / "run.json") as opened,
             whole_folder(home / draw.name) as folder,

@@ -1,0 +1,96 @@
+"""What MLflow knows of a model's worth: its test works in every drawn split, and which data that was measured on.
+
+The runs of one training configuration share the parameter `settings_key`, one run a draw; each carries probe/works.csv
+(work, clips, right, reading). Nothing is read from out/: the champion may be older than what lies there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec import tracking
+from symphony2vec.artifacts import Project, read_table
+from symphony2vec.errors import UserError
+from symphony2vec.registry.candidates import SPLIT, Candidate, runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+WORKS = "probe/works.csv"
+SOUND, FEATURES = "audio.", "features."  # parameters that say how the music was played, and how it was turned to arrays
+CLIPS = "out/clips/clips.csv"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One drawn split of one model.
+
+    works: one row a test work (work, clips, right), None where the probe has not run; clips_key: hash of the clips
+    and their sides; settings: how the music was played and turned to arrays; seen: the array that the model learned
+    from; array: DVC's hash of it (of its folder, where that ends in ".dir"), "" where it has none.
+    """
+
+    name: str
+    run_id: str
+    works: pd.DataFrame | None
+    clips_key: str
+    settings: Mapping[str, str]
+    seen: str
+    array: str
+
+
+def gathered(client: MlflowClient, project: Project, candidate: Candidate) -> dict[str, Draw]:
+    """Every draw of whole works that a candidate's configuration was trained on, by name, in the order of their seeds.
+
+    Of several runs of one draw the newest counts, but for the candidate's own draw its own run.
+    """
+    own = candidate.run
+    key = own.data.params.get("settings_key", "")
+    kin = []
+    if key:
+        wanted = f"attributes.status = 'FINISHED' and params.settings_key = '{key}'"
+        kin = runs(client, wanted, [own.info.experiment_id])
+    of_draw: dict[str, Run] = {}
+    for run in [own, *kin]:
+        if run.data.params.get("split") == SPLIT and "draw" in run.data.tags:
+            of_draw.setdefault(run.data.tags["draw"], run)
+    ordered = sorted(of_draw.values(), key=lambda run: int(run.data.params["seed"]))
+    return {run.data.tags["draw"]: _draw(project, run, candidate.reading) for run in ordered}
+
+
+def _draw(project: Project, run: Run, reading: str) -> Draw:
+    settings = {name: value for name, value in run.data.params.items() if name.startswith((SOUND, FEATURES))}
+    seen = next((one for one in run.inputs.dataset_inputs if one.dataset.name != CLIPS), None)
+    hashes = [tag.value for tag in seen.tags if tag.key == "dvc.md5"] if seen else []
+    return Draw(
+        name=run.data.tags["draw"],
+        run_id=run.info.run_id,
+        works=_works(project, run, reading),
+        clips_key=run.data.params.get("clips_key", ""),
+        settings=settings,
+        seen=seen.dataset.name if seen else "",
+        array=hashes[0] if hashes else "",
+    )
+
+
+def _works(project: Project, run: Any, reading: str) -> pd.DataFrame | None:
+    """The test works of one run in one reading; None where the probe has not told them."""
+    from mlflow.artifacts import download_artifacts, list_artifacts
+
+    server, folder = tracking.uri(project), f"runs:/{run.info.run_id}/{WORKS.rpartition('/')[0]}"
+    if WORKS not in {one.path for one in list_artifacts(artifact_uri=folder, tracking_uri=server)}:
+        return None
+    with tempfile.TemporaryDirectory() as place:
+        uri = f"runs:/{run.info.run_id}/{WORKS}"
+        table = read_table(Path(download_artifacts(artifact_uri=uri, dst_path=place, tracking_uri=server)), "probe")
+    missing = {"work", "clips", "right", "reading"} - set(table.columns)
+    if missing:
+        raise UserError(f"{WORKS} of the run {run.info.run_id} has no {', '.join(sorted(missing))}; probe it again")
+    own = table[table["reading"] == reading]
+    return own.sort_values("work").reset_index(drop=True) if len(own) else None

@@ -1,0 +1,38 @@
+"""All that is said to MLflow: one run a model and drawn split, in the experiment of its stage.
+
+Runs go to `MLFLOW_TRACKING_URI` where that is set, a server or a database, else to the database mlruns/mlflow.db of the
+project. With a database their artifacts lie under mlruns/artifacts/<stage>, or under `MLFLOW_DEFAULT_ARTIFACT_ROOT`, as
+s3://bucket/runs; a server has a place of its own. A run carries its parameters under the same flat names in every
+model, the data it saw with DVC's hash, the git commit, the stage and the hash of dvc.lock. A run that raises is marked
+FAILED.
+
+A server that does not answer stops no training: what it was to be told is kept in mlruns/outbox and sent later.
+"""
+
+from __future__ import annotations
+
+from symphony2vec.tracking.delivery import Pending, Sent, pending, send
+from symphony2vec.tracking.provenance import Subject, commit, dvc_hash, flat, lock_hash
+from symphony2vec.tracking.runs import Run, again, run, run_id_of, write_record
+from symphony2vec.tracking.server import URI, client, shown, uri
+
+__all__ = [
+    "URI",
+    "Pending",
+    "Run",
+    "Sent",
+    "Subject",
+    "again",
+    "client",
+    "commit",
+    "dvc_hash",
+    "flat",
+    "lock_hash",
+    "pending",
+    "run",
+    "run_id_of",
+    "send",
+    "shown",
+    "uri",
+    "write_record",
+]
