@@ -121,33 +121,25 @@ def test_nothing_is_pickled(name, packages):
     np.load(packages[name] / "artifacts" / "golden.npy", allow_pickle=False)
 
 
+def deviation(folder: Path) -> float:
+    """How far the vectors of the example lie from the golden ones, as a share of their norm."""
+    golden = np.load(folder / "artifacts" / "golden.npy")
+    found = contents.read(folder, Model).embed_file(folder / "artifacts" / "example.flac").vectors
+    return float(np.linalg.norm(found - golden) / np.linalg.norm(golden))
+
+
 @pytest.mark.parametrize("name", PACKAGES)
 def test_the_example_gives_the_golden_vectors(name, packages):
-    assert contents.deviation(packages[name]) < 1e-5
+    assert deviation(packages[name]) < 1e-5
 
 
 def test_other_weights_deviate_from_the_golden_vectors(packages, tmp_path):
     changed = copied(packages["vae-mel"], tmp_path)
     weights = load_file(changed / "artifacts" / "weights.safetensors")
     save_file({name: 1.1 * value for name, value in weights.items()}, changed / "artifacts" / "weights.safetensors")
-    assert contents.deviation(changed) > 0.01
+    assert deviation(changed) > 0.01
     kinds = [contents.read(folder, Model) for folder in (packages["vae-mel"], changed)]
     assert kinds[0].fingerprint != kinds[1].fingerprint
-
-
-def test_golden_vectors_of_another_shape_are_infinitely_far(packages, tmp_path):
-    changed = copied(packages["vae-mel"], tmp_path)
-    np.save(changed / "artifacts" / "golden.npy", np.zeros((3, 9), np.float32))
-    assert contents.deviation(changed) == float("inf")
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no array"])
-def test_golden_vectors_that_cannot_be_read_are_one_line(content, packages, tmp_path):
-    changed = copied(packages["vae-mel"], tmp_path)
-    golden = changed / "artifacts" / "golden.npy"
-    golden.unlink() if content is None else golden.write_bytes(content)
-    with pytest.raises(UserError, match=r"artifacts/golden\.npy cannot be read \(.+\)$"):
-        contents.deviation(changed)
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -189,23 +189,6 @@ def read(folder: Path, kind: type[M]) -> M:
         ) from None
 
 
-def deviation(folder: Path) -> float:
-    """How far a package's vectors of its example lie from its golden ones, as a share of their norm.
-
-    Raises:
-        UserError: the package is damaged, or holds no golden vectors.
-    """
-    inside = folder / "artifacts"
-    try:
-        golden = np.load(inside / GOLDEN, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as fault:
-        raise UserError(f"{folder}: artifacts/{GOLDEN} cannot be read ({_first_line(fault)})") from None
-    found = read(folder, Model).embed_file(inside / EXAMPLE).vectors
-    if found.shape != golden.shape:
-        return float("inf")
-    return float(np.linalg.norm(found - golden) / max(float(np.linalg.norm(golden)), 1e-12))
-
-
 def _network(build: Mapping[str, Any]) -> nn.Module:
     """The network that a package describes, untrained. Only networks of symphony2vec are made: no package runs code."""
     if not str(build["module"]).startswith("symphony2vec."):
