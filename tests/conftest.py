@@ -7,14 +7,18 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from ruamel.yaml import YAML
 
-from symphony2vec import params, tracking
-from symphony2vec.artifacts import Project
+from symphony2vec import audio, clips, embeddings, features, params, probe, tracking
+from symphony2vec.artifacts import Project, read_json, read_table, write_table
+from symphony2vec.corpus import catalogue
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,6 +83,17 @@ def with_database(project: Project, empty_database: Path) -> Project:
     return project
 
 
+def of_licence(project: Project, licence: str = "CC0") -> None:
+    """Write the table of the movements that the clips come from: recordings of one licence."""
+    rows = read_table(project.clips, "clips").drop(columns=["clip", "start_s"]).drop_duplicates("file")
+    write_table(project.movements, rows.assign(kind="recording", licence=licence))
+
+
+def lasting(frames: int, hop_samples: int = 512) -> float:
+    """How long (s) a clip is that has so many frames, at 22,050 samples a second."""
+    return (frames - 1) * hop_samples / 22050
+
+
 def client(project: Project) -> Any:
     """An MLflow client of the project's database."""
     from mlflow import MlflowClient
@@ -91,3 +106,87 @@ def runs(project: Project, wanted: str = "", stage: str = "embeddings") -> list[
     known = client(project)
     experiment = known.get_experiment_by_name(stage).experiment_id
     return list(known.search_runs([experiment], filter_string=wanted))
+
+
+# a small project with trained models --------------------------------------------------------------------------------
+
+RATE_HZ = 22050
+CLIP_S = 1.0
+COMPOSERS = ("Ana Fantasía", "Берлиоз")
+
+
+def music(duration_s: float, seed: int = 0, bright: bool = False, rate_hz: int = RATE_HZ) -> np.ndarray:
+    """Notes of a quarter of a second, (N,) float32; where it is bright their harmonics are stronger."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
+    pitches_hz = 220.0 * 2.0 ** (rng.integers(0, 24, int(duration_s * 4) + 2) / 12.0)
+    phase = 2.0 * np.pi * np.cumsum(pitches_hz[(time_s * 4).astype(int)]) / rate_hz
+    loud = [(0.8 if bright else 0.3) ** number for number in range(8)]
+    wave = sum(share * np.sin((number + 1) * phase) for number, share in enumerate(loud))
+    return np.asarray(0.1 * wave + 0.002 * rng.standard_normal(len(time_s)), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A project whose stages have run on a few short recordings of two composers, one bright and one not."""
+
+    project: Project
+    params: params.Params
+
+    def record(self, stage: str, model: str) -> dict[str, Any]:
+        """The run.json of one model."""
+        known: dict[str, Any] = read_json(self.project.out(stage, model, "work-0", "run.json"), stage)
+        return known
+
+    def package(self, stage: str = "embeddings", model: str = "vae-mel", name: str = "model") -> Path:
+        """The folder of a model's package, where its run keeps it."""
+        return self.project.mlruns / "artifacts" / stage / self.record(stage, model)["run_id"] / "artifacts" / name
+
+    def vectors(self, stage: str = "embeddings", model: str = "vae-mel", name: str = "vectors") -> np.ndarray:
+        """What the stage wrote of all clips."""
+        values: np.ndarray = np.load(self.project.out(stage, model, "work-0", f"{name}.npy"))
+        return values
+
+    def rows_of(self) -> dict[Path, np.ndarray]:
+        """The rows of the clips of each sound of the pipeline."""
+        groups = read_table(self.project.clips, "clips").groupby("file").indices
+        return {self.project.out("audio", str(file)): rows for file, rows in groups.items()}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], empty_database: Path) -> Trained:
+    """PCA and VAE, trained on a real pipeline and probed; tests add to it, and change nothing of it."""
+    root = tmp_path_factory.mktemp("trained")
+    values = copy.deepcopy(settings)
+    values["corpus"]["name"] = "made_up"
+    values["clips"] |= {"duration_s": CLIP_S}
+    for own in (values["embeddings"]["vae"], *values["classifiers"].values()):
+        own |= {"batch": 8, "epochs": 2}
+    values["embeddings"]["dimensions"] = 4
+    values["ali"]["batch"] = 8
+    for name in ("paper", "encoder"):
+        values["ali"][name] |= {"epochs": 3, "learning_rate": 0.002}  # after less, all sounds are alike to it
+    values["probe"] |= {"bootstrap_draws": 100, "strengths": [0.1, 1.0]}
+    shutil.copyfile(ROOT / "dvc.yaml", root / "dvc.yaml")
+    made, chosen = Trained(Project(root), params.check(values)), params.check(values)
+    YAML().dump(values, made.project.params)
+    made.project.mlruns.mkdir()
+    shutil.copyfile(empty_database, made.project.mlruns / "mlflow.db")
+    folder = made.project.corpus("made_up")
+    folder.mkdir(parents=True)
+    rows = []
+    for seed, length_s in enumerate((3.95, 3.5, 4.3, 3.2) * 2):
+        wave = music(length_s, seed, bright=seed > 3)
+        soundfile.write(folder / f"{seed}.flac", wave, RATE_HZ)
+        title = (COMPOSERS[seed // 4], f"Sonata {seed}", "1")
+        rows.append(catalogue.Movement(*title, f"{seed}.flac", "recording", ("CC0", "CC BY 4.0")[seed // 4], "here"))
+    catalogue.write(folder, rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        patch.setenv("SYMPHONY2VEC_WORKERS", "1")
+        for stage in (audio, clips, features):
+            stage.run(made.project, chosen)
+        for model, representation in (("pca", "mel"), ("vae", "mel"), ("pca", "mfcc")):
+            embeddings.run(made.project, chosen, model, representation)
+        probe.run(made.project, chosen)
+    return made

@@ -15,7 +15,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from conftest import ROOT, client, runs
+from conftest import ROOT, client, lasting, of_licence, runs
 from symphony2vec import ali, params, tracking
 from symphony2vec.ali import crops, latent
 from symphony2vec.ali.learner import AliLearner, EncoderLearner
@@ -48,6 +48,7 @@ def project_in(root: Path, array: np.ndarray) -> Project:
     table.insert(2, "work", [f"work {place // 4}" for place in places])
     whole = table.assign(group=table["work"], split=SIDES, split_by="work", file="x.flac", start_s=0.0)
     write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
+    of_licence(made)
     write_table(made.draw(Draw("work", 0)), whole)
     write_array(made.feature("mel"), array)
     return made
@@ -70,6 +71,7 @@ def small(settings: dict[str, Any]) -> params.Params:
     for name in ali.SETTINGS:
         values["ali"][name] |= {"epochs": 2}
     values["ali"]["encoder"]["batch"] = 8
+    values["clips"]["duration_s"] = lasting(70)
     return params.check(values)
 
 
@@ -120,7 +122,14 @@ def test_ali_writes_what_it_promises_and_nothing_else(heard):
     vectors = {f"vectors{reading}.npy" for reading in ("", "-crops", "-sample", "-hidden")}
     pictures = {path for path in names if path.endswith(".png")}
     assert {"game.png", "pairs.png", "walk.png", "latent.png"} <= pictures
-    assert names - pictures == vectors | {"curves.csv", "samples.npz", "latent.csv", "run.json"}
+    assert names - pictures == vectors | {
+        "curves.csv",
+        "samples.npz",
+        "latent.csv",
+        "run.json",
+        "model.json",
+        "model-crops.json",
+    }
     for name in pictures:
         assert (folder(heard, "original-8") / name).read_bytes().startswith(b"\x89PNG")
 
@@ -128,6 +137,7 @@ def test_ali_writes_what_it_promises_and_nothing_else(heard):
 def test_the_encoder_writes_what_it_promises_and_nothing_else(heard):
     place = folder(heard, "encoder-8")
     names = {"probabilities.npy", "probabilities-crops.npy", "curves.csv", "curves.png", "run.json"}
+    names |= {"model.json", "model-crops.json"}
     assert {path.name for path in place.iterdir()} == names
     for name in ("probabilities", "probabilities-crops"):
         probabilities = np.load(place / f"{name}.npy")

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from conftest import ROOT, client, runs
+from conftest import ROOT, client, lasting, of_licence, runs
 from symphony2vec import classifiers, params, tracking
 from symphony2vec.artifacts import Draw, Project, write_array, write_table
 from symphony2vec.classifiers.learner import ClassifierLearner
@@ -54,6 +54,7 @@ def small(settings: dict[str, Any]) -> params.Params:
     for name, epochs in (("ff", 5), ("cnn", 8), ("fair_cnn", 5), ("lstm", 12)):
         values["classifiers"][name] |= {"epochs": epochs, "batch": 8, "learning_rate": 0.003}
     values["classifiers"]["lstm"] |= {"chunk_frames": FRAMES // CHUNKS, "learning_rate": 0.03}
+    values["clips"]["duration_s"] = lasting(FRAMES)
     return params.check(values)
 
 
@@ -65,6 +66,7 @@ def project_in(root: Path) -> Project:
     table = pd.DataFrame({"clip": range(48), "composer": np.array(["a", "b"])[CODES], "work": SIDES, "movement": "1"})
     whole = table.assign(group=SIDES, split=SIDES, split_by="work", file="x.flac", start_s=0.0)
     write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
+    of_licence(made)
     write_table(made.draw(Draw("work", 0)), whole)
     for name, bins in BINS.items():
         write_array(made.feature(name), pattern(bins))
@@ -111,7 +113,7 @@ def test_every_clip_has_probabilities_that_sum_to_1(model, representation, named
 def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, representation, named):
     names = {path.name for path in folder(named, model, representation).iterdir()}
     more = {"probabilities-chunks.npy"} if model == "lstm" else set()
-    assert names == {"probabilities.npy", "curves.csv", "curves.png", "run.json"} | more
+    assert names == {"probabilities.npy", "curves.csv", "curves.png", "run.json", "model.json"} | more
     assert (folder(named, model, representation) / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 

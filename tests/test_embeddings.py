@@ -15,7 +15,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from conftest import ROOT, client, runs
+from conftest import ROOT, client, lasting, of_licence, runs
 from symphony2vec import embeddings, params, tracking
 from symphony2vec.artifacts import Draw, Project, write_array, write_table
 from symphony2vec.embeddings import losses, networks, pca
@@ -98,6 +98,7 @@ def project_in(root: Path, array: np.ndarray) -> Project:
     table = pd.DataFrame({"clip": range(60), "composer": ["a", "b"] * 30, "work": sides, "movement": "1"})
     whole = table.assign(group=sides, split=sides, split_by="work", file="x.flac", start_s=0.0)
     write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
+    of_licence(made)
     write_table(made.draw(Draw("work", 0)), whole)
     for name in ("mel", "mfcc"):
         write_array(made.feature(name), array)
@@ -108,6 +109,8 @@ def small(settings: dict[str, Any], **changes: Any) -> params.Params:
     """5 dimensions, 12 epochs of 5 updates, looked at after the eighth and the last."""
     values = copy.deepcopy(settings)
     values["embeddings"] |= {"dimensions": 5, "probe_every_epochs": 8}
+    values["features"] |= {"mel_bands": 4, "mfcc_coefficients": 4, "hop_samples": 2048}
+    values["clips"]["duration_s"] = lasting(7, 2048)
     for name in NETWORKS:
         values["embeddings"][name] |= {"epochs": 12, "batch": 8, **changes}
     return params.check(values)
@@ -165,7 +168,7 @@ def test_there_is_a_vector_for_every_clip(model, embedded):
 def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, embedded):
     names = {path.name for path in folder(embedded, model).iterdir()}
     more = {"curves.csv", "samples.npz", "reconstructions.png", "curves.png"} if model in NETWORKS else set()
-    assert names == {"vectors.npy", "scatter.png", "run.json"} | more
+    assert names == {"vectors.npy", "scatter.png", "run.json", "model.json"} | more
     assert all(is_picture(path) for path in folder(embedded, model).glob("*.png"))
 
 

@@ -201,11 +201,10 @@ def test_samples_that_are_no_numbers_are_refused(model):
 
 
 @pytest.fixture
-def inside(ready: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+def inside(tracked: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project, and the current folder is in it."""
-    monkeypatch.delenv(tracking.URI, raising=False)
-    monkeypatch.chdir(ready.root)
-    return ready
+    monkeypatch.chdir(tracked.root)
+    return tracked
 
 
 def test_without_a_name_it_is_the_champion_of_the_project(inside, package):

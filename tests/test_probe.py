@@ -15,6 +15,7 @@ from conftest import ROOT, client, runs
 from symphony2vec import probe, tracking
 from symphony2vec.artifacts import Draw, Project, key_of, read_table, write_array, write_json, write_table
 from symphony2vec.errors import UserError
+from symphony2vec.package.head import log_loss, softmax
 from symphony2vec.training import watch
 
 COMPOSERS = ("Bach", "Brahms", "Mahler")
@@ -68,6 +69,33 @@ def test_test_clips_never_reach_the_fit_nor_the_choice_of_strength(changed):
     after = probe.fit(spoiled, relabelled, settings)
     assert after.strength == before.strength
     np.testing.assert_array_equal(after.probabilities[~test], before.probabilities[~test])
+
+
+def test_the_temperature_is_the_validation_clips_and_test_clips_only_judge_it(changed):
+    vectors, clips = made(0.5)
+    before = probe.fit(vectors, clips, changed().probe)
+    test = (clips["split"] == "test").to_numpy()
+    spoiled = vectors.copy()
+    spoiled[test] = np.random.default_rng(1).standard_normal(spoiled[test].shape)
+    after = probe.fit(spoiled, clips, changed().probe)
+    assert after.calibration["temperature"] == before.calibration["temperature"] == before.head.temperature
+    assert after.calibration["test_log_loss_calibrated"] != before.calibration["test_log_loss_calibrated"]
+    validation = (clips["split"] == "validation").to_numpy()
+    codes = np.array([before.composers.index(name) for name in clips["composer"][validation]])
+    plain = log_loss(softmax(before.head.logits(vectors[validation])), codes)
+    assert log_loss(before.head.probabilities(vectors[validation]), codes) <= plain
+
+
+def test_a_row_that_is_on_no_side_is_answered_and_decides_nothing(changed):
+    vectors, clips = made(1.0)
+    asked = pd.concat([clips, pd.DataFrame({"composer": ["?"], "split": ["asked"]})], ignore_index=True)
+    before, after = (
+        probe.fit(values, table, changed().probe)
+        for values, table in ((vectors, clips), (np.concatenate([vectors, vectors[:1]]), asked))
+    )
+    np.testing.assert_array_equal(after.probabilities[:-1], before.probabilities)
+    np.testing.assert_array_equal(after.probabilities[-1], before.probabilities[0])
+    assert after.calibration == before.calibration
 
 
 def test_validation_chooses_the_strength_and_the_most_regularised_of_equals(changed):

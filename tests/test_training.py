@@ -1,10 +1,8 @@
-"""The training loop on a regression of two weights; the way through all draws; the clips; the logged models."""
+"""The training loop on a regression of two weights; the way through all draws; the clips."""
 
 from __future__ import annotations
 
-import copy
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -24,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
-from conftest import ROOT, client, runs
-from symphony2vec import ali, classifiers, embeddings, params, tracking
+from conftest import ROOT, client, of_licence, runs
+from symphony2vec import params, tracking
 from symphony2vec.artifacts import Draw, Project, read_json, write_array, write_table
 from symphony2vec.errors import UserError
 from symphony2vec.scaling import standard
@@ -322,6 +320,7 @@ def project_in(root: Path, array: np.ndarray, seeds: int = 1) -> Project:
     table["split"] = [sides[place // 2 % 8] for place in places]
     table = table.assign(work=table["split"], movement="1", group=table["split"], split_by="work", file="x", start_s=0)
     write_table(made.clips, table.drop(columns=["group", "split", "split_by"]))
+    of_licence(made)
     for seed in range(seeds):
         write_table(made.draw(Draw("work", seed)), table)
     write_array(made.feature("mel"), array.astype(np.float32))
@@ -531,136 +530,3 @@ def test_parts_hold_every_row_once_in_order():
     parts = source.batches(ROWS, at_once=10)
     assert max(map(len, parts)) <= 10
     np.testing.assert_array_equal(np.concatenate(parts), ROWS)
-
-
-# the logged models ----------------------------------------------------------------------------------------------------
-
-MODELS = {
-    "embeddings/pca-mel": "vectors.npy",
-    "embeddings/vae-mel": "vectors.npy",
-    "classifiers/ff-crop": "probabilities.npy",
-    "classifiers/lstm-mel": "probabilities.npy",
-    "ali/paper-8": "vectors.npy",
-    "ali/encoder-8": "probabilities.npy",
-}
-ASKED = """
-import json, sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in sys.argv[3:]:
-            raise ModuleNotFoundError(f"no {name}")
-sys.meta_path.insert(0, Absent())
-import mlflow, numpy
-found = {}
-for name, (folder, clips) in json.loads(sys.argv[1]).items():
-    numpy.save(f"{folder}.npy", mlflow.pyfunc.load_model(folder).predict(numpy.load(clips)))
-import symphony2vec
-print(symphony2vec.__file__)
-"""
-ABSENT = {"ruamel": "ruamel.yaml", "tqdm": "tqdm", "librosa": "librosa", "dvc": "dvc", "soundfile": "soundfile"}
-
-
-@pytest.fixture(scope="module")
-def logged(tmp_path_factory, settings) -> SimpleNamespace:
-    """Each kind of model trained for a moment, and its logged form copied to a folder elsewhere."""
-    values = copy.deepcopy(settings)
-    values["embeddings"]["dimensions"] = 4
-    values["ali"]["batch"] = 8
-    for place in (values["embeddings"]["vae"], *values["classifiers"].values()):
-        place["epochs"] = 2
-    for name in ("paper", "encoder"):
-        values["ali"][name]["epochs"] = 1
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
-        patch.setattr("symphony2vec.ali.latent.RESAMPLES", 100)
-        array = np.random.default_rng(0).uniform(-80.0, 0.0, (32, 64, 40))
-        made, chosen = project_in(tmp_path_factory.mktemp("project"), array), params.check(values)
-        folders = {}
-        for name in MODELS:
-            stage, _, model = name.partition("/")
-            if stage == "ali":
-                ali.run(made, chosen, model)
-            else:
-                {"embeddings": embeddings, "classifiers": classifiers}[stage].run(made, chosen, *model.split("-"))
-            record = read_json(made.out(stage, model, "work-0", "run.json"), "")
-            elsewhere = tmp_path_factory.mktemp("elsewhere")
-            folders[name] = Path(client(made).download_artifacts(record["run_id"], "model", str(elsewhere)))
-    return SimpleNamespace(project=made, folders=folders)
-
-
-def ask(logged: SimpleNamespace, names: list[str], tmp_path: Path, *absent: str) -> subprocess.CompletedProcess[str]:
-    """Ask the logged models in a new process, somewhere else, where some packages cannot be imported."""
-    mel = np.load(logged.project.feature("mel"))
-    np.save(tmp_path / "mel.npy", mel)
-    np.save(tmp_path / "crop.npy", mel[:, :32, 4:36])
-    asked = {}
-    for name in names:
-        clips = "crop.npy" if name.endswith("crop") else "mel.npy"
-        asked[name] = (str(logged.folders[name]), str(tmp_path / clips))
-    words = [sys.executable, "-c", ASKED, json.dumps(asked), "absent:", *absent]
-    return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def answered(logged, tmp_path_factory) -> subprocess.CompletedProcess[str]:
-    return ask(logged, list(MODELS), tmp_path_factory.mktemp("another"))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_logged_model_says_elsewhere_what_the_stage_wrote(name, logged, answered):
-    assert answered.returncode == 0, answered.stderr[-2000:]
-    stage, _, model = name.partition("/")
-    written = np.load(logged.project.out(stage, model, "work-0", MODELS[name]))
-    said = np.load(f"{logged.folders[name]}.npy")
-    assert said.dtype == np.float32
-    assert np.ptp(written, axis=0).max() > 0  # the clips are told apart, so that equal is not trivial
-    np.testing.assert_allclose(said, written, atol=1e-4)
-
-
-def test_a_logged_model_runs_the_code_that_it_carries(answered, logged):
-    where = Path(answered.stdout.strip().splitlines()[-1])
-    assert any(where.is_relative_to(folder) for folder in logged.folders.values())
-
-
-@pytest.mark.parametrize("name", ["embeddings/pca-mel", "ali/paper-8"])
-def test_a_logged_model_needs_no_package_that_it_does_not_name(name, logged, tmp_path):
-    named = (logged.folders[name] / "requirements.txt").read_text().lower()
-    absent = [module for module, package in ABSENT.items() if package not in named]
-    found = ask(logged, [name], tmp_path, *absent)
-    assert found.returncode == 0, found.stderr[-2000:]
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_logged_model_holds_its_signature_and_an_example(name, logged):
-    from mlflow.models import Model
-
-    model = Model.load(str(logged.folders[name]))
-    shape = [32, 32] if name.endswith("crop") else [64, 40]
-    (taken,), (given,) = model.signature.inputs.inputs, model.signature.outputs.inputs
-    assert taken.shape == (-1, *shape)
-    assert given.shape == (-1, -1)
-    assert taken.type == given.type == np.float32
-    example = model.load_input_example(str(logged.folders[name]))
-    mel = np.load(logged.project.feature("mel"))[:1]
-    np.testing.assert_allclose(example, mel[:, :32, 4:36] if name.endswith("crop") else mel, rtol=1e-6)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_nothing_logged_is_pickled(name, logged):
-    files = [path for path in logged.folders[name].rglob("*") if path.is_file()]
-    assert "weights.safetensors" in {path.name for path in files}
-    assert not {path.suffix for path in files} & {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib"}
-    begins = {path: path.read_bytes()[:2] for path in files}
-    assert not [path for path, first in begins.items() if first[:1] == b"\x80" or first == b"PK"]
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_the_requirements_are_pinned(name, logged):
-    lines = (logged.folders[name] / "requirements.txt").read_text().split()
-    assert {"torch", "numpy", "safetensors"} <= {line.partition("==")[0] for line in lines}
-    assert all(line.partition("==")[2] for line in lines)
-
-
-def test_a_classifier_knows_the_names_of_its_composers(logged):
-    (config,) = logged.folders["classifiers/lstm-mel"].rglob("config.json")
-    assert read_json(config, "")["composers"] == ["a", "b"]

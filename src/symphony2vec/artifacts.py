@@ -11,6 +11,7 @@ out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows al
     curves.csv                      one row an epoch: losses, and the probe on validation clips
     samples.npz, *.png              what the model makes of some clips
     run.json                        the MLflow run, and the key of all that the folder was made from
+    model[-<reading>].json          what the run's package of that reading says of itself (symphony2vec.package)
 out/probe/<stage>/<model>/<draw>/   scores.json, predictions.csv
 out/report/                     index.html, tables as CSV, figures as PNG, sounds
 """
@@ -155,6 +156,7 @@ def _no_room(fault: OSError, path: Path) -> Exception:
     reasons = {
         errno.ENOSPC: "the disk is full; free some space and run the command again",
         errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+        errno.EFBIG: "the file is larger than the disk or a limit of this system (ulimit -f) allows",
         errno.EROFS: "the disk can only be read",
         errno.EACCES: "no permission to write there",
     }

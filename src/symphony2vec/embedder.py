@@ -44,6 +44,8 @@ class Embedder(Model):
         given = Path(source).expanduser()
         if given.is_dir():
             folder, exact = given.resolve(), str(given.resolve())
+        elif isinstance(source, Path) or ("/" in source and ":/" not in source):
+            raise UserError(f"{given} is no folder; a model is one, or the name of one, as champion")
         else:
             folder, exact = sources.folder(Project.around(Path(project or ".")), str(source))
         loaded = contents.read(folder, cls)

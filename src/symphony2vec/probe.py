@@ -244,13 +244,16 @@ def _calibrated(head: Head, vectors: np.ndarray, clips: pd.DataFrame) -> dict[st
 
     from symphony2vec.package.head import log_loss, softmax
 
-    codes = np.array([head.composers.index(name) for name in clips["composer"].astype(str)])
+    composer = clips["composer"].astype(str).to_numpy()
     validation, test = (np.flatnonzero(clips["split"] == side) for side in ("validation", "test"))
-    warmed = head.calibrated(vectors[validation], codes[validation])
+    of_validation, of_test = (
+        np.array([head.composers.index(name) for name in composer[rows]]) for rows in (validation, test)
+    )
+    warmed = head.calibrated(vectors[validation], of_validation)
     found = {
         "temperature": warmed.temperature,
-        "test_log_loss": log_loss(softmax(head.logits(vectors[test])), codes[test]),
-        "test_log_loss_calibrated": log_loss(warmed.probabilities(vectors[test]), codes[test]),
+        "test_log_loss": log_loss(softmax(head.logits(vectors[test])), of_test),
+        "test_log_loss_calibrated": log_loss(warmed.probabilities(vectors[test]), of_test),
     }
     return {"head": warmed, "calibration": found}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import synthesis
-from symphony2vec.errors import Unusable
+from symphony2vec.errors import Unusable, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,14 +76,24 @@ def resampled(file: Any, rate_hz: int) -> Iterator[np.ndarray]:
 
 @contextmanager
 def on_disk(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """All blocks as one waveform (N,) float32, memory-mapped from a temporary file that is gone afterwards."""
+    """All blocks as one waveform (N,) float32, memory-mapped from a temporary file that is gone afterwards.
+
+    Raises:
+        UserError: the file cannot be written: that is no fault of the sound.
+    """
     import numpy as np
 
-    with tempfile.TemporaryFile(prefix="symphony2vec-") as file:
-        for block in blocks:
-            file.write(np.ascontiguousarray(block, dtype=np.float32).data)
-        file.flush()
-        yield np.memmap(file, np.float32, mode="r") if file.tell() else np.zeros(0, np.float32)
+    try:
+        with tempfile.TemporaryFile(prefix="symphony2vec-") as file:
+            for block in blocks:
+                file.write(np.ascontiguousarray(block, dtype=np.float32).data)
+            file.flush()
+            yield np.memmap(file, np.float32, mode="r") if file.tell() else np.zeros(0, np.float32)
+    except OSError as fault:
+        raise UserError(
+            f"no room for a decoded sound among the temporary files ({fault.strerror or fault}); free some, or set "
+            "TMPDIR to another folder"
+        ) from None
 
 
 def _refuse_cut_ogg(path: Path) -> None:

@@ -88,9 +88,9 @@ def similar(project: Path, query: Path, where: Path, at: str | None, count: int,
     others = search.without(collection, path)
     if not len(others.table):
         raise UserError(f"{where} holds no other recording than the query")
-    cosines = search.similarities(vectors, others.vectors)
-    passages = search.passages(cosines, starts_s, others, count)
-    _show_recordings(search.recordings(cosines, others, count))
+    near = search.nearness(vectors, others)
+    passages = search.passages(near, starts_s, others, count)
+    _show_recordings(search.recordings(near, others, count))
     _show_passages(passages)
     if listed is not None:
         write_table(listed, passages)
@@ -147,11 +147,10 @@ def clock(seconds: float) -> str:
 def _query(project: Path, query: Path, collection: Any) -> tuple[Any, Any, Any, str]:
     """The query's vectors, their times, and how its path is written in the collection."""
     from symphony2vec.collection import building
-    from symphony2vec.corpus import library
     from symphony2vec.embedder import Embedder
 
     facts = collection.facts
-    path = library.shown(str(query.absolute()))
+    path = building.written(query)
     own = (collection.table["path"] == path).to_numpy()
     if own.any() and building.unchanged(query, collection):
         rows = collection.table[own]

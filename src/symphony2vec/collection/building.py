@@ -10,7 +10,8 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,16 +77,16 @@ def write(places: Sequence[Path], out: Path, asked: Asked, add: bool = False, ba
         raise UserError(f"{out}: the name of the output ends in one of {', '.join(tables.SUFFIXES)}")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent} is no folder; make it first, or choose another place for the output")
-    before = _before(out, asked, add)
     parts = out.absolute().with_name(f".{out.name}.parts")  # a worker may stand elsewhere
-    made = _built(places, asked, parts, before, add, backend)
-    tables.write(out, made)
-    rejected = out.with_name(f"{out.name}.rejected.csv")
-    if len(made.rejected):
-        write_table(rejected, made.rejected)
-    else:
-        rejected.unlink(missing_ok=True)
-    shutil.rmtree(parts, ignore_errors=True)
+    with _alone(parts, out):
+        made = _built(places, asked, parts, _before(out, asked, add), add, backend)
+        tables.write(out, made)
+        rejected = out.with_name(f"{out.name}.rejected.csv")
+        if len(made.rejected):
+            write_table(rejected, made.rejected)
+        else:
+            rejected.unlink(missing_ok=True)
+        shutil.rmtree(parts, ignore_errors=True)
     return made
 
 
@@ -98,9 +99,10 @@ def build(places: Sequence[Path], asked: Asked, backend: str | None = None) -> C
 def embed(job: Job) -> int:
     """Embed one recording into its file, on one thread; returns the number of its vectors."""
     import numpy as np
-    import threadpoolctl
 
-    with threadpoolctl.threadpool_limits(1):
+    from symphony2vec.package import model
+
+    with model.one_thread():
         found = _model(job.asked.package).heard_file(job.recording.path, job.asked.form, job.asked.hop_s)
     if _state(job.recording.path) != job.recording.state:
         raise Unusable("the file changed while it was read; run the command again")
@@ -121,7 +123,7 @@ def recordings(places: Sequence[Path], asked: Asked) -> tuple[list[Recording], l
         if place.is_dir():
             known = _catalogued(place)
             paths, faults, _ = library.find(place)
-            rejected += [{"path": str(place / fault.path), "reason": fault.reason} for fault in faults]
+            rejected += [{"path": written(place / fault.path), "reason": fault.reason} for fault in faults]
             wanted = [(place / path, path, known.get(path)) for path in paths]
         elif place.exists():
             wanted = [(place, f"{place.parent.name}/{place.name}", None)]
@@ -131,9 +133,7 @@ def recordings(places: Sequence[Path], asked: Asked) -> tuple[list[Recording], l
             try:
                 one = _recording(path, relative, titles, asked)
             except (OSError, Unusable) as fault:
-                rejected.append(
-                    {"path": library.shown(str(path)), "reason": str(getattr(fault, "strerror", None) or fault)}
-                )
+                rejected.append({"path": written(path), "reason": str(getattr(fault, "strerror", None) or fault)})
                 continue
             found[one.text] = one
     if not found and not rejected:
@@ -142,11 +142,16 @@ def recordings(places: Sequence[Path], asked: Asked) -> tuple[list[Recording], l
     return [found[text] for text in sorted(found)], rejected
 
 
+def written(path: Path) -> str:
+    """How a recording's path stands in a collection: absolute, and the same by whatever way its folder was reached."""
+    return library.shown(str(_absolute(path)))
+
+
 def unchanged(path: Path, collection: Collection) -> bool:
     """Whether the collection's vectors of a recording are those of the file as it is now."""
     facts = collection.facts
     try:
-        key = _key(path, facts["fingerprint"], facts["form"], facts["hop_s"])
+        key = _key(written(path), _state(path), facts["fingerprint"], facts["form"], facts["hop_s"])
     except Unusable:
         return False
     return bool((collection.table["key"] == key).any())
@@ -158,24 +163,17 @@ def _built(
     import pandas as pd
 
     wanted, rejected = recordings(places, asked)
-    held = {} if before is None else before.table.groupby("path", sort=False).indices
     known = set() if before is None else set(before.table["key"])
     fresh = [one for one in wanted if one.key not in known]
-    parts.mkdir(parents=True, exist_ok=True)
-    rejected += _embedded(fresh, asked, parts, backend)
-    tabled: list[tuple[pd.DataFrame, np.ndarray]] = []
-    named = {one.text for one in wanted}
-    for one in wanted:
-        if one.key in known and before is not None:
-            rows = held[one.text]  # the key holds the path
-            tabled.append((_titled(before.table.iloc[rows], one), before.vectors[rows]))
-        elif (part := parts / f"{one.key}.npz").is_file():
-            tabled.append(_read(part, one))
-    if add and before is not None:
-        tabled += [(before.table.iloc[rows], before.vectors[rows]) for text, rows in held.items() if text not in named]
+    unusable = _embedded(fresh, asked, parts, backend)
+    rejected += unusable
+    lost = {one["path"] for one in unusable}
+    tabled = _read([one for one in fresh if one.text not in lost], parts)
+    if before is not None:
+        tabled += _kept(before, {one.key: one for one in wanted}, {one.text for one in wanted}, add)
     if not tabled:
         raise UserError(f"nothing could be embedded: {rejected[0]['path']}: {rejected[0]['reason']}")
-    return _whole(tabled, asked, pd.DataFrame(rejected, columns=["path", "reason"]).sort_values("path"))
+    return _whole(tabled, asked, pd.DataFrame(rejected, columns=["path", "reason"]).sort_values(["path", "reason"]))
 
 
 def _embedded(fresh: list[Recording], asked: Asked, parts: Path, backend: str | None) -> list[dict[str, str]]:
@@ -218,22 +216,66 @@ def _whole(tabled: list[tuple[pd.DataFrame, np.ndarray]], asked: Asked, rejected
     return Collection(table.iloc[order].reset_index(drop=True), vectors[order], facts, rejected.reset_index(drop=True))
 
 
-def _read(part: Path, one: Recording) -> tuple[pd.DataFrame, np.ndarray]:
+def _read(fresh: list[Recording], parts: Path) -> list[tuple[pd.DataFrame, np.ndarray]]:
+    """The rows and vectors of what was embedded now, in one piece; none where there is nothing."""
     import numpy as np
     import pandas as pd
 
-    with np.load(part) as held:
-        times = pd.DataFrame({"start_s": held["starts_s"], "end_s": held["ends_s"]})
-        return _titled(times, one), held["vectors"]
+    held: dict[str, list[np.ndarray]] = {"vectors": [], "starts_s": [], "ends_s": []}
+    for one in fresh:
+        with np.load(parts / f"{one.key}.npz") as part:
+            for name, arrays in held.items():
+                arrays.append(part[name])
+    if not fresh:
+        return []
+    of = np.repeat(np.arange(len(fresh)), [len(own) for own in held["vectors"]])
+    times = {"start_s": np.concatenate(held["starts_s"]), "end_s": np.concatenate(held["ends_s"])}
+    return [(_titled(pd.DataFrame(times), [fresh[place] for place in of]), np.concatenate(held["vectors"]))]
 
 
-def _titled(rows: pd.DataFrame, one: Recording) -> pd.DataFrame:
-    return rows.assign(path=one.text, key=one.key, **dict(zip(TITLES, one.titles, strict=True)))[COLUMNS]
+def _kept(
+    before: Collection, wanted: dict[str, Recording], named: set[str], add: bool
+) -> list[tuple[pd.DataFrame, np.ndarray]]:
+    """The rows and vectors of recordings that did not change; with `add`, of those that are not named now as well."""
+    same = before.table["key"].isin(wanted.keys()).to_numpy()
+    kept = [(_titled(before.table[same], [wanted[key] for key in before.table["key"][same]]), before.vectors[same])]
+    if add:
+        others = ~before.table["path"].isin(named).to_numpy()
+        kept.append((before.table[others], before.vectors[others]))
+    return [(rows, vectors) for rows, vectors in kept if len(rows)]
+
+
+def _titled(rows: pd.DataFrame, of: list[Recording]) -> pd.DataFrame:
+    """Rows of times (n) with what is said of the n recordings that they belong to."""
+    titles = {name: [one.titles[place] for one in of] for place, name in enumerate(TITLES)}
+    return rows.assign(path=[one.text for one in of], key=[one.key for one in of], **titles)[COLUMNS]
+
+
+@contextmanager
+def _alone(parts: Path, out: Path) -> Iterator[None]:
+    """The folder of the parts, held by this process: what two made at once into one output would be neither's."""
+    import filelock
+
+    lock = filelock.FileLock(parts / ".lock")
+    try:
+        parts.mkdir(exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"another command is writing {out} now; wait for it, or choose another output") from None
+    except OSError as fault:
+        raise UserError(f"cannot write {out}: {fault.strerror or fault}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        if not any(parts.glob("*.npz")):
+            shutil.rmtree(parts, ignore_errors=True)
 
 
 def _before(out: Path, asked: Asked, add: bool) -> Collection | None:
     """What lies at the output already, as far as it can be gone on with."""
     if not out.exists():
+        tables.refuse_foreign(out)
         return None
     before = tables.read(out)
     facts = {"fingerprint": asked.fingerprint, "form": asked.form, "hop_s": asked.hop_s}
@@ -250,23 +292,27 @@ def _before(out: Path, asked: Asked, add: bool) -> Collection | None:
 def _recording(path: Path, relative: str, titles: tuple[str, str, str] | None, asked: Asked) -> Recording:
     if not path.is_file():
         raise Unusable("no ordinary file")
-    key = _key(path, asked.fingerprint, asked.form, asked.hop_s)
-    absolute = path.absolute()
+    state, absolute = _state(path), _absolute(path)
     text = library.shown(str(absolute))
-    return Recording(absolute, text, titles or _titles(path, relative), key, _state(path))
+    key = _key(text, state, asked.fingerprint, asked.form, asked.hop_s)
+    return Recording(absolute, text, titles or _titles(path, relative), key, state)
 
 
-def _key(path: Path, fingerprint: str, form: str, hop_s: float | None) -> str:
-    text = library.shown(str(path.absolute()))
-    return key_of([text, *_state(path)], [fingerprint, form, hop_s])[:16]
+def _absolute(path: Path) -> Path:
+    """The file itself is not followed where it is a link: in a store of data its target's name says nothing."""
+    return path.parent.resolve() / path.name
+
+
+def _key(text: str, state: tuple[int, int], fingerprint: str, form: str, hop_s: float | None) -> str:
+    return key_of([text, *state], [fingerprint, form, hop_s])[:16]
 
 
 def _titles(path: Path, relative: str) -> tuple[str, str, str]:
     """Composer, work and movement, from tags or folders; empty where neither tells."""
-    placed = by_tags_or_folders(relative, library.read_tags(path))
+    placed = by_tags_or_folders(library.shown(relative), library.read_tags(path))
     if isinstance(placed, Placed):
         return placed.composer, placed.work, placed.movement
-    return placed.composer, "", placed.movement or path.stem
+    return placed.composer, "", placed.movement or library.shown(path.stem)
 
 
 def _catalogued(folder: Path) -> dict[str, tuple[str, str, str]]:

@@ -6,6 +6,8 @@ n vectors of the collection, m of the query, D dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from symphony2vec.collection.table import Collection
@@ -17,54 +19,67 @@ if TYPE_CHECKING:
 PASSAGES_OF_ONE = 3  # of one recording among the nearest passages, so that the rest is seen too
 
 
-def similarities(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """(m, D) and (n, D) -> (m, n) cosines in [-1, 1], after mean and deviation of the collection."""
-    import numpy as np
+@dataclass(frozen=True)
+class Nearness:
+    """How near a collection is to a query: best (n,), the cosine of each of its vectors with the nearest one of the
+    query's; at (n,), which one that is; recordings, the similarity of each recording by its path (see `nearness`).
+    """
 
-    deviation = vectors.std(axis=0)
-    deviation[deviation < 1e-9] = 1.0
-    mean = vectors.mean(axis=0)
-
-    def unit(values: np.ndarray) -> np.ndarray:
-        standard: np.ndarray = (np.asarray(values, dtype=np.float64) - mean) / deviation
-        long: np.ndarray = np.linalg.norm(standard, axis=1, keepdims=True)
-        scaled: np.ndarray = standard / np.maximum(long, 1e-12)
-        return scaled
-
-    found: np.ndarray = unit(query) @ unit(vectors).T
-    return found
+    best: np.ndarray
+    at: np.ndarray
+    recordings: Mapping[str, float]
 
 
-def recordings(cosines: np.ndarray, collection: Collection, count: int) -> pd.DataFrame:
-    """The nearest recordings.
+def nearness(query: np.ndarray, collection: Collection) -> Nearness:
+    """Compare a query (m, D) with a collection, recording by recording: what is held grows with n, not with m n.
 
-    Similarity is the mean over the query's vectors of the nearest one in the recording, and over the recording's of the
+    The similarity of a recording is the mean over the query's vectors of the nearest one in it, and over its own of the
     nearest one in the query, in equal parts: a long recording is not near only because it holds a little of everything.
     """
+    import numpy as np
+
+    count = len(collection.vectors)
+    best, at, similarity = np.empty(count), np.empty(count, dtype=np.int64), {}
+    asked, held = standardised(query, collection.vectors)
+    for path, places in collection.table.groupby("path", sort=True).indices.items():
+        cosines = asked @ held[places].T
+        best[places], at[places] = cosines.max(axis=0), cosines.argmax(axis=0)
+        similarity[str(path)] = float(cosines.max(axis=1).mean() + best[places].mean()) / 2.0
+    return Nearness(best, at, similarity)
+
+
+def standardised(query: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(m, D) and (n, D), after mean and deviation of the collection's and at length 1: products of rows are cosines."""
+    import numpy as np
+
+    mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    deviation[deviation < 1e-9] = 1.0
+
+    def unit(values: np.ndarray) -> np.ndarray:
+        standard: np.ndarray = ((values - mean) / deviation).astype(np.float32)
+        standard /= np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-12)
+        return standard
+
+    return unit(query), unit(vectors)
+
+
+def recordings(near: Nearness, collection: Collection, count: int) -> pd.DataFrame:
+    """The nearest recordings: similarity, composer, work, movement, path."""
     import pandas as pd
 
-    groups = collection.table.groupby("path", sort=True).indices
-    rows = [
-        {
-            "similarity": float((own.max(axis=1).mean() + own.max(axis=0).mean()) / 2.0),
-            **{name: collection.table[name].iloc[places[0]] for name in ("composer", "work", "movement", "path")},
-        }
-        for places in groups.values()
-        for own in [cosines[:, places]]
-    ]
-    table = pd.DataFrame(rows, columns=["similarity", "composer", "work", "movement", "path"])
-    return table.sort_values("similarity", ascending=False, kind="stable").head(count).reset_index(drop=True)
+    table = collection.table.drop_duplicates("path")[["composer", "work", "movement", "path"]]
+    table.insert(0, "similarity", table["path"].map(pd.Series(near.recordings)))
+    return table.sort_values(["similarity", "path"], ascending=[False, True]).head(count).reset_index(drop=True)
 
 
-def passages(cosines: np.ndarray, starts_s: np.ndarray, collection: Collection, count: int) -> pd.DataFrame:
+def passages(near: Nearness, starts_s: np.ndarray, collection: Collection, count: int) -> pd.DataFrame:
     """The nearest passages: similarity, at_s (where in the query), and the row of the collection.
 
     A passage is listed once, with the part of the query that it is nearest to.
     """
     import numpy as np
 
-    best, at = cosines.max(axis=0), cosines.argmax(axis=0)
-    table = collection.table.assign(similarity=best, at_s=np.asarray(starts_s)[at])
+    table = collection.table.assign(similarity=near.best, at_s=np.asarray(starts_s)[near.at])
     table = table.sort_values("similarity", ascending=False, kind="stable")
     table = table[table.groupby("path").cumcount() < PASSAGES_OF_ONE]
     columns = ["similarity", "at_s", "start_s", "end_s", "composer", "work", "movement", "path"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import read_table, whole_file, write_array, write_json, write_table
+from symphony2vec.artifacts import read_table, whole_file
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COLUMNS = ["path", "start_s", "end_s", "composer", "work", "movement", "key"]
 SUFFIXES = (".parquet", ".npy", ".csv")
 FACTS = b"symphony2vec"
+NAMED = ("model", "name", "fingerprint", "sample_rate_hz", "duration_s", "form", "hop_s")
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,8 @@ def write(path: Path, collection: Collection) -> None:
     """Write a collection in the format that the suffix of `path` names, whole or not at all."""
     if path.suffix == ".parquet":
         _write_parquet(path, collection)
-    elif path.suffix == ".npy":
-        write_table(_index(path), collection.table)
-        write_json(path.with_suffix(".json"), dict(collection.facts))
-        write_array(path, collection.vectors)
     else:
-        import pandas as pd
-
-        values = pd.DataFrame(
-            collection.vectors, columns=[f"v{column}" for column in range(collection.vectors.shape[1])]
-        )
-        write_json(path.with_suffix(".json"), dict(collection.facts))
-        write_table(path, pd.concat([collection.table.reset_index(drop=True), values], axis=1))
+        _write_plain(path, collection)
 
 
 def read(path: Path) -> Collection:
@@ -74,6 +65,13 @@ def read(path: Path) -> Collection:
     if missing or vectors.ndim != 2 or len(vectors) != len(table):
         raise UserError(f"{path} is no collection of symphony2vec ({_lack(missing)}); `symphony2vec embed` makes one")
     return Collection(table[COLUMNS], vectors, facts, pd.DataFrame(columns=["path", "reason"]))
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise where writing a collection that is not there yet would overwrite something else that is."""
+    facts = _facts(path)
+    if path.suffix != ".parquet" and facts.exists():
+        _read_facts(facts)
 
 
 def _lack(missing: list[str]) -> str:
@@ -110,21 +108,58 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, An
     vectors = whole.column("vector").combine_chunks()
     flat = np.asarray(vectors.flatten(), dtype=np.float32)
     table = whole.drop_columns(["vector"]).to_pandas()
-    return table, flat.reshape(len(table), -1) if len(table) else flat.reshape(0, 0), json.loads(held)
+    return table, flat.reshape(len(table), -1) if len(table) else flat.reshape(0, 0), _checked(json.loads(held), path)
+
+
+def _write_plain(path: Path, collection: Collection) -> None:
+    """All files of a collection are written before the first takes its place: none belongs to another's."""
+    import numpy as np
+    import pandas as pd
+
+    table, vectors = collection.table.reset_index(drop=True), collection.vectors
+    with whole_file(_facts(path)) as facts, whole_file(path) as partial:
+        facts.write_text(json.dumps(dict(collection.facts), indent=2) + "\n", encoding="utf-8")
+        if path.suffix == ".npy":
+            with whole_file(_index(path)) as index, partial.open("wb") as file:
+                table.to_csv(index, index=False, lineterminator="\n")
+                np.save(file, vectors, allow_pickle=False)
+        else:
+            values = pd.DataFrame(vectors, columns=[f"v{column}" for column in range(vectors.shape[1])])
+            pd.concat([table, values], axis=1).to_csv(partial, index=False, lineterminator="\n")
 
 
 def _read_plain(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]]:
     import numpy as np
 
-    facts_path = path.with_suffix(".json")
-    if not facts_path.is_file():
-        raise UserError(f"{facts_path} is missing: it belongs to {path.name} and says which model made the vectors")
-    facts: dict[str, Any] = json.loads(facts_path.read_text(encoding="utf-8"))
+    if not _facts(path).is_file():
+        raise UserError(f"{_facts(path)} is missing: it belongs to {path.name} and says which model made the vectors")
+    facts = _read_facts(_facts(path))
     if path.suffix == ".npy":
-        return read_table(_index(path), "embed"), np.load(path, allow_pickle=False), facts
+        try:
+            return read_table(_index(path), "embed"), np.load(path, allow_pickle=False), facts
+        except (ValueError, EOFError, OSError) as fault:
+            raise UserError(f"{path} cannot be read as .npy: {fault}") from None
     table = read_table(path, "embed")
     values = [name for name in table.columns if name[:1] == "v" and name[1:].isdecimal()]
     return table, table[values].to_numpy(dtype=np.float32), facts
+
+
+def _read_facts(path: Path) -> Mapping[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as fault:
+        raise UserError(f"{path} cannot be read as the facts of a collection: {fault}") from None
+    return _checked(facts, path)
+
+
+def _checked(facts: Any, path: Path) -> Mapping[str, Any]:
+    if not isinstance(facts, dict) or not set(NAMED) <= facts.keys():
+        raise UserError(f"{path} is no collection of symphony2vec, or of another version; choose another output")
+    return facts
+
+
+def _facts(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 def _index(path: Path) -> Path:

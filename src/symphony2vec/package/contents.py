@@ -20,6 +20,7 @@ from torch import nn
 
 from symphony2vec.artifacts import read_json, write_json
 from symphony2vec.audio.loudness import Level
+from symphony2vec.clips import SIDES
 from symphony2vec.errors import UserError
 from symphony2vec.features import Recipe
 from symphony2vec.package import card, example
@@ -43,6 +44,8 @@ SOURCE = Path(__file__).resolve().parents[1]
 LOADER = Path(__file__).with_name("loader.py")
 CONFIG, WEIGHTS, EXAMPLE, GOLDEN, HEAD = "config.json", "weights.safetensors", "example.flac", "golden.npy", "head.json"
 CARD = "card.md"
+# What the reading of a package that is not as it was written raises.
+DAMAGE = (ImportError, AttributeError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -160,42 +163,46 @@ def read(folder: Path, kind: type[M]) -> M:
     inside = folder / "artifacts" if (folder / "artifacts" / CONFIG).is_file() else folder
     if not (inside / CONFIG).is_file():
         raise UserError(f"{folder} holds no model of symphony2vec: artifacts/{CONFIG} is missing")
-    plain = json.loads((inside / CONFIG).read_text(encoding="utf-8"))
-    if plain.get("format") != FORMAT:
-        raise UserError(
-            f"{folder} was made by another version of symphony2vec (format {plain.get('format', 1)}, this one reads "
-            f"{FORMAT}); train it again, or install the version that made it"
-        )
-    config = Config(**plain)
     try:
-        network = getattr(importlib.import_module(config.build["module"]), config.build["name"])
-        made = network(**config.build["arguments"])
-        made.load_state_dict(load_file(inside / WEIGHTS))
-    except (ImportError, AttributeError, OSError, RuntimeError, SafetensorError, TypeError) as fault:
-        line = str(fault).splitlines()[0]
+        plain = json.loads((inside / CONFIG).read_text(encoding="utf-8"))
+        if plain.get("format") != FORMAT:
+            raise UserError(
+                f"{folder} was made by another version of symphony2vec (format {plain.get('format', 1)}, this one "
+                f"reads {FORMAT}); train it again, or install the version that made it"
+            )
+        config = Config(**plain)
+        network = _network(config.build)
+        network.load_state_dict(load_file(inside / WEIGHTS))
+        return kind(
+            network,
+            config.build,
+            Scaling.from_plain(config.scaling),
+            _heard_by(config),
+            _head(inside / HEAD),
+            config.name,
+            _fingerprint(inside, plain),
+            config.composers if not config.gives_vectors else None,
+        )
+    except DAMAGE as fault:
         raise UserError(
-            f"{folder}: its network cannot be made again ({line}); it is damaged, or of another version"
+            f"{folder}: the model cannot be made again ({_first_line(fault)}); it is damaged, or of another version"
         ) from None
-    return kind(
-        made,
-        config.build,
-        Scaling.from_plain(config.scaling),
-        _heard_by(config),
-        _head(inside / HEAD),
-        config.name,
-        _fingerprint(inside, plain),
-        config.composers if not config.gives_vectors else None,
-    )
 
 
-def deviation(folder: Path) -> float:
-    """How far a package's vectors of its example lie from its golden ones, as a share of their norm."""
-    inside = folder / "artifacts"
-    golden = np.load(inside / GOLDEN)
-    found = read(folder, Model).embed_file(inside / EXAMPLE).vectors
-    if found.shape != golden.shape:
-        return float("inf")
-    return float(np.linalg.norm(found - golden) / max(float(np.linalg.norm(golden)), 1e-12))
+def _network(build: Mapping[str, Any]) -> nn.Module:
+    """The network that a package describes, untrained. Only networks of symphony2vec are made: no package runs code."""
+    if not str(build["module"]).startswith("symphony2vec."):
+        raise ImportError(f"{build['module']} is no module of symphony2vec")
+    kind = getattr(importlib.import_module(build["module"]), build["name"])
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise TypeError(f"{build['module']}.{build['name']} is no network")
+    return kind(**build["arguments"])
+
+
+def _first_line(fault: Exception) -> str:
+    if isinstance(fault, KeyError):
+        return f"{fault} is missing"
+    return (str(fault).splitlines() or [type(fault).__name__])[0]
 
 
 def _signature() -> Any:
@@ -250,8 +257,9 @@ def _data(task: Task) -> dict[str, Any]:
     """What the card says of the data: clips and works of each side, by composer, and the licences of the music."""
     table = task.clips
     sides = {
-        side: {"clips": len(own), "works": int((own["composer"].astype(str) + own["work"].astype(str)).nunique())}
-        for side, own in table.groupby("split")
+        side: {"clips": len(own), "works": len(own.drop_duplicates(["composer", "work"]))}
+        for side in SIDES
+        for own in [table[table["split"] == side]]
     }
     return {
         "corpus": task.params.corpus.name,

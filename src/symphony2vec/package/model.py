@@ -12,6 +12,7 @@ Sound of any length is read from a memory-mapped file, a few windows at a time.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +99,9 @@ class Model:
         """
         mono = self._mono(np.asarray(wave), sample_rate)
         try:
-            span = self._span(mono, silence=True)
+            return self._pieces(mono, self._span(mono, silence=True), form, hop_s)
         except Unusable as reason:
             raise UserError(f"the wave cannot be used: {reason}") from None
-        return self._pieces(mono, span, form, hop_s)
 
     def embed_file(self, path: str | Path, form: str = "clips", hop_s: float | None = None) -> Embedding:
         """Embed a recording (wav, flac, ogg, mp3): see `embed`. The file is read block by block.
@@ -122,16 +122,14 @@ class Model:
         ):
             if len(mono) < SHORTEST_S * self.sample_rate_hz:
                 raise Unusable(
-                    f"too short: {len(mono) / self.sample_rate_hz:.3f} s, at least {SHORTEST_S} s are needed"
+                    f"too short: {len(mono) / self.sample_rate_hz:.4f} s, at least {SHORTEST_S} s are needed"
                 )
             return self._pieces(mono, self._span(mono, silence=False), form, hop_s)
 
     def heard(self, windows: np.ndarray) -> np.ndarray:
         """Windows (B, N) float32 of exactly `duration_s` at `sample_rate_hz`, as they are -> vectors (B, D) float32."""
-        import threadpoolctl
-
         own = self.hearing
-        with threadpoolctl.threadpool_limits(1):  # as the training clips were made: the last bit depends on it
+        with one_thread():  # as the training clips were made: the last bit depends on it
             seen = [represent(window, own.recipe, (own.representation,))[own.representation] for window in windows]
         return self._asked(np.stack(seen))
 
@@ -159,11 +157,13 @@ class Model:
             )
         if not 1.0 <= sample_rate <= 1e6:
             raise UserError(f"a sample rate of {sample_rate} Hz is none; the wave's own rate is wanted, as 44100")
+        with np.errstate(over="ignore"):  # what is no float32 becomes infinite, and is refused
+            wave = wave.astype(np.float32, copy=False)
         mono = wave.mean(axis=1) if wave.ndim == 2 and wave.shape[1] else wave.reshape(-1)
         if not np.isfinite(mono).all():
             raise UserError("some samples of the wave are not numbers (NaN or infinite)")
         if len(mono) < SHORTEST_S * sample_rate:
-            raise UserError(f"the wave lasts {len(mono) / sample_rate:.3f} s; at least {SHORTEST_S} s are needed")
+            raise UserError(f"the wave lasts {len(mono) / sample_rate:.4f} s; at least {SHORTEST_S} s are needed")
         same = sample_rate == self.sample_rate_hz
         return np.asarray(mono if same else soxr.resample(mono, sample_rate, self.sample_rate_hz), dtype=np.float32)
 
@@ -193,8 +193,11 @@ class Model:
 
     def _timestamps(self, mono: np.ndarray, span: loudness.Span, hop_s: float) -> Embedding:
         rate, size = float(self.sample_rate_hz), self.hearing.recipe.samples
-        if not 1.0 / rate <= hop_s <= 3600.0:
-            raise UserError(f"hop_s is {hop_s:g}: wanted are seconds between two timestamps, as 0.5")
+        if not 1.0 / rate <= hop_s <= self.duration_s:
+            raise UserError(
+                f"hop_s is {hop_s:g}: wanted are seconds between two timestamps, above 0 and at most "
+                f"{self.duration_s:g}, the length of a window"
+            )
         count = max(1, int(np.ceil(len(mono) / rate / hop_s - 1e-9)))
         starts_s = np.arange(count) * hop_s
         firsts = np.round((starts_s + hop_s / 2.0) * rate).astype(np.int64) - size // 2
@@ -217,6 +220,20 @@ class Model:
                 found = window(int(first))
                 batch[row, : len(found)] = found * np.float32(gain)
             yield batch
+
+
+def one_thread() -> Any:
+    """A context in which the libraries of numbers use one thread."""
+    return _thread_pools().limit(limits=1)
+
+
+@functools.cache
+def _thread_pools() -> Any:
+    """Looked for once: that takes longer than to hear a clip."""
+    import librosa.core  # noqa: F401 - so that its libraries are there to be found
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()
 
 
 def window_starts(samples: int, size: int, minimum_fill: float) -> np.ndarray:

@@ -1,0 +1,449 @@
+"""Packages: every kind of model hears elsewhere what its stage wrote; nothing pickled; damage and other versions."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from conftest import COMPOSERS, Trained, client
+from symphony2vec import ali, classifiers, probe, tracking
+from symphony2vec.artifacts import read_json
+from symphony2vec.errors import UserError
+from symphony2vec.package import contents, example, head
+from symphony2vec.package.head import Head
+from symphony2vec.package.model import Model
+
+# Stage, model, the package's folder in its run, the file of the stage that its answers equal
+PACKAGES = {
+    "pca-mel": ("embeddings", "pca-mel", "model", "vectors"),
+    "pca-mfcc": ("embeddings", "pca-mfcc", "model", "vectors"),
+    "vae-mel": ("embeddings", "vae-mel", "model", "vectors"),
+    "ali": ("ali", "paper-8", "model", "vectors"),
+    "ali crops": ("ali", "paper-8", "model-crops", "vectors-crops"),
+    "ff-crop": ("classifiers", "ff-crop", "model", "probabilities"),
+    "lstm-mel": ("classifiers", "lstm-mel", "model", "probabilities"),
+    "encoder": ("ali", "encoder-8", "model", "probabilities"),
+    "encoder crops": ("ali", "encoder-8", "model-crops", "probabilities-crops"),
+}
+ASKED = """
+import json, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in sys.argv[2:]:
+            raise ModuleNotFoundError(f"no {name}")
+sys.meta_path.insert(0, Absent())
+import mlflow, pandas
+asked = json.loads(sys.stdin.read())
+said = {}
+for name, folder in asked["folders"].items():
+    loaded = mlflow.pyfunc.load_model(folder)
+    said[name] = [loaded.predict(pandas.DataFrame([row]))[0] for row in asked["rows"]]
+import symphony2vec
+json.dump({"said": said, "code": symphony2vec.__file__}, open(sys.argv[1], "w"))
+"""
+# Of what the pipeline imports, all that a package does not name
+ABSENT = "dvc matplotlib mutagen partitura pretty_midi midirenderer optuna lxml music21".split()
+
+
+@pytest.fixture(scope="module")
+def packages(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The package of every kind of model, copied out of its run to a folder elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(tracking.URI, raising=False)
+        patch.setattr("symphony2vec.ali.latent.RESAMPLES", 100)
+        for model in ("ff-crop", "lstm-mel"):
+            classifiers.run(trained.project, trained.params, *model.split("-"))
+        for model in ("paper-8", "encoder-8"):
+            ali.run(trained.project, trained.params, model)
+        probe.run(trained.project, trained.params, "ali", "paper-8")
+    home = tmp_path_factory.mktemp("elsewhere")
+    for name, (stage, model, folder, _) in PACKAGES.items():
+        shutil.copytree(trained.package(stage, model, folder), home / name)
+    return {name: home / name for name in PACKAGES}
+
+
+@pytest.fixture(scope="module")
+def answered(packages: dict[str, Path], trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """What all packages say of two recordings, in a process elsewhere in which other libraries cannot be imported."""
+    sounds = sorted(trained.rows_of())[:2]
+    rows = [{"audio": base64.b64encode(path.read_bytes()).decode()} for path in sounds]
+    place = tmp_path_factory.mktemp("another")
+    words = [sys.executable, "-c", ASKED, "said.json", *ABSENT]
+    asked = json.dumps({"folders": {name: str(folder) for name, folder in packages.items()}, "rows": rows})
+    done = subprocess.run(words, cwd=place, input=asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return SimpleNamespace(**read_json(place / "said.json", ""), sounds=sounds)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_hears_elsewhere_what_the_stage_wrote(name, answered, trained):
+    stage, model, _, file = PACKAGES[name]
+    whole, given = trained.vectors(stage, model, file), "vectors" if file.startswith("vectors") else "probabilities"
+    for sound, said in zip(answered.sounds, answered.said[name], strict=True):
+        written = whole[trained.rows_of()[sound]]
+        apart = np.ptp(written, axis=0).max()
+        assert apart > 1e-5  # the clips are told apart, so that equal is not trivial
+        np.testing.assert_allclose(np.array(said[given])[: len(written)], written, atol=0.05 * apart)
+        assert said["starts_s"][: len(written)] == [float(number) for number in range(len(written))]
+
+
+def test_a_package_runs_the_code_that_it_carries(answered, packages):
+    assert any(Path(answered.code).is_relative_to(folder) for folder in packages.values())
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_composers_come_with_probabilities_of_the_probe_or_of_the_classifier(name, answered):
+    said = answered.said[name][0]
+    assert said["composers"] == list(COMPOSERS)
+    np.testing.assert_allclose(np.sum(said["probabilities"], axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_nothing_is_pickled(name, packages):
+    files = [path for path in packages[name].rglob("*") if path.is_file()]
+    assert {"weights.safetensors", "config.json", "example.flac", "golden.npy"} <= {path.name for path in files}
+    assert not {path.suffix for path in files} & {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib"}
+    begins = {path: path.read_bytes()[:2] for path in files}
+    assert not [path for path, first in begins.items() if first[:1] == b"\x80" or first == b"PK"]
+    np.load(packages[name] / "artifacts" / "golden.npy", allow_pickle=False)
+
+
+def deviation(folder: Path) -> float:
+    """How far the vectors of the example lie from the golden ones, as a share of their norm."""
+    golden = np.load(folder / "artifacts" / "golden.npy")
+    found = contents.read(folder, Model).embed_file(folder / "artifacts" / "example.flac").vectors
+    return float(np.linalg.norm(found - golden) / np.linalg.norm(golden))
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_example_gives_the_golden_vectors(name, packages):
+    assert deviation(packages[name]) < 1e-5
+
+
+def test_other_weights_deviate_from_the_golden_vectors(packages, tmp_path):
+    changed = copied(packages["vae-mel"], tmp_path)
+    weights = load_file(changed / "artifacts" / "weights.safetensors")
+    save_file({name: 1.1 * value for name, value in weights.items()}, changed / "artifacts" / "weights.safetensors")
+    assert deviation(changed) > 0.01
+    kinds = [contents.read(folder, Model) for folder in (packages["vae-mel"], changed)]
+    assert kinds[0].fingerprint != kinds[1].fingerprint
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_requirements_are_pinned_and_the_signature_takes_sound(name, packages):
+    from mlflow.models import Model as Logged
+
+    lines = (packages[name] / "requirements.txt").read_text().split()
+    assert {"torch", "numpy", "safetensors", "soundfile", "librosa"} <= {line.partition("==")[0] for line in lines}
+    assert all(line.partition("==")[2] and "+" not in line for line in lines)
+    signature = Logged.load(str(packages[name])).signature
+    assert signature.inputs.input_names() == ["audio", "waveform", "sample_rate"]
+    assert {one.name: one.default for one in signature.params.params} == {"form": "clips", "hop_s": 0.5}
+
+
+# the same sound as bytes and as samples -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served(packages: dict[str, Path]) -> Any:
+    import mlflow
+
+    return mlflow.pyfunc.load_model(str(packages["vae-mel"]))
+
+
+def test_a_waveform_is_heard_as_the_file_is(served, packages):
+    import pandas as pd
+    import soundfile
+
+    path = packages["vae-mel"] / "artifacts" / "example.flac"
+    wave, rate_hz = soundfile.read(path)
+    (of_file,) = served.predict(pd.DataFrame([{"audio": base64.b64encode(path.read_bytes()).decode()}]))
+    (of_wave,) = served.predict(pd.DataFrame([{"waveform": wave.tolist(), "sample_rate": float(rate_hz)}]))
+    np.testing.assert_allclose(of_wave["vectors"], of_file["vectors"], rtol=1e-4, atol=1e-5)
+    golden = np.load(packages["vae-mel"] / "artifacts" / "golden.npy")
+    np.testing.assert_allclose(of_file["vectors"], golden, rtol=1e-4, atol=1e-5)
+
+
+def test_the_request_of_the_package_is_answered(served, packages):
+    from mlflow.models import Model as Logged
+
+    row = Logged.load(str(packages["vae-mel"])).load_input_example(str(packages["vae-mel"]))
+    (said,) = served.predict(row)
+    assert np.array(said["vectors"]).shape == (1, 4)
+    assert (said["starts_s"], said["ends_s"]) == ([0.0], [example.REQUEST_S])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"audio": None}, "wanted is either audio"),
+        ({"audio": "AAAA", "waveform": [0.0], "sample_rate": 8000.0}, "wanted is either audio"),
+        ({"audio": "no base64!"}, "audio is not base64"),
+        ({"audio": "/etc/passwd"}, "not base64|not readable as audio"),
+        ({"audio": ""}, "the file is empty"),
+        ({"audio": base64.b64encode(b"RIFF and no more").decode()}, "not readable as audio"),
+        ({"waveform": [0.0] * 100, "sample_rate": 8000.0}, r"lasts 0\.0125 s; at least 0\.1 s"),
+        ({"waveform": [0.1] * 9000}, "sample_rate is missing"),
+        ({"waveform": [0.1] * 9000, "sample_rate": 0.0}, "a sample rate of 0.0 Hz is none"),
+        ({"waveform": [0.1] * 9000, "sample_rate": 1.0}, "the limit is 1200 s"),
+        ({"waveform": [0.1, float("nan")] * 4500, "sample_rate": 8000.0}, "are not numbers"),
+        ({"waveform": [1e30] * 9000, "sample_rate": 8000.0}, "times full scale"),
+    ],
+)
+def test_a_request_with_a_fault_is_refused_with_the_reason(row, reason, served):
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=f"(?s)row 0: .*({reason})") as caught:
+        served.unwrap_python_model().predict(None, pd.DataFrame([row]))
+    assert caught.value.get_http_status_code() == 400
+
+
+# what is no package ---------------------------------------------------------------------------------------------------
+
+
+def copied(package: Path, to: Path) -> Path:
+    shutil.copytree(package, to / "package")
+    return to / "package"
+
+
+def rewritten(folder: Path, **changes: Any) -> None:
+    path = folder / "artifacts" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_package_of_another_format_says_so(packages, tmp_path):
+    folder = copied(packages["vae-mel"], tmp_path)
+    for number in (1, 3):
+        rewritten(folder, format=number)
+        with pytest.raises(UserError, match=rf"another version of symphony2vec \(format {number}, this one reads 2\)"):
+            contents.read(folder, Model)
+    plain = json.loads((folder / "artifacts" / "config.json").read_text())
+    del plain["format"]
+    (folder / "artifacts" / "config.json").write_text(json.dumps(plain))
+    with pytest.raises(UserError, match="format 1"):
+        contents.read(folder, Model)
+
+
+def without(name: str) -> Any:
+    def break_it(folder: Path) -> None:
+        (folder / "artifacts" / name).unlink()
+
+    return break_it
+
+
+def holding(name: str, content: bytes) -> Any:
+    def break_it(folder: Path) -> None:
+        (folder / "artifacts" / name).write_bytes(content)
+
+    return break_it
+
+
+def saying(**changes: Any) -> Any:
+    return lambda folder: rewritten(folder, **changes)
+
+
+def cut_weights(folder: Path) -> None:
+    path = folder / "artifacts" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def other_shapes(folder: Path) -> None:
+    path = folder / "artifacts" / "weights.safetensors"
+    save_file({name: np.zeros((2, 2), np.float32) for name in load_file(path)}, path)
+
+
+BUILD = {"module": "symphony2vec.embeddings.networks", "name": "Encoder", "arguments": {}, "method": "encode"}
+DAMAGE = {
+    "no config": (without("config.json"), r"holds no model of symphony2vec: artifacts/config\.json is missing"),
+    "no weights": (without("weights.safetensors"), "No such file"),
+    "config is no JSON": (holding("config.json", b"{"), "Expecting property name"),
+    "config is no text": (holding("config.json", b"\xff\xfe\x00"), "codec can't decode"),
+    "config is a list": (holding("config.json", b"[]"), "no attribute 'get'"),
+    "config lacks all": (holding("config.json", b'{"format": 2}'), "missing .* required"),
+    "weights are empty": (holding("weights.safetensors", b""), "(?i)header"),
+    "weights are cut": (cut_weights, "(?i)incomplete|invalid|metadata"),
+    "weights are another network's": (other_shapes, "Error.* in loading state_dict"),
+    "head is no JSON": (holding("head.json", b"no"), "Expecting value"),
+    "head lacks its weights": (holding("head.json", b"{}"), "'mean' is missing"),
+    "no such network": (saying(build={**BUILD, "name": "Transformer"}), "no attribute 'Transformer'"),
+    "arguments that it lacks": (saying(build=BUILD), "missing .* required"),
+    "code that is no network": (saying(build={**BUILD, "name": "functional"}), "no attribute|is no network"),
+    "a program": (saying(build={"module": "os", "name": "system", "arguments": {"command": "touch here"}}), "os is no"),
+    "scaling of nothing": (saying(scaling={}), "'offset' is missing"),
+    "hearing of nothing": (saying(hearing={}), "is missing"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_package_is_one_line_that_names_it(name, packages, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = copied(packages["vae-mel"], tmp_path)
+    break_it, reason = DAMAGE[name]
+    break_it(folder)
+    with pytest.raises(UserError, match=reason) as caught:
+        contents.read(folder, Model)
+    assert str(caught.value).startswith(str(folder))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_package_is_read_from_the_folder_of_its_artifacts_too(packages):
+    one, other = (contents.read(packages["pca-mel"] / inner, Model) for inner in ("", "artifacts"))
+    assert one.fingerprint == other.fingerprint
+    assert len(one.fingerprint) == 16
+
+
+def test_fingerprints_tell_models_and_readings_apart(packages):
+    found = [contents.read(folder, Model).fingerprint for folder in packages.values()]
+    assert len(set(found)) == len(found)
+
+
+def test_the_probe_and_the_card_do_not_change_the_fingerprint(packages, tmp_path):
+    folder = copied(packages["vae-mel"], tmp_path)
+    before = contents.read(folder, Model)
+    (folder / "artifacts" / "head.json").unlink()
+    after = contents.read(folder, Model)
+    assert (after.fingerprint, after.composers) == (before.fingerprint, [])
+    assert before.composers == list(COMPOSERS)
+    with pytest.raises(UserError, match="vae-mel work-0 holds no probe, so it names no composers"):
+        after.classify(np.zeros((1, 4)))
+
+
+# the card -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_card_says_data_split_accuracy_licences_use_and_limits(trained):
+    text = (trained.package() / "card.md").read_text(encoding="utf-8")
+    scores = read_json(trained.project.out("probe", "embeddings", "vae-mel", "work-0", "scores.json"), "")["scores"][0]
+    assert text.startswith("# vae-mel, work-0\n")
+    assert "hears 1 seconds of mono sound at 22050 Hz as a mel spectrogram" in text
+    assert "Corpus `made_up`: Ana Fantasía (14 clips), Берлиоз (14 clips)." in text
+    assert re.search(r"Drawn split work-0: train \d+ clips of 4 works, validation .*, test \d clips of 2 works\.", text)
+    assert "\n- CC0 (4 movements)\n" in text
+    assert "\n- CC BY 4.0 (4 movements)\n" in text
+    assert f"**{scores['test_accuracy']:.1%}** of {scores['clips']['test']} test clips" in text
+    low, high = scores["test_accuracy_low"], scores["test_accuracy_high"]
+    assert f"(95% interval over works {low:.1%} to {high:.1%};" in text
+    assert f"temperature {scores['temperature']:.2f}" in text
+    assert "Few test works of Ana Fantasía, Берлиоз" in text
+    for heading in ("## Data", "## Accuracy", "## Intended use", "## Limits"):
+        assert heading in text
+
+
+def test_a_card_says_that_its_accuracy_is_not_known_yet(packages):
+    text = (packages["encoder"] / "card.md").read_text(encoding="utf-8")
+    assert "gives one probability of each composer for them" in text
+    assert "Not probed yet" in text
+
+
+def test_each_reading_has_a_card_with_its_own_accuracy(packages, trained):
+    told = read_json(trained.project.out("probe", "ali", "paper-8", "work-0", "scores.json"), "")["scores"]
+    scores = {one["reading"]: one for one in told}
+    for name, reading in (("ali", ""), ("ali crops", "crops")):
+        text = (packages[name] / "card.md").read_text(encoding="utf-8")
+        assert text.startswith(f"# paper-8{' crops' if reading else ''}, work-0\n")
+        assert f"**{scores[reading]['test_accuracy']:.1%}**" in text
+        own = Head.from_plain(read_json(packages[name] / "artifacts" / "head.json", ""))
+        assert own.temperature == scores[reading]["temperature"]
+
+
+def test_the_run_keeps_what_the_probe_found(trained):
+    run_id = trained.record("embeddings", "vae-mel")["run_id"]
+    known = client(trained.project)
+    assert {"model", "probe"} <= {one.path for one in known.list_artifacts(run_id)}
+    assert [one.path for one in known.list_artifacts(run_id, "probe")] == ["probe/works.csv"]
+    metrics = known.get_run(run_id).data.metrics
+    assert metrics["test_log_loss_calibrated"] > 0.0
+    assert metrics["temperature"] > 0.0
+
+
+# the probe in a package -----------------------------------------------------------------------------------------------
+
+
+def fitted(composers: int, seed: int = 0) -> tuple[Any, Any, np.ndarray, np.ndarray]:
+    """A scaler and a probe of scikit-learn, fitted too closely to few vectors; other vectors with their classes."""
+    rng = np.random.default_rng(seed)
+    names = np.array([f"c{code}" for code in range(composers)])
+    codes = np.tile(np.arange(composers), 200)
+    vectors = 5.0 + 3.0 * (np.eye(composers, 8)[codes] + rng.standard_normal((len(codes), 8)))
+    few = slice(0, 12 * composers)
+    scaler = StandardScaler().fit(vectors[few])
+    probe = LogisticRegression(C=10.0, max_iter=2000).fit(scaler.transform(vectors[few]), names[codes[few]])
+    return scaler, probe, vectors[few.stop :], codes[few.stop :]
+
+
+@pytest.mark.parametrize("composers", [2, 3, 5])
+def test_the_head_says_what_scikit_learn_says(composers):
+    scaler, probe, vectors, _ = fitted(composers)
+    made = Head.of(scaler, probe)
+    assert made.composers == probe.classes_.tolist()
+    np.testing.assert_allclose(made.probabilities(vectors), probe.predict_proba(scaler.transform(vectors)), atol=1e-9)
+
+
+@pytest.mark.parametrize("composers", [2, 4])
+def test_probabilities_sum_to_1_at_every_temperature(composers):
+    scaler, probe, vectors, codes = fitted(composers)
+    made = Head.of(scaler, probe).calibrated(vectors, codes)
+    extreme = np.concatenate([vectors, 1e6 * vectors])
+    found = made.probabilities(extreme)
+    assert np.isfinite(found).all()
+    assert (found >= 0.0).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("composers", [2, 4])
+def test_the_temperature_lowers_the_log_loss_and_names_nobody_else(composers):
+    scaler, probe, vectors, codes = fitted(composers)
+    plain = Head.of(scaler, probe)
+    warmed = plain.calibrated(vectors, codes)
+    assert warmed.temperature > 1.5  # it was fitted too closely, and so is too sure
+    losses = [head.log_loss(one.probabilities(vectors), codes) for one in (plain, warmed)]
+    assert losses[1] < 0.9 * losses[0]
+    named = [one.probabilities(vectors).argmax(axis=1) for one in (plain, warmed)]
+    np.testing.assert_array_equal(*named)
+    for near in (0.95, 1.05):
+        other = head.log_loss(head.softmax(plain.logits(vectors) / (near * warmed.temperature)), codes)
+        assert losses[1] <= other
+
+
+def test_a_head_comes_back_from_its_plain_values():
+    scaler, probe, vectors, codes = fitted(3)
+    made = Head.of(scaler, probe).calibrated(vectors, codes)
+    again = Head.from_plain(json.loads(json.dumps(made.as_plain())))
+    np.testing.assert_array_equal(again.probabilities(vectors), made.probabilities(vectors))
+    assert again.composers == made.composers
+
+
+def test_the_probe_of_a_package_says_what_the_stage_wrote(trained):
+    """predictions.csv holds the probabilities before calibration: the same names, and the same odds but for a power."""
+    import pandas as pd
+
+    told = pd.read_csv(trained.project.out("probe", "embeddings", "vae-mel", "work-0", "predictions.csv"))
+    own = Head.from_plain(read_json(trained.package() / "artifacts" / "head.json", ""))
+    vectors = trained.vectors()[told["clip"]]
+    written = told[[f"p({name})" for name in own.composers]].to_numpy()
+    np.testing.assert_allclose(head.softmax(own.logits(vectors)), written, atol=1e-5)
+
+
+# the example ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_is_the_same_at_every_call_and_within_full_scale():
+    one = example.sound(8000, 2.5)
+    np.testing.assert_array_equal(example.sound(8000, 2.5), one)
+    assert (one.dtype, one.shape) == (np.float32, (20000,))
+    assert 0.5 < np.abs(one).max() < 1.0
