@@ -298,6 +298,18 @@ def test_trimming_agrees_with_librosa(samples: int) -> None:
         assert np.array_equal(loudness.trimmed(wave, silence_db), librosa.effects.trim(wave, top_db=silence_db)[0])
 
 
+@pytest.mark.parametrize("samples", [int(np.ceil(0.4 * RATE_HZ)), RATE_HZ, 5 * RATE_HZ + 1234, 7 * RATE_HZ - 1])
+def test_the_loudness_of_every_block_is_pyloudnorms_to_the_last_bit(samples: int) -> None:
+    wave = np.random.default_rng(samples).standard_normal(samples) * np.linspace(0.0, 0.5, samples) ** 3
+    wave[RATE_HZ : 2 * RATE_HZ] = 0.0
+    meter = pyloudnorm.Meter(RATE_HZ)
+    meter.integrated_loudness(wave)
+    weighted = wave
+    for one in meter._filters.values():
+        weighted = one.apply_filter(weighted)
+    assert np.array_equal(loudness._blocks_lufs(np.square(weighted), RATE_HZ), meter.blockwise_loudness)
+
+
 def test_loudness_metered_in_pieces_agrees_with_one_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     wave = np.concatenate([noise(3.0), noise(4.0, 1) * 0.03, np.zeros(RATE_HZ, np.float32), sine(3.3)])
     whole = pyloudnorm.Meter(RATE_HZ).integrated_loudness(wave.astype(np.float64))

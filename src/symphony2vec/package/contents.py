@@ -215,8 +215,10 @@ def _signature() -> Any:
         ColSpec(Array(DataType.double), "waveform", required=False),
         ColSpec(DataType.double, "sample_rate", required=False),
     ]
-    outputs = [ColSpec(Array(DataType.double), name) for name in ("starts_s", "ends_s")]
-    outputs.append(ColSpec(Array(Array(DataType.double)), "vectors"))
+    many, table = Array(DataType.double), Array(Array(DataType.double))
+    outputs = [ColSpec(many, name) for name in ("starts_s", "ends_s")]
+    outputs += [ColSpec(table, name, required=False) for name in ("vectors", "probabilities")]
+    outputs.append(ColSpec(Array(DataType.string), "composers", required=False))
     params = ParamSchema(
         [ParamSpec("form", DataType.string, "clips"), ParamSpec("hop_s", DataType.double, 0.5)],
     )

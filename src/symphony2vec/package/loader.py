@@ -3,14 +3,14 @@
 A request is a row with either `audio`, the bytes of a FLAC, WAV, OGG or MP3 in base64, or `waveform`, a list of
 samples with full scale 1, and `sample_rate`. It is answered with starts_s, ends_s and vectors, and where the package
 holds a probe with composers and probabilities as well; a classifier has no vectors. Parameters: form and hop_s, as in
-`symphony2vec.package.model`. A request with a fault is refused with the reason.
+`symphony2vec.package.model`. A request with a fault is refused with the reason; see `symphony2vec.package.serving`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import os
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,18 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from symphony2vec.errors import Unusable, UserError
-from symphony2vec.package import contents
+from symphony2vec.package import contents, serving
 from symphony2vec.package.model import Model
 
-LIMITS = {"SYMPHONY2VEC_MAX_SECONDS": 1200.0, "SYMPHONY2VEC_MAX_MEGABYTES": 64.0, "SYMPHONY2VEC_MAX_ROWS": 64.0}
-MOST_VECTORS = 20_000  # of one answer
+MOST_VECTORS = 2400  # of one answer: 20 minutes every half second
+RATES_HZ = (1_000.0, 384_000.0)
+MOST_CHANNELS = 8
+LONGEST_FRAMES = 1 << 35  # a day at the highest rate
+FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
+BEGINNINGS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff")  # of those formats; an MP3 begins with a tag or a frame
+SOUND = "the bytes of a FLAC, WAV, OGG or MP3 in base64"
+
+log = logging.getLogger(__name__)
 
 
 class Served(PythonModel):  # type: ignore[misc]
@@ -34,33 +41,50 @@ class Served(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the package, and the limits of a request from the environment."""
+        self.limits = serving.Limits.of_environment()
         self.model = contents.read(Path(context.artifacts["config"]).parent, Model)
-        read = [float(os.environ.get(name, default)) for name, default in LIMITS.items()]
-        self.seconds, self.megabytes, self.rows = read
+        if serving.guard(self.limits):  # the first sound takes seconds: libraries are loaded with it
+            self.model.embed_file(context.artifacts["example"])
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None
     ) -> list[dict[str, Any]]:
-        """One answer a row; see this module. Raises MlflowException (a bad request) with the reason."""
-        asked = {"form": "clips", "hop_s": 0.5} | dict(params or {})
-        rows: list[Any] = pd.DataFrame(model_input).to_dict("records")
-        if len(rows) > self.rows:
-            raise _refused(f"{len(rows)} rows; the limit is {self.rows:g}")
-        return [self._answered(number, row, asked) for number, row in enumerate(rows)]
-
-    def _answered(self, number: int, row: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-        form = str(asked["form"])
-        hop_s = float(asked["hop_s"]) if form == "timestamps" else None
-        audio, waveform = _given(row.get("audio")), _given(row.get("waveform"))
+        """One answer a row; see this module. Raises MlflowException with the reason: the client's fault, or not."""
         try:
-            if (audio is None) == (waveform is None):
-                raise UserError("wanted is either audio (base64 of a FLAC or WAV) or waveform with sample_rate")
-            found = self._file(audio, form, hop_s) if audio is not None else self._wave(row, waveform, form, hop_s)
-        except (UserError, Unusable) as reason:
-            raise _refused(f"row {number}: {reason}") from None
-        return self._plain(found)
+            asked = Request(self.model, self.limits, {"form": "clips", "hop_s": 0.5} | dict(params or {}))
+            return asked.answers(pd.DataFrame(model_input).to_dict("records"))
+        except UserError as reason:
+            raise serving.refused(str(reason)) from None
+        except Exception:
+            log.exception("a request could not be answered")
+            raise MlflowException("the server failed to answer this request; its log says why") from None
 
-    def _plain(self, found: Any) -> dict[str, Any]:
+
+class Request:
+    """The rows of one request, and what it may still ask for: seconds of sound and vectors."""
+
+    def __init__(self, model: Model, limits: serving.Limits, params: dict[str, Any]) -> None:
+        self.model, self.limits, self.form = model, limits, str(params["form"])
+        self.hop_s = float(params["hop_s"]) if self.form == "timestamps" else None
+        self.lasts_s, self.vectors = 0.0, 0.0
+
+    def answers(self, rows: list[Any]) -> list[dict[str, Any]]:
+        """One answer a row. Raises UserError, with the row's number, at the first that is refused."""
+        if not 1 <= len(rows) <= self.limits.rows:
+            raise UserError(f"the table has {len(rows)} rows; 1 to {self.limits.rows:g} are answered")
+        found = []
+        for number, row in enumerate(rows):
+            try:
+                found.append(self._answer(row))
+            except (UserError, Unusable) as reason:
+                raise UserError(f"row {number}: {reason}") from None
+        return found
+
+    def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
+        audio, waveform = _given(row.get("audio")), _given(row.get("waveform"))
+        if (audio is None) == (waveform is None):
+            raise UserError(f"wanted is either audio ({SOUND}) or waveform with sample_rate")
+        found = self._file(audio) if audio is not None else self._wave(waveform, _given(row.get("sample_rate")))
         answer = {"starts_s": found.starts_s.tolist(), "ends_s": found.ends_s.tolist()}
         if self.model.names:
             return answer | {"composers": self.model.names, "probabilities": found.vectors.tolist()}
@@ -70,57 +94,82 @@ class Served(PythonModel):  # type: ignore[misc]
             answer["probabilities"] = self.model.classify(found.vectors).tolist()
         return answer
 
-    def _file(self, audio: Any, form: str, hop_s: float | None) -> Any:
+    def _file(self, audio: Any) -> Any:
         """The bytes go to a private file, which is gone afterwards: no name of the client's is ever opened."""
-        import soundfile
-
-        if not isinstance(audio, str | bytes):
-            raise UserError(f"audio is {type(audio).__name__}; wanted is a string in base64")
-        if len(audio) * 0.75 > self.megabytes * 1e6:
-            raise UserError(f"audio holds {len(audio) * 0.75e-6:.0f} MB; the limit is {self.megabytes:g}")
-        try:
-            held = base64.b64decode(audio, validate=True)
-        except (binascii.Error, ValueError) as fault:
-            raise UserError(f"audio is not base64 ({fault})") from None
+        held = _decoded(audio, self.limits.megabytes)
         with tempfile.NamedTemporaryFile(prefix="symphony2vec-") as file:
             file.write(held)
             file.flush()
-            try:
-                lasts_s = soundfile.info(file.name).duration
-            except soundfile.LibsndfileError:
-                lasts_s = 0.0  # no audio: the model says what is wrong with it
-            self._short_enough(lasts_s, hop_s)
-            return self.model.heard_file(Path(file.name), form, hop_s)
+            self._allow(_lasts_s(file.name))
+            return self.model.heard_file(Path(file.name), self.form, self.hop_s)
 
-    def _wave(self, row: dict[str, Any], waveform: Any, form: str, hop_s: float | None) -> Any:
-        rate = _given(row.get("sample_rate"))
+    def _wave(self, waveform: Any, rate: Any) -> Any:
         if rate is None:
             raise UserError("sample_rate is missing: the samples a second of waveform")
         if not isinstance(rate, int | float | np.number):
             raise UserError(f"sample_rate is {type(rate).__name__}; wanted is a number, as 44100")
+        _refuse_rate(float(rate))
         try:
-            wave = np.asarray(waveform, dtype=np.float32)
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, which the model refuses
+                wave = np.asarray(waveform, dtype=np.float32)
         except (TypeError, ValueError):
             raise UserError("waveform is no list of numbers") from None
-        if wave.size * 4 > self.megabytes * 1e6:
-            raise UserError(f"waveform holds {wave.size * 4e-6:.0f} MB; the limit is {self.megabytes:g}")
-        self._short_enough(len(wave) / float(rate) if wave.ndim and rate > 0 else 0.0, hop_s)
-        return self.model.embed(wave, float(rate), form, hop_s)
+        if wave.ndim != 1:
+            raise UserError("waveform is no list of numbers: one channel is wanted, as [0.0, 0.1, -0.1]")
+        self._allow(len(wave) / float(rate))
+        return self.model.embed(wave, float(rate), self.form, self.hop_s)
 
-    def _short_enough(self, lasts_s: float, hop_s: float | None) -> None:
-        if lasts_s > self.seconds:
-            raise UserError(f"it lasts {lasts_s:.0f} s; the limit is {self.seconds:g} s: send it in parts")
-        if hop_s is not None and not lasts_s <= hop_s * MOST_VECTORS:
-            raise UserError(f"hop_s of {hop_s:g} s makes more than {MOST_VECTORS} vectors")
+    def _allow(self, lasts_s: float) -> None:
+        self.lasts_s += lasts_s
+        if not self.lasts_s <= self.limits.seconds:
+            raise UserError(f"the sound lasts {self.lasts_s:.0f} s; the limit is {self.limits.seconds:g} s a request")
+        if self.hop_s is None or self.hop_s <= 0.0:  # the model says what is wrong with that
+            return
+        self.vectors += lasts_s / self.hop_s
+        if not self.vectors <= MOST_VECTORS:
+            raise UserError(f"hop_s of {self.hop_s:g} s makes more than {MOST_VECTORS} vectors, the limit of a request")
+
+
+def _decoded(audio: Any, megabytes: float) -> bytes:
+    if not isinstance(audio, str | bytes):
+        raise UserError(f"audio is {type(audio).__name__}; wanted is a string: {SOUND}")
+    if len(audio) * 0.75 > megabytes * 1e6:
+        raise UserError(f"audio holds {len(audio) * 0.75e-6:.0f} MB; the limit is {megabytes:g}")
+    try:
+        held = base64.b64decode(audio, validate=True)
+    except (binascii.Error, ValueError) as fault:
+        raise UserError(f"audio is not base64 ({fault}); wanted are {SOUND}, and no path or address") from None
+    if not held.startswith(BEGINNINGS):
+        raise UserError(f"audio does not begin as a FLAC, WAV, OGG or MP3 does; wanted are {SOUND}")
+    return held
+
+
+def _lasts_s(path: str) -> float:
+    """The length that a file's header claims; the decoder gives no more than that."""
+    import soundfile
+
+    try:
+        found = soundfile.info(path)
+    except soundfile.LibsndfileError as fault:
+        raise Unusable(f"not readable as audio, or damaged: {fault.error_string.strip().rstrip('.')}") from None
+    if found.format not in FORMATS:
+        raise UserError(f"audio is {found.format}; wanted are {SOUND}")
+    if found.channels > MOST_CHANNELS:
+        raise UserError(f"audio has {found.channels} channels; the limit is {MOST_CHANNELS}")
+    if found.frames > LONGEST_FRAMES:
+        raise UserError("the header of audio does not say how long it is, or lies; write the file anew")
+    _refuse_rate(found.samplerate)
+    return float(found.frames / found.samplerate)
+
+
+def _refuse_rate(rate_hz: float) -> None:
+    if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
+        raise UserError(f"a sample rate of {rate_hz:g} Hz; wanted are {RATES_HZ[0]:g} to {RATES_HZ[1]:g} Hz")
 
 
 def _given(value: Any) -> Any:
     """A column that a row leaves out arrives as None or NaN."""
     return None if value is None or (isinstance(value, float) and np.isnan(value)) else value
-
-
-def _refused(reason: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(reason)
 
 
 mlflow.models.set_model(Served())
