@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from postgres import postgres, postgresql_programs
 from symphony2vec import params, tracking
 from symphony2vec.artifacts import Project
 
@@ -61,3 +62,12 @@ def runs(project: Project, wanted: str = "", stage: str = "embeddings") -> list[
     known = client(project)
     experiment = known.get_experiment_by_name(stage).experiment_id
     return list(known.search_runs([experiment], filter_string=wanted))
+
+
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server that runs for the tests of one module; skipped without Debian's package."""
+    if postgresql_programs() is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with postgres() as url:
+        yield url

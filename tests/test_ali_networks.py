@@ -45,7 +45,7 @@ def game(dtype: torch.dtype = torch.float32, dropout: float = 0.2, batch_norm: b
     for part in parts:
         networks.initialise(part, random)
         part.to(dtype)
-    return Game(*parts, RATE, BETAS, **settings)
+    return Game(*parts, RATE, settings.pop("discriminator_rate", RATE), BETAS, **settings)
 
 
 def state(played: Game) -> dict[str, torch.Tensor]:

@@ -95,7 +95,10 @@ def test_a_wrong_choice_shows_the_right_ones(project):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("ali", "paper-x"), "no ALI 'paper-x'; it is one of paper, original, long, public, encoder and a latent size"),
+        (
+            ("ali", "paper-x"),
+            "no ALI 'paper-x'; it is one of paper, original, long, public, searched, encoder and a latent size",
+        ),
         (("ali", "128"), "no ALI '128'; it is one of paper"),
         (("classifiers", "lstm", "crop"), "the crop is for the feed-forward net alone; lstm takes mel, mfcc, chroma"),
     ],

@@ -26,16 +26,16 @@ FLOORS = {
     "errors": 0, "params": 0, "artifacts": 0, "tracking": 0, "figures": 0, "parallel": 0,
     "corpus": 1, "synthesis": 1, "audio": 1, "clips": 1, "features": 1, "scaling": 1, "listening": 1,
     "training": 2, "probe": 2,  # the probe needs floor 0 alone
-    "classifiers": 3, "embeddings": 3, "ali": 3, "report": 4, "cli": 6,
+    "classifiers": 3, "embeddings": 3, "ali": 3, "report": 4, "study": 5, "cli": 6,
 }  # fmt: skip
 HEAVY = {
     "IPython", "PIL", "dvc", "jinja2", "joblib", "librosa", "lxml", "matplotlib", "midirenderer", "mlflow", "music21",
-    "mutagen", "numba", "numpy", "pandas", "partitura", "pretty_midi", "pyloudnorm", "safetensors", "scipy", "sklearn",
-    "soundfile", "soxr", "threadpoolctl", "torch", "tqdm",
+    "mutagen", "numba", "numpy", "optuna", "pandas", "partitura", "plotly", "pretty_midi", "psycopg", "pyloudnorm",
+    "safetensors", "scipy", "sklearn", "soundfile", "soxr", "sqlalchemy", "threadpoolctl", "torch", "tqdm",
 }  # fmt: skip
 # Networks and their training: they import torch as they are imported, and so only functions import them.
 NETWORKS = {
-    "ali.crops", "ali.latent", "ali.learner", "ali.losses", "ali.networks",
+    "ali.attempt", "ali.crops", "ali.latent", "ali.learner", "ali.losses", "ali.networks",
     "classifiers.learner", "classifiers.networks",
     "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",
     "training.exported", "training.loader", "training.loop", "training.source", "training.watch",

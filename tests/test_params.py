@@ -111,7 +111,6 @@ def test_a_missing_key_and_a_missing_section_are_named(settings):
         ("ali", "models", ["paper-0"], "'ali.models.0' is 'paper-0': string should match"),
         ("ali", "models", ["papers-128"], "'ali.models.0' is 'papers-128': string should match"),
         ("ali", "models", [], "'ali.models' is .*at least 1 item"),
-        ("ali", "batch", 1, "'ali.batch' is 1: input should be greater than or equal to 2"),
     ],
 )
 def test_a_wrong_type_or_value_names_the_key_and_the_value(settings, section, key, value, reason):
@@ -126,6 +125,7 @@ def test_a_wrong_type_or_value_names_the_key_and_the_value(settings, section, ke
     [
         ("ali", "paper", "betas", [0.5], "'ali.paper.betas' is .*at least 2 items"),
         ("ali", "paper", "betas", [0.5, 1.0], "'ali.paper.betas.1' is 1.0: input should be less than 1"),
+        ("ali", "paper", "batch", 1, "'ali.paper.batch' is 1: input should be greater than or equal to 2"),
         ("ali", "public", "batch_norm", 1, "'ali.public.batch_norm' is 1: input should be a valid boolean"),
         ("ali", "crop", "bands", "middle", "'ali.crop.bands' is 'middle': input should be 'low', 'high' or 'random'"),
         ("classifiers", "cnn", "batch", 1, "'classifiers.cnn.batch' is 1: input should be greater than or equal to 2"),

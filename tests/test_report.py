@@ -72,8 +72,8 @@ def shrink(values: dict[str, Any]) -> None:
     embeddings |= {"dimensions": 4, "probe_every_epochs": 2}
     for name in ("ae", "cae", "vae"):
         embeddings[name] |= {"batch": 8, "epochs": 2}
-    ali |= {"models": ["paper-8", "encoder-8"], "batch": 8, "probe_every_epochs": 2, "samples_every_epochs": 2}
-    ali["paper"] |= {"epochs": 3}  # the probe is tried after the second and the third
+    ali |= {"models": ["paper-8", "encoder-8"], "probe_every_epochs": 2, "samples_every_epochs": 2}
+    ali["paper"] |= {"batch": 8, "epochs": 3}  # the probe is tried after the second and the third
     ali["encoder"] |= {"batch": 8, "epochs": 1}
     values["probe"] |= {"bootstrap_draws": 200, "strengths": [0.01, 1.0]}
 

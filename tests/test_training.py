@@ -565,11 +565,10 @@ def logged(tmp_path_factory, settings) -> SimpleNamespace:
     """Each kind of model trained for a moment, and its logged form copied to a folder elsewhere."""
     values = copy.deepcopy(settings)
     values["embeddings"]["dimensions"] = 4
-    values["ali"]["batch"] = 8
     for place in (values["embeddings"]["vae"], *values["classifiers"].values()):
         place["epochs"] = 2
     for name in ("paper", "encoder"):
-        values["ali"][name]["epochs"] = 1
+        values["ali"][name] |= {"batch": 8, "epochs": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
         patch.setattr("symphony2vec.ali.latent.RESAMPLES", 100)

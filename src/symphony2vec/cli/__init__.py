@@ -18,6 +18,7 @@ import click
 from symphony2vec import __version__
 from symphony2vec.artifacts import REPRESENTATIONS
 from symphony2vec.cli.corpus import corpus
+from symphony2vec.cli.study import study
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -188,6 +189,9 @@ def params_command(folder: Path) -> None:
     """Check params.yaml: every key, type and bound. Prints what is wrong, or that all is well."""
     project, _ = _opened(folder)
     click.echo(f"{project.params}: all keys are known, and their values of the right type")
+
+
+cli.add_command(study)
 
 
 def main() -> None:

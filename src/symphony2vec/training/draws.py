@@ -109,17 +109,21 @@ def on_every(
         if _key_in(home / draw.name) == key:
             continue
         kept = _kept(project, f"{about.stage}-{about.name}-{draw.name}", key)
-        parameters: dict[str, Any] = {"split": draw.split, "seed": draw.seed, "clips": len(table), **settings}
-        parameters["training_clips"] = int((table["split"] == "train").sum())
-        noted = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "seeds")
         with (
-            tracking.run(project, about, {**noted, **parameters}, seen, kept / "run.json") as opened,
+            tracking.run(project, about, noted(params, draw, table, settings), seen, kept / "run.json") as opened,
             whole_folder(home / draw.name) as folder,
         ):
             train(Task(about, draw, table, folder, kept, opened))
             tracking.write_record(folder / "run.json", opened, about, key, key_of(project.draw(draw)))
         shutil.rmtree(kept)
     _tidy(home, {draw.name for draw in wanted})
+
+
+def noted(params: Params, draw: Draw, table: pd.DataFrame, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What an MLflow run of one training is told: the parameters that came before it, its draw, and its own."""
+    shared = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "seeds", "study")
+    own = {"split": draw.split, "seed": draw.seed, "clips": len(table), **settings}
+    return {**shared, **own, "training_clips": int((table["split"] == "train").sum())}
 
 
 def _kept(project: Project, name: str, key: str) -> Path:
