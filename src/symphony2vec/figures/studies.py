@@ -51,7 +51,7 @@ def importances(weights: Mapping[str, float], label: str) -> Figure:
 
 def slices(table: pd.DataFrame, names: Sequence[str], logarithmic: Sequence[str], label: str) -> Figure:
     """The value over each parameter."""
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     rows = -(-len(names) // ACROSS)
     drawn = figure(3.2 * ACROSS, 3.0 * rows)
@@ -60,6 +60,9 @@ def slices(table: pd.DataFrame, names: Sequence[str], logarithmic: Sequence[str]
         _dots(axes, table, name)
         if name in logarithmic:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         elif _few(table[name]):
             axes.set_xscale("log", base=2)
             axes.set_xticks(sorted(table[name].unique()), [f"{value:g}" for value in sorted(table[name].unique())])
@@ -83,7 +86,8 @@ def parallel(table: pd.DataFrame, names: Sequence[str], logarithmic: Sequence[st
     drawn = figure(12.0, 4.8)
     axes = drawn.subplots()
     complete = table[table["state"] == "complete"].sort_values("value")
-    scale = Normalize(table["value"].min(), max(table["value"].max(), table["value"].min() + 1e-9))
+    lowest, highest = (complete["value"].min(), complete["value"].max()) if len(complete) else (0.0, 1.0)
+    scale = Normalize(lowest, max(highest, lowest + 1e-9))
     colours = ScalarMappable(scale, "viridis_r")
     heights = np.array([_height(complete[name], name in logarithmic) for name in names])
     for place, value in enumerate(complete["value"]):

@@ -7,6 +7,7 @@ than there is would kill one worker after the other.
 
 from __future__ import annotations
 
+import socket
 import time
 import warnings
 from collections.abc import Iterator
@@ -56,6 +57,11 @@ class Database:
         from sqlalchemy.engine import make_url
 
         return make_url(self.url).render_as_string(hide_password=True)
+
+    @property
+    def machine(self) -> str:
+        """The name of this machine where a server is shared with others; "" where a file is not."""
+        return "" if self.url.startswith("sqlite") else socket.gethostname()
 
     def exists(self) -> bool:
         """Whether there is something to open; of a server only opening tells."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from filelock import BaseFileLock
     from optuna import Study
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
 
 POLL_S = 1.0
@@ -47,8 +48,8 @@ INTERRUPTED = 130
 class Job:
     """What a worker is given.
 
-    wanted: trials in all; until: no trial begins later (seconds of the epoch); command: the process that started the
-    study; worker: its number, of `worker` 0 alone in the command's own process.
+    wanted: trials in all; until: no trial begins later (seconds of the epoch); command: the process of the command,
+    with which its workers end.
     """
 
     project: Project
@@ -58,12 +59,6 @@ class Job:
     wanted: int
     until: float | None
     command: int
-    worker: int = 0
-
-    @property
-    def token(self) -> str:
-        """Who runs a trial, so that its command can find it when the worker has died."""
-        return f"{socket.gethostname()} {self.command} {self.worker}"
 
 
 class Interruption:
@@ -101,6 +96,11 @@ class Interruption:
             raise KeyboardInterrupt
 
 
+def token(pid: int) -> str:
+    """Who runs a trial: its user attribute `worker`, by which a command finds what its dead worker was doing."""
+    return f"{socket.gethostname()} {pid}"
+
+
 def work_through(job: Job, processes: int) -> None:
     """All that is missing of a study, by so many workers; returns when nothing is."""
     study, repeats = job.kept.studies(job.name)
@@ -117,13 +117,9 @@ def work(job: Job) -> None:
     """What one worker does: its share of the trials, then of the repeats."""
     import filelock
     from optuna.pruners import MedianPruner
-    from optuna.samplers import TPESampler
 
     study, repeats = job.kept.studies(job.name)
     own = job.params.study
-    # Another command, another worker or another machine must not draw what this one has drawn.
-    source = f"{own.seed} {len(study.get_trials(deepcopy=False))} {job.worker} {socket.gethostname()}"
-    study.sampler = TPESampler(n_startup_trials=own.startup_trials, seed=zlib.crc32(source.encode()))
     study.pruner = MedianPruner(n_startup_trials=own.startup_trials, n_warmup_steps=own.warm_up_epochs, n_min_trials=2)
     tracked = Tracked(job.project, study.user_attrs["mlflow_run_id"])
     begins = filelock.FileLock(job.project.mlruns / ".study.lock")
@@ -157,6 +153,7 @@ class _Worker:
                 if not free and not running:
                     return
                 if free:
+                    self.study.sampler = self._sampler()
                     self._one(self.study, searched)
             if not free:
                 _wait(self.study)
@@ -181,7 +178,7 @@ class _Worker:
             begun.append(trial.number)
             with reasoned(trial), self.interruption.allowed():
                 own = {"trial": what[0].number, "seed": what[1]} if what else {}
-                for key, value in {"worker": self.job.token, **own}.items():
+                for key, value in {"worker": token(os.getpid()), **own}.items():
                     trial.set_user_attr(key, value)
                 self.begins.release()
                 return work(trial, self.ground, self.tracked, *what, self._live)
@@ -190,6 +187,17 @@ class _Worker:
             study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[self._tell])
         except KeyboardInterrupt:
             drawn_again(study, study.get_trials(deepcopy=False)[begun[0]], counted=False)
+
+    def _sampler(self) -> BaseSampler:
+        """TPE with a seed of its own for each trial: a search that was stopped goes on as if it had not been.
+
+        The lock keeps two workers from seeing the same number of trials, but not two machines: their names differ.
+        """
+        from optuna.samplers import TPESampler
+
+        own, begun = self.job.params.study, len(self.study.get_trials(deepcopy=False))
+        source = f"{own.seed} {begun} {self.job.kept.machine}"
+        return TPESampler(n_startup_trials=own.startup_trials, seed=zlib.crc32(source.encode()))
 
     def _tell(self, study: Study, trial: FrozenTrial) -> None:
         """One line a trial; the worker ends when one after the other fails."""
@@ -221,24 +229,29 @@ def _together(job: Job, processes: int) -> None:
 
     context = multiprocessing.get_context("spawn")
     reasons = context.SimpleQueue()
-    jobs = [replace(job, kept=replace(job.kept), worker=number + 1) for number in range(processes)]
-    running = {one: context.Process(target=_process, args=(one, reasons), daemon=True) for one in jobs}
+    fresh = replace(job, kept=replace(job.kept))  # a connection of its own in each process
+    running = {
+        number: context.Process(target=_process, args=(fresh, reasons), daemon=True)
+        for number in range(1, processes + 1)
+    }
     for process in running.values():
         process.start()
     good = 0
     try:
         while running:
             wait([process.sentinel for process in running.values()])
-            for one in [one for one, process in running.items() if not process.is_alive()]:
-                process = running.pop(one)
+            for number in [number for number, process in running.items() if not process.is_alive()]:
+                process = running.pop(number)
                 process.join()
                 good += process.exitcode == 0
                 if (process.exitcode or 0) < 0:
-                    _buried(one, process.exitcode or 0)
+                    _buried(job, number, process)
     finally:
         _dismissed(list(running.values()))
+    ends = [] if reasons.empty() else [reasons.get()]
     if not good:
-        raise UserError(reasons.get() if not reasons.empty() else "all workers died; run the same command to go on")
+        raise UserError(*ends or ["every worker was killed; run the same command again to go on"])
+    print(*(f"a worker ended before the others: {reason}" for reason in ends), sep="", end="\n" if ends else "")
 
 
 def _process(job: Job, reasons: SimpleQueue[str]) -> None:
@@ -257,12 +270,13 @@ def _process(job: Job, reasons: SimpleQueue[str]) -> None:
         sys.exit(INTERRUPTED)
 
 
-def _buried(job: Job, exit_code: int) -> None:
+def _buried(job: Job, number: int, process: SpawnProcess) -> None:
     """A worker was killed: its trial is failed now, and what it had drawn waits for another worker."""
-    print(f"worker {job.worker} was killed by {signal.Signals(-exit_code).name}; its trial is run again", flush=True)
+    killer = signal.Signals(-(process.exitcode or 0)).name
+    print(f"worker {number} was killed by {killer}; its trial is run again", flush=True)
     for study in job.kept.studies(job.name):
         for trial in _in_state(study, "RUNNING"):
-            if trial.user_attrs.get("worker") == job.token:
+            if trial.user_attrs.get("worker") == token(process.pid or 0):
                 study.tell(trial.number, state=trial.state.FAIL)
                 drawn_again(study, trial)
 
