@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -30,8 +31,8 @@ from symphony2vec.study.database import Database, drawn_again
 from symphony2vec.study.trials import Ground, Tracked, reasoned, repeated, searched
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
-    from multiprocessing.queues import SimpleQueue
 
     from filelock import BaseFileLock
     from optuna import Study
@@ -228,10 +229,10 @@ def _together(job: Job, processes: int) -> None:
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
-    reasons = context.SimpleQueue()
     fresh = replace(job, kept=replace(job.kept))  # a connection of its own in each process
+    told, telling = context.Pipe(duplex=False)
     running = {
-        number: context.Process(target=_process, args=(fresh, reasons), daemon=True)
+        number: context.Process(target=_process, args=(fresh, telling), daemon=True)
         for number in range(1, processes + 1)
     }
     for process in running.values():
@@ -248,23 +249,26 @@ def _together(job: Job, processes: int) -> None:
                     _buried(job, number, process)
     finally:
         _dismissed(list(running.values()))
-    ends = [] if reasons.empty() else [reasons.get()]
+    reason = told.recv() if told.poll() else ""
     if not good:
-        raise UserError(*ends or ["every worker was killed; run the same command again to go on"])
-    print(*(f"a worker ended before the others: {reason}" for reason in ends), sep="", end="\n" if ends else "")
+        raise UserError(reason or "no worker is left; run the same command again to go on")
+    if reason:
+        print(f"a worker ended before the others: {reason}")
 
 
-def _process(job: Job, reasons: SimpleQueue[str]) -> None:
+def _process(job: Job, telling: Connection) -> None:
     """The life of one worker process: one thread, no progress bars, its fault told to the command."""
     os.environ["TQDM_DISABLE"] = "1"
     import torch
+    from tqdm import tqdm
 
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a killed process leaves behind
     torch.set_num_threads(1)
     try:
         with job.kept.spoken():
             work(job)
     except UserError as fault:
-        reasons.put(str(fault))
+        telling.send(str(fault))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
