@@ -27,7 +27,12 @@ HELPED = "from symphony2vec.cli import cli; [cli.main([*words, '--help'], standa
 
 @pytest.mark.parametrize(
     "code",
-    [IMPORTED, HELPED.format(words=[[], ["corpus"], ["classifiers"], ["embeddings"], ["ali"], ["probe"], ["report"]])],
+    [
+        IMPORTED,
+        HELPED.format(
+            words=[[], ["corpus"], ["classifiers"], ["embeddings"], ["ali"], ["probe"], ["report"], ["study"]]
+        ),
+    ],
     ids=["imported", "--help"],
 )
 def test_the_command_line_and_its_help_import_nothing_heavy(code):

@@ -273,7 +273,7 @@ def test_the_page_links_to_files_of_the_report_alone_and_all_are_there(finished)
 
 
 def test_a_study_is_shown_where_there_is_one(finished):
-    text = page(finished)
+    text = page_of(finished)
     section = text[text.index('<h2 id="studies">') : text.index('<h2 id="listening">')]
     assert "<td>7</td><td>50.0%</td><td><b>43.8%</b></td><td>40.0% – 47.5%</td><td>2</td><td>0.0003</td>" in section
     assert 'src="pictures/study-ali-importances.png"' in section

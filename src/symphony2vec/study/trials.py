@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ class Ground:
 
     project: Project
     params: Params
+    _held: list[Heard] = field(default_factory=list)
 
     @cached_property
     def draw(self) -> Draw:
@@ -47,25 +48,24 @@ class Ground:
         """The clips with their sides."""
         return read_table(self.project.draw(self.draw), "clips")
 
-    @cached_property
-    def heard(self) -> Heard:
-        """Spectrograms and rows; those of the test side are never asked for."""
+    def heard(self, task: draws.Task) -> Heard:
+        """Spectrograms, read at the first trial, and rows; those of the test side are never asked for."""
+        if self._held:
+            return self._held[0]
         from symphony2vec.ali.attempt import Heard
         from symphony2vec.training import loop
         from symphony2vec.training.source import Source
 
         array = read_array(self.project.feature("mel"), "features")
         scaled = scaling.unit("mel", array.shape[1], self.params.features.dynamic_range_db)
-        task = draws.Task(self._subject(""), self.draw, self.table, self.project.root, self.project.root, None)  # type: ignore[arg-type]
-        return Heard(Source(array, scaled, loop.device()), task.codes, task.rows("train"), task.rows("validation"))
-
-    def _subject(self, size: str) -> tracking.Subject:
-        return tracking.Subject("study", "searched", size, self.draw.name)
+        source = Source(array, scaled, loop.device())
+        self._held.append(Heard(source, task.codes, task.rows("train"), task.rows("validation")))
+        return self._held[0]
 
     @contextmanager
     def opened(self, latent: int, setting: Setting, seed: int) -> Iterator[draws.Task]:
         """An MLflow run for one training, and the task that tells it the curves."""
-        subject = self._subject(str(latent))
+        subject = tracking.Subject("study", "searched", str(latent), self.draw.name)
         own = {**ali.settings(self.params, setting, latent), "seed": seed}
         noted = draws.noted(self.params, self.draw, self.table, own)
         with tracking.run(self.project, subject, noted, self.project.feature("mel")) as opened:
@@ -147,11 +147,12 @@ def _trained(
     from symphony2vec.ali import attempt
     from symphony2vec.training import loop
 
-    params, heard, probes, pruned = ground.params, ground.heard, [], False
+    params, probes, pruned = ground.params, [], False
     latent, setting = space.setting(found, params)
     with ground.opened(latent, setting, seed) as task:
         trial.set_user_attr("mlflow_run_id", task.opened.run_id)
         tracked.nested(task.opened.run_id, name)
+        heard = ground.heard(task)
         learner = attempt.begun(heard, latent, setting, params.ali.crop, seed)
 
         def told(row: Mapping[str, float]) -> None:

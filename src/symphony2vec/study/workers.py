@@ -23,6 +23,7 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from symphony2vec import clips
 from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
@@ -298,8 +299,6 @@ def _dismissed(processes: list[SpawnProcess]) -> None:
 
 
 def _unfinished(job: Job, study: Study, repeats: Study) -> bool:
-    from symphony2vec import clips
-
     first_seed = next(iter(clips.draws(job.params))).seed
     left = verdict.missing(study, repeats, job.params.study, first_seed)
     return bool(left or _in_state(study, "RUNNING") or _in_state(repeats, "RUNNING"))
