@@ -98,7 +98,7 @@ def game(latent: int, device: torch.device, dtype: torch.dtype = torch.float32) 
     for part in parts:
         networks.initialise(part, random)
         part.to(device, dtype)
-    return Game(*parts, RATE, BETAS)
+    return Game(*parts, RATE, RATE, BETAS)
 
 
 def drawn(crops: int, latent: int, device: torch.device, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

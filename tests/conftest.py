@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from ruamel.yaml import YAML
 
+from postgres import postgres, postgresql_programs
 from symphony2vec import audio, clips, embeddings, features, params, probe, tracking
 from symphony2vec.artifacts import Project, read_json, read_table, write_table
 from symphony2vec.corpus import catalogue
@@ -163,9 +164,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], 
     for own in (values["embeddings"]["vae"], *values["classifiers"].values()):
         own |= {"batch": 8, "epochs": 2}
     values["embeddings"]["dimensions"] = 4
-    values["ali"]["batch"] = 8
     for name in ("paper", "encoder"):
-        values["ali"][name] |= {"epochs": 3, "learning_rate": 0.002}  # after less, all sounds are alike to it
+        values["ali"][name] |= {
+            "batch": 8,
+            "epochs": 3,
+            "learning_rate": 0.002,
+        }
     values["probe"] |= {"bootstrap_draws": 100, "strengths": [0.1, 1.0]}
     shutil.copyfile(ROOT / "dvc.yaml", root / "dvc.yaml")
     made, chosen = Trained(Project(root), params.check(values)), params.check(values)
@@ -190,3 +194,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], 
             embeddings.run(made.project, chosen, model, representation)
         probe.run(made.project, chosen)
     return made
+
+
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server that runs for the tests of one module; skipped without Debian's package."""
+    if postgresql_programs() is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with postgres() as url:
+        yield url

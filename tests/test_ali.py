@@ -67,10 +67,9 @@ def _own_database() -> Iterator[None]:
 def small(settings: dict[str, Any]) -> params.Params:
     """Two epochs of three batches of 8, everything looked at in each."""
     values = copy.deepcopy(settings)
-    values["ali"] |= {"batch": 8, "probe_every_epochs": 1, "samples_every_epochs": 2}
+    values["ali"] |= {"probe_every_epochs": 1, "samples_every_epochs": 2}
     for name in ali.SETTINGS:
-        values["ali"][name] |= {"epochs": 2}
-    values["ali"]["encoder"]["batch"] = 8
+        values["ali"][name] |= {"batch": 8, "epochs": 2}
     values["clips"]["duration_s"] = lasting(70)
     return params.check(values)
 

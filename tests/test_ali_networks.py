@@ -39,13 +39,19 @@ def drawn(seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[torch.Tens
     return x, z, noise
 
 
-def game(dtype: torch.dtype = torch.float32, dropout: float = 0.2, batch_norm: bool = False, **settings) -> Game:
+def game(
+    dtype: torch.dtype = torch.float32,
+    dropout: float = 0.2,
+    batch_norm: bool = False,
+    discriminator_rate: float = RATE,
+    **settings,
+) -> Game:
     parts = Encoder(LATENT), Generator(LATENT), Discriminator(LATENT, dropout, batch_norm)
     random = seeded()
     for part in parts:
         networks.initialise(part, random)
         part.to(dtype)
-    return Game(*parts, RATE, BETAS, **settings)
+    return Game(*parts, RATE, discriminator_rate, BETAS, **settings)
 
 
 def state(played: Game) -> dict[str, torch.Tensor]:
@@ -219,6 +225,22 @@ def test_the_gate_holds_only_the_discriminator():
     assert moved(start, state(shut), "encoder")
     assert moved(start, state(shut), "generator")
     assert all(torch.equal(a, b) for a, b in zip(state(open_).values(), state(none).values(), strict=True))
+
+
+def test_each_side_steps_at_its_own_rate():
+    slow, fast = game(torch.float64), game(torch.float64, discriminator_rate=10 * RATE)
+    before = state(slow)
+    for played in (slow, fast):
+        torch.manual_seed(0)
+        played.step(*drawn(dtype=torch.float64))
+    one, other = state(slow), state(fast)
+    for key, start in before.items():
+        if not start.is_floating_point():
+            continue  # batches that batch norm has counted
+        times = 10.0 if key.startswith("discriminator") else 1.0
+        torch.testing.assert_close(other[key] - start, times * (one[key] - start))
+    assert moved(before, one, "discriminator")
+    assert moved(before, one, "encoder")
 
 
 def test_instance_noise_comes_from_the_random_numbers_of_the_game():

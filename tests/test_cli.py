@@ -27,7 +27,12 @@ HELPED = "from symphony2vec.cli import cli; [cli.main([*words, '--help'], standa
 
 @pytest.mark.parametrize(
     "code",
-    [IMPORTED, HELPED.format(words=[[], ["corpus"], ["classifiers"], ["embeddings"], ["ali"], ["probe"], ["report"]])],
+    [
+        IMPORTED,
+        HELPED.format(
+            words=[[], ["corpus"], ["classifiers"], ["embeddings"], ["ali"], ["probe"], ["report"], ["study"]]
+        ),
+    ],
     ids=["imported", "--help"],
 )
 def test_the_command_line_and_its_help_import_nothing_heavy(code):
@@ -95,7 +100,10 @@ def test_a_wrong_choice_shows_the_right_ones(project):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("ali", "paper-x"), "no ALI 'paper-x'; it is one of paper, original, long, public, encoder and a latent size"),
+        (
+            ("ali", "paper-x"),
+            "no ALI 'paper-x'; it is one of paper, original, long, public, searched, encoder and a latent size",
+        ),
         (("ali", "128"), "no ALI '128'; it is one of paper"),
         (("classifiers", "lstm", "crop"), "the crop is for the feed-forward net alone; lstm takes mel, mfcc, chroma"),
     ],

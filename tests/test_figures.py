@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from symphony2vec import figures
-from symphony2vec.figures import canvas, curves, results, spectrograms
+from symphony2vec.figures import canvas, curves, results, spectrograms, studies
 
 FRAME_S = 512 / 22050
 LIMITS = (-80.0, 0.0)
@@ -80,6 +80,20 @@ def scored(count: int) -> pd.DataFrame:
     return table.rename(columns={"mean": "accuracy", "low": "accuracy_low", "high": "accuracy_high"})
 
 
+SPACE = ("learning_rate", "dropout", "latent")
+
+
+def searched(count: int) -> pd.DataFrame:
+    """Trials of which every third but the first is pruned."""
+    rng, rows = np.random.default_rng(0), range(count)
+    states = ["pruned" if row % 3 == 2 else "complete" for row in rows]
+    drawn = {"learning_rate": 10.0 ** rng.uniform(-5.0, -3.0, count), "dropout": rng.uniform(0.0, 0.5, count)}
+    latent = [[64, 128, 256][row % 3] for row in rows]
+    return pd.DataFrame(
+        {"trial": rows, "state": states, "value": rng.uniform(0.2, 0.5, count), **drawn, "latent": latent}
+    )
+
+
 def shares(count: int) -> pd.DataFrame:
     return pd.DataFrame(
         1.0 / 3, index=["train", "validation", "test"], columns=[f"composer {row}" for row in range(count)]
@@ -105,6 +119,10 @@ DRAWN: dict[str, Callable[[int], Figure]] = {
     "table": lambda n: figures.table(accuracies(n), 0.3),
     "leak": lambda n: figures.leak(leaks(n)),
     "pairs_matrix": differences,
+    "history": lambda n: figures.history(searched(n), "Study"),
+    "importances": lambda n: figures.importances({f"parameter {row}": row / n for row in range(n)}, "Study"),
+    "slices": lambda n: figures.slices(searched(n), SPACE, SPACE[:1], "Study"),
+    "parallel": lambda n: figures.parallel(searched(n), SPACE, SPACE[:1], "Study"),
 }
 
 
@@ -120,7 +138,7 @@ def test_every_figure_is_tested():
 
 
 def test_every_public_function_is_within_reach_of_the_package():
-    for module in (results, spectrograms, curves, figures.corpus):
+    for module in (results, spectrograms, curves, studies, figures.corpus):
         own = {
             name
             for name, function in inspect.getmembers(module, inspect.isfunction)
@@ -161,7 +179,11 @@ def test_every_figure_has_a_title_and_every_axis_a_name(name):
 
 
 @pytest.mark.parametrize("count", [1, 12, 40])
-@pytest.mark.parametrize("name", ["table", "leak", "game", "losses", "compared", "pairs_matrix", "correlation"])
+@pytest.mark.parametrize(
+    "name",
+    ["table", "leak", "game", "losses", "compared", "pairs_matrix", "correlation", "history", "importances", "slices",
+     "parallel"],
+)  # fmt: skip
 def test_no_title_tick_or_legend_leaves_the_figure(name, count):
     figure = DRAWN[name](count)
     figure.draw_without_rendering()
@@ -173,6 +195,27 @@ def test_no_title_tick_or_legend_leaves_the_figure(name, count):
         assert within.containsx(box.x1)
         assert within.containsy(box.y0)
         assert within.containsy(box.y1)
+
+
+def test_the_best_so_far_is_of_complete_trials_and_never_falls():
+    table = searched(30).assign(value=lambda table: table["value"] + (table["state"] == "pruned"))
+    (line,) = figures.history(table, "Study").axes[0].lines
+    best = line.get_ydata()
+    assert best[-1] == table.loc[table["state"] == "complete", "value"].max() < table["value"].max()
+    assert (np.diff(best) >= 0).all()
+
+
+def test_parallel_lines_join_what_each_complete_trial_had_drawn():
+    table = searched(9)
+    lines = [
+        line for line in figures.parallel(table, SPACE, SPACE[:1], "Study").axes[0].lines if len(line.get_ydata()) == 3
+    ]
+    complete = table[table["state"] == "complete"].sort_values("value")
+    assert len(lines) == len(complete)
+    heights = np.array([line.get_ydata() for line in lines])
+    rates = np.log(complete["learning_rate"].to_numpy())
+    np.testing.assert_allclose(heights[:, 0], (rates - rates.min()) / np.ptp(rates))
+    assert set(heights[complete["latent"] == 128, 2]) <= {1.0, 0.5}
 
 
 def test_pairs_stand_above_each_other_on_one_scale():

@@ -37,7 +37,7 @@ HEAVY = {
 }  # fmt: skip
 # Networks and their training: they import torch as they are imported, and so only functions import them.
 NETWORKS = {
-    "ali.crops", "ali.latent", "ali.learner", "ali.losses", "ali.networks",
+    "ali.attempt", "ali.crops", "ali.latent", "ali.learner", "ali.losses", "ali.networks",
     "classifiers.learner", "classifiers.networks",
     "embedder",
     "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",

@@ -75,8 +75,9 @@ def shrink(values: dict[str, Any]) -> dict[str, Any]:
     values["embeddings"] |= {"dimensions": 4, "probe_every_epochs": 1}
     for name in ("ae", "vae"):
         values["embeddings"][name] |= {"batch": 8, "epochs": 1}
-    values["ali"] |= {"models": ["paper-8"], "batch": 8, "probe_every_epochs": 1}
-    values["ali"]["paper"] |= {"epochs": 5, "learning_rate": 0.002}  # fewer, and all that it generates is the same
+    values["ali"] |= {"models": ["paper-8"], "probe_every_epochs": 1}
+    # Fewer epochs or lower rates, and all that it generates is the same.
+    values["ali"]["paper"] |= {"batch": 8, "epochs": 5, "learning_rate": 0.002, "discriminator_learning_rate": 0.002}
     values["probe"] |= {"bootstrap_draws": 200, "strengths": [0.01, 1.0]}
     return values
 

@@ -33,6 +33,7 @@ def test_the_committed_file_is_valid_and_holds_every_key_there_is(project, setti
         ("classifiers", "fair_cn", "classifiers.fair_cnn"),
         ("embeddings", "dimension", "embeddings.dimensions"),
         ("clips", "split", "clips.splits"),
+        ("study", "trial", "study.trials"),
     ],
 )
 def test_an_unknown_key_names_itself_and_the_closest_right_one(settings, section, key, hint):
@@ -52,6 +53,8 @@ def test_an_unknown_key_names_itself_and_the_closest_right_one(settings, section
         ("classifiers", "ff", "weight_deca", "classifiers.ff.weight_decay"),
         ("classifiers", "lstm", "chunk_frame", "classifiers.lstm.chunk_frames"),
         ("embeddings", "cae", "contractions", "embeddings.cae.contraction"),
+        ("ali", "paper", "discriminator_rate", "ali.paper.discriminator_learning_rate"),
+        ("study", "ali", "latents", "study.ali.latent"),
     ],
 )
 def test_an_unknown_key_two_floors_down_names_itself_and_the_closest_one(settings, section, inner, key, hint):
@@ -111,7 +114,7 @@ def test_a_missing_key_and_a_missing_section_are_named(settings):
         ("ali", "models", ["paper-0"], "'ali.models.0' is 'paper-0': string should match"),
         ("ali", "models", ["papers-128"], "'ali.models.0' is 'papers-128': string should match"),
         ("ali", "models", [], "'ali.models' is .*at least 1 item"),
-        ("ali", "batch", 1, "'ali.batch' is 1: input should be greater than or equal to 2"),
+        ("study", "trials", 0, "'study.trials' is 0: input should be greater than or equal to 1"),
     ],
 )
 def test_a_wrong_type_or_value_names_the_key_and_the_value(settings, section, key, value, reason):
@@ -126,11 +129,20 @@ def test_a_wrong_type_or_value_names_the_key_and_the_value(settings, section, ke
     [
         ("ali", "paper", "betas", [0.5], "'ali.paper.betas' is .*at least 2 items"),
         ("ali", "paper", "betas", [0.5, 1.0], "'ali.paper.betas.1' is 1.0: input should be less than 1"),
+        ("ali", "paper", "batch", 1, "'ali.paper.batch' is 1: input should be greater than or equal to 2"),
         ("ali", "public", "batch_norm", 1, "'ali.public.batch_norm' is 1: input should be a valid boolean"),
         ("ali", "crop", "bands", "middle", "'ali.crop.bands' is 'middle': input should be 'low', 'high' or 'random'"),
         ("classifiers", "cnn", "batch", 1, "'classifiers.cnn.batch' is 1: input should be greater than or equal to 2"),
         ("classifiers", "ff", "learning_rate", 0.0, "'classifiers.ff.learning_rate' is 0.0: input should be greater"),
         ("embeddings", "vae", "epochs", 0, "'embeddings.vae.epochs' is 0: input should be greater"),
+        ("study", "ali", "base", "searched", "'study.ali.base' is 'searched': input should be 'paper', 'original'"),
+        ("study", "ali", "latent", [], "'study.ali.latent' is .*at least 1 item"),
+        ("study", "ali", "batch", [32, 32], "'study.ali.batch' is .*: a value is named twice"),
+        ("study", "ali", "dropout", {"low": 0.0, "high": 1.0, "log": False}, "'study.ali.dropout.high' is 1.0: input"),
+        ("study", "ali", "beta_1", {"low": 0.9, "high": 0.5, "log": False}, "low .0.9. must be below high .0.5."),
+        ("study", "ali", "beta_2", {"low": 0.0, "high": 0.5, "log": True}, "a logarithmic scale has no 0"),
+        ("study", "ali", "learning_rate", {"low": 0.0, "high": 0.5, "log": False}, "learning_rate.low' is 0.0: input"),
+        ("study", "ali", "dropout", {"low": 0.0, "hi": 0.5, "log": False}, "unknown key 'study.ali.dropout.hi'"),
     ],
 )
 def test_a_wrong_value_two_floors_down_is_named_too(settings, section, inner, key, value, reason):

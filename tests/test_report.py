@@ -21,7 +21,7 @@ import soundfile
 from ruamel.yaml import YAML
 
 from conftest import ROOT, runs
-from symphony2vec import params, report
+from symphony2vec import figures, params, report
 from symphony2vec.artifacts import Project, write_table
 from symphony2vec.report import pictures, tables
 
@@ -72,8 +72,8 @@ def shrink(values: dict[str, Any]) -> None:
     embeddings |= {"dimensions": 4, "probe_every_epochs": 2}
     for name in ("ae", "cae", "vae"):
         embeddings[name] |= {"batch": 8, "epochs": 2}
-    ali |= {"models": ["paper-8", "encoder-8"], "batch": 8, "probe_every_epochs": 2, "samples_every_epochs": 2}
-    ali["paper"] |= {"epochs": 3}  # the probe is tried after the second and the third
+    ali |= {"models": ["paper-8", "encoder-8"], "probe_every_epochs": 2, "samples_every_epochs": 2}
+    ali["paper"] |= {"batch": 8, "epochs": 3}  # the probe is tried after the second and the third
     ali["encoder"] |= {"batch": 8, "epochs": 1}
     values["probe"] |= {"bootstrap_draws": 200, "strengths": [0.01, 1.0]}
 
@@ -85,6 +85,14 @@ def fewer(stages: dict[str, Any]) -> None:
     networks["matrix"] = {"model": ["ae", "cae", "vae"], "representation": ["mel"]}
     stages["embeddings"]["matrix"]["model"] = ["pca"]
     stages["embeddings-networks"] = networks
+
+
+def studied(project: Project) -> None:
+    """What a study leaves for the report."""
+    row = {"trial": 7, "value": 0.5, "mean": 0.4375, "lowest": 0.4, "highest": 0.475, "seeds": 2, "learning_rate": 3e-4}
+    row |= {"discriminator_learning_rate": 2e-5, "beta_1": 0.5, "beta_2": 0.99, "dropout": 0.1, "latent": 8, "batch": 8}
+    write_table(project.out("study", "ali", "repeats.csv"), pd.DataFrame([row]))
+    figures.save(project.out("study", "ali", "importances.png"), figures.importances({"latent": 1.0}, "Study ali"))
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +115,7 @@ def finished(tmp_path_factory) -> Project:
     call("dvc", "init", "-q", cwd=root)
     call("symphony2vec", "corpus", "import", str(originals), cwd=root)
     call("dvc", "add", "data", cwd=root)
+    studied(Project(root))
     call("dvc", "repro", cwd=root)
     return Project(root)
 
@@ -261,6 +270,14 @@ def test_the_page_links_to_files_of_the_report_alone_and_all_are_there(finished)
     assert {name for name in named if name.startswith("#")} <= {f"#{name}" for name in re.findall(r'id="(\w+)"', page)}
     assert "url(" not in page
     assert "@import" not in page
+
+
+def test_a_study_is_shown_where_there_is_one(finished):
+    text = page_of(finished)
+    section = text[text.index('<h2 id="studies">') : text.index('<h2 id="listening">')]
+    assert "<td>7</td><td>50.0%</td><td><b>43.8%</b></td><td>40.0% – 47.5%</td><td>2</td><td>0.0003</td>" in section
+    assert 'src="pictures/study-ali-importances.png"' in section
+    assert "study-ali-history" not in section  # a picture that was not drawn is not shown
 
 
 def test_originals_reconstructions_and_inventions_can_be_heard(finished):

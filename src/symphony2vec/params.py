@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Share0 = Annotated[float, Field(ge=0.0, lt=1.0)]
 Batch = Annotated[int, Field(ge=2)]  # batch normalisation has no deviation of one
-ALI_NAME = r"^(paper|original|long|public|encoder)-[1-9][0-9]{0,3}$"
+ALI_NAME = r"^(paper|original|long|public|searched|encoder)-[1-9][0-9]{0,3}$"
 AliName = Annotated[str, Field(pattern=ALI_NAME)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -154,9 +154,11 @@ class Crop(Section):
 
 
 class Setting(Section):
-    """One way to train ALI: Adam's learning rate and betas, the length, and the switches of the public source."""
+    """One way to train ALI: Adam's learning rates (the first of encoder and generator) and betas, and all the rest."""
 
+    batch: Batch
     learning_rate: Positive
+    discriminator_learning_rate: Positive
     betas: Annotated[list[Share0], Field(min_length=2, max_length=2)]
     epochs: Count
     patience: Annotated[int, Field(ge=0)]
@@ -171,13 +173,13 @@ class Ali(Section):
 
     models: Annotated[list[AliName], Field(min_length=1)]
     crop: Crop
-    batch: Batch
     probe_every_epochs: Count
     samples_every_epochs: Count
     paper: Setting
     original: Setting
     long: Setting
     public: Setting
+    searched: Setting
     encoder: Network
 
 
@@ -198,6 +200,68 @@ class Registry(Section):
     margin: Share0
 
 
+class Range(Section):
+    """Numbers that a study draws from, both ends included."""
+
+    low: NotNegative
+    high: Positive
+    log: bool
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        if self.log and self.low == 0.0:
+            raise ValueError("a logarithmic scale has no 0; low must be above it")
+        return self
+
+
+class Rates(Range):
+    """A range of learning rates."""
+
+    low: Positive
+
+
+class Shares(Range):
+    """A range of shares below 1."""
+
+    high: Share
+
+
+class AliSpace(Section):
+    """What the study of ALI draws from, and the setting that gives what it does not."""
+
+    base: Literal["paper", "original", "long", "public"]
+    learning_rate: Rates
+    discriminator_learning_rate: Rates
+    beta_1: Shares
+    beta_2: Shares
+    dropout: Shares
+    latent: Annotated[list[Annotated[int, Field(ge=1, le=9999)]], Field(min_length=1)]
+    batch: Annotated[list[Batch], Field(min_length=1)]
+
+    @field_validator("latent", "batch")
+    @classmethod
+    def _each_once(cls, values: list[int]) -> list[int]:
+        if len(set(values)) < len(values):
+            raise ValueError("a value is named twice")
+        return values
+
+
+class Study(Section):
+    """How a study searches and when it is sure; its spaces."""
+
+    trials: Count
+    epochs: Count
+    averaged: Count
+    startup_trials: Count
+    warm_up_epochs: Annotated[int, Field(ge=0)]
+    repeated: Count
+    seeds: Count
+    seed: Annotated[int, Field(ge=0)]
+    ali: AliSpace
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -211,6 +275,7 @@ class Params(Section):
     ali: Ali
     probe: Probe
     registry: Registry
+    study: Study
 
 
 def read(path: Path) -> Params:

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 from symphony2vec import scaling, tracking
 from symphony2vec.artifacts import Draw, Project, read_array, write_array, write_table
 from symphony2vec.errors import UserError
-from symphony2vec.params import ALI_NAME, Params
+from symphony2vec.params import ALI_NAME, Network, Params, Setting
 from symphony2vec.training.draws import Task, on_every
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SETTINGS = ("paper", "original", "long", "public", "encoder")
+SETTINGS = ("paper", "original", "long", "public", "searched", "encoder")
 SHOWN = 8  # crops of Figure 8
 CODE = ["ali", "training/watch.py"]
 DB = "dB below the clip's maximum"
@@ -52,17 +52,24 @@ def run(project: Project, params: Params, model: str) -> None:
         else:
             _ali(task, array, params, latent)
 
-    on_every(project, params, subject, _settings(params, setting, latent), CODE, project.feature("mel"), train)
+    on_every(
+        project,
+        params,
+        subject,
+        settings(params, getattr(params.ali, setting), latent),
+        CODE,
+        project.feature("mel"),
+        train,
+    )
 
 
-def _settings(params: Params, setting: str, latent: int) -> dict[str, Any]:
+def settings(params: Params, setting: Setting | Network, latent: int) -> dict[str, Any]:
     """The flat parameters of one model, under the names that every model of the project uses."""
-    ali = params.ali
-    own = getattr(ali, setting).model_dump()
+    ali, own = params.ali, setting.model_dump()
     beta_1, beta_2 = own.pop("betas", (0.9, 0.999))
     own["probe_every_epochs"] = ali.probe_every_epochs
     shared = {"crop_bands": ali.crop.bands, "crop_frames": ali.crop.frames, "dimensions": latent}
-    trained = {"optimiser": "adam", "batch": ali.batch, "beta_1": beta_1, "beta_2": beta_2, "weight_decay": 0.0}
+    trained = {"optimiser": "adam", "beta_1": beta_1, "beta_2": beta_2, "weight_decay": 0.0}
     return {**trained, **shared, **own}
 
 
@@ -70,37 +77,28 @@ def _ali(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
     import numpy as np
 
     from symphony2vec import figures
-    from symphony2vec.ali import crops
-    from symphony2vec.ali.learner import AliLearner
+    from symphony2vec.ali import attempt, crops
     from symphony2vec.package import contents
-    from symphony2vec.training import loop, watch
+    from symphony2vec.training import loop
     from symphony2vec.training.source import Source
 
-    ali, setting = params.ali, getattr(params.ali, task.subject.model)
-    training, held_out = task.rows("train"), task.rows("validation")
+    ali, setting, seed = params.ali, getattr(params.ali, task.subject.model), task.draw.seed
     scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
     source = Source(array, scaled, loop.device())
-    a_epoch = max(1, len(training) // ali.batch)
-    learner = AliLearner(source, training, latent, setting, ali.crop, a_epoch, task.draw.seed)
-    fixed = np.random.default_rng(task.draw.seed).standard_normal((2 * SHOWN, latent))
-    seen = np.concatenate([training, held_out])
+    heard = attempt.Heard(source, task.codes, task.rows("train"), task.rows("validation"))
+    learner = attempt.begun(heard, latent, setting, ali.crop, seed)
+    fixed = np.random.default_rng(seed).standard_normal((2 * SHOWN, latent))
 
     def evaluate(epoch: int) -> dict[str, float]:
         if epoch % ali.samples_every_epochs == 0:
             task.opened.image(figures.image(learner.generate(fixed)), "generated", step=epoch)
-            task.opened.image(figures.image(learner.reconstruct(held_out[:SHOWN])), "reconstructions", step=epoch)
-        accuracy = watch.glance(learner.encode(seen), task.codes[seen], len(training))
-        return learner.losses(held_out) | {"probe_validation_accuracy": accuracy}
+            task.opened.image(
+                figures.image(learner.reconstruct(heard.validation[:SHOWN])), "reconstructions", step=epoch
+            )
+        return attempt.looked_at(learner, heard)
 
-    schedule = loop.Schedule(
-        setting.epochs,
-        ali.batch,
-        task.draw.seed,
-        ali.probe_every_epochs,
-        setting.patience,
-        "probe_validation_accuracy",
-    )
-    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
+    schedule = attempt.schedule(setting, ali.probe_every_epochs, seed)
+    curves = task.finish(loop.fit(learner, heard.training, schedule, task.label, task.kept, evaluate, task.tell))
     everything = np.arange(len(array))
     write_array(task.folder / "vectors.npy", learner.encode(everything))
     for name, vectors in learner.readings(everything).items():

@@ -52,6 +52,7 @@ class AliLearner:
             self.generator_network,
             self.discriminator,
             setting.learning_rate,
+            setting.discriminator_learning_rate,
             betas,
             setting.gate or None,
             self.generator,

@@ -32,6 +32,7 @@ def generator_loss(logit_q: Tensor, logit_p: Tensor) -> Tensor:
 class Game:
     """Three networks, Adam for the discriminator, Adam for encoder and generator together, and their update.
 
+    `rate` is the learning rate of encoder and generator, `discriminator_rate` that of the discriminator.
     With a `gate`, the discriminator steps only while the loss of encoder and generator is below it. `random` draws the
     instance noise (None: torch's global generator, which also draws the dropout). The networks must already be on
     their device; whether they train or infer (batch norm, dropout) is the caller's to set.
@@ -43,12 +44,13 @@ class Game:
         generator: Generator,
         discriminator: Discriminator,
         rate: float,
+        discriminator_rate: float,
         betas: tuple[float, float],
         gate: float | None = None,
         random: torch.Generator | None = None,
     ) -> None:
         self.encoder, self.generator, self.discriminator = encoder, generator, discriminator
-        self.discriminator_optimiser = _adam([discriminator], rate, betas)
+        self.discriminator_optimiser = _adam([discriminator], discriminator_rate, betas)
         self.generator_optimiser = _adam([encoder, generator], rate, betas)
         self.gate = gate
         self.random = random

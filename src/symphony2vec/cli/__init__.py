@@ -23,6 +23,7 @@ from symphony2vec.cli.corpus import corpus
 from symphony2vec.cli.embed import classify, embed, similar
 from symphony2vec.cli.registry import champions, promote, rollback
 from symphony2vec.cli.runs import runs
+from symphony2vec.cli.study import study
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -203,6 +204,7 @@ def params_command(folder: Path) -> None:
 
 cli.add_command(atlas)
 cli.add_command(runs)
+cli.add_command(study)
 
 
 def main() -> None:

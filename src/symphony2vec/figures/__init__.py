@@ -5,6 +5,7 @@
     spectrograms  spectrograms, and what a model makes of them
     curves        what happened while a model learned
     results       how well a probe names composers
+    studies       what a search over parameters found
 
 Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
 """
@@ -23,6 +24,7 @@ from symphony2vec.figures.results import (
     timeline,
 )
 from symphony2vec.figures.spectrograms import examples, grid, image, pairs
+from symphony2vec.figures.studies import history, importances, parallel, slices
 
 __all__ = [
     "accuracies",
@@ -34,13 +36,17 @@ __all__ = [
     "examples",
     "game",
     "grid",
+    "history",
     "image",
+    "importances",
     "leak",
     "losses",
     "pairs",
     "pairs_matrix",
+    "parallel",
     "save",
     "scatter",
+    "slices",
     "split_map",
     "table",
     "timeline",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import __version__, tracking
-from symphony2vec.artifacts import REPRESENTATIONS, Project
+from symphony2vec.artifacts import REPRESENTATIONS, Project, read_table
 from symphony2vec.params import Params
 from symphony2vec.report.tables import PAPER_TRAIN, Row
 
@@ -80,6 +80,7 @@ def render(
         commit=tracking.commit(project),
         version=__version__,
         reasons_shown=REASONS_SHOWN,
+        studies=_studies(project),
     )
 
 
@@ -99,6 +100,12 @@ def _table_7(lines: Lines) -> list[dict[str, Any]]:
     own = [line for (stage, row), line in lines.items() if stage == "ali" or row == "ff-crop"]
     told = [{**line, "paper_train": PAPER_TRAIN.get((line["stage"], line["row"]), float("nan")) / 100} for line in own]
     return sorted(told, key=lambda line: (line["stage"] != "ali", line["model"].split("-")[0], str(line["row"])))
+
+
+def _studies(project: Project) -> dict[str, list[dict[Any, Any]]]:
+    """The repeated trials of each study that was made, the winner first; `dvc repro` makes none."""
+    tables = sorted(project.out("study").glob("*/repeats.csv"))
+    return {path.parent.name: read_table(path, "report").to_dict("records") for path in tables}
 
 
 def _by_model(sounds: list[str]) -> dict[str, dict[str, list[str]]]:

@@ -35,6 +35,8 @@ def gather(project: Project, results: pd.DataFrame, draw: str, folder: Path) -> 
     for name, path in shared.items():
         if path.is_file():
             shutil.copyfile(path, folder / f"{name}.png")
+    for path in project.out("study").glob("*/*.png"):
+        shutil.copyfile(path, folder / f"study-{path.parent.name}-{path.name}")
     shown: dict[str, list[str]] = {}
     for stage, model in results[["stage", "model"]].drop_duplicates().itertuples(index=False):
         own = {name: project.out(stage, model, draw, f"{name}.png") for name in MODEL_PICTURES}

@@ -69,6 +69,10 @@ class Run:
         """Log all files of a folder as artifacts below `name`."""
         self._say({"call": "folder", "name": name}, Path(path))
 
+    def tag(self, key: str, value: str) -> None:
+        """Give the run a tag; MLflow's own begin with "mlflow."."""
+        self._say({"call": "tag", "key": key, "value": value})
+
     def _begin(self) -> None:
         self._say(None, at_once=True)
 

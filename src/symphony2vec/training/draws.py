@@ -113,12 +113,9 @@ def on_every(
         if _key_in(home / draw.name) == key:
             continue
         kept = _kept(project, f"{about.stage}-{about.name}-{draw.name}", key)
-        parameters: dict[str, Any] = {"split": draw.split, "seed": draw.seed, "clips": len(table), **settings}
-        parameters["training_clips"] = int((table["split"] == "train").sum())
-        parameters |= {"settings_key": settings_key, "clips_key": key_of(project.draw(draw))}
-        noted = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "registry", "study", "seeds")
+        about_draw = {**settings, "settings_key": settings_key, "clips_key": key_of(project.draw(draw))}
         with (
-            tracking.run(project, about, {**noted, **parameters}, seen, kept / "run.json") as opened,
+            tracking.run(project, about, noted(params, draw, table, about_draw), seen, kept / "run.json") as opened,
             whole_folder(home / draw.name) as folder,
         ):
             train(Task(about, draw, table, folder, kept, opened, params, _licences(project, table)))
@@ -133,6 +130,13 @@ def _licences(project: Project, table: pd.DataFrame) -> list[dict[str, Any]]:
     own = movements[movements["file"].isin(table["file"])]
     counted = own.groupby(["licence", "kind"]).size().reset_index(name="movements")
     return [{name: row[name] for name in counted.columns} for row in counted.to_dict("records")]
+
+
+def noted(params: Params, draw: Draw, table: pd.DataFrame, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What an MLflow run of one training is told: the parameters that came before it, its draw, and its own."""
+    shared = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "registry", "seeds", "study")
+    own = {"split": draw.split, "seed": draw.seed, "clips": len(table), **settings}
+    return {**shared, **own, "training_clips": int((table["split"] == "train").sum())}
 
 
 def _kept(project: Project, name: str, key: str) -> Path:

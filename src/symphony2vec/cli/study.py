@@ -1,0 +1,96 @@
+"""The commands `symphony2vec study ...`: search hyper-parameters, and take what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from symphony2vec.artifacts import Project
+    from symphony2vec.params import Params
+    from symphony2vec.study.database import Database
+
+STORAGE = click.option(
+    "--storage",
+    envvar="OPTUNA_STORAGE",
+    help="Where trials are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME for several machines. "
+    "Also read from OPTUNA_STORAGE. [default: mlruns/optuna.db of the project]",
+)
+NAME = click.option("--name", default="ali", show_default=True, help="The study's name in its database.")
+
+
+@click.group("study")
+def study() -> None:
+    """Search hyper-parameters on validation works, and write the winner into params.yaml.
+
+    The space, the length of a trial and the number of repeats are the section `study` of params.yaml.
+
+    \b
+    Search, repeat the best, name a winner     symphony2vec study ali
+    See what would be written, then do it      symphony2vec study apply --dry-run; symphony2vec study apply
+    Train the winner                           dvc repro
+    """
+
+
+@study.command("ali")
+@click.option("--trials", type=click.IntRange(min=1), help="Trials in all. [default: study.trials of params.yaml]")
+@click.option("--timeout", type=click.FloatRange(min=0.0), help="Begin no trial after so many seconds.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes; more than one have one thread each.",
+)
+@STORAGE
+@NAME
+@click.pass_obj
+def ali_command(
+    folder: Path, trials: int | None, timeout: float | None, workers: int, storage: str | None, name: str
+) -> None:
+    """Search the settings of ALI by composer accuracy on validation works.
+
+    Trials are trained on the first draw and judged on its validation clips; the best are trained again from other
+    seeds, and the best mean wins. Run again, it goes on where it stopped: trials that are done count. The same command
+    on several machines with one PostgreSQL URL is one study. Every trial is an MLflow run in the experiment `study`;
+    figures and tables are in out/study/.
+    """
+    from symphony2vec import study as studies
+
+    project, params, kept = _opened(folder, storage)
+    standings = studies.run(project, params, kept, name, trials, timeout, workers)
+    click.echo(studies.told(standings, name, kept))
+
+
+@study.command("apply")
+@click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+@STORAGE
+@NAME
+@click.pass_obj
+def apply_command(folder: Path, dry_run: bool, storage: str | None, name: str) -> None:
+    """Write the winner into params.yaml and show the difference.
+
+    It becomes the setting ali.searched, and searched-LATENT one of ali.models; `dvc repro` then trains it. Comments
+    and layout of the file stay. Refused while repeats of the best trials are missing.
+    """
+    from symphony2vec.study import winner
+
+    project, params, kept = _opened(folder, storage)
+    chosen = winner.chosen(project, params, kept, name)
+    changes = winner.apply(project, params, chosen, dry_run)
+    click.echo(changes or "params.yaml holds the winner already", nl=not changes)
+    if changes:
+        seeds = len(chosen.seeds)
+        click.echo(f"\ntrial {chosen.number}: {chosen.mean:.1%} on validation clips in the mean over {seeds} seeds")
+        click.echo("nothing was written" if dry_run else "`dvc repro` trains it")
+
+
+def _opened(folder: Path, storage: str | None) -> tuple[Project, Params, Database]:
+    from symphony2vec import params
+    from symphony2vec.artifacts import Project
+    from symphony2vec.study.database import Database
+
+    project = Project.around(folder)
+    return project, params.read(project.params), Database.of(project, storage)

@@ -1,0 +1,206 @@
+"""One trial, and one repeat of a trial: the training of ALI and its MLflow run under the run of the study.
+
+Trials and the MLflow runs under them carry the same parameters, under the names of the stage `ali`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec import ali, clips, scaling, tracking
+from symphony2vec.artifacts import Draw, Project, read_array, read_table
+from symphony2vec.errors import UserError
+from symphony2vec.params import Params, Setting
+from symphony2vec.study import space
+from symphony2vec.training import draws
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from optuna import Study
+    from optuna.trial import FrozenTrial, Trial
+
+    from symphony2vec.ali.attempt import Heard
+
+NEVER = float("inf")  # no checkpoint: a trial that is stopped begins anew
+REASON_LETTERS = 500
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every trial of one worker trains on: the clips of the first draw, held once."""
+
+    project: Project
+    params: Params
+    _held: list[Heard] = field(default_factory=list)
+
+    @cached_property
+    def draw(self) -> Draw:
+        """The draw whose validation works judge."""
+        return next(iter(clips.draws(self.params)))
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The clips with their sides."""
+        return read_table(self.project.draw(self.draw), "clips")
+
+    def heard(self, task: draws.Task) -> Heard:
+        """Spectrograms, read at the first trial, and rows; those of the test side are never asked for."""
+        if self._held:
+            return self._held[0]
+        from symphony2vec.ali.attempt import Heard
+        from symphony2vec.training import loop
+        from symphony2vec.training.source import Source
+
+        array = read_array(self.project.feature("mel"), "features")
+        scaled = scaling.unit("mel", array.shape[1], self.params.features.dynamic_range_db)
+        source = Source(array, scaled, loop.device())
+        self._held.append(Heard(source, task.codes, task.rows("train"), task.rows("validation")))
+        return self._held[0]
+
+    @contextmanager
+    def opened(self, latent: int, setting: Setting, seed: int) -> Iterator[draws.Task]:
+        """An MLflow run for one training, and the task that tells it the curves."""
+        subject = tracking.Subject("study", "searched", str(latent), self.draw.name)
+        own = {**ali.settings(self.params, setting, latent), "seed": seed}
+        noted = draws.noted(self.params, self.draw, self.table, own)
+        with tracking.run(self.project, subject, noted, self.project.feature("mel")) as opened:
+            kept = self.project.out(".partial")
+            yield draws.Task(subject, self.draw, self.table, kept, kept, opened, self.params, [])
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The MLflow run of a study, and what ties the runs of its trials to it."""
+
+    project: Project
+    parent: str
+
+    def nested(self, opened: tracking.Run, name: str) -> None:
+        """Put a run under that of the study."""
+        opened.tag("mlflow.runName", name)
+        opened.tag("mlflow.parentRunId", self.parent)
+
+    def close_dead(self, *studies: Study) -> None:
+        """End the runs that a killed worker left running: of failed trials that did not live to say why."""
+        dead = [
+            str(trial.user_attrs["mlflow_run_id"])
+            for study in studies
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state.name == "FAIL" and "failure" not in trial.user_attrs and "mlflow_run_id" in trial.user_attrs
+        ]
+        if not dead:
+            return
+        try:
+            with tracking.client(self.project) as client:
+                for run_id in dead:
+                    _end(client, run_id)
+        except UserError as silent:
+            print(f"runs of killed workers stay open for now: {silent}", file=sys.stderr)
+
+
+def _end(client: MlflowClient, run_id: str) -> None:
+    """End a run as FAILED, if it still runs; a server that does not know it has nothing to end."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        running = client.get_run(run_id).info.status == "RUNNING"
+    except MlflowException as fault:
+        if fault.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return
+    if running:
+        client.set_tag(run_id, "failure", "its worker was killed")
+        client.set_terminated(run_id, "FAILED")
+
+
+def searched(trial: Trial, ground: Ground, tracked: Tracked, lively: Callable[[], None]) -> float:
+    """One trial: draw a setting, train it, and say what it is worth; it may be pruned on the way."""
+    found = space.suggested(trial, ground.params.study.ali)
+    return _trained(trial, ground, tracked, found, ground.draw.seed, f"trial {trial.number}", lively, prunes=True)
+
+
+def repeated(
+    trial: Trial, ground: Ground, tracked: Tracked, first: FrozenTrial, seed: int, lively: Callable[[], None]
+) -> float:
+    """What the setting of an earlier trial is worth from another start."""
+    name = f"trial {first.number} seed {seed}"
+    return _trained(trial, ground, tracked, first.params, seed, name, lively, prunes=False)
+
+
+def _trained(
+    trial: Trial,
+    ground: Ground,
+    tracked: Tracked,
+    found: Mapping[str, Any],
+    seed: int,
+    name: str,
+    lively: Callable[[], None],
+    prunes: bool,
+) -> float:
+    """The mean of the last `study.averaged` probes; the same mean is reported at every probe.
+
+    Raises:
+        TrialPruned: that mean is below the median of what the other trials had at the same epoch.
+        UserError: a loss is not a finite number.
+    """
+    import numpy as np
+    from optuna import TrialPruned
+
+    from symphony2vec.ali import attempt
+    from symphony2vec.training import loop
+
+    params, probes, pruned = ground.params, [], False
+    latent, setting = space.setting(found, params)
+    with ground.opened(latent, setting, seed) as task:
+        trial.set_user_attr("mlflow_run_id", task.opened.run_id)
+        tracked.nested(task.opened, name)
+        heard = ground.heard(task)
+        learner = attempt.begun(heard, latent, setting, params.ali.crop, seed)
+
+        def told(row: Mapping[str, float]) -> None:
+            lively()
+            task.tell(row)
+            if attempt.JUDGE in row:
+                probes.append(row[attempt.JUDGE])
+                trial.report(float(np.mean(probes[-params.study.averaged :])), int(row["epoch"]))
+                if prunes and row["epoch"] < setting.epochs and trial.should_prune():
+                    raise TrialPruned
+
+        def evaluate(_epoch: int) -> dict[str, float]:
+            return attempt.looked_at(learner, heard)
+
+        schedule = attempt.schedule(setting, params.ali.probe_every_epochs, seed)
+        try:
+            loop.fit(learner, heard.training, schedule, name, task.kept, evaluate, told, NEVER)
+        except TrialPruned:
+            pruned = True
+        value = float(np.mean(probes[-params.study.averaged :]))
+        task.opened.metrics({"trial_value": value})
+        task.opened.tag("trial_state", "pruned" if pruned else "complete")
+    if pruned:
+        raise TrialPruned
+    return value
+
+
+@contextmanager
+def reasoned(trial: Trial) -> Iterator[None]:
+    """A trial that ends badly keeps the reason as its user attribute `failure`."""
+    from optuna import TrialPruned
+
+    try:
+        yield
+    except TrialPruned:
+        raise
+    except KeyboardInterrupt:
+        trial.set_user_attr("failure", "interrupted")
+        raise
+    except Exception as fault:
+        reason = f"{fault}" if isinstance(fault, UserError) else f"{type(fault).__name__}: {fault}"
+        trial.set_user_attr("failure", " ".join(reason.split())[:REASON_LETTERS])
+        raise
