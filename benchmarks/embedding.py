@@ -230,7 +230,7 @@ def measured(place: Path, hours: float, rounds: int) -> list[str]:
             machine.spread([t / one[0]["took_s"] for t, one in zip(own, turns, strict=True)]),
             f"{first[column]['took_s']:.0f} s",
             f"{peak['main']:.0f} MB",
-            f"{peak['worker']:.0f} MB" if peak["worker"] else "",
+            f"{peak['worker']:.0f} MB" if peak["worker"] >= 1.0 else "",
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines

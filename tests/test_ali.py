@@ -245,7 +245,7 @@ def test_an_interrupted_game_goes_on_to_the_same_vectors(heard, small, tmp_path,
 
 @pytest.mark.parametrize("model", ["paper", "paper-", "paper-0", "paper-x", "gan-128", "-128", "paper-128-2"])
 def test_a_name_that_is_no_model_is_refused(model, small, heard):
-    with pytest.raises(UserError, match=f"no ALI '{model}'; it is one of paper, original, long, public, encoder and a"):
+    with pytest.raises(UserError, match=f"no ALI '{model}'; it is one of paper, original, long, public, searched, encoder and a"):
         ali.run(heard, small, model)
 
 
