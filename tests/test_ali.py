@@ -245,7 +245,9 @@ def test_an_interrupted_game_goes_on_to_the_same_vectors(heard, small, tmp_path,
 
 @pytest.mark.parametrize("model", ["paper", "paper-", "paper-0", "paper-x", "gan-128", "-128", "paper-128-2"])
 def test_a_name_that_is_no_model_is_refused(model, small, heard):
-    with pytest.raises(UserError, match=f"no ALI '{model}'; it is one of paper, original, long, public, searched, encoder and a"):
+    with pytest.raises(
+        UserError, match=f"no ALI '{model}'; it is one of paper, original, long, public, searched, encoder and a"
+    ):
         ali.run(heard, small, model)
 
 
@@ -260,10 +262,9 @@ def test_too_few_bins_or_frames_are_one_clear_error(bins, frames, small, tmp_pat
 
 def test_a_change_of_when_the_probe_is_tried_trains_a_patient_setting_again(small):
     often, seldom = (
-        ali._settings(
-            small.model_copy(update={"ali": small.ali.model_copy(update={"probe_every_epochs": every})}), "long", 8
-        )
+        ali.settings(chosen, chosen.ali.long, 8)
         for every in (1, 5)
+        for chosen in [small.model_copy(update={"ali": small.ali.model_copy(update={"probe_every_epochs": every})})]
     )
     assert often != seldom
 

@@ -117,6 +117,7 @@ DRAWN: dict[str, Callable[[int], Figure]] = {
     "accuracies": lambda n: figures.accuracies(scored(n), 0.3),
     "correlation": lambda n: figures.correlation(np.arange(n), np.arange(n), "ALI", "loudness (LUFS)", 0.5, 0.4, 0.6),
     "table": lambda n: figures.table(accuracies(n), 0.3),
+    "timeline": lambda n: figures.timeline(told(n), [f"c{row}" for row in range(n)], "a.flac, by PCA"),
     "leak": lambda n: figures.leak(leaks(n)),
     "pairs_matrix": differences,
     "history": lambda n: figures.history(searched(n), "Study"),
@@ -124,6 +125,12 @@ DRAWN: dict[str, Callable[[int], Figure]] = {
     "slices": lambda n: figures.slices(searched(n), SPACE, SPACE[:1], "Study"),
     "parallel": lambda n: figures.parallel(searched(n), SPACE, SPACE[:1], "Study"),
 }
+
+
+def told(composers: int) -> pd.DataFrame:
+    """Three passages of ten seconds, each composer as likely as the others."""
+    table = pd.DataFrame(1.0 / composers, index=range(3), columns=[f"c{row}" for row in range(composers)])
+    return table.assign(start_s=[0.0, 10.0, 20.0], end_s=[10.0, 20.0, 27.5])
 
 
 def words(figure: Figure) -> set[str]:
@@ -181,8 +188,8 @@ def test_every_figure_has_a_title_and_every_axis_a_name(name):
 @pytest.mark.parametrize("count", [1, 12, 40])
 @pytest.mark.parametrize(
     "name",
-    ["table", "leak", "game", "losses", "compared", "pairs_matrix", "correlation", "history", "importances", "slices",
-     "parallel"],
+    ["table", "timeline", "leak", "game", "losses", "compared", "pairs_matrix", "correlation", "history", "importances",
+     "slices", "parallel"],
 )  # fmt: skip
 def test_no_title_tick_or_legend_leaves_the_figure(name, count):
     figure = DRAWN[name](count)

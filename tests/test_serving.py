@@ -110,12 +110,12 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(package, database, tmp_path_factory) -> Iterator[Server]:
+def server(package, empty_database, tmp_path_factory) -> Iterator[Server]:
     """`mlflow models serve` of the champion of a registry."""
     from mlflow import MlflowClient
 
     place = tmp_path_factory.mktemp("server")
-    shutil.copyfile(database, place / "mlflow.db")
+    shutil.copyfile(empty_database, place / "mlflow.db")
     registry = f"sqlite:///{place}/mlflow.db"
     client = MlflowClient(registry, registry)
     client.create_registered_model("symphony2vec")

@@ -92,7 +92,7 @@ def test_runs_go_straight_to_postgresql_and_their_artifacts_to_s3(
 ) -> None:
     emptied(database)
     monkeypatch.setenv(tracking.URI, database)
-    monkeypatch.setenv(tracking.ARTIFACTS, "s3://mlflow/straight/")
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://mlflow/straight/")
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", s3)
     run = trained(clips, five)
     assert run.info.artifact_uri == f"s3://mlflow/straight/embeddings/{run.info.run_id}/artifacts"

@@ -221,7 +221,7 @@ def timeline(told: pd.DataFrame, composers: Sequence[str], label: str) -> Figure
     """The probability of every composer over a recording; a row a passage: start_s, end_s, one column a composer."""
     import numpy as np
 
-    drawn = figure(9.0, 3.2)
+    drawn = figure(9.0, 3.0 + 0.1 * len(composers))
     axes = drawn.subplots()
     edges = np.append(told["start_s"].to_numpy(), told["end_s"].iloc[-1])
     steps = np.repeat(edges, 2)[1:-1] / 60.0
