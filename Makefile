@@ -29,8 +29,9 @@ paper: env music
 music: env
 	@! grep -q '^  name: starter' params.yaml || [ -f data/starter/catalogue.csv ] || $(BIN)/symphony2vec corpus starter
 
+# A process a core, each with one thread; the tests of a file stay together.
 test: env lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: env
 	$(BIN)/ruff check src tests benchmarks notebooks
