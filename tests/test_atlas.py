@@ -35,7 +35,10 @@ CLIPS = 4  # of each recording
 DIMENSIONS = 6
 SLY = "<img src=x onerror=alert(1)>"
 COMPOSERS = {"Ana Fantasía": 300.0, "Берлиоз": 900.0, SLY: 2700.0}
-ABOUT = {"model": "runs:/0/model", "name": "vae-mel work-0", "fingerprint": "0" * 16, "form": "clips"}
+ABOUT = {
+    "model": "runs:/0/model", "name": "vae-mel work-0", "fingerprint": "0" * 16, "sample_rate_hz": 22050,
+    "duration_s": 10.0, "form": "clips", "hop_s": None,
+}  # fmt: skip
 ROWS = ("path", "start_s", "end_s", "composer", "work", "movement")
 
 
@@ -71,7 +74,7 @@ def write(path: Path, clips: pd.DataFrame, vectors: np.ndarray | None = None, ab
     columns = {
         name: pa.array(clips[name].tolist(), pa.float64() if name[-2:] == "_s" else pa.string()) for name in ROWS
     }
-    table = pa.table(columns | {"vector": vector})
+    table = pa.table(columns | {"key": pa.array(["0" * 16] * len(clips), pa.string()), "vector": vector})
     metadata = None if about is None else {b"symphony2vec": json.dumps(about).encode()}
     parquet.write_table(table.replace_schema_metadata(metadata), path)
     return path
@@ -101,9 +104,9 @@ def test_a_collection_is_read_as_it_was_written(tmp_path):
     clips = pd.concat([rows_of("a.flac", ("Berlioz", "5", "NA")), rows_of("b.flac")], ignore_index=True)
     vectors = np.arange(8 * DIMENSIONS, dtype=np.float32).reshape(8, DIMENSIONS)
     found = atlas.read(write(tmp_path / "x.parquet", clips, vectors))
-    pd.testing.assert_frame_equal(found.clips[list(ROWS)], clips, check_dtype=False)
+    pd.testing.assert_frame_equal(found.table[list(ROWS)], clips, check_dtype=False)
     assert np.array_equal(found.vectors, vectors)
-    assert found.about == ABOUT
+    assert found.facts == ABOUT
 
 
 def test_a_collection_in_pieces_is_read_in_its_order(tmp_path):
@@ -164,18 +167,18 @@ def backwards(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: None, r"is no file; `symphony2vec embed FOLDER -o .*` writes a collection"),
-        (folder, "is no file"),
-        (no_parquet, "cannot be read as a parquet file"),
-        (plain, "not a collection that `symphony2vec embed` wrote"),
-        (no_json, "not a collection that `symphony2vec embed` wrote"),
+        (lambda path: None, r"is missing; `symphony2vec embed FOLDER -o .*` makes it"),
+        (folder, "is missing"),
+        (no_parquet, "cannot be read as parquet"),
+        (plain, "is no collection of symphony2vec"),
+        (no_json, "is no collection of symphony2vec"),
         (timestamps, "of the form 'timestamps'.*--form clips"),
         (empty, "holds no clips"),
-        (without_work, "has no column 'work'"),
+        (without_work, "no column work"),
         (doubles, "column 'vector' is fixed_size_list<.*double"),
         (gaps, "column 'composer' has 2 gaps"),
         (not_finite, "vectors that are not finite"),
-        (backwards, r"a clip of a.flac lies from 0.0 to -1.0 s"),
+        (backwards, r"a piece of a.flac lies from 0.0 to -1.0 s"),
     ],
 )
 def test_what_is_no_collection_of_clips_is_one_clear_line(tmp_path, spoil, message):
@@ -385,7 +388,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[sounds.Job]:
 def test_another_model_keeps_the_sounds_and_a_changed_recording_is_cut_again(small, tmp_path, monkeypatch):
     atlas.make(small, tmp_path / "out")
     former = {path.name for path in (tmp_path / "out" / "sounds").iterdir()}
-    clips = atlas.read(small).clips
+    clips = atlas.read(small).table
     begun = spied(monkeypatch)
     write(small, clips, clusters(["a"] * 4 + ["b"] * 4, seed=1))
     atlas.make(small, tmp_path / "out")

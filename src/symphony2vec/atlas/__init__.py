@@ -17,10 +17,11 @@ from pathlib import Path
 from symphony2vec import __version__
 from symphony2vec.artifacts import whole_folder, write_json
 from symphony2vec.atlas import page, projection, sounds
-from symphony2vec.atlas.collection import Collection, read
+from symphony2vec.collection import table
+from symphony2vec.collection.table import Collection
 from symphony2vec.errors import UserError
 
-__all__ = ["Atlas", "Collection", "make", "read"]
+__all__ = ["Atlas", "make", "read"]
 ABOUT = "atlas.json"
 
 
@@ -41,6 +42,22 @@ class Atlas:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
+def read(path: Path) -> Collection:
+    """Read a collection of clips.
+
+    Raises:
+        UserError: it cannot be read (see `symphony2vec.collection.table.read`), is empty, or not one of clips.
+    """
+    found = table.read(path)
+    if found.facts["form"] != "clips":
+        raise UserError(
+            f"{path} holds vectors of the form '{found.facts['form']}', an atlas shows clips; embed with --form clips"
+        )
+    if not len(found.table):
+        raise UserError(f"{path} holds no clips; embed a folder with recordings")
+    return found
+
+
 def make(source: Path, folder: Path, with_sound: bool = True) -> Atlas:
     """Make the atlas of a collection, whole or not at all.
 
@@ -59,12 +76,12 @@ def make(source: Path, folder: Path, with_sound: bool = True) -> Atlas:
         names: list[str] = []
         silent: dict[int, str] = {}
         if with_sound:
-            names, silent = sounds.make(collection.clips, source, filling / page.SOUNDS)
+            names, silent = sounds.make(collection.table, source, filling / page.SOUNDS)
             _drop_others(filling / page.SOUNDS, set(names))
         points = projection.standardised(collection.vectors)
         places, projected_by = projection.places(points)
         said = [f"{page.SOUNDS}/{name}" if name else silent[row] for row, name in enumerate(names)]
-        rows = page.table(collection.clips, said if with_sound else None, places, projection.nearest(points))
+        rows = page.table(collection.table, said if with_sound else None, places, projection.nearest(points))
         page.write(filling, static, rows, source.stem)
         write_json(filling / ABOUT, _about(source, collection, projected_by))
         sizes = [(filling / page.SOUNDS / name).stat().st_size for name in names if name]
@@ -105,14 +122,14 @@ def _about(source: Path, collection: Collection, projected_by: str) -> dict[str,
     return {
         "symphony2vec": __version__,
         "collection": source.name,
-        "clips": len(collection.clips),
+        "clips": len(collection.table),
         "projection": projected_by,
-        "vectors": collection.about,
+        "vectors": dict(collection.facts),
     }
 
 
 def _by_recording(collection: Collection, silent: dict[int, str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in sorted(silent):
-        found.setdefault(str(collection.clips["path"].iloc[row]), []).append(silent[row])
+        found.setdefault(str(collection.table["path"].iloc[row]), []).append(silent[row])
     return found

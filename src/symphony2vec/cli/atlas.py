@@ -46,12 +46,12 @@ def atlas(collection: Path, folder: Path, sound: str) -> None:
 
 def _told(made: Atlas) -> list[str]:
     """What was made, and how to open it."""
-    clips = made.collection.clips
+    clips = made.collection.table
     count = len(made.sound_bytes)
     composers = clips.loc[clips["composer"] != "", "composer"].nunique()
     lines = [
         f"{_counted(len(clips), 'clip')} of {_counted(clips['path'].nunique(), 'recording')}, "
-        f"{_counted(composers, 'composer')}, by {made.collection.about.get('name', 'an unnamed model')}",
+        f"{_counted(composers, 'composer')}, by {made.collection.facts.get('name', 'an unnamed model')}",
         f"places     {made.projected_by}",
         f"sound      of {_counted(count, 'clip')}"
         + (f", {sum(made.sound_bytes) / count / 1000:.0f} kB each" if count else ""),

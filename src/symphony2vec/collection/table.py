@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ["path", "start_s", "end_s", "composer", "work", "movement", "key"]
+TIMES = ("start_s", "end_s")
 SUFFIXES = (".parquet", ".npy", ".csv")
 FACTS = b"symphony2vec"
 NAMED = ("model", "name", "fingerprint", "sample_rate_hz", "duration_s", "form", "hop_s")
@@ -52,7 +53,8 @@ def read(path: Path) -> Collection:
     """Read a collection.
 
     Raises:
-        UserError: the file is missing, damaged, or no collection.
+        UserError: the file is missing, damaged, or no collection: a column is missing or has gaps, a vector is not
+            finite, a piece ends before it begins.
     """
     import pandas as pd
 
@@ -64,6 +66,7 @@ def read(path: Path) -> Collection:
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing or vectors.ndim != 2 or len(vectors) != len(table):
         raise UserError(f"{path} is no collection of symphony2vec ({_lack(missing)}); `symphony2vec embed` makes one")
+    _check_rows(table, vectors, path)
     return Collection(table[COLUMNS], vectors, facts, pd.DataFrame(columns=["path", "reason"]))
 
 
@@ -72,6 +75,26 @@ def refuse_foreign(path: Path) -> None:
     facts = _facts(path)
     if path.suffix != ".parquet" and facts.exists():
         _read_facts(facts)
+
+
+def _check_rows(table: pd.DataFrame, vectors: np.ndarray, path: Path) -> None:
+    """Raise where a row cannot be what `write` wrote."""
+    import numpy as np
+    from pandas.api.types import is_numeric_dtype
+
+    for name in COLUMNS:
+        if is_numeric_dtype(table[name]) != (name in TIMES) and len(table):
+            raise UserError(
+                f"{path}: its column '{name}' is {table[name].dtype}, and not what embed writes; embed again"
+            )
+        if gaps := int(table[name].isna().sum()):
+            raise UserError(f"{path}: its column '{name}' has {gaps} gaps; embed again")
+    if not np.isfinite(vectors).all():
+        raise UserError(f"{path} holds vectors that are not finite; embed its recordings again")
+    wrong = table[table["end_s"] <= table["start_s"]] if len(table) else table
+    if len(wrong):
+        row = wrong.iloc[0]
+        raise UserError(f"{path}: a piece of {row['path']} lies from {row['start_s']} to {row['end_s']} s; embed again")
 
 
 def _lack(missing: list[str]) -> str:
@@ -105,6 +128,9 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, An
     held = (whole.schema.metadata or {}).get(FACTS)
     if held is None or "vector" not in whole.column_names:
         raise UserError(f"{path} is no collection of symphony2vec; `symphony2vec embed` makes one")
+    kind = whole.schema.field("vector").type
+    if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
+        raise UserError(f"{path}: its column 'vector' is {kind}, and not what embed writes; embed again")
     vectors = whole.column("vector").combine_chunks()
     flat = np.asarray(vectors.flatten(), dtype=np.float32)
     table = whole.drop_columns(["vector"]).to_pandas()
