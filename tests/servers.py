@@ -1,18 +1,15 @@
-"""Servers that the tests start and stop: Dask, PostgreSQL, an S3-compatible store, MLflow. All on free local ports."""
+"""Servers that the tests start and stop: Dask, an S3-compatible store, MLflow. All on free local ports."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -104,50 +101,6 @@ def wait_for_workers(address: str, count: int) -> None:
 
     with Client(address, timeout=READY_WITHIN_S, set_as_default=False) as client:
         until(lambda: len(client.scheduler_info()["workers"]) == count, f"{count} workers")
-
-
-# PostgreSQL
-
-
-@dataclass(frozen=True)
-class Database:
-    """A running PostgreSQL server with an empty database."""
-
-    port: int
-    user: str
-
-    @property
-    def url(self) -> str:
-        """As SQLAlchemy takes it."""
-        return f"postgresql+psycopg://{self.user}@127.0.0.1:{self.port}/symphony"
-
-
-@contextmanager
-def postgres() -> Iterator[Database]:
-    """A PostgreSQL server of Debian's package, with the database `symphony`; skips where there is none."""
-    pytest.importorskip("psycopg")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("needs PostgreSQL (on Debian: apt install postgresql)")
-    as_root = os.geteuid() == 0
-    prefix = ["runuser", "-u", "postgres", "--"] if as_root else []  # PostgreSQL does not run as root
-
-    def call(name: str, *words: str) -> None:
-        told = subprocess.run([*prefix, str(found[-1] / name), *words], capture_output=True, text=True, cwd="/")
-        assert told.returncode == 0, told.stderr
-
-    # Not in pytest's own folder, which is closed to all users but this one.
-    with tempfile.TemporaryDirectory(prefix="symphony2vec-postgres-") as folder:
-        data, port = Path(folder) / "data", free_port()
-        if as_root:
-            shutil.chown(folder, "postgres")
-        call("initdb", "-D", str(data), "-U", "symphony", "--auth", "trust", "--no-sync", "--encoding", "UTF8")
-        settings = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off")
-        words = ["-D", str(data), "-p", f"{port}", *(word for one in settings for word in ("-c", one))]
-        with started([*prefix, found[-1] / "postgres", *words], Path(folder) / "log", ending=signal.SIGINT):
-            until(lambda: listens(port), "PostgreSQL listens")
-            call("createdb", "-h", "127.0.0.1", "-p", f"{port}", "-U", "symphony", "symphony")
-            yield Database(port, "symphony")
 
 
 # S3

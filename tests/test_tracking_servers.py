@@ -21,9 +21,9 @@ from test_tracking import WRITER
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with servers.postgres() as running:
-        yield running.url
+def database(postgres_url: str) -> str:
+    """As SQLAlchemy takes it."""
+    return postgres_url.replace("postgresql://", "postgresql+psycopg://")
 
 
 @pytest.fixture(scope="module")
