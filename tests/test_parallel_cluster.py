@@ -24,8 +24,11 @@ import pandas as pd
 import soundfile
 
 import servers
+from conftest import Trained
 from symphony2vec import features, parallel, params
 from symphony2vec.artifacts import Project, write_table
+from symphony2vec.collection import building
+from symphony2vec.embedder import Embedder
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.parallel import cluster
 
@@ -237,7 +240,7 @@ class Slow:
     def __init__(self, function: Any, folder: Path) -> None:
         self.function, self.folder = function, folder
 
-    def __call__(self, job: features.Job) -> Any:
+    def __call__(self, job: Any) -> Any:
         noted(self.folder)
         return self.function(job)
 
@@ -247,6 +250,26 @@ def _kill_when_at_work(process: subprocess.Popen[bytes], folder: Path) -> None:
     process.kill()
     process.wait()
     (folder / "go").touch()
+
+
+def test_a_cluster_embeds_to_the_same_bytes_though_a_worker_is_killed(
+    trained: Trained, two_workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Embedder.load(trained.package())
+    asked = building.Asked(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, "clips", None)
+    sounds, watched = [trained.project.out("audio")], tmp_path / "watched"
+    watched.mkdir()
+    here = building.write(sounds, tmp_path / "here.parquet", asked, backend=parallel.PROCESSES)
+    with servers.dask_worker(two_workers, tmp_path, **HERE) as third:
+        servers.wait_for_workers(two_workers, 3)
+        monkeypatch.setattr(building, "embed", Slow(building.embed, watched))
+        killer = threading.Thread(target=_kill_when_at_work, args=[third, watched])
+        killer.start()
+        there = building.write(sounds, tmp_path / "there.parquet", asked, backend=two_workers)
+        killer.join()
+    assert third.pid in begun(watched)
+    assert len(begun(watched)) > there.table["path"].nunique() == here.table["path"].nunique() == 8
+    assert (tmp_path / "there.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
 
 
 def test_only_the_task_that_kills_every_worker_is_lost(tmp_path: Path) -> None:
