@@ -653,7 +653,7 @@ def test_the_page_draws_its_dots_and_asks_nobody_but_its_server(served, browser)
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert f"{address}data/metadata.json" in asked
-    assert not [url for url in asked if not url.startswith((address, "data:", "blob:", "chrome:"))]
+    assert not [url for url in asked if not url.startswith((address, "data:", "blob:", "chrome:", "chrome-untrusted:"))]
     said = [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
     assert not [message for message in said if not any(known in message for known in NO_WEBGPU)]
 

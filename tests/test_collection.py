@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -127,7 +128,7 @@ def test_a_collection_comes_back_as_it_was_written(name, library, tmp_path, aske
         "model": asked.source, "name": "vae-mel work-0", "fingerprint": asked.fingerprint, "sample_rate_hz": RATE_HZ,
         "duration_s": CLIP_S, "form": "clips", "hop_s": None,
     }  # fmt: skip
-    beside = {"x.parquet": [], "x.npy": ["x.index.csv", "x.json"], "x.csv": ["x.json"]}[name]
+    beside = {"x.parquet": [], "x.npy": ["x.npy.index.csv", "x.npy.json"], "x.csv": ["x.csv.json"]}[name]
     assert left_in(tmp_path) == sorted([name, *beside])
 
 
@@ -482,7 +483,7 @@ def foreign_csv(folder: Path) -> Path:
 
 
 def foreign_json(folder: Path) -> Path:
-    (folder / "x.json").write_text('{"mine": true}')
+    (folder / "x.npy.json").write_text('{"mine": true}')
     return folder / "x.npy"
 
 
@@ -495,7 +496,7 @@ def a_folder(folder: Path) -> Path:
 def test_what_is_no_collection_is_not_overwritten(make, library, tmp_path, asked, embedded):
     out = make(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    with pytest.raises(UserError, match=r"x\.(parquet|csv|json)"):
+    with pytest.raises(UserError, match=r"x\.(parquet|csv|npy)"):
         building.write([library], out, asked)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     assert embedded == []
@@ -507,11 +508,11 @@ def test_what_is_no_collection_is_not_overwritten(make, library, tmp_path, asked
         (lambda path: path.unlink(), r"x\.npy is missing; `symphony2vec embed FOLDER -o x\.npy` makes it"),
         (lambda path: path.write_bytes(b"no"), r"x\.npy cannot be read as \.npy"),
         (lambda path: np.save(path, np.zeros((3, 4))), "its vectors do not fit its rows"),
-        (lambda path: path.with_suffix(".json").unlink(), r"x\.json is missing: it belongs to x\.npy"),
-        (lambda path: path.with_suffix(".json").write_text("{"), r"x\.json cannot be read as the facts"),
-        (lambda path: path.with_suffix(".json").write_text("[]"), r"x\.json is no collection of symphony2vec"),
-        (lambda path: path.with_suffix(".index.csv").unlink(), r"x\.index\.csv is missing"),
-        (lambda path: path.with_suffix(".index.csv").write_text("path,start_s\n"), "no column end_s, composer"),
+        (lambda path: path.with_name("x.npy.json").unlink(), r"x\.npy\.json is missing: it belongs to x\.npy"),
+        (lambda path: path.with_name("x.npy.json").write_text("{"), r"x\.npy\.json cannot be read as the facts"),
+        (lambda path: path.with_name("x.npy.json").write_text("[]"), r"x\.npy\.json is no collection of symphony2vec"),
+        (lambda path: path.with_name("x.npy.index.csv").unlink(), r"x\.npy\.index\.csv is missing"),
+        (lambda path: path.with_name("x.npy.index.csv").write_text("path,start_s\n"), "no column end_s, composer"),
     ],
 )
 def test_a_damaged_collection_is_one_line(damage, reason, tmp_path):
@@ -523,10 +524,8 @@ def test_a_damaged_collection_is_one_line(damage, reason, tmp_path):
 
 
 def test_two_commands_do_not_write_one_output_at_once(library, tmp_path, asked, embedded):
-    parts = tmp_path / ".x.parquet.parts"
-    parts.mkdir()
     with (
-        filelock.FileLock(parts / ".lock"),
+        building._alone(tmp_path / ".x.parquet.parts", tmp_path / "x.parquet"),
         pytest.raises(UserError, match=r"another command is writing .*parquet now"),
     ):
         building.write([library], tmp_path / "x.parquet", asked)
@@ -620,3 +619,49 @@ def test_a_transposed_and_a_noisy_copy_rank_first(trained, tmp_path):
         near = search.nearness(asked.vectors[rows], collection)
         first[Path(str(path)).stem] = Path(search.recordings(near, collection, 1)["path"].iloc[0]).stem
     assert {name for name, nearest in first.items() if name[:2] != nearest} == set()
+
+
+def test_two_formats_of_one_name_do_not_share_their_facts(library, tmp_path, asked, trained):
+    building.write([library], tmp_path / "x.npy", asked)
+    other = building.Asked.of(Embedder.load(trained.package(model="pca-mel")), "recording", None)
+    building.write([library], tmp_path / "x.csv", other)
+    assert tables.read(tmp_path / "x.npy").facts["fingerprint"] == asked.fingerprint
+    assert tables.read(tmp_path / "x.csv").facts["fingerprint"] == other.fingerprint != asked.fingerprint
+
+
+def test_a_package_that_was_replaced_meanwhile_embeds_nothing_under_its_former_name(library, tmp_path, asked, trained):
+    package = Path(shutil.copytree(asked.package, tmp_path / "package"))
+    former = dataclasses.replace(asked, package=package)
+    building.write([library], tmp_path / "x.parquet", former)
+    shutil.rmtree(package)
+    shutil.copytree(trained.package(model="pca-mel"), package)
+    later = dataclasses.replace(former, fingerprint=Embedder.load(package).fingerprint)
+    made = building.write([library], tmp_path / "y.parquet", later)
+    assert not np.allclose(made.vectors, tables.read(tmp_path / "x.parquet").vectors)
+    building._model.cache_clear()
+    with pytest.raises(UserError, match="has changed since the command began"):
+        building.write([library], tmp_path / "z.parquet", dataclasses.replace(asked, package=package, form="recording"))
+
+
+def test_the_hop_that_is_not_named_is_the_hop_that_is(trained):
+    loaded = Embedder.load(trained.package())
+    assert building.Asked.of(loaded, "timestamps", None) == building.Asked.of(loaded, "timestamps", 0.5)
+    for form, hop_s, reason in (
+        ("clips", 0.5, "a hop is for the form timestamps alone"),
+        ("timestamps", 0.0, "a hop of 0 s"),
+        ("timestamps", 99.0, "a hop of 99 s"),
+        ("windows", None, "no form 'windows'"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            building.Asked.of(loaded, form, hop_s)
+
+
+def test_a_csv_whose_vectors_are_no_numbers_is_one_line(library, tmp_path, asked):
+    building.write([library], tmp_path / "x.csv", asked)
+    table = pd.read_csv(tmp_path / "x.csv")
+    table.assign(v0="loud").to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(UserError, match="one of its vectors is no numbers"):
+        tables.read(tmp_path / "x.csv")
+    table.drop(columns=["v0", "v1", "v2", "v3"]).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(UserError, match="is no collection"):
+        tables.read(tmp_path / "x.csv")

@@ -395,6 +395,40 @@ def test_what_is_meant_for_another_server_stays(tracked, monkeypatch, tmp_path_f
     assert [outcome.state for outcome in tracking.send(tracked)] == ["sent"]
 
 
+def test_a_run_that_goes_on_with_another_server_leaves_what_waits_for_the_first(tracked, monkeypatch, tmp_path_factory):
+    begun = tracked.root / "begun.json"
+    context = tracking.run(tracked, SUBJECT, {}, tracked.params, begun)
+    opened = context.__enter__()
+    with locked(tracked):
+        opened.metrics({"loss": 1.0}, step=1)
+        context.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    monkeypatch.setenv(tracking.URI, f"sqlite:///{tmp_path_factory.mktemp('other') / 'mlflow.db'}")
+    with tracking.run(tracked, SUBJECT, {}, tracked.params, begun) as other:
+        other.metrics({"loss": 1.0}, step=2)
+    assert other.run_id != opened.run_id
+    assert [step for step, _ in heard(tracked, other.run_id)["losses"]] == [2]
+    (waiting,) = tracking.pending(tracked)
+    assert waiting.name == opened.run_id
+    monkeypatch.delenv(tracking.URI)
+    assert [outcome.state for outcome in tracking.send(tracked)] == ["sent"]
+    assert [step for step, _ in heard(tracked, opened.run_id)["losses"]] == [1]
+
+
+def test_a_damaged_outbox_holds_up_no_other_run(tracked, tmp_path_factory):
+    with locked(tracked):
+        for name in "ab":
+            told(tracked, tmp_path_factory.mktemp("things") / name)
+    first, second = tracking.pending(tracked)
+    (first.folder / "calls.jsonl").write_text("{\n")
+    assert f"{first.name}: " in command(tracked, "pending")
+    with tracking.run(tracked, SUBJECT, {}, tracked.params):
+        pass
+    (left,) = tracking.pending(tracked)
+    assert left.name == first.name
+    assert left.fault.endswith(f"mend that line, or remove {first.folder}")
+    assert second.folder.exists() is False
+
+
 def test_what_the_server_refuses_stays_and_holds_up_no_other(tracked, tmp_path_factory, capsys):
     context = tracking.run(tracked, SUBJECT, {}, tracked.params)
     opened = context.__enter__()

@@ -56,5 +56,5 @@ class Embedder(Model):
 
     def embed_folder(self, folder: str | Path, form: str = "clips", hop_s: float | None = None) -> Collection:
         """Embed every recording below a folder, on all cores; what cannot be used is in `rejected` with its reason."""
-        asked = building.Asked(self.folder, self.source, self.name, self.fingerprint, form, hop_s)
+        asked = building.Asked.of(self, form, hop_s)
         return building.build([Path(folder).expanduser()], asked)

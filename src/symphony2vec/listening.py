@@ -21,7 +21,6 @@ PEAK_DBFS = -3.0  # room for what a lossy format adds to a peak
 FIT_ITERATIONS = 100
 SMALLEST = 1e-20
 SUFFIX = ".mp3"
-MEDIA_TYPE = "audio/mpeg"
 RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # of MPEG-1, MPEG-2 and MPEG-2.5 layer III
 COMPRESSION = 0.7  # about 38 kbit/s at 22.05 kHz: 47 kB for 10 s
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from symphony2vec.collection import search
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -23,10 +25,8 @@ def standardised(vectors: np.ndarray) -> np.ndarray:
     """Each column of (n, D) with mean 0 and standard deviation 1; a constant one is 0."""
     import numpy as np
 
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    spread = centred.std(axis=0)
-    varies = spread > 1e-6 * np.maximum(np.abs(vectors).max(axis=0), 1e-30)
-    scaled: np.ndarray = np.divide(centred, spread, out=np.zeros_like(centred), where=varies).astype(np.float32)
+    mean, deviation = search.moments(vectors)
+    scaled: np.ndarray = ((vectors - mean) / deviation).astype(np.float32)
     return scaled
 
 

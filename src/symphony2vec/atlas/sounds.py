@@ -102,7 +102,7 @@ def _cut_all(waiting: dict[Path, list[Cut]]) -> dict[Path, str]:
         for first in range(0, len(cuts), TOGETHER)
     ]
     reasons: dict[Path, str] = {}
-    for index, result in parallel.spread(cut, jobs, "sounds", "recording") if jobs else ():
+    for index, result in parallel.spread(cut, jobs, "sounds", "recording", backend=parallel.PROCESSES) if jobs else ():
         if isinstance(result, Unusable):
             failed = [one.target for one in jobs[index].cuts if not one.target.is_file()]
             reasons |= dict.fromkeys(failed, str(result))

@@ -50,7 +50,7 @@ def embed(
     from symphony2vec.embedder import Embedder
 
     loaded = Embedder.load(model, project)
-    asked = building.Asked(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, form, hop_s)
+    asked = building.Asked.of(loaded, form, hop_s)
     made = building.write(places, out, asked, add, backend)
     count = made.table["path"].nunique()
     click.echo(f"{out}: {len(made.vectors)} vectors of {count} recordings, by {loaded.name} ({loaded.source})")

@@ -66,6 +66,9 @@ def _calls(about: Pending) -> str:
 def _listed(waiting: Sequence[Pending]) -> list[str]:
     lines = []
     for about in waiting:
+        if about.fault:
+            lines.append(f"{about.label}: {about.fault}")
+            continue
         since = datetime.fromtimestamp(about.since_ms / 1e3, UTC)
         meant = about.server or "mlruns/mlflow.db"
         lines.append(

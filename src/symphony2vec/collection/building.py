@@ -23,11 +23,13 @@ from symphony2vec.collection.table import COLUMNS, Collection
 from symphony2vec.corpus import library
 from symphony2vec.corpus.titles import Placed, by_tags_or_folders
 from symphony2vec.errors import Unusable, UserError
+from symphony2vec.parallel import processes
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from symphony2vec.embedder import Embedder
     from symphony2vec.package.model import Model
 
 TITLES = ("composer", "work", "movement")
@@ -43,6 +45,27 @@ class Asked:
     fingerprint: str
     form: str
     hop_s: float | None
+
+    @classmethod
+    def of(cls, loaded: Embedder, form: str, hop_s: float | None) -> Asked:
+        """What a loaded model is asked for; timestamps have a hop, and nothing else has.
+
+        Raises:
+            UserError: no such form, or a hop that it cannot have.
+        """
+        from symphony2vec.package.model import FORMS, HOP_S
+
+        if form not in FORMS:
+            raise UserError(f"no form '{form}'; there are {', '.join(FORMS)}")
+        if form != "timestamps" and hop_s is not None:
+            raise UserError(f"a hop is for the form timestamps alone, not for {form}")
+        if form == "timestamps":
+            hop_s = HOP_S if hop_s is None else hop_s
+            if not 0.0 < hop_s <= loaded.duration_s:
+                raise UserError(
+                    f"a hop of {hop_s:g} s: wanted are seconds up to the model's window, {loaded.duration_s:g}"
+                )
+        return cls(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, form, hop_s)
 
 
 @dataclass(frozen=True)
@@ -90,10 +113,10 @@ def write(places: Sequence[Path], out: Path, asked: Asked, add: bool = False, ba
     return made
 
 
-def build(places: Sequence[Path], asked: Asked, backend: str | None = None) -> Collection:
-    """As `write`, but the collection is only returned."""
+def build(places: Sequence[Path], asked: Asked) -> Collection:
+    """As `write`, but the collection is only returned; this machine alone works, whose temporary files are its own."""
     with tempfile.TemporaryDirectory(prefix="symphony2vec-") as parts:
-        return _built(places, asked, Path(parts), None, False, backend)
+        return _built(places, asked, Path(parts), None, False, parallel.PROCESSES)
 
 
 def embed(job: Job) -> int:
@@ -103,7 +126,9 @@ def embed(job: Job) -> int:
     from symphony2vec.package import model
 
     with model.one_thread():
-        found = _model(job.asked.package).heard_file(job.recording.path, job.asked.form, job.asked.hop_s)
+        found = _model(job.asked.package, job.asked.fingerprint).heard_file(
+            job.recording.path, job.asked.form, job.asked.hop_s
+        )
     if _state(job.recording.path) != job.recording.state:
         raise Unusable("the file changed while it was read; run the command again")
     with whole_file(job.target) as partial, partial.open("wb") as file:
@@ -185,7 +210,7 @@ def _embedded(fresh: list[Recording], asked: Asked, parts: Path, backend: str | 
     def warm_up() -> None:
         import numpy as np
 
-        model = _model(asked.package)
+        model = _model(asked.package, asked.fingerprint)
         model.heard(np.random.default_rng(0).standard_normal((1, model.hearing.recipe.samples)).astype(np.float32))
 
     for index, result in parallel.spread(embed, jobs, "embed", "recording", warm_up, backend):
@@ -203,7 +228,7 @@ def _whole(tabled: list[tuple[pd.DataFrame, np.ndarray]], asked: Asked, rejected
     table = pd.concat([part for part, _ in tabled], ignore_index=True)
     vectors = np.concatenate([part for _, part in tabled])
     order = np.lexsort((table["start_s"], table["path"]))
-    hearing = _model(asked.package).hearing.recipe
+    hearing = _model(asked.package, asked.fingerprint).hearing.recipe
     facts: dict[str, Any] = {
         "model": asked.source,
         "name": asked.name,
@@ -256,10 +281,11 @@ def _alone(parts: Path, out: Path) -> Iterator[None]:
     """The folder of the parts, held by this process: what two made at once into one output would be neither's."""
     import filelock
 
-    lock = filelock.FileLock(parts / ".lock")
+    name = f"embed-{key_of([str(parts.resolve())])}"  # not in the folder, which goes when all is done
+    lock = filelock.FileLock(processes.own_file(name))
     try:
-        parts.mkdir(exist_ok=True)
         lock.acquire(timeout=0)
+        parts.mkdir(exist_ok=True)
     except filelock.Timeout:
         raise UserError(f"another command is writing {out} now; wait for it, or choose another output") from None
     except OSError as fault:
@@ -267,9 +293,9 @@ def _alone(parts: Path, out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
         if not any(parts.glob("*.npz")):
             shutil.rmtree(parts, ignore_errors=True)
+        lock.release()
 
 
 def _before(out: Path, asked: Asked, add: bool) -> Collection | None:
@@ -336,7 +362,11 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=2)
-def _model(package: Path) -> Model:
+def _model(package: Path, fingerprint: str) -> Model:
+    """The model of a package, once a process; a package that was replaced meanwhile is another one."""
     from symphony2vec.package import contents, model
 
-    return contents.read(package, model.Model)
+    found = contents.read(package, model.Model)
+    if found.fingerprint != fingerprint:
+        raise UserError(f"{package} has changed since the command began; run it again")
+    return found

@@ -52,8 +52,7 @@ def standardised(query: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np
     """(m, D) and (n, D), after mean and deviation of the collection's and at length 1: products of rows are cosines."""
     import numpy as np
 
-    mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
-    deviation[deviation < 1e-9] = 1.0
+    mean, deviation = moments(vectors)
 
     def unit(values: np.ndarray) -> np.ndarray:
         standard: np.ndarray = ((values - mean) / deviation).astype(np.float32)
@@ -61,6 +60,15 @@ def standardised(query: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np
         return standard
 
     return unit(query), unit(vectors)
+
+
+def moments(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation (D,) of vectors (n, D); a dimension that hardly varies has an infinite one, and so no say."""
+    import numpy as np
+
+    mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    varies = deviation > 1e-6 * np.maximum(np.abs(vectors).max(axis=0), 1e-30)
+    return mean, np.where(varies, deviation, np.inf)
 
 
 def recordings(near: Nearness, collection: Collection, count: int) -> pd.DataFrame:

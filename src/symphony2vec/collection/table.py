@@ -2,8 +2,8 @@
 
     x.parquet   one row a vector: the columns below and vector (fixed-size list of float32); facts in the schema's
                 metadata under "symphony2vec"
-    x.npy       the vectors (n, D) float32; x.index.csv has the columns below, x.json the facts
-    x.csv       the columns below, then v0 ... v<D-1>; x.json has the facts
+    x.npy       the vectors (n, D) float32; x.npy.index.csv has the columns below, x.npy.json the facts
+    x.csv       the columns below, then v0 ... v<D-1>; x.csv.json has the facts
 
 Columns: path, start_s, end_s, composer, work, movement (empty where unknown), key (of the recording's bytes and of the
 model: the same key, the same vectors). Facts: model, name, fingerprint, sample_rate_hz, duration_s, form, hop_s.
@@ -64,7 +64,7 @@ def read(path: Path) -> Collection:
         raise UserError(f"{path} is missing; `symphony2vec embed FOLDER -o {path.name}` makes it")
     table, vectors, facts = _read_parquet(path) if path.suffix == ".parquet" else _read_plain(path)
     missing = [name for name in COLUMNS if name not in table.columns]
-    if missing or vectors.ndim != 2 or len(vectors) != len(table):
+    if missing or vectors.ndim != 2 or len(vectors) != len(table) or (len(table) and not vectors.shape[1]):
         raise UserError(f"{path} is no collection of symphony2vec ({_lack(missing)}); `symphony2vec embed` makes one")
     _check_rows(table, vectors, path)
     return Collection(table[COLUMNS], vectors, facts, pd.DataFrame(columns=["path", "reason"]))
@@ -134,7 +134,11 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, An
     vectors = whole.column("vector").combine_chunks()
     flat = np.asarray(vectors.flatten(), dtype=np.float32)
     table = whole.drop_columns(["vector"]).to_pandas()
-    return table, flat.reshape(len(table), -1) if len(table) else flat.reshape(0, 0), _checked(json.loads(held), path)
+    return (
+        table,
+        flat.reshape(len(table), -1) if len(table) else flat.reshape(0, 0),
+        _checked(_loaded(held, path), path),
+    )
 
 
 def _write_plain(path: Path, collection: Collection) -> None:
@@ -167,7 +171,10 @@ def _read_plain(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]
             raise UserError(f"{path} cannot be read as .npy: {fault}") from None
     table = read_table(path, "embed")
     values = [name for name in table.columns if name[:1] == "v" and name[1:].isdecimal()]
-    return table, table[values].to_numpy(dtype=np.float32), facts
+    try:
+        return table, table[values].to_numpy(dtype=np.float32), facts
+    except ValueError as fault:
+        raise UserError(f"{path} is damaged: one of its vectors is no numbers ({fault})") from None
 
 
 def _read_facts(path: Path) -> Mapping[str, Any]:
@@ -178,6 +185,13 @@ def _read_facts(path: Path) -> Mapping[str, Any]:
     return _checked(facts, path)
 
 
+def _loaded(held: bytes, path: Path) -> Any:
+    try:
+        return json.loads(held)
+    except ValueError as fault:
+        raise UserError(f"{path} is damaged: what it says of its model is no JSON ({fault})") from None
+
+
 def _checked(facts: Any, path: Path) -> Mapping[str, Any]:
     if not isinstance(facts, dict) or not set(NAMED) <= facts.keys():
         raise UserError(f"{path} is no collection of symphony2vec, or of another version; choose another output")
@@ -185,8 +199,8 @@ def _checked(facts: Any, path: Path) -> Mapping[str, Any]:
 
 
 def _facts(path: Path) -> Path:
-    return path.with_suffix(".json")
+    return path.with_name(f"{path.name}.json")
 
 
 def _index(path: Path) -> Path:
-    return path.with_suffix(".index.csv")
+    return path.with_name(f"{path.name}.index.csv")

@@ -58,10 +58,9 @@ class Database:
 
         return make_url(self.url).render_as_string(hide_password=True)
 
-    @property
-    def machine(self) -> str:
-        """The name of this machine where a server is shared with others; "" where a file is not."""
-        return "" if self.url.startswith("sqlite") else socket.gethostname()
+    def place(self, project: Project) -> str:
+        """What tells this project from others that share a server; "" where the database is a file."""
+        return "" if self.url.startswith("sqlite") else f"{socket.gethostname()} {project.root}"
 
     def exists(self) -> bool:
         """Whether there is something to open; of a server only opening tells."""

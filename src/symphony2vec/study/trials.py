@@ -106,17 +106,10 @@ class Tracked:
 
 def _end(client: MlflowClient, run_id: str) -> None:
     """End a run as FAILED, if it still runs; a server that does not know it has nothing to end."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        running = client.get_run(run_id).info.status == "RUNNING"
-    except MlflowException as fault:
-        if fault.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return
-    if running:
-        client.set_tag(run_id, "failure", "its worker was killed")
-        client.set_terminated(run_id, "FAILED")
+    known = tracking.run_id_of(client, {"stage": "study", "run_id": run_id})
+    if known is not None and client.get_run(known).info.status == "RUNNING":
+        client.set_tag(known, "failure", "its worker was killed")
+        client.set_terminated(known, "FAILED")
 
 
 def searched(trial: Trial, ground: Ground, tracked: Tracked, lively: Callable[[], None]) -> float:

@@ -191,14 +191,15 @@ class _Worker:
             drawn_again(study, study.get_trials(deepcopy=False)[begun[0]], counted=False)
 
     def _sampler(self) -> BaseSampler:
-        """TPE with a seed of its own for each trial: a search that was stopped goes on as if it had not been.
+        """TPE with a seed of its own for each trial: a search that was stopped between two trials goes on as if it had
+        not been. A trial that was interrupted and run again counts twice: after it other settings are drawn.
 
-        The lock keeps two workers from seeing the same number of trials, but not two machines: their names differ.
+        The lock keeps two workers from seeing the same number of trials, but not two machines: their places differ.
         """
         from optuna.samplers import TPESampler
 
         own, begun = self.job.params.study, len(self.study.get_trials(deepcopy=False))
-        source = f"{own.seed} {begun} {self.job.kept.machine}"
+        source = f"{own.seed} {begun} {self.job.kept.place(self.job.project)}"
         return TPESampler(n_startup_trials=own.startup_trials, seed=zlib.crc32(source.encode()))
 
     def _tell(self, study: Study, trial: FrozenTrial) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Call = dict[str, Any]
 LARGE = ("file", "folder")  # kinds that a server may need long to store
+PARENT = "mlflow.parentRunId"
 AT_ONCE = 500  # metrics of one request; MLflow takes 1,000
 
 
@@ -129,11 +130,19 @@ def said(client: MlflowClient, run_id: str, call: Call, thing: Any = None, repea
         case "folder":
             client.log_artifacts(run_id, str(thing), call["name"])
         case "tag":
-            client.set_tag(run_id, call["key"], call["value"])
+            client.set_tag(run_id, call["key"], _value(client, call))
         case "end":
             if call["failure"]:
                 client.set_tag(run_id, "failure", call["failure"])
             client.set_terminated(run_id, call["status"], call["at_ms"])
+
+
+def _value(client: MlflowClient, call: Call) -> str:
+    """The value of a tag; that of a parent is its id on this server, which a silent one could not give."""
+    if call["key"] != PARENT:
+        return str(call["value"])
+    parent = found(client, call["stage"], call["value"])
+    return str(call["value"] if parent is None else parent.info.run_id)
 
 
 def said_together(client: MlflowClient, run_id: str, calls: Iterable[Call]) -> None:

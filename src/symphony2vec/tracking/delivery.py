@@ -17,7 +17,8 @@ class Pending:
     """What waits of one run.
 
     name: the run's id, or a local one; label: as "vae-mel work-0"; calls: how many wait; since_ms: of the first;
-    server: which one they are meant for, "" for the project's own database; folder: where they lie.
+    server: which one they are meant for, "" for the project's own database; folder: where they lie; fault: what is
+    wrong with it, where it is damaged.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Pending:
     since_ms: int
     server: str
     folder: Path
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def say(line: str) -> None:
 def _sent(project: Project, about: Pending) -> Sent | None:
     """Send one outbox, unless somebody else has done so meanwhile."""
     outbox = Outbox(project, about.name)
+    if about.fault:
+        return Sent(about, "refused", left=about.fault)
     if not outbox.hold(timeout_s=0):
         return Sent(about, "busy", left="its training goes on, or another process sends it")
     try:
@@ -90,12 +94,14 @@ def _sent(project: Project, about: Pending) -> Sent | None:
 
 
 def _described(outbox: Outbox) -> Pending | None:
-    """What an outbox holds; None when it was sent meanwhile."""
+    """What an outbox holds; None when that is nothing, or was sent meanwhile. One that is damaged stops no other."""
     try:
+        if outbox.is_empty():
+            return None
         about = outbox.about
         since_ms = int(about["since_ms"])
         return Pending(outbox.name, about["label"], outbox.waiting(), since_ms, about["server"], outbox.folder)
-    except UserError:
+    except UserError as fault:
         if outbox.folder.exists():
-            raise
+            return Pending(outbox.name, outbox.name, 0, 0, server.kept_name(), outbox.folder, str(fault))
         return None

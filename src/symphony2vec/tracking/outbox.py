@@ -1,6 +1,7 @@
 """Calls about one run that wait on disk until the tracking server answers, in their order.
 
-mlruns/outbox/<id>/     id: the run's own, or a local one as long as MLflow gave none
+mlruns/outbox/<id>/     id: the run's own, or a local one as long as MLflow gave none; <id>.<server> where calls of that
+                        run wait there for another server
     about.json          server: which one they are meant for; label, as "vae-mel work-0"; since_ms
     calls.jsonl         one call a line; a last line without its end was torn by a kill and counts for nothing
     things/<name>/      an image's array, a file or a folder that belongs to a call
@@ -101,6 +102,10 @@ class Outbox:
         """Whether there is nothing to send."""
         return not self._journal.is_file() or not self.waiting()
 
+    def is_elsewhere(self) -> bool:
+        """Whether what waits is meant for another server than the one that is set now."""
+        return not self.is_empty() and self.about["server"] != server.kept_name()
+
     def deliver(self) -> str:
         """Send all that waits, in order, and remove it; returns the run's id on the server.
 
@@ -187,9 +192,9 @@ class Outbox:
 
 
 def outboxes(project: Project) -> list[Outbox]:
-    """Those that hold something, in no order."""
+    """All that were begun, in no order."""
     homes = sorted((project.mlruns / "outbox").glob("[!.]*/about.json"))
-    return [one for home in homes if not (one := Outbox(project, home.parent.name)).is_empty()]
+    return [Outbox(project, home.parent.name) for home in homes]
 
 
 def _groups(every: list[Call], start: int) -> Iterator[tuple[int, list[Call]]]:

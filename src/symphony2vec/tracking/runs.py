@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import Project, read_json, write_json
+from symphony2vec.artifacts import Project, key_of, read_json, write_json
 from symphony2vec.errors import UserError
 from symphony2vec.tracking import server
 from symphony2vec.tracking.calls import LARGE, Call, found, now_ms, opened, opening, said
@@ -38,10 +38,12 @@ class Run:
 
     def __init__(self, project: Project, opening: Call, is_new: bool) -> None:
         self.run_id: str = opening["local_id"]
-        self._project, self._label = project, str(opening["name"])
+        self._project, self._label, self._stage = project, str(opening["name"]), str(opening["stage"])
         self._opening: Call | None = opening  # until the server or the outbox has it
         self._is_new = is_new
         self._outbox = Outbox(project, self.run_id)
+        if self._outbox.is_elsewhere():
+            self._outbox = Outbox(project, f"{self.run_id}.{key_of(server.kept_name())[:8]}")
         self._warned, self._warned_of_loss, self._lost = False, False, 0
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
@@ -71,7 +73,7 @@ class Run:
 
     def tag(self, key: str, value: str) -> None:
         """Give the run a tag; MLflow's own begin with "mlflow."."""
-        self._say({"call": "tag", "key": key, "value": value})
+        self._say({"call": "tag", "key": key, "value": value, "stage": self._stage})
 
     def _begin(self) -> None:
         self._say(None, at_once=True)
