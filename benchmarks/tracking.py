@@ -49,7 +49,8 @@ def project_in(root: Path, representation: str) -> Project:
     composers = [f"composer {number % 5}" for number in range(len(sides))]
     table = pd.DataFrame({"clip": range(len(sides)), "composer": composers, "work": sides, "movement": "1"})
     write_table(made.clips, table.assign(file="x.flac", start_s=0.0))
-    write_table(made.draw(Draw("work", 0)), table.assign(group=sides, split=sides, split_by="work"))
+    write_table(made.draw(Draw("work", 0)), table.assign(file="x.flac", group=sides, split=sides, split_by="work"))
+    write_table(made.movements, pd.DataFrame([{"file": "x.flac", "licence": "CC0", "kind": "recording"}]))
     rng = np.random.default_rng(0)
     write_array(
         made.feature(representation),
