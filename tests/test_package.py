@@ -357,6 +357,7 @@ def test_each_reading_has_a_card_with_its_own_accuracy(packages, trained):
         text = (packages[name] / "card.md").read_text(encoding="utf-8")
         assert text.startswith(f"# paper-8{' crops' if reading else ''}, work-0\n")
         assert f"**{scores[reading]['test_accuracy']:.1%}**" in text
+        assert ("hears the middle crop alone" in text) is (reading == "")
         own = Head.from_plain(read_json(packages[name] / "artifacts" / "head.json", ""))
         assert own.temperature == scores[reading]["temperature"]
 

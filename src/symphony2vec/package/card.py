@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+CROPPED = ("CropEncoder", "EncoderClassifier")  # of ALI
+MIDDLE = "- Of each clip it hears the middle crop alone, 32 bands of 32 frames; of ALI the reading `crops` hears all."
 UNPROBED = "Not probed yet: the stage `probe` adds its accuracy."
 
 
@@ -17,6 +19,7 @@ def text(config: Mapping[str, Any], scores: Mapping[str, Any] | None) -> str:
     """
     subject, hearing = config["subject"], config["hearing"]
     classifier = config["build"]["method"].startswith("probabilities")
+    middle = "crop" in config["build"] or (config["build"]["name"] in CROPPED and not config["reading"])
     gives = "one probability of each composer" if classifier else "one vector"
     name = f"{subject['model']}-{subject['representation']}"
     return "\n".join(
@@ -38,6 +41,7 @@ def text(config: Mapping[str, Any], scores: Mapping[str, Any] | None) -> str:
             "features for a small classifier of one's own.",
             "",
             "## Limits",
+            *([MIDDLE] if middle else []),
             "- It names only composers it was trained on; of any other music its probabilities mean nothing.",
             "- It was trained on the music above, in that sound. Of other instruments, halls, voices or recordings its",
             "  accuracy is not known, and likely lower.",
