@@ -26,7 +26,7 @@ FLOORS = {
     "errors": 0, "params": 0, "artifacts": 0, "tracking": 0, "figures": 0, "parallel": 0,
     "corpus": 1, "synthesis": 1, "audio": 1, "clips": 1, "features": 1, "scaling": 1, "listening": 1,
     "training": 2, "package": 2, "probe": 2,
-    "classifiers": 3, "embeddings": 3, "ali": 3, "report": 4,
+    "classifiers": 3, "embeddings": 3, "ali": 3, "temporal": 3, "report": 4,
     "atlas": 5, "collection": 5, "embedder": 5, "registry": 5, "study": 5, "cli": 6, "hear": 6,
 }  # fmt: skip
 HEAVY = {
@@ -43,6 +43,7 @@ NETWORKS = {
     "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",
     "hear",  # its interface is made of tensors
     "package.contents", "package.example", "package.head", "package.loader", "package.model",
+    "temporal.kept", "temporal.learner", "temporal.losses", "temporal.networks", "temporal.views",
     "training.loop", "training.source", "training.watch",
 }  # fmt: skip
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

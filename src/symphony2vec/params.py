@@ -24,6 +24,9 @@ Share0 = Annotated[float, Field(ge=0.0, lt=1.0)]
 Batch = Annotated[int, Field(ge=2)]  # batch normalisation has no deviation of one
 ALI_NAME = r"^(paper|original|long|public|searched|encoder)-[1-9][0-9]{0,3}$"
 AliName = Annotated[str, Field(pattern=ALI_NAME)]
+TEMPORAL_NAME = r"^[a-z][a-z0-9_]*-[1-9][0-9]{0,3}$"
+TemporalName = Annotated[str, Field(pattern=TEMPORAL_NAME)]
+PartName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -183,6 +186,69 @@ class Ali(Section):
     encoder: Network
 
 
+class TemporalSetting(Section):
+    """One way to train the temporal ALI; the weights of its losses come first, 0 for one that has no part."""
+
+    adversary: NotNegative
+    reconstruction: NotNegative
+    contrast: NotNegative
+    positives: Literal["movement", "clip"]
+    temperature: Positive
+    unary: bool
+    step_latent: Annotated[int, Field(ge=0, le=1024)]
+    width: Annotated[int, Field(ge=2, le=512)]
+    frames: Annotated[int, Field(ge=16)]
+    masked_bins: Annotated[int, Field(ge=0)]
+    masked_frames: Annotated[int, Field(ge=0)]
+    shifted_bins: Annotated[int, Field(ge=0)]
+    level: NotNegative
+    tempo: Share0
+    batch: Batch
+    learning_rate: Positive
+    discriminator_learning_rate: Positive
+    betas: Annotated[list[Share0], Field(min_length=2, max_length=2)]
+    average: Share0
+    epochs: Count
+
+
+class Temporal(Section):
+    """Settings of the temporal ALI: `models` names what is trained, as <setting>-<latent size>.
+
+    A setting is `full`, or one of `parts`: `full` with some of its values changed.
+    """
+
+    models: Annotated[list[TemporalName], Field(min_length=1)]
+    probe_every_epochs: Count
+    samples_every_epochs: Count
+    full: TemporalSetting
+    parts: dict[PartName, dict[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        """All settings."""
+        return ["full", *self.parts]
+
+    def setting(self, name: str) -> TemporalSetting:
+        """The setting of this name."""
+        return TemporalSetting.model_validate({**self.full.model_dump(), **self.parts.get(name, {})})
+
+    @model_validator(mode="after")
+    def _parts_are_settings(self) -> Temporal:
+        if "full" in self.parts:
+            raise ValueError("a part cannot be named full")
+        for name, changes in self.parts.items():
+            try:
+                self.setting(name)
+            except ValidationError as fault:
+                first = fault.errors()[0]
+                key = ".".join(map(str, (name, *first["loc"])))
+                raise ValueError(f"{key} is {changes.get(str(first['loc'][0]))!r}: {first['msg'].lower()}") from None
+        unknown = [model for model in self.models if model.rpartition("-")[0] not in self.names]
+        if unknown:
+            raise ValueError(f"{unknown[0]} is none of {', '.join(self.names)} with a latent size")
+        return self
+
+
 class Probe(Section):
     """Settings of the logistic regression and of its interval."""
 
@@ -273,6 +339,7 @@ class Params(Section):
     classifiers: Classifiers
     embeddings: Embeddings
     ali: Ali
+    temporal: Temporal
     probe: Probe
     registry: Registry
     study: Study

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from symphony2vec.package.head import Head
 
-STAGES = ("classifiers", "embeddings", "ali")  # those that make what is probed
+STAGES = ("classifiers", "embeddings", "ali", "temporal")  # those that make what is probed
 FEW_WORKS = 3  # with fewer test works of a composer the interval says little about him
 
 
@@ -68,7 +68,8 @@ def run(project: Project, params: Params, stage: str | None = None, model: str |
 
     made = found(project, stage, model)
     if stage is None:  # what params.yaml no longer asks for may still lie there
-        made = [folder for folder in made if folder.parts[-3] != "ali" or folder.parts[-2] in params.ali.models]
+        asked = {"ali": params.ali.models, "temporal": params.temporal.models}
+        made = [folder for folder in made if folder.parts[-2] in asked.get(folder.parts[-3], [folder.parts[-2]])]
     with tqdm(made, desc="probe", unit="draw", mininterval=1.0) as bar:
         for folder in bar:
             bar.set_postfix_str("/".join(folder.parts[-3:-1]))

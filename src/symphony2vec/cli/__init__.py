@@ -150,12 +150,26 @@ def ali_command(folder: Path, model: str) -> None:
     ali.run(*_opened(folder), model)
 
 
+@cli.command("temporal")
+@click.argument("model")
+@click.pass_obj
+def temporal_command(folder: Path, model: str) -> None:
+    """Stage 7: train an ALI that hears all ten seconds, or one of its parts, on every drawn split.
+
+    MODEL is full or a part of params.yaml (temporal.parts) and a latent size, as full-40. Reads out/features/mel.npy,
+    writes out/temporal/MODEL/, one MLflow run a draw. Run again after an interruption, it goes on where it stopped.
+    """
+    from symphony2vec import temporal
+
+    temporal.run(*_opened(folder), model)
+
+
 @cli.command("probe")
-@click.argument("stage", type=click.Choice(["classifiers", "embeddings", "ali"]), required=False)
+@click.argument("stage", type=click.Choice(["classifiers", "embeddings", "ali", "temporal"]), required=False)
 @click.argument("model", required=False)
 @click.pass_obj
 def probe_command(folder: Path, stage: str | None, model: str | None) -> None:
-    """Stage 7: name the composer from the vectors of every model, or of one, with an interval over works.
+    """Stage 8: name the composer from the vectors of every model, or of one, with an interval over works.
 
     Reads what the model stages wrote, writes out/probe/, and adds what it finds to the models' MLflow runs. What is
     scored already is kept.
@@ -171,7 +185,7 @@ def probe_command(folder: Path, stage: str | None, model: str | None) -> None:
 @cli.command("report")
 @click.pass_obj
 def report_command(folder: Path) -> None:
-    """Stage 8: every table and figure on one page, out/report/index.html."""
+    """Stage 9: every table and figure on one page, out/report/index.html."""
     from symphony2vec import report
 
     report.run(*_opened(folder))

@@ -1,0 +1,265 @@
+"""An ALI that hears all ten seconds: a recurrent encoder, a clip code and step codes, and what its parts are worth.
+
+Reads   out/clips/draws/<draw>.csv, out/features/mel.npy
+Writes  out/temporal/<setting>-<latent>/<draw>/
+            vectors.npy           (clips, D) float32: the mean of the clip code c of a whole clip
+            vectors-pooled.npy    (clips, 2 H): the features that c is made of
+            probabilities.npy     of the setting `labels`, instead
+            validation.csv        one row a validation work: clips, and how many a probe of the training clips named rightly
+            curves.csv            one row an epoch
+            samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB (of a setting that generates)
+            generation.csv, frechet.csv    how well it reproduces and invents: see `symphony2vec.generation`
+            networks.safetensors  encoder and generator, for `temporal.kept`
+            run.json              the MLflow run, which holds the model
+
+`full` is the whole model; every other setting is `full` with some parts changed or taken away (params.yaml,
+temporal.parts), and `labels` is its encoder trained to name composers: a yardstick. Positives of the contrast are clips
+of one movement: that uses where a movement begins and ends, never who wrote it. D latent dimensions, F bins, T frames.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from symphony2vec import scaling, tracking
+from symphony2vec.artifacts import Draw, Project, read_array, write_array, write_table
+from symphony2vec.errors import UserError
+from symphony2vec.params import Params, TemporalSetting
+from symphony2vec.training.draws import Task, on_every
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from symphony2vec.temporal.learner import TemporalLearner
+
+LABELS = "labels"
+SHOWN = 8  # clips that are drawn
+GENERATED = 250  # clips of the prior whose Frechet distance is taken
+CODE = ["temporal", "training/watch.py", "generation.py"]
+DB = "dB below the clip's maximum"
+JUDGE = "probe_validation_accuracy"
+
+
+def run(project: Project, params: Params, model: str) -> None:
+    """The stage `temporal` for one model, as "full-40", on every draw."""
+    name, _, size = model.rpartition("-")
+    setting = _setting(params, model, name, size)
+    array, latent = read_array(project.feature("mel"), "features"), int(size)
+    _check(array, setting)
+
+    def subject(draw: Draw) -> tracking.Subject:
+        return tracking.Subject("temporal", name, size, draw.name)
+
+    def train(task: Task) -> None:
+        (_labels if name == LABELS else _temporal)(task, array, params, setting, latent)
+
+    told = settings(params, setting, latent)
+    on_every(project, params, subject, told, CODE, project.feature("mel"), train)
+
+
+def settings(params: Params, setting: TemporalSetting, latent: int) -> dict[str, Any]:
+    """The flat parameters of one model, under the names that every model of the project uses."""
+    own = setting.model_dump()
+    beta_1, beta_2 = own.pop("betas")
+    trained = {"optimiser": "adam", "beta_1": beta_1, "beta_2": beta_2, "weight_decay": 0.0}
+    return {**trained, "dimensions": latent, "probe_every_epochs": params.temporal.probe_every_epochs, **own}
+
+
+def _setting(params: Params, model: str, name: str, size: str) -> TemporalSetting:
+    if name not in params.temporal.names or not size.isdigit() or int(size) < 1:
+        raise UserError(
+            f"no temporal model '{model}'; it is one of {', '.join(params.temporal.names)} and a latent size, as full-40"
+        )
+    return params.temporal.setting(name)
+
+
+def _check(array: np.ndarray, setting: TemporalSetting) -> None:
+    from symphony2vec.temporal.networks import FOLD, STRIDE
+
+    bins, frames = array.shape[1:]
+    if bins % FOLD or frames < setting.frames or setting.frames % STRIDE:
+        raise UserError(
+            f"the temporal model takes a multiple of {FOLD} mel bands and crops of a multiple of {STRIDE} frames, at most "
+            f"a clip; features.mel_bands is {bins}, a clip has {frames} frames, temporal.full.frames is {setting.frames}"
+        )
+
+
+def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSetting, latent: int) -> None:
+    import numpy as np
+
+    from symphony2vec import figures
+    from symphony2vec.package import contents
+    from symphony2vec.temporal import kept, networks
+    from symphony2vec.temporal.learner import TemporalLearner
+    from symphony2vec.training import loop, watch
+    from symphony2vec.training.source import Source
+
+    training, held_out, seed = task.rows("train"), task.rows("validation"), task.draw.seed
+    scaled = scaling.standard(array, training)
+    source = Source(array, scaled, loop.device())
+    learner = TemporalLearner(source, training, _movements(task), latent, setting, seed)
+    seen = np.concatenate([training, held_out])
+    drawn, fixed = _chosen(held_out), learner.prior(SHOWN, seed)
+
+    def evaluate(epoch: int) -> dict[str, float]:
+        if learner.generates and epoch % params.temporal.samples_every_epochs == 0:
+            for what, made in (("reconstructions", learner.reconstruct(drawn)), ("generated", learner.generate(*fixed))):
+                task.opened.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
+        accuracy = watch.glance(learner.encode(seen), task.codes[seen], len(training))
+        return learner.losses(held_out) | {JUDGE: accuracy}
+
+    schedule = loop.Schedule(setting.epochs, setting.batch, seed, params.temporal.probe_every_epochs)
+    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
+    found = learner.codes(np.arange(len(array)))
+    write_array(task.folder / "vectors.npy", found["c"])
+    write_array(task.folder / "vectors-pooled.npy", found["pooled"])
+    write_table(task.folder / "validation.csv", _by_work(task, _guessed(found["c"], task)))
+    network, shape = learner.clip_encoder(), (latent, setting.step_latent, setting.width, array.shape[1])
+    kept.save(task.folder / kept.NETWORKS, network.encoder, learner.generator_network, shape, scaled)
+    pictures = {"curves": _curves(curves, task.label)}
+    if setting.adversary:
+        pictures["game"] = figures.game(curves.rename(columns=lambda one: one.removeprefix("train_")), task.label)
+    if learner.generates:
+        pictures |= _sampled(task, learner, array, scaled, params, drawn, fixed)
+    for name, figure in pictures.items():
+        task.opened.figure(figure, f"{name}.png")
+        figures.save(task.folder / f"{name}.png", figure)
+    names = ("latent", "step_latent", "width", "bins")
+    build = {"module": networks.__name__, "name": "ClipEncoder", "arguments": dict(zip(names, shape, strict=True))}
+    contents.log(task, network, {**build, "method": "encode"}, scaled, "mel")
+    contents.log(task, network, {**build, "method": "encode_pooled"}, scaled, "mel", "pooled")
+    print(f"{task.label}: {len(curves)} epochs, {int(curves['update'].iloc[-1])} updates")
+
+
+def _labels(task: Task, array: np.ndarray, params: Params, setting: TemporalSetting, latent: int) -> None:
+    import numpy as np
+
+    from symphony2vec import figures
+    from symphony2vec.package import contents
+    from symphony2vec.temporal import networks
+    from symphony2vec.temporal.learner import LabelsLearner
+    from symphony2vec.training import loop
+    from symphony2vec.training.source import Source
+
+    training, held_out, seed = task.rows("train"), task.rows("validation"), task.draw.seed
+    scaled = scaling.standard(array, training)
+    source = Source(array, scaled, loop.device())
+    learner = LabelsLearner(source, task.codes, latent, len(task.composers), setting, seed)
+
+    def evaluate(epoch: int) -> dict[str, float]:
+        return learner.losses(held_out)
+
+    schedule = loop.Schedule(setting.epochs, setting.batch, seed, params.temporal.probe_every_epochs)
+    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
+    probabilities = learner.probabilities(np.arange(len(array)))
+    write_array(task.folder / "probabilities.npy", probabilities)
+    write_table(task.folder / "validation.csv", _by_work(task, probabilities[held_out].argmax(axis=1)))
+    picture = figures.losses(curves, ["train_loss", "validation_loss", "validation_accuracy"], task.label)
+    task.opened.figure(picture, "curves.png")
+    figures.save(task.folder / "curves.png", picture)
+    arguments = {
+        "latent": latent,
+        "step_latent": setting.step_latent,
+        "width": setting.width,
+        "bins": array.shape[1],
+        "composers": len(task.composers),
+    }
+    build = {"module": networks.__name__, "name": "ClipClassifier", "arguments": arguments, "method": "probabilities"}
+    contents.log(task, learner.averaged.module.eval(), build, scaled, "mel")
+    print(f"{task.label}: validation accuracy {curves['validation_accuracy'].iloc[-1]:.1%}")
+
+
+def _movements(task: Task) -> np.ndarray:
+    """A number for the movement of every clip (clips,)."""
+    import pandas as pd
+
+    numbers: np.ndarray = pd.factorize(task.clips["file"])[0]
+    return numbers
+
+
+def _chosen(rows: np.ndarray) -> np.ndarray:
+    """Some of these rows, evenly spread."""
+    import numpy as np
+
+    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, SHOWN).round().astype(int)]
+    return chosen
+
+
+def _to_unit(values_db: np.ndarray, params: Params) -> np.ndarray:
+    """From dB to [0, 1], for a picture."""
+    scaled: np.ndarray = (values_db / params.features.dynamic_range_db + 1.0).clip(0.0, 1.0)
+    return scaled
+
+
+def _curves(curves: pd.DataFrame, label: str) -> Figure:
+    from symphony2vec import figures
+
+    names = ("train_contrast", "train_reconstruction", "validation_reconstruction", JUDGE)
+    return figures.losses(curves, [name for name in names if name in curves], label)
+
+
+def _by_work(task: Task, named: np.ndarray) -> pd.DataFrame:
+    """One row a validation work: clips, and how many of them were `named` (B,) rightly."""
+    rows = task.rows("validation")
+    own = task.clips.iloc[rows]
+    work = own["composer"].astype(str) + " / " + own["work"].astype(str)
+    table = own.assign(work=work, right=named == task.codes[rows])
+    return table.groupby("work")["right"].agg(clips="count", right="sum").reset_index()
+
+
+def _guessed(vectors: np.ndarray, task: Task) -> np.ndarray:
+    """What a probe of one strength, fitted on the training clips, names the validation clips: codes (B,)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from symphony2vec.training import watch
+
+    training = task.rows("train")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=watch.STRENGTH, max_iter=1000))
+    probe.fit(vectors[training], task.codes[training])
+    named: np.ndarray = probe.predict(vectors[task.rows("validation")])
+    return named
+
+
+def _sampled(
+    task: Task,
+    learner: TemporalLearner,
+    array: np.ndarray,
+    scaled: scaling.Scaling,
+    params: Params,
+    drawn: np.ndarray,
+    fixed: tuple[np.ndarray, np.ndarray],
+) -> dict[str, Figure]:
+    """Write what the model makes of clips and of nothing, and how good it is; returns the pictures of it."""
+    import numpy as np
+
+    from symphony2vec import figures
+
+    low, seed = -params.features.dynamic_range_db, task.draw.seed
+
+    def in_db(made: np.ndarray) -> np.ndarray:
+        values: np.ndarray = scaled.undo(made).clip(low, 0.0)
+        return values
+
+    test = task.rows("test")
+    copies, invented = in_db(learner.reconstruct(drawn)), in_db(learner.generate(*fixed))
+    originals = _as_long(np.array(array[drawn]), copies.shape[2])
+    samples = {"originals": originals, "reconstructions": copies, "generated": invented}
+    np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=drawn, **samples)
+    _judge(task, array, in_db(learner.reconstruct(test)), in_db(learner.generate(*learner.prior(GENERATED, seed))))
+    frame_s = params.features.hop_samples / params.audio.sample_rate_hz
+    names = [str(task.clips["composer"].iloc[row]) for row in drawn]
+    look = (DB, frame_s, (low, 0.0))
+    return {
+        "pairs": figures.pairs(originals, copies, names, task.label, *look),
+        "generated": figures.grid(invented, [""] * SHOWN, f"{task.label}: generated", *look),
+    }
+
+
+def _as_long(values: np.ndarray, frames: int) -> np.ndarray:
+    """The middle frames (..., T), as many as a model gives."""
+    first = (values.shape[-1] - frames) // 2
+    return values[..., first : first + frames]

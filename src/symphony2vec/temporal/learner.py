@@ -1,0 +1,284 @@
+"""Training of the temporal ALI, and of its encoder with labels.
+
+B pairs of clips, F bins, T frames, S steps, D and Z dimensions, K composers; symbols as in networks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from symphony2vec.params import TemporalSetting
+from symphony2vec.temporal import losses, views
+from symphony2vec.temporal.networks import (
+    STRIDE,
+    ClipClassifier,
+    ClipEncoder,
+    Codes,
+    Discriminator,
+    Encoder,
+    Generator,
+    Projection,
+    whole,
+)
+from symphony2vec.training import loop
+from symphony2vec.training.source import Source
+
+AT_ONCE = 128
+
+
+class TemporalLearner:
+    """Encoder, generator and discriminator; what a setting gives no weight has no part in the training.
+
+    The encoder that is asked afterwards is a moving average of the one that learns.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        training: np.ndarray,
+        movements: np.ndarray,
+        latent: int,
+        setting: TemporalSetting,
+        seed: int,
+    ) -> None:
+        """`training` rows; `movements` (clips,) a number for each movement; `latent` D."""
+        self._source, self._setting, self.latent = source, setting, latent
+        shape = (latent, setting.step_latent, setting.width, source.shape[0])
+        self.encoder = loop.started(lambda: Encoder(*shape), seed, source.device)
+        self.generator_network = loop.started(lambda: Generator(*shape), seed + 1, source.device)
+        self.discriminator = loop.started(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
+        self.projection = loop.started(lambda: Projection(latent), seed + 3, source.device)
+        self.averaged = _averaged(self.encoder, setting.average)
+        self.generator = torch.Generator(source.device).manual_seed(seed)
+        self._neighbours = views.Neighbours(movements, training, setting.positives)
+        self._changes = _changes(setting)
+        makers = (self.encoder, self.generator_network, self.projection)
+        self._optimiser = _adam(makers, setting.learning_rate, setting)
+        self._discriminator_optimiser = _adam((self.discriminator,), setting.discriminator_learning_rate, setting)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the setting trains the generator at all."""
+        return bool(self._setting.adversary or self._setting.reconstruction)
+
+    def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
+        """One update of all networks, on two views each of a group: of a clip, and of another clip of its movement."""
+        own = self._setting
+        for network in self._networks().values():
+            network.train()
+        partners = self._neighbours.drawn(rows, self.generator)
+        both = np.concatenate([rows, partners])
+        x = views.crop(self._source.batch(both), own.frames, self.generator, own.tempo)
+        heard = views.changed(x, self._changes, self.generator)
+        codes: Codes = self.encoder(heard)
+        self._optimiser.zero_grad(set_to_none=True)
+        self._discriminator_optimiser.zero_grad(set_to_none=True)
+        told: dict[str, Tensor] = {}
+        total = x.new_zeros(())
+        if own.contrast:
+            groups = torch.as_tensor(self._neighbours.groups(both), device=x.device)
+            told["contrast"] = losses.contrast(self.projection(codes.c), groups, own.temperature)
+            total = total + own.contrast * told["contrast"]
+        if self.generates:
+            count = len(rows)  # one view of each pair: the other costs as much and says little more
+            c = self._drawn(codes.c[:count], codes.c_log_sigma[:count])
+            z = self._drawn(codes.z[:count], codes.z_log_sigma[:count])
+            if own.reconstruction:
+                told["reconstruction"] = losses.reconstruction(x[:count], self.generator_network(c, z))
+                total = total + own.reconstruction * told["reconstruction"]
+            if own.adversary:
+                played, of_codes = self._game(heard[:count], c, z)
+                told |= played
+                total = total + of_codes
+        total.backward()
+        self._optimiser.step()
+        if own.adversary:
+            self._discriminator_optimiser.step()
+        self.averaged.update_parameters(self.encoder)
+        return {name: value.detach() for name, value in told.items()}
+
+    def _game(self, heard: Tensor, c: Tensor, z: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The gradients of D, and those of G from its own pairs; returns what is worth logging, and a scalar with the
+        gradient that the game has by the encoder's codes: one pass through D serves all (see `losses.slopes`)."""
+        prior_c, prior_z = self._normal(c.shape), self._normal(z.shape)
+        x_hat = self.generator_network(prior_c, prior_z)
+        x_seen, c_seen, z_seen = (sample.detach().requires_grad_() for sample in (x_hat, c, z))
+        seen = torch.cat([heard, views.changed(x_seen, self._changes, self.generator)])
+        logits = self.discriminator(seen, torch.cat([c_seen, prior_c]), torch.cat([z_seen, prior_z]))
+        logit_q, logit_p = logits.split(len(heard))
+        slope_q, slope_p, turn_q, turn_p = losses.slopes(logit_q, logit_p)
+        (logit_q @ slope_q + logit_p @ slope_p).backward()
+        assert x_seen.grad is not None
+        assert c_seen.grad is not None
+        assert z_seen.grad is not None
+        weight = self._setting.adversary
+        x_hat.backward(weight * x_seen.grad * turn_p[:, None, None])
+        by_c, by_z = c_seen.grad * turn_q[:, None], z_seen.grad * turn_q[:, None, None]
+        told = {
+            "discriminator_loss": losses.discriminator_loss(logit_q, logit_p),
+            "generator_loss": losses.generator_loss(logit_q, logit_p),
+            "mean_output_real": torch.sigmoid(logit_q).mean(),
+            "mean_output_generated": torch.sigmoid(logit_p).mean(),
+        }
+        return told, weight * ((c * by_c).sum() + (z * by_z).sum())
+
+    def losses(self, rows: np.ndarray) -> dict[str, float]:
+        """Of other clips: the error of their reconstructions from the means of their codes, where there is a G."""
+        if not self.generates:
+            return {}
+        total = 0.0
+        for part in self._source.batches(rows, AT_ONCE):
+            x = whole(self._source.batch(part)).cpu()
+            total += float(losses.reconstruction(x, torch.from_numpy(self.reconstruct(part)))) * len(part)
+        return {"validation_reconstruction": total / len(rows)}
+
+    def codes(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The means c (B, D) and z (B, S, Z), and the pooled features (B, 2 H), of whole clips."""
+        network = self.averaged.module.eval()
+        found: list[Codes] = []
+        with torch.inference_mode():
+            found = [network(whole(self._source.batch(part))) for part in self._source.batches(rows, AT_ONCE)]
+        names = ("c", "z", "pooled")
+        return {name: torch.cat([getattr(one, name).cpu() for one in found]).numpy() for name in names}
+
+    def encode(self, rows: np.ndarray) -> np.ndarray:
+        """The mean of c (B, D) of whole clips."""
+        return self.codes(rows)["c"]
+
+    def reconstruct(self, rows: np.ndarray) -> np.ndarray:
+        """G of the means of E: (B, F, S * STRIDE), scaled."""
+        found = self.codes(rows)
+        return self.generate(found["c"], found["z"])
+
+    def generate(self, c: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """G(c, z): (B, D) and (B, S, Z) to (B, F, S * STRIDE), scaled."""
+        network, device = self.generator_network.eval(), self._source.device
+        made = []
+        with torch.inference_mode():
+            for start in range(0, len(c), AT_ONCE):
+                part = (torch.from_numpy(one[start : start + AT_ONCE]).to(device) for one in (c, z))
+                made.append(network(*part).cpu())
+        joined: np.ndarray = torch.cat(made).numpy()
+        return joined
+
+    def prior(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of nothing, c (B, D) and z (B, S, Z), as long as a clip."""
+        drawn, steps = np.random.default_rng(seed), self._source.shape[1] // STRIDE
+        shapes = ((count, self.latent), (count, steps, self._setting.step_latent))
+        c, z = (drawn.standard_normal(shape).astype(np.float32) for shape in shapes)
+        return c, z
+
+    def clip_encoder(self) -> ClipEncoder:
+        """The averaged encoder as one that takes whole clips."""
+        own = self._setting
+        network = ClipEncoder(self.latent, own.step_latent, own.width, self._source.shape[0])
+        network.encoder.load_state_dict(self.averaged.module.state_dict())
+        return network.eval()
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimisers."""
+        optimisers = (self._optimiser, self._discriminator_optimiser)
+        return {
+            "networks": {name: network.state_dict() for name, network in self._networks().items()},
+            "averaged": self.averaged.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Back to what `state` gave."""
+        for name, network in self._networks().items():
+            network.load_state_dict(state["networks"][name])
+        self.averaged.load_state_dict(state["averaged"])
+        optimisers = (self._optimiser, self._discriminator_optimiser)
+        for optimiser, held in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(held)
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
+            "encoder": self.encoder,
+            "generator": self.generator_network,
+            "discriminator": self.discriminator,
+            "projection": self.projection,
+        }
+
+    def _normal(self, shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.generator.device)
+
+    def _drawn(self, mean: Tensor, log_sigma: Tensor) -> Tensor:
+        return mean + log_sigma.exp() * self._normal(mean.shape)
+
+
+class LabelsLearner:
+    """The yardstick: the same encoder on the same views, trained to name the composer."""
+
+    def __init__(
+        self, source: Source, codes: np.ndarray, latent: int, composers: int, setting: TemporalSetting, seed: int
+    ) -> None:
+        """`codes` (clips,) composers; `latent` D; `composers` K."""
+        self._source, self._setting = source, setting
+        self._codes = torch.as_tensor(codes, device=source.device)
+        shape = (latent, setting.step_latent, setting.width, source.shape[0])
+        self.network = loop.started(lambda: ClipClassifier(*shape, composers), seed, source.device)
+        self.averaged = _averaged(self.network, setting.average)
+        self.generator = torch.Generator(source.device).manual_seed(seed)
+        self._changes = _changes(setting)
+        self._optimiser = _adam((self.network,), setting.learning_rate, setting)
+
+    def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
+        """One update on a view of each of these clips."""
+        self.network.train()
+        x = views.crop(self._source.batch(rows), self._setting.frames, self.generator, self._setting.tempo)
+        logits = self.network(views.changed(x, self._changes, self.generator))
+        loss = cross_entropy(logits, self._codes[torch.as_tensor(rows, device=self._source.device)])
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimiser.step()
+        self.averaged.update_parameters(self.network)
+        return {"loss": loss.detach()}
+
+    def losses(self, rows: np.ndarray) -> dict[str, float]:
+        """Cross-entropy and accuracy on other clips, whole."""
+        probabilities, codes = self.probabilities(rows), self._codes.cpu().numpy()[rows]
+        likely = probabilities[np.arange(len(rows)), codes].clip(1e-12)
+        right = probabilities.argmax(axis=1) == codes
+        return {"validation_loss": float(-np.log(likely).mean()), "validation_accuracy": float(right.mean())}
+
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        """(B, K) of whole clips."""
+        network: ClipClassifier = self.averaged.module.eval()
+        with torch.inference_mode():
+            parts = [network.probabilities(self._source.batch(p)).cpu() for p in self._source.batches(rows, AT_ONCE)]
+        found: np.ndarray = torch.cat(parts).numpy()
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimiser."""
+        networks = {"network": self.network.state_dict(), "averaged": self.averaged.state_dict()}
+        return {**networks, "optimiser": self._optimiser.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Back to what `state` gave."""
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+
+def _averaged(network: nn.Module, share: float) -> Any:
+    """A moving average of weights and of the statistics of batch norm; `share` of it stays at each update."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(share), use_buffers=True)
+
+
+def _adam(networks: tuple[nn.Module, ...], rate: float, setting: TemporalSetting) -> torch.optim.Adam:
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    return torch.optim.Adam(parameters, rate, (setting.betas[0], setting.betas[1]), fused=True)
+
+
+def _changes(setting: TemporalSetting) -> views.Changes:
+    return views.Changes(setting.masked_bins, setting.masked_frames, setting.shifted_bins, setting.level)
