@@ -16,7 +16,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from conftest import ROOT, client, lasting, of_licence, runs
-from symphony2vec import embeddings, params, tracking
+from symphony2vec import embeddings, generation, params, tracking
 from symphony2vec.artifacts import Draw, Project, write_array, write_table
 from symphony2vec.embeddings import losses, networks, pca
 from symphony2vec.embeddings.learner import AutoencoderLearner
@@ -167,7 +167,8 @@ def test_there_is_a_vector_for_every_clip(model, embedded):
 @pytest.mark.parametrize("model", embeddings.MODELS)
 def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, embedded):
     names = {path.name for path in folder(embedded, model).iterdir()}
-    more = {"curves.csv", "samples.npz", "reconstructions.png", "curves.png"} if model in NETWORKS else set()
+    trained = {"curves.csv", "samples.npz", "reconstructions.png", "curves.png", "generation.csv", "frechet.csv"}
+    more = (trained if model in NETWORKS else set()) | ({"generated.png"} if model == "vae" else set())
     assert names == {"vectors.npy", "scatter.png", "run.json", "model.json"} | more
     assert all(is_picture(path) for path in folder(embedded, model).glob("*.png"))
 
@@ -200,7 +201,7 @@ def test_composers_that_sound_different_lie_apart(model, embedded):
 @pytest.mark.parametrize("model", NETWORKS)
 def test_samples_are_validation_clips_in_db_and_what_comes_back_of_them(model, embedded):
     held = np.load(folder(embedded, model) / "samples.npz")
-    assert set(held.files) == {"rows", "originals", "reconstructions"}
+    assert set(held.files) == {"rows", "originals", "reconstructions"} | ({"generated"} if model == "vae" else set())
     assert set(held["rows"]) <= set(HELD_OUT)
     assert sorted(held["rows"] % 2) == [0, 1]  # one clip a composer
     np.testing.assert_array_equal(held["originals"], spectrograms()[held["rows"]])
@@ -210,6 +211,42 @@ def test_samples_are_validation_clips_in_db_and_what_comes_back_of_them(model, e
     assert (copies <= 0.0).all()
     grey = np.abs(held["originals"] - -40.0).mean()
     assert np.abs(copies - held["originals"]).mean() < 0.8 * grey
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_every_test_clip_has_the_distance_of_its_reconstruction(model, embedded):
+    table = pd.read_csv(folder(embedded, model) / "generation.csv")
+    assert table.columns.tolist() == ["clip", "composer", "work", "log_spectral_distance"]
+    assert table["clip"].tolist() == TEST.tolist()
+    assert table["composer"].tolist() == ["a", "b"] * 6
+    array = spectrograms()
+    mean = array[TRAINING].mean(axis=0, keepdims=True).repeat(12, axis=0)
+    bound = generation.log_spectral_distance(array[TEST], mean).mean()  # what a model that tells nothing apart reaches
+    assert 0.0 < table["log_spectral_distance"].mean() < 0.8 * bound
+    noted = run_of(embedded, model).data.metrics["log_spectral_distance"]
+    assert noted == pytest.approx(table["log_spectral_distance"].mean())
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_reconstructions_and_what_a_vae_invents_are_held_against_test_clips(model, embedded):
+    table = pd.read_csv(folder(embedded, model) / "frechet.csv")
+    assert table.columns.tolist() == ["what", "frechet", "clips"]
+    kinds = ["generated"] if model == "vae" else []
+    assert table["what"].tolist() == [*kinds, "reconstructed", "training"]
+    assert (table["clips"] == 12).all()
+    assert (table["frechet"] > 0.0).all()
+    metrics = run_of(embedded, model).data.metrics
+    for row in table.itertuples():
+        assert metrics[f"frechet_{row.what}"] == pytest.approx(row.frechet)
+
+
+def test_the_vae_keeps_clips_of_its_prior_in_db(embedded):
+    invented = np.load(folder(embedded, "vae") / "samples.npz")["generated"]
+    assert invented.shape == (8, 4, 7)
+    assert invented.dtype == np.float32
+    assert (invented >= -80.0).all()
+    assert (invented <= 0.0).all()
+    assert len(np.unique(invented.reshape(8, -1), axis=0)) == 8
 
 
 @pytest.mark.parametrize("model", embeddings.MODELS)
@@ -275,6 +312,8 @@ def test_mfcc_beyond_four_deviations_are_cut_and_come_back_as_coefficients(embed
     assert (held["reconstructions"] >= low).all()
     assert (held["reconstructions"] <= high).all()
     assert np.abs(held["reconstructions"] - held["originals"]).mean() < 8.0
+    assert not list(folder(embedded, "ae", "mfcc").glob("generat*"))  # decibels of a coefficient mean nothing
+    assert not (folder(embedded, "ae", "mfcc") / "frechet.csv").exists()
 
 
 @pytest.fixture
@@ -369,6 +408,13 @@ def test_the_embedding_of_the_vae_is_its_mean_without_noise(settings):
     with torch.no_grad():
         mean, _ = found.learner.network.posterior(found.x)
     np.testing.assert_array_equal(found.learner.encode(HELD_OUT), mean)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_to_generate_from_the_codes_of_clips_is_to_reconstruct_them(kind, settings):
+    learner = trained(kind, settings, 2).learner
+    again = learner.generate(learner.encode(HELD_OUT))
+    np.testing.assert_array_equal(again, learner.reconstruct(HELD_OUT))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

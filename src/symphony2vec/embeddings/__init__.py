@@ -4,9 +4,14 @@ Reads   out/clips/draws/<draw>.csv, out/features/<representation>.npy
 Writes  out/embeddings/<model>-<representation>/<draw>/
             vectors.npy      (clips, D) float32, the rows in the order of clips.csv
             curves.csv       one row an epoch (not PCA)
-            samples.npz      rows, originals and reconstructions (N, F, T) in the representation's unit (not PCA)
+            samples.npz      rows, originals and reconstructions (N, F, T) in the representation's unit (not PCA); of
+                             the VAE of the mel also generated (N, F, T), drawn from its prior, in dB
+            generation.csv   the log-spectral distance in dB of each test clip's reconstruction (networks on the mel)
+            frechet.csv      how far reconstructions, generated clips (VAE) and training clips lie from the test clips,
+                             see `symphony2vec.generation` (networks on the mel)
             scatter.png      the first two dimensions (of the PCA: Figure 4 of the paper)
             reconstructions.png, curves.png     Figure 5, and the losses
+            generated.png    the generated clips (VAE on the mel)
             run.json         the MLflow run, which holds the model
 
 A model is fitted on the training clips alone and then applied to all. D latent dimensions, F bins, T frames.
@@ -16,8 +21,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec import scaling, tracking
-from symphony2vec.artifacts import Draw, Project, read_array, write_array
+from symphony2vec import generation, scaling, tracking
+from symphony2vec.artifacts import Draw, Project, read_array, write_array, write_table
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.training.draws import Task, on_every
@@ -26,10 +31,13 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from symphony2vec.embeddings.learner import AutoencoderLearner
+
 MODELS = ("pca", "ae", "cae", "vae")
 SHOWN = 5  # clips whose reconstruction is drawn
+SHOWN_GENERATED = 8
 UNITS = {"mel": "dB below the clip's maximum", "mfcc": "coefficient", "chroma": "strength"}
-CODE = ["embeddings", "training/watch.py"]
+CODE = ["embeddings", "generation.py", "training/watch.py"]
 
 
 def run(project: Project, params: Params, model: str, representation: str) -> None:
@@ -111,7 +119,9 @@ def _network(task: Task, array: np.ndarray, params: Params) -> None:
     curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
     vectors = learner.encode(np.arange(len(array)))
     originals, copies = np.array(array[drawn]), scaled.undo(learner.reconstruct(drawn))
-    np.savez_compressed(task.folder / "samples.npz", rows=drawn, originals=originals, reconstructions=copies)
+    invented = _generation(task, array, params, scaled, learner) if task.subject.representation == "mel" else {}
+    samples = {"originals": originals, "reconstructions": copies, **invented}
+    np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=drawn, **samples)
     composers = [str(task.clips["composer"].iloc[row]) for row in drawn]
     limits = (-params.features.dynamic_range_db, 0.0) if task.subject.representation == "mel" else _limits(originals)
     frame_s = params.features.hop_samples / params.audio.sample_rate_hz
@@ -120,6 +130,35 @@ def _network(task: Task, array: np.ndarray, params: Params) -> None:
     _draw(task, {"reconstructions": pairs, "curves": figures.losses(curves, list(learner.names), _title(task))})
     _write(task, vectors, figures.scatter(vectors[:, :2], list(task.clips["composer"]), _title(task), ()))
     contents.log(task, learner.network.encoder, learner.build, scaled, task.subject.representation)
+
+
+def _generation(
+    task: Task, array: np.ndarray, params: Params, scaled: scaling.Scaling, learner: AutoencoderLearner
+) -> dict[str, np.ndarray]:
+    """How well the mel of test clips comes back, and what the VAE invents: tables, a picture, and clips to keep."""
+    import numpy as np
+
+    from symphony2vec import figures
+
+    generated = None
+    if task.subject.model == "vae":
+        codes = np.random.default_rng(task.draw.seed).standard_normal((generation.CLIPS, params.embeddings.dimensions))
+        generated = scaled.undo(learner.generate(codes))
+    test = task.rows("test")
+
+    def reconstruct(rows: np.ndarray) -> np.ndarray:
+        return scaled.undo(learner.reconstruct(rows))
+
+    found = generation.report(array, task.rows("train"), test, reconstruct, generated, task.draw.seed)
+    for name, table in found.tables(task.clips.iloc[test]).items():
+        write_table(task.folder / f"{name}.csv", table)
+    task.opened.metrics(found.metrics)
+    if generated is None:
+        return {}
+    shown, limits = generated[:SHOWN_GENERATED], (-params.features.dynamic_range_db, 0.0)
+    frame_s, label = params.features.hop_samples / params.audio.sample_rate_hz, f"{_title(task)}: generated"
+    _draw(task, {"generated": figures.grid(shown, [""] * len(shown), label, UNITS["mel"], frame_s, limits)})
+    return {"generated": shown}
 
 
 def scaled_to_unit(values: np.ndarray) -> np.ndarray:

@@ -81,6 +81,14 @@ class AutoencoderLearner:
         flat = self._collected(rows, lambda x: self.network.decode(self.network.encode(x)))
         return flat.reshape(len(rows), *self._source.shape)
 
+    def generate(self, codes: np.ndarray) -> np.ndarray:
+        """What the decoder makes of codes (B, D): (B, F, T) in [-1, 1]."""
+        self.network.eval()
+        with torch.inference_mode():
+            z = torch.from_numpy(np.asarray(codes, dtype=np.float32)).to(self._source.device)
+            flat: np.ndarray = self.network.decode(z).cpu().numpy()
+        return flat.reshape(len(codes), *self._source.shape)
+
     def state(self) -> dict[str, Any]:
         """Weights and optimiser."""
         return {"network": self.network.state_dict(), "optimiser": self._optimiser.state_dict()}

@@ -5,9 +5,9 @@ Writes  out/temporal/<setting>-<latent>/<draw>/
             vectors.npy           (clips, D) float32: the mean of the clip code c of a whole clip
             vectors-pooled.npy    (clips, 2 H): the features that c is made of
             probabilities.npy     of the setting `labels`, instead
-            validation.csv        one row a validation work: clips, and how many a probe of the training clips named rightly
+            validation.csv        one row a validation work: clips, and how many of them were named rightly
             curves.csv            one row an epoch
-            samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB (of a setting that generates)
+            samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB; where it generates
             generation.csv, frechet.csv    how well it reproduces and invents: see `symphony2vec.generation`
             networks.safetensors  encoder and generator, for `temporal.kept`
             run.json              the MLflow run, which holds the model
@@ -28,6 +28,8 @@ from symphony2vec.params import Params, TemporalSetting
 from symphony2vec.training.draws import Task, on_every
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 LABELS = "labels"
 SHOWN = 8  # clips that are drawn
-GENERATED = 250  # clips of the prior whose Frechet distance is taken
 CODE = ["temporal", "training/watch.py", "generation.py"]
 DB = "dB below the clip's maximum"
 JUDGE = "probe_validation_accuracy"
@@ -69,9 +70,8 @@ def settings(params: Params, setting: TemporalSetting, latent: int) -> dict[str,
 
 def _setting(params: Params, model: str, name: str, size: str) -> TemporalSetting:
     if name not in params.temporal.names or not size.isdigit() or int(size) < 1:
-        raise UserError(
-            f"no temporal model '{model}'; it is one of {', '.join(params.temporal.names)} and a latent size, as full-40"
-        )
+        known = ", ".join(params.temporal.names)
+        raise UserError(f"no temporal model '{model}'; it is one of {known} and a latent size, as full-40")
     return params.temporal.setting(name)
 
 
@@ -81,8 +81,8 @@ def _check(array: np.ndarray, setting: TemporalSetting) -> None:
     bins, frames = array.shape[1:]
     if bins % FOLD or frames < setting.frames or setting.frames % STRIDE:
         raise UserError(
-            f"the temporal model takes a multiple of {FOLD} mel bands and crops of a multiple of {STRIDE} frames, at most "
-            f"a clip; features.mel_bands is {bins}, a clip has {frames} frames, temporal.full.frames is {setting.frames}"
+            f"the temporal model takes a multiple of {FOLD} mel bands (features.mel_bands is {bins}) and crops of a "
+            f"multiple of {STRIDE} frames, no longer than a clip of {frames} (temporal.full.frames is {setting.frames})"
         )
 
 
@@ -105,7 +105,10 @@ def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSe
 
     def evaluate(epoch: int) -> dict[str, float]:
         if learner.generates and epoch % params.temporal.samples_every_epochs == 0:
-            for what, made in (("reconstructions", learner.reconstruct(drawn)), ("generated", learner.generate(*fixed))):
+            for what, made in (
+                ("reconstructions", learner.reconstruct(drawn)),
+                ("generated", learner.generate(*fixed)),
+            ):
                 task.opened.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
         accuracy = watch.glance(learner.encode(seen), task.codes[seen], len(training))
         return learner.losses(held_out) | {JUDGE: accuracy}
@@ -238,18 +241,17 @@ def _sampled(
 
     from symphony2vec import figures
 
-    low, seed = -params.features.dynamic_range_db, task.draw.seed
+    low = -params.features.dynamic_range_db
 
     def in_db(made: np.ndarray) -> np.ndarray:
         values: np.ndarray = scaled.undo(made).clip(low, 0.0)
         return values
 
-    test = task.rows("test")
     copies, invented = in_db(learner.reconstruct(drawn)), in_db(learner.generate(*fixed))
     originals = _as_long(np.array(array[drawn]), copies.shape[2])
     samples = {"originals": originals, "reconstructions": copies, "generated": invented}
     np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=drawn, **samples)
-    _judge(task, array, in_db(learner.reconstruct(test)), in_db(learner.generate(*learner.prior(GENERATED, seed))))
+    _judge(task, learner, array, in_db)
     frame_s = params.features.hop_samples / params.audio.sample_rate_hz
     names = [str(task.clips["composer"].iloc[row]) for row in drawn]
     look = (DB, frame_s, (low, 0.0))
@@ -257,6 +259,20 @@ def _sampled(
         "pairs": figures.pairs(originals, copies, names, task.label, *look),
         "generated": figures.grid(invented, [""] * SHOWN, f"{task.label}: generated", *look),
     }
+
+
+def _judge(task: Task, learner: TemporalLearner, array: np.ndarray, in_db: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Write how well the model reproduces the test clips, and invents some, and tell MLflow."""
+    from symphony2vec import generation
+
+    seed, test = task.draw.seed, task.rows("test")
+    invented = in_db(learner.generate(*learner.prior(generation.CLIPS, seed)))
+    quality = generation.report(
+        array, task.rows("train"), test, lambda rows: in_db(learner.reconstruct(rows)), invented, seed
+    )
+    for name, table in quality.tables(task.clips.iloc[test]).items():
+        write_table(task.folder / f"{name}.csv", table)
+    task.opened.metrics(quality.metrics)
 
 
 def _as_long(values: np.ndarray, frames: int) -> np.ndarray:

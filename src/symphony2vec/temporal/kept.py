@@ -43,7 +43,9 @@ class Kept:
         return self.scaling.undo(made)
 
 
-def save(path: Path, encoder: Encoder, generator: Generator, shape: tuple[int, int, int, int], scaling: Scaling) -> None:
+def save(
+    path: Path, encoder: Encoder, generator: Generator, shape: tuple[int, int, int, int], scaling: Scaling
+) -> None:
     """Write both networks, and how they are made again: D, Z, width and F."""
     weights = {
         f"{name}.{key}": value.detach().cpu().contiguous()

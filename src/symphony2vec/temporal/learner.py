@@ -5,7 +5,7 @@ B pairs of clips, F bins, T frames, S steps, D and Z dimensions, K composers; sy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np

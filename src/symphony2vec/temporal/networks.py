@@ -1,8 +1,8 @@
 """The networks of the ALI that hears all ten seconds.
 
-Axes: B batch, F bins, T frames, S steps of `STRIDE` frames, D dimensions of the clip code, Z of a step code, H `hidden`
-features of a step. Symbols: x (B, F, T) mel spectrograms of mean 0 and deviation 1 in every band; c (B, D) the code of a
-clip, which is the embedding; z (B, S, Z) one small code a step, so that c need not carry the notes.
+Axes: B batch, F bins, T frames, S steps of `STRIDE` frames, D dimensions of the clip code, Z of a step code, H features
+of a step. Symbols: x (B, F, T) mel spectrograms of mean 0 and deviation 1 in every band; c (B, D) the code of a clip,
+which is the embedding; z (B, S, Z) one small code a step, so that c need not carry the notes.
 
 Source: Dumoulin et al. 2017 (ALI) for the game, Donahue and Simonyan 2019 (BigBiGAN) for what the discriminator hears.
 """
@@ -116,6 +116,7 @@ class AttentionPooling(nn.Module):
         self.score = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.Tanh(), nn.Linear(hidden // 2, 1))
 
     def forward(self, steps: Tensor) -> Tensor:
+        """(B, S, H) to (B, 2 H)."""
         weights = self.score(steps).softmax(dim=1)
         mean = (weights * steps).sum(dim=1)
         variance = (weights * (steps - mean.unsqueeze(1)).square()).sum(dim=1)
@@ -189,6 +190,7 @@ class Projection(nn.Module):
         self.layers = nn.Sequential(nn.Linear(latent, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 256))
 
     def forward(self, c: Tensor) -> Tensor:
+        """(B, D) to (B, 256)."""
         return nn.functional.normalize(self.layers(c), dim=1)
 
 
