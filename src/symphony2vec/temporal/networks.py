@@ -23,6 +23,7 @@ PADDINGS = ((1, 2), (1, 1), (1, 1), (1, 1))
 STRIDE = 16  # frames of a step
 FOLD = 16  # bins that become one
 SLOPE = 0.2
+LOG_SIGMA_AT_START = -1.5  # little noise, so that the generator learns early what a code says
 LOG_SIGMA_LOW, LOG_SIGMA_HIGH = -6.0, 2.0  # a code's deviation stays between 0.0025 and 7.4
 
 
@@ -53,6 +54,8 @@ class Encoder(nn.Module):
         self.pool = AttentionPooling(hidden)
         self.clip_code = nn.Linear(2 * hidden, 2 * latent)
         self.step_code = nn.Linear(hidden, 2 * step_latent)
+        for code, size in ((self.clip_code, latent), (self.step_code, step_latent)):
+            nn.init.constant_(code.bias.data[size:], LOG_SIGMA_AT_START)
 
     def forward(self, x: Tensor) -> Codes:
         """X (B, F, T), T a multiple of `STRIDE`."""
