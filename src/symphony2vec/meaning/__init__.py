@@ -29,7 +29,7 @@ from symphony2vec.artifacts import (
 )
 from symphony2vec.errors import UserError
 from symphony2vec.meaning import pictures, probes, retrieval, summary
-from symphony2vec.meaning.targets import LABELS
+from symphony2vec.meaning.targets import KEY, LABELS
 from symphony2vec.params import Params
 
 if TYPE_CHECKING:
@@ -121,10 +121,9 @@ def ask(vectors: np.ndarray, own: pd.DataFrame, told: pd.DataFrame, params: Para
         told: the labels of the same clips.
         params: the sections `meaning` and `probe`.
     """
-    key = told["key"].fillna("").to_numpy(dtype=str)
     return [
         *probes.asked(vectors, own, told, LABELS, params.meaning, params.probe),
-        *retrieval.retrieved(vectors, own, key, params.meaning.minimum_clips),
+        *retrieval.retrieved(vectors, own, KEY.values(told), params.meaning.minimum_clips),
     ]
 
 
