@@ -6,6 +6,7 @@
     labels        what is known of the clips
     curves        what happened while a model learned
     results       how well a probe names composers
+    meaning       what several embeddings know of music
     studies       what a search over parameters found
 
 Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
@@ -15,6 +16,7 @@ from symphony2vec.figures.canvas import save
 from symphony2vec.figures.corpus import audio_overview, class_balance, split_map
 from symphony2vec.figures.curves import compared, game, losses
 from symphony2vec.figures.labels import labels_overview
+from symphony2vec.figures.meaning import profile
 from symphony2vec.figures.results import (
     accuracies,
     confusion,
@@ -47,6 +49,7 @@ __all__ = [
     "pairs",
     "pairs_matrix",
     "parallel",
+    "profile",
     "save",
     "scatter",
     "slices",
