@@ -99,7 +99,7 @@ def why_not(values: np.ndarray, sides: np.ndarray, minimum: int) -> str:
     for side in SIDES:
         own = values[able & (sides == side)]
         if len(own) < minimum:
-            return f"known of {len(own)} {side} clips"
+            return f"known of {len(own) or 'no'} {side} clips"
         varied = len(own) - int(np.unique(own, axis=0, return_counts=True)[1].max())
         if side != "validation" and varied < minimum:
             return f"{varied or 'none'} of {len(own)} {side} clips differ from the rest"
