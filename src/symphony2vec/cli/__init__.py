@@ -198,7 +198,7 @@ def probe_command(folder: Path, stage: str | None, model: str | None) -> None:
 
 
 @cli.command("meaning")
-@click.argument("stage", type=click.Choice(["embeddings", "ali"]), required=False)
+@click.argument("stage", type=click.Choice(["embeddings", "ali", "temporal"]), required=False)
 @click.argument("model", required=False)
 @click.pass_obj
 def meaning_command(folder: Path, stage: str | None, model: str | None) -> None:

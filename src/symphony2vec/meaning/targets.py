@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from symphony2vec.clips import SIDES
 from symphony2vec.errors import UserError
+from symphony2vec.labels.measures import FAMILIES, PITCH_CLASSES
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-PITCH_CLASSES = tuple(f"pc_{number}" for number in range(12))
 MEASURES = {"r2": "R²", "correlation": "correlation", "accuracy": "accuracy"}  # as people read them
-FAMILIES = ("strings", "woodwind", "brass", "percussion", "keys", "voices")
 
 
 @dataclass(frozen=True)
