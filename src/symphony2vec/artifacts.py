@@ -17,6 +17,8 @@ out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows al
     run.json                        the MLflow run, and the key of all that the folder was made from
     model[-<reading>].json          what the run's package of that reading says of itself (symphony2vec.package)
 out/probe/<stage>/<model>/<draw>/   scores.json, predictions.csv
+out/meaning/                        knowledge.csv, retrieval.csv, pairs.csv, profile.png, retrieval.png
+out/meaning/<stage>/<model>/<draw>/ meaning.csv, retrieval.csv, works.csv, record.json
 out/report/                     index.html, tables as CSV, figures as PNG, sounds
 """
 

@@ -259,6 +259,15 @@ class Probe(Section):
     seed: Annotated[int, Field(ge=0)]
 
 
+class Meaning(Section):
+    """What vectors are asked about music: penalties of the ridge, C of the logistic regression, the fewest clips."""
+
+    penalties: Annotated[list[Positive], Field(min_length=1)]
+    strengths: Annotated[list[Positive], Field(min_length=1)]
+    minimum_clips: Count
+    shown: list[str]
+
+
 class Registry(Section):
     """When a challenger becomes champion; the margin is a share of the test clips."""
 
@@ -341,6 +350,7 @@ class Params(Section):
     ali: Ali
     temporal: Temporal
     probe: Probe
+    meaning: Meaning
     registry: Registry
     study: Study
 

@@ -182,6 +182,24 @@ def probe_command(folder: Path, stage: str | None, model: str | None) -> None:
     probe.run(*_opened(folder), stage, model)
 
 
+@cli.command("meaning")
+@click.argument("stage", type=click.Choice(["embeddings", "ali", "temporal"]), required=False)
+@click.argument("model", required=False)
+@click.pass_obj
+def meaning_command(folder: Path, stage: str | None, model: str | None) -> None:
+    """Stage 8: what the vectors of every model, or of one, know of loudness, notes, instruments and keys; retrieval.
+
+    Reads out/labels/ and what the model stages wrote, writes out/meaning/, and adds what it finds to the models' MLflow
+    runs. What is asked already is kept. The tables over all models are written when none is named.
+
+    \b
+    Example:  symphony2vec meaning embeddings pca-mel
+    """
+    from symphony2vec import meaning
+
+    meaning.run(*_opened(folder), stage, model)
+
+
 @cli.command("report")
 @click.pass_obj
 def report_command(folder: Path) -> None:

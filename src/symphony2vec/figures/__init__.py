@@ -5,6 +5,7 @@
     spectrograms  spectrograms, and what a model makes of them
     curves        what happened while a model learned
     results       how well a probe names composers
+    meaning       what several embeddings know of music
     studies       what a search over parameters found
 
 Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
@@ -13,6 +14,7 @@ Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
 from symphony2vec.figures.canvas import save
 from symphony2vec.figures.corpus import audio_overview, class_balance, split_map
 from symphony2vec.figures.curves import compared, game, losses
+from symphony2vec.figures.meaning import profile
 from symphony2vec.figures.results import (
     accuracies,
     confusion,
@@ -44,6 +46,7 @@ __all__ = [
     "pairs",
     "pairs_matrix",
     "parallel",
+    "profile",
     "save",
     "scatter",
     "slices",

@@ -45,6 +45,20 @@ def counts(tables: Sequence[Sequence[pd.DataFrame]]) -> Counts:
     return Counts(right, clips)
 
 
+def values(tables: Sequence[Sequence[pd.DataFrame]]) -> Counts:
+    """Of any number that each clip has, with its sum as what is right: M models with S tables of one row a clip.
+
+    Columns: composer, work, value. The `accuracy` of what comes back is the mean over clips.
+    """
+    return counts([[_sums(table) for table in own] for own in tables])
+
+
+def _sums(table: pd.DataFrame) -> pd.DataFrame:
+    work = table["composer"].astype(str) + " / " + table["work"].astype(str)
+    sums = table["value"].groupby(work).agg(right="sum", clips="count")
+    return sums.rename_axis("work").reset_index()
+
+
 def resampled(found: Counts, draws: int, seed: int) -> np.ndarray:
     """Mean accuracy over the drawn splits (R, M), of works drawn with replacement."""
     import numpy as np
