@@ -5,6 +5,7 @@ out/audio/                      movements.csv, rejected.csv, <movement>.flac (mo
 out/clips/                      clips.csv, draws/<draw>.csv, balance.csv (Table 1), splits.csv
 out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in the
                                 order of clips.csv
+out/labels/                     labels.csv (see symphony2vec.labels), left_out.csv, notes/<movement>-<key>.npz
 out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows always in the order of clips.csv
     vectors[-<reading>].npy         (clips, dimensions) float32
     probabilities[-<reading>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
@@ -47,7 +48,7 @@ REPRESENTATIONS = ("mel", "mfcc", "chroma")
 TEXT = frozenset(
     (
         "composer work movement file path kind licence origin reason group predicted split split_by draw stage model "
-        "row reading source measure a b better key"
+        "row reading source measure a b better key mode"
     ).split()
 )
 

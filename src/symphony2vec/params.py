@@ -102,6 +102,12 @@ class Features(Section):
     dynamic_range_db: Positive
 
 
+class Labels(Section):
+    """When a label counts as known."""
+
+    minimum_notes: Count
+
+
 class Network(Section):
     """How one kind of network is trained by Adam."""
 
@@ -345,6 +351,7 @@ class Params(Section):
     audio: Audio
     clips: Clips
     features: Features
+    labels: Labels
     classifiers: Classifiers
     embeddings: Embeddings
     ali: Ali

@@ -106,6 +106,21 @@ def features_command(folder: Path, backend: str | None) -> None:
     features.run(*_opened(folder), backend)
 
 
+@cli.command("labels")
+@backend_option
+@click.pass_obj
+def labels_command(folder: Path, backend: str | None) -> None:
+    """Beside stage 3: what is known exactly of every clip, from its score and from its sound.
+
+    Reads out/audio/, out/clips/ and the scores of data/<corpus.name>/, writes out/labels/: loudness, brightness,
+    density, pitch classes, key, instruments. A recording has no score, so its cells of these are empty. Run again after
+    an interruption, it goes on where it stopped.
+    """
+    from symphony2vec import labels
+
+    labels.run(*_opened(folder), backend)
+
+
 @cli.command("classifiers")
 @click.argument("model", type=click.Choice(["ff", "cnn", "fair_cnn", "lstm"]))
 @click.argument("representation", type=click.Choice([*REPRESENTATIONS, "crop"]))

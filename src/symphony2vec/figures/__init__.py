@@ -3,6 +3,7 @@
     canvas        what every figure shares, and how it becomes a file
     corpus        the music and its split
     spectrograms  spectrograms, and what a model makes of them
+    labels        what is known of the clips
     curves        what happened while a model learned
     results       how well a probe names composers
     meaning       what several embeddings know of music
@@ -14,6 +15,7 @@ Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
 from symphony2vec.figures.canvas import save
 from symphony2vec.figures.corpus import audio_overview, class_balance, split_map
 from symphony2vec.figures.curves import compared, game, losses
+from symphony2vec.figures.labels import labels_overview
 from symphony2vec.figures.meaning import profile
 from symphony2vec.figures.results import (
     accuracies,
@@ -41,6 +43,7 @@ __all__ = [
     "history",
     "image",
     "importances",
+    "labels_overview",
     "leak",
     "losses",
     "pairs",
