@@ -360,7 +360,10 @@ def _draw(
     figures.save(folder / f"walk-{INTERPOLATION}.png", figures.grid(mixed, titles, label, *look))
     for one in found:
         walk, by = walks[one.label.name], rulers[one.label.name]
-        told = [f"{place:+.0f}: {value:.3g} {by.unit}" for place, value in zip(places(), by.measure(walk), strict=True)]
+        told = [
+            f"{place:+.0f}: {value:.3g} {by.unit}".replace("+0:", "0:")
+            for place, value in zip(places(), by.measure(walk), strict=True)
+        ]
         label = f"Along {one.label.title}, from {_named(own, rows[1])} ({by.name}, deviations)"
         figures.save(folder / f"walk-{one.label.name}.png", figures.grid(walk, told, label, *look))
 
