@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+FEW_DRAWS = 3  # with fewer no model is said to beat another
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -83,3 +85,10 @@ def interval(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarr
 def differences(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """The interval (M, M) of how far each model lies above each other, of resampled accuracies (R, M)."""
     return interval(drawn[:, :, None] - drawn[:, None, :], confidence)
+
+
+def side(low: float, high: float, draws: int) -> int:
+    """On which side of 0 the interval of a difference lies: 1 above, -1 below; 0 where it holds 0, or draws are few."""
+    if draws < FEW_DRAWS:
+        return 0
+    return int(low > 0.0) - int(high < 0.0)

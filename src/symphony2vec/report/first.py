@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from symphony2vec import scaling
 from symphony2vec.artifacts import REPRESENTATIONS, Project, read_array
 from symphony2vec.params import Params
+from symphony2vec.report import comparison
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,6 @@ UNSEEN, SEEN = "no labels seen", "trained with labels"
 REPRESENTED = {"mel": "mel spectrogram", "mfcc": "MFCC", "chroma": "chromagram"}
 BASELINES = {"pca": "PCA", "ae": "autoencoder", "cae": "contractive autoencoder", "vae": "variational autoencoder"}
 SUPERVISED = {"ff": "feed-forward network", "cnn": "CNN of the paper", "fair_cnn": "CNN, fair", "lstm": "LSTM, vote"}
-FEW_DRAWS = 3  # with fewer no row is said to beat another
 COLUMNS = (
     "group what stage row hears dimensions accuracy accuracy_low accuracy_high spread macro_f1 difference "
     "low high beaten"
@@ -158,5 +158,5 @@ def _compared(pairs: pd.DataFrame, against: str, stage: str, row: str, draws: in
     difference, low, high = (float(pair[name]) for name in ("difference", "low", "high"))
     if pair["a"] != one:
         difference, low, high = -difference, -high, -low
-    said = "yes" if low > 0.0 else "better" if high < 0.0 else "no"
-    return {"difference": difference, "low": low, "high": high, "beaten": said if draws >= FEW_DRAWS else "few draws"}
+    said = ("no", "yes", "better")[comparison.side(low, high, draws)] if draws >= comparison.FEW_DRAWS else "few draws"
+    return {"difference": difference, "low": low, "high": high, "beaten": said}

@@ -26,7 +26,8 @@ def parts(project: Project, params: Params, against: str, draws: Sequence[str]) 
     """One line a temporal model of the size of the whole one, which comes first: named rightly of *validation* works.
 
     `difference` is the line's accuracy less that of the whole, on the drawn splits that both were trained on, and
-    `better` is "whole" or "part" where its interval does not hold 0. Empty where there is nothing to compare.
+    `better` is "whole" or "part" where its interval does not hold 0 (see `comparison.side`). Empty where there is
+    nothing to compare.
 
     Args:
         project, params: what was run.
@@ -79,7 +80,7 @@ def _of_part(pair: Sequence[Sequence[pd.DataFrame]], settings: Probe) -> dict[st
     low, high = comparison.interval(drawn, settings.confidence)
     below, above = comparison.differences(drawn, settings.confidence)
     whole, part = counts.accuracy().mean(axis=1)
-    better = "part" if below[1, 0] > 0.0 else "whole" if above[1, 0] < 0.0 else ""
+    better = ("", "part", "whole")[comparison.side(below[1, 0], above[1, 0], len(pair[1]))]
     return {
         **{"accuracy": part, "accuracy_low": low[1], "accuracy_high": high[1]},
         **{"difference": part - whole, "low": below[1, 0], "high": above[1, 0], "better": better},
@@ -128,7 +129,7 @@ def generation(
         line |= {"distance_low": low[place], "distance_high": high[place], "closer": ""}
         if whole is not None and whole != place:
             ends = below[whole, place], above[whole, place]
-            closer = "whole" if ends[1] < 0.0 else "line" if ends[0] > 0.0 else ""
+            closer = ("", "line", "whole")[comparison.side(*ends, len(draws))]
             difference = means[whole] - means[place]
             line |= {"difference": difference, "low": ends[0], "high": ends[1], "closer": closer}
         works = tables[place][0][["composer", "work"]].drop_duplicates()
