@@ -171,7 +171,7 @@ def walked(project: Project, few, tmp_path: Path) -> Path:
     write_array(folder / "vectors.npy", vectors)
     torch.manual_seed(0)
     shape = (DIMENSIONS, 2, 2, BINS)
-    scaled = Scaling(np.full((BINS, 1), -30.0, dtype=np.float32), np.full((BINS, 1), 10.0, dtype=np.float32))
+    scaled = Scaling(np.full(BINS, -30.0, dtype=np.float32), np.full(BINS, 10.0, dtype=np.float32))
     kept.save(folder / kept.NETWORKS, networks.Encoder(*shape), networks.Generator(*shape), shape, scaled)
     assert walks.possible(few, folder)
     filling = project.out("meaning", "temporal", "full-6", "work-0")
