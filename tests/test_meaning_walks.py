@@ -10,7 +10,7 @@ import pytest
 
 from symphony2vec import meaning, params
 from symphony2vec.artifacts import Project, read_table, write_array
-from symphony2vec.meaning import targets, walks
+from symphony2vec.meaning import measures, targets, walks
 from symphony2vec.report import walks as shown
 from symphony2vec.scaling import Scaling
 
@@ -117,28 +117,28 @@ def test_a_walk_goes_through_the_clip_itself_keeps_its_steps_and_rises(few):
 def test_where_nothing_changes_the_correlation_is_0():
     own, _, _ = corpus()
     still = np.full((2, 7, BINS, FRAMES), -30.0)
-    by = walks.Ruler("level", "dB", lambda mel_db: walks.level_db(mel_db, 22050), float("nan"))
+    by = walks.Ruler("level", "dB", lambda mel_db: measures.level_db(mel_db, 22050), float("nan"))
     assert walks.judged(still, by, own.iloc[:2])[["rho", "change"]].to_numpy().tolist() == [[0.0, 0.0]] * 2
 
 
 def test_level_centroid_and_rise_are_what_they_say(changed):
     features = changed().features
     flat = np.full((1, 64, 50), -30.0)
-    assert walks.level_db(flat, 22050) == pytest.approx([-30.0])
-    np.testing.assert_allclose(walks.level_db(flat + 6.0, 22050) - walks.level_db(flat, 22050), 6.0)
-    assert walks.rise_db_per_s(flat, features, 22050) == pytest.approx([0.0])
+    assert measures.level_db(flat, 22050) == pytest.approx([-30.0])
+    np.testing.assert_allclose(measures.level_db(flat + 6.0, 22050) - measures.level_db(flat, 22050), 6.0)
+    assert measures.rise_db_per_s(flat, features, 22050) == pytest.approx([0.0])
     one = np.full((1, 64, 50), -200.0)
     one[0, 20] = 0.0
     high = np.roll(one, 10, axis=1)
-    low_hz, high_hz = (float(walks.centroid_hz(clip, 22050)[0]) for clip in (one, high))
-    np.testing.assert_allclose(walks.centroid_hz(one - 10.0, 22050), low_hz)
+    low_hz, high_hz = (float(measures.centroid_hz(clip, 22050)[0]) for clip in (one, high))
+    np.testing.assert_allclose(measures.centroid_hz(one - 10.0, 22050), low_hz)
     import librosa
 
     edges = librosa.mel_frequencies(66, fmin=0.0, fmax=11025.0)
     assert (low_hz, high_hz) == pytest.approx((edges[21], edges[31]), rel=1e-3)
     beats = flat.copy()
     beats[:, :, ::10] = -10.0  # four rises of 20 dB in 49 steps: the first frame is none
-    assert walks.rise_db_per_s(beats, features, 22050) == pytest.approx([4 * 20.0 / 49 * 22050 / 512])
+    assert measures.rise_db_per_s(beats, features, 22050) == pytest.approx([4 * 20.0 / 49 * 22050 / 512])
 
 
 def test_what_cannot_be_computed_is_told_by_a_judge_of_real_clips(few):

@@ -35,9 +35,9 @@ from typing import TYPE_CHECKING, Any
 
 from symphony2vec import figures, generation
 from symphony2vec.artifacts import Project, read_array, write_table
-from symphony2vec.meaning import probes
+from symphony2vec.meaning import measures, probes
 from symphony2vec.meaning.targets import LABELS, Label, known, why_not
-from symphony2vec.params import Features, Params
+from symphony2vec.params import Params
 from symphony2vec.report import comparison
 
 if TYPE_CHECKING:
@@ -236,9 +236,9 @@ def ruler(label: Label, array: np.ndarray, own: pd.DataFrame, told: pd.DataFrame
 
     rate_hz, features = params.audio.sample_rate_hz, params.features
     computed: dict[str, tuple[str, str, Measure]] = {
-        "loudness_db": ("level", "dB", lambda mel_db: level_db(mel_db, rate_hz)),
-        "centroid_hz": ("centroid", "Hz", lambda mel_db: centroid_hz(mel_db, rate_hz)),
-        "notes_per_s": ("mean rise", "dB/s", lambda mel_db: rise_db_per_s(mel_db, features, rate_hz)),
+        "loudness_db": ("level", "dB", lambda mel_db: measures.level_db(mel_db, rate_hz)),
+        "centroid_hz": ("centroid", "Hz", lambda mel_db: measures.centroid_hz(mel_db, rate_hz)),
+        "notes_per_s": ("mean rise", "dB/s", lambda mel_db: measures.rise_db_per_s(mel_db, features, rate_hz)),
     }
     if label.name in computed:
         return Ruler(*computed[label.name], judge_r2=float("nan"))
@@ -247,43 +247,6 @@ def ruler(label: Label, array: np.ndarray, own: pd.DataFrame, told: pd.DataFrame
     described[seen] = generation.described(array[seen])
     judge, r2 = _fitted(described, label, own, told, params.meaning)
     return Ruler("judge", "", lambda mel_db: judge.predict(generation.described(mel_db))[:, 0], r2)
-
-
-def level_db(mel_db: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Mean power of each clip over frames and the width of the bands, in dB: (B, F, T) to (B,)."""
-    import numpy as np
-
-    _, widths = _bands(mel_db.shape[1], rate_hz)
-    power = (10.0 ** (np.asarray(mel_db, dtype=np.float64) / 10.0)).mean(axis=2) @ widths / widths.sum()
-    levels: np.ndarray = 10.0 * np.log10(power)
-    return levels
-
-
-def centroid_hz(mel_db: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Centroid of the power of each clip: (B, F, T) to (B,) in Hz."""
-    import numpy as np
-
-    centres, widths = _bands(mel_db.shape[1], rate_hz)
-    power = (10.0 ** (np.asarray(mel_db, dtype=np.float64) / 10.0)).mean(axis=2) * widths
-    found: np.ndarray = power @ centres / power.sum(axis=1)
-    return found
-
-
-def rise_db_per_s(mel_db: np.ndarray, features: Features, rate_hz: int) -> np.ndarray:
-    """How much the bands rise in a second, what falls not counted: (B, F, T) to (B,)."""
-    import numpy as np
-
-    rises = np.diff(np.asarray(mel_db, dtype=np.float64), axis=2).clip(min=0.0)
-    found: np.ndarray = rises.mean(axis=(1, 2)) * rate_hz / features.hop_samples
-    return found
-
-
-def _bands(bins: int, rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and half the width (F,) of the mel bands, in Hz; a band holds its power divided by its width."""
-    import librosa
-
-    edges = librosa.mel_frequencies(bins + 2, fmin=0.0, fmax=rate_hz / 2.0)
-    return edges[1:-1], (edges[2:] - edges[:-2]) / 2.0
 
 
 def judged(walks: np.ndarray, by: Ruler, own: pd.DataFrame) -> pd.DataFrame:

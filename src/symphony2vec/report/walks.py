@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from symphony2vec import listening
 from symphony2vec.artifacts import Project, read_table
-from symphony2vec.meaning import walks
+from symphony2vec.meaning import measures, walks
 from symphony2vec.meaning.targets import LABELS
 from symphony2vec.params import Params, Probe
 from symphony2vec.report import comparison
@@ -92,7 +92,7 @@ def audible(walk_db: np.ndarray, params: Params) -> np.ndarray:
     words = (rate_hz, own.fft_samples, own.hop_samples)
     waves = np.stack([listening.sound(one, *words, floor_db=-own.dynamic_range_db) for one in walk_db])
     rms = np.sqrt((waves.astype(np.float64) ** 2).mean(axis=1))
-    wanted = 10.0 ** (walks.level_db(walk_db, rate_hz) / 20.0)
+    wanted = 10.0 ** (measures.level_db(walk_db, rate_hz) / 20.0)
     scaled = waves * np.divide(wanted, rms, out=np.zeros_like(rms), where=rms > 0.0)[:, None]
     peak = np.abs(scaled).max()
     louder: np.ndarray = (scaled * (10.0 ** (listening.PEAK_DBFS / 20.0) / peak if peak > 0.0 else 0.0)).astype("f4")
