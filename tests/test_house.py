@@ -87,7 +87,8 @@ def instances(stage: str) -> list[dict[str, Any]]:
 
     whole = dict(PIPELINE[stage])
     matrix = whole.pop("matrix", {})
-    axes = [settings["ali"]["models"] if axis == "${ali.models}" else axis for axis in matrix.values()]
+    named = {f"${{{section}.models}}": settings[section]["models"] for section in ("ali", "temporal")}
+    axes = [named.get(axis, axis) if isinstance(axis, str) else axis for axis in matrix.values()]
     return [filled(whole, dict(zip(matrix, values, strict=True))) for values in itertools.product(*axes)]
 
 

@@ -22,7 +22,6 @@ from symphony2vec.artifacts import Project, read_table
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.labels import harmony, measures, transcript
-from symphony2vec.labels.parts import parts_by_note
 from symphony2vec.labels.transcript import Transcript
 from symphony2vec.synthesis.instruments import PROGRAMS
 
@@ -300,14 +299,10 @@ def test_each_note_is_of_its_part_and_percussion_without_pitch_of_none(tmp_path:
     path = tmp_path / "score.musicxml"
     path.write_text(content)
     notes = synthesis.notes(path, synthesis.Interpretation("score"))
-    found = parts_by_note(path, notes)
     assert "<unpitched/>" in content
-    assert sorted(zip(found, (one.pitch for one in notes), strict=True)) == sorted(
+    assert sorted((one.part, one.pitch) for one in notes) == sorted(
         [(0, 72 + step) for step in SCALES["major"]] + [(1, 60)] + [(2, 60 + step) for step in SCALES["major"]]
     )
-    for others in (notes[1:], [synthesis.Note(one.onset_s, one.end_s, one.pitch + 1, 80, 48) for one in notes]):
-        with pytest.raises(Unusable, match="its parts cannot be told apart"):
-            parts_by_note(path, others)
 
 
 # The stage

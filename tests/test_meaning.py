@@ -249,8 +249,9 @@ def test_vectors_that_are_not_numbers_are_refused(changed):
 
 def test_labels_without_a_column_are_refused(changed):
     clips, told = corpus()
-    with pytest.raises(UserError, match=r"lack the column 'pc_7'; `dvc repro labels` writes them again"):
-        meaning.ask(noise(clips), clips, told.drop(columns="pc_7"), changed())
+    for column in ("pc_7", "key"):
+        with pytest.raises(UserError, match=f"lack the column '{column}'; `dvc repro labels` writes them again"):
+            meaning.ask(noise(clips), clips, told.drop(columns=column), changed())
 
 
 # retrieval ------------------------------------------------------------------------------------------------------------
@@ -460,6 +461,8 @@ def test_an_interval_needs_three_works(changed):
     assert (two["works"], two["reason"]) == (2, "")
     assert np.isnan([two["low"], two["high"]]).all()
     assert two["value"] > 0.9
+    rows = rows_of({"good": [vectors], "bad": [noise(clips)]}, [(clips, told)], settings)
+    assert not len(summary.over_draws(rows, settings.probe)[1])
 
 
 # the stage ------------------------------------------------------------------------------------------------------------

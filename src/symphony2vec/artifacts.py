@@ -13,8 +13,9 @@ out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows al
     samples.npz, *.png              what the model makes of some clips
     generation.csv                  clip, composer, work, log_spectral_distance (dB): one row a test clip, of a model
                                     that gives mel spectrograms back
-    frechet.csv                     what (reconstructed, generated, training), frechet, clips: the distance of its
-                                    clips from the test clips; training is the floor (symphony2vec.generation)
+    frechet.csv                     what (reconstructed, generated, training), frechet, frechet_spectrum,
+                                    frechet_moves, clips: the distance of its clips from the test clips; training is
+                                    the floor (symphony2vec.generation)
     run.json                        the MLflow run, and the key of all that the folder was made from
     model[-<reading>].json          what the run's package of that reading says of itself (symphony2vec.package)
 out/probe/<stage>/<model>/<draw>/   scores.json, predictions.csv

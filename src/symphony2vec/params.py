@@ -210,6 +210,7 @@ class TemporalSetting(Section):
     level: NotNegative
     tempo: Share0
     batch: Batch
+    played: Batch
     learning_rate: Positive
     discriminator_learning_rate: Positive
     betas: Annotated[list[Share0], Field(min_length=2, max_length=2)]

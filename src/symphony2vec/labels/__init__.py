@@ -8,7 +8,6 @@ Writes  out/labels/labels.csv      one row a clip, in the order of clips.csv; se
 
     measures    the labels of one clip
     harmony     pitch classes and the key
-    parts       which part of the score a note belongs to
     transcript  the notes of a movement, in the time of its FLAC
 
 A cell is empty where something is not known: a recording has no score, a clip of few notes no key. Instruments and
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "FAMILIES", "KEYS", "PITCH_CLASSES", "label", "run"]
 
 LIBRARIES = ("lxml", "partitura")  # what reads a score
-CODE = ("parts.py", "transcript.py")  # what makes notes of it
+CODE = ("transcript.py",)  # what makes notes of it
 COLUMNS = (
     "clip",
     "loudness_db",  # RMS level of the clip, dB relative to full scale

@@ -19,7 +19,6 @@ from symphony2vec.artifacts import whole_file
 from symphony2vec.audio.loudness import HOP_SAMPLES
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import Unusable
-from symphony2vec.labels.parts import parts_by_note
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +96,7 @@ def transcribe(score: Score) -> Transcript:
         np.round([note.end_s - cut_s for note in notes], 4),
         np.array([note.pitch for note in notes], np.uint8),
         np.array([note.program for note in notes], np.uint8),
-        parts_by_note(score.path, notes).astype(np.uint16),
+        np.array([note.part for note in notes], np.uint16),
     )
 
 

@@ -30,7 +30,7 @@ from symphony2vec.artifacts import (
 )
 from symphony2vec.errors import UserError
 from symphony2vec.meaning import pictures, probes, retrieval, summary, walks
-from symphony2vec.meaning.targets import LABELS
+from symphony2vec.meaning.targets import KEY, LABELS
 from symphony2vec.params import Params
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 # A change of these asks every model again; one of the pictures does not.
 CODE = (
     "meaning/targets.py meaning/probes.py meaning/retrieval.py meaning/summary.py meaning/walks.py "
-    "meaning/measures.py "
-    "report/comparison.py probe.py generation.py"
+    "meaning/measures.py report/comparison.py probe.py generation.py"
 )
 
 
@@ -55,9 +54,8 @@ def run(project: Project, params: Params, stage: str | None = None, model: str |
         raise UserError(
             f"no vectors of a draw by {params.clips.splits[0]} below {project.out()}; `dvc repro` makes them"
         )
-    if stage is None:  # what params.yaml no longer asks for may still lie there
-        wanted = {"ali": params.ali.models, "temporal": params.temporal.models}
-        made = [folder for folder in made if folder.parts[-2] in wanted.get(folder.parts[-3], [folder.parts[-2]])]
+    if stage is None:
+        made = probe.asked_for(made, params)
     told = read_table(project.out("labels", "labels.csv"), "labels")
     with tqdm(made, desc="meaning", unit="draw", mininterval=1.0) as bar:
         for folder in bar:
@@ -130,10 +128,9 @@ def ask(vectors: np.ndarray, own: pd.DataFrame, told: pd.DataFrame, params: Para
         told: the labels of the same clips.
         params: the sections `meaning` and `probe`.
     """
-    key = told["key"].fillna("").to_numpy(dtype=str)
     return [
         *probes.asked(vectors, own, told, LABELS, params.meaning, params.probe),
-        *retrieval.retrieved(vectors, own, key, params.meaning.minimum_clips),
+        *retrieval.retrieved(vectors, own, KEY.values(told), params.meaning.minimum_clips),
     ]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOTHING = [math.nan] * 5
-FEW_WORKS = 3  # of fewer works no interval is given
+FEW_WORKS = 3  # of fewer works no interval is given, and no pair is compared
 COLUMNS = (
     "stage row model reading label measure value low high spread baseline draws clips works left_out reason".split()
 )
@@ -102,12 +102,11 @@ def over_draws(found: Sequence[Row], settings: Probe) -> tuple[pd.DataFrame, pd.
     asked = dict.fromkeys(pair for row in found for table in row.found for pair in _asked(table))
     for label, measure in asked:
         own = [[_about(table, label, measure) for table in row.works] for row in found]
-        values, drawn = [NOTHING] * len(found), None
-        if any(len(table) for tables in own for table in tables):
-            values, drawn = _values(own, settings)
+        works = {work for tables in own for table in tables for work in table["work"]}
+        values, drawn = _values(own, settings) if works else ([NOTHING] * len(found), None)
         for row, five, tables in zip(found, values, own, strict=True):
             lines.append(_line(row, label, measure, five, tables))
-        if drawn is not None:
+        if drawn is not None and len(works) >= FEW_WORKS:
             names, points = [f"{row.stage}/{row.name}" for row in found], [five[0] for five in values]
             pairs += [{"label": label, "measure": measure, **pair} for pair in _pairs(names, points, drawn, settings)]
     return pd.DataFrame(lines, columns=COLUMNS), pd.DataFrame(pairs, columns=PAIRS).round(4)

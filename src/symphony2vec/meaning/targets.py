@@ -48,6 +48,7 @@ class Label:
         return np.log2(numbers, out=np.full_like(numbers, np.nan), where=numbers > 0) if self.is_log else numbers
 
 
+KEY = Label("key", "harmony", "key (24)", ("key",), is_class=True)
 LABELS = (
     Label("loudness_db", "sound", "loudness", ("loudness_db",)),
     Label("centroid_hz", "sound", "spectral centroid (log)", ("centroid_hz",), is_log=True),
@@ -56,7 +57,7 @@ LABELS = (
     *(Label(name, "families", f"share of {name}", (name,)) for name in FAMILIES),
     Label("pitch_classes", "harmony", "pitch-class profile", PITCH_CLASSES),
     Label("mode", "harmony", "major or minor", ("mode",), is_class=True),
-    Label("key", "harmony", "key (24)", ("key",), is_class=True),
+    KEY,
 )
 
 

@@ -125,7 +125,7 @@ def _noted_elsewhere(study: Study, begun: Path) -> None:
 
 
 def _parameters(params: Params, seed: int) -> dict[str, Any]:
-    shared = tracking.flat(params, "classifiers", "embeddings", "ali", "probe", "seeds")
+    shared = tracking.flat(params, "labels", "classifiers", "embeddings", "ali", "probe", "seeds")
     return {**shared, "split": params.clips.splits[0], "seed": seed}
 
 

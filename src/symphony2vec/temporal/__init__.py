@@ -124,7 +124,7 @@ def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSe
     write_array(task.folder / "vectors-pooled.npy", found["pooled"])
     write_table(task.folder / "validation.csv", _by_work(task, _guessed(found["c"], task)))
     network, shape = learner.clip_encoder(), (latent, setting.step_latent, setting.width, array.shape[1])
-    kept.save(task.folder / kept.NETWORKS, network.encoder, learner.generator_network, shape, scaled)
+    kept.save(task.folder / kept.NETWORKS, network.encoder, learner.averaged_generator.module, shape, scaled)
     pictures = {"curves": _curves(curves, task.label)}
     if setting.adversary:
         pictures["game"] = figures.game(curves.rename(columns=lambda one: one.removeprefix("train_")), task.label)
