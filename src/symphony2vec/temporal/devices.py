@@ -209,6 +209,7 @@ def joined(rank: int, count: int, port: int) -> Iterator[Devices]:
         try:
             device = state.device
             yield Devices(rank, count, device, on_gpu and _has_bf16(), on_gpu and can_compile(device))
+            state.wait_for_everyone()  # so that all take leave at once
         finally:
             state.destroy_process_group()
             PartialState._reset_state()

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,26 +91,84 @@ def together(count: int, follow: Callable[[Devices], None], label: str) -> Itera
     if count == 1:
         yield devices.alone(loop.device())
         return
-    port, over = _free_port(), threading.Event()
-    followers = [_started(rank, count, port, follow) for rank in range(1, count)]
-    watch = threading.Thread(target=_watch, args=(followers, count, label, over), daemon=True)
-    watch.start()
+    port = _free_port()
+    group = Group([_started(rank, count, port, follow) for rank in range(1, count)], count, label)
+    threading.Thread(target=group.watch, daemon=True).start()
     try:
         with devices.joined(0, count, port) as own:
-            yield own
-            for one in followers:
-                one.process.join(ENDS_WITHIN_S)
-    except (UserError, KeyboardInterrupt):
-        raise
+            try:
+                yield own
+            except BaseException as fault:
+                group.leave(fault)  # before this process takes leave of the others, which may not answer any more
+                raise
+        for one in group.followers:
+            one.process.join(ENDS_WITHIN_S)
     except Exception as fault:
-        for one in followers:  # the cause may be theirs: ranks that talk to one that is gone see a closed connection
-            one.process.join(1.0)
-        if any(one.failed for one in followers):
-            raise UserError(_told(followers, count, label)) from fault
-        raise
+        group.leave(fault)
+        if isinstance(fault, UserError) or not group.blamed:
+            raise
+        raise UserError(group.blamed) from fault
     finally:
-        over.set()
-        _end(followers)
+        group.over.set()
+        group.end()
+
+
+class Group:
+    """The followers of one training."""
+
+    def __init__(self, followers: list[Follower], count: int, label: str) -> None:
+        self.followers, self._count, self._label = followers, count, label
+        self.over = threading.Event()
+        self.blamed = ""  # one line, where a follower's failure ended the training
+        self._line = ""
+
+    def leave(self, fault: BaseException) -> None:
+        """End the followers after a fault in this process, whose cause may be one of theirs."""
+        if self._line:
+            return
+        if isinstance(fault, Exception) and not isinstance(fault, UserError):
+            for one in self.followers:  # who talks to a process that is gone sees a closed connection, and is first
+                one.process.join(1.0)
+            if any(one.failed for one in self.followers):
+                self.blamed = self._told()
+        self._line = self.blamed or f"{fault}" or f"{self._label}: interrupted; {AGAIN}"
+        self.end()
+
+    def watch(self) -> None:
+        """End this process when a follower has failed, or was ended, and the training does not end by itself."""
+        waiting = {one.process.sentinel: one for one in self.followers}
+        while waiting and not self.over.is_set():
+            for ended in connection.wait(list(waiting), timeout=1.0):
+                one = waiting.pop(ended)  # type: ignore[arg-type]
+                while one.process.exitcode is None:  # another thread is asking too, and only one is told at once
+                    time.sleep(0.01)
+                if one.failed:
+                    if not self.over.wait(LEAVES_WITHIN_S):
+                        print(f"symphony2vec: {self._line or self._told()}", file=sys.stderr, flush=True)
+                        self.end()
+                        os._exit(1)
+                    return
+
+    def end(self) -> None:
+        """End those that have not ended."""
+        for one in self.followers:
+            if one.process.is_alive():
+                one.process.terminate()
+        for one in self.followers:
+            one.process.join(5.0)
+            if one.process.is_alive():
+                one.process.kill()
+                one.process.join()
+
+    def _told(self) -> str:
+        """Whose failure ended the training: one that was killed says nothing, and then others miss it and say so."""
+        reasons = {one.rank: one.reason() for one in self.followers if one.failed}
+        rank = next((rank for rank, reason in reasons.items() if not reason), min(reasons))
+        ended = next(one.process.exitcode for one in self.followers if one.rank == rank) or 0
+        how = f"was killed by signal {-ended}" if ended < 0 else f"ended with status {ended}"
+        if reasons[rank]:
+            how = f"failed: {reasons[rank]}"
+        return f"{self._label}: process {rank} of {self._count} {how}; {AGAIN}"
 
 
 def _started(rank: int, count: int, port: int, follow: Callable[[Devices], None]) -> Follower:
@@ -130,14 +189,23 @@ def _follow(rank: int, count: int, port: int, says: connection.Connection, follo
         from symphony2vec.temporal import devices
 
         with devices.joined(rank, count, port) as own:
-            follow(own)
+            try:
+                follow(own)
+            except Exception as fault:
+                _fail(fault, says)
     except Exception as fault:
-        if not isinstance(fault, UserError):
-            traceback.print_exc()
-        line = " ".join(str(fault).split())
-        says.send(line if isinstance(fault, UserError) else f"{type(fault).__name__}: {line}")
-        says.close()
-        os._exit(1)  # its collective calls may never end
+        _fail(fault, says)
+
+
+def _fail(fault: Exception, says: connection.Connection) -> None:
+    """Say why, and end at once: taking leave of the others may never end."""
+    if not isinstance(fault, UserError):
+        traceback.print_exception(fault)
+    line = " ".join(str(fault).split())
+    says.send(line if isinstance(fault, UserError) else f"{type(fault).__name__}: {line}")
+    says.close()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _end_with_parent() -> None:
@@ -145,42 +213,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _watch(followers: list[Follower], count: int, label: str, over: threading.Event) -> None:
-    """End this process when a follower has failed and the training does not end by itself."""
-    waiting = {one.process.sentinel: one for one in followers}
-    while waiting and not over.is_set():
-        for ended in connection.wait(list(waiting), timeout=1.0):
-            if not waiting.pop(ended).failed:  # type: ignore[arg-type]
-                continue
-            if not over.wait(LEAVES_WITHIN_S):
-                print(f"symphony2vec: {_told(followers, count, label)}", file=sys.stderr, flush=True)
-                _end(followers)
-                os._exit(1)
-            return
-
-
-def _told(followers: list[Follower], count: int, label: str) -> str:
-    """Whose failure ended the training: one that was killed says nothing, and then others miss it and say so."""
-    reasons = {one.rank: one.reason() for one in followers if one.failed}
-    rank = next((rank for rank, reason in reasons.items() if not reason), min(reasons))
-    ended = next(one.process.exitcode for one in followers if one.rank == rank) or 0
-    how = f"was killed by signal {-ended}" if ended < 0 else f"ended with status {ended}"
-    if reasons[rank]:
-        how = f"failed: {reasons[rank]}"
-    return f"{label}: process {rank} of {count} {how}; {AGAIN}"
-
-
-def _end(followers: list[Follower]) -> None:
-    for one in followers:
-        if one.process.is_alive():
-            one.process.terminate()
-    for one in followers:
-        one.process.join(5.0)
-        if one.process.is_alive():
-            one.process.kill()
-            one.process.join()
 
 
 def _free_port() -> int:
