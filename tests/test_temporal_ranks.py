@@ -140,7 +140,9 @@ def test_a_follower_that_is_killed_ends_the_training_with_one_line(tmp_path):
 
 def test_a_fault_of_a_follower_is_named(tmp_path):
     spread = one_rank.training(tmp_path)
-    with pytest.raises(UserError, match="process 1 of 2 failed: ValueError: no such thing; what is done is kept"):
+    with pytest.raises(
+        UserError, match=r"process 1 of 2 failed: ValueError: no such thing \(\S+temporal_ranks.py:\d+\); what is done"
+    ):
         together(
             partial(one_rank.faulty, spread, one_rank.broken),
             lambda own: spread.fit(spread.temporal(own), lambda _epoch: {}, lambda _row: None),

@@ -199,12 +199,12 @@ def _follow(rank: int, count: int, port: int, says: connection.Connection, follo
 
 def _fail(fault: Exception, says: connection.Connection) -> None:
     """Say why, and end at once: taking leave of the others may never end."""
-    if not isinstance(fault, UserError):
-        traceback.print_exception(fault)
     line = " ".join(str(fault).split())
-    says.send(line if isinstance(fault, UserError) else f"{type(fault).__name__}: {line}")
+    if not isinstance(fault, UserError):
+        *_, place = traceback.extract_tb(fault.__traceback__)
+        line = f"{type(fault).__name__}: {line} ({place.filename}:{place.lineno})"
+    says.send(line)
     says.close()
-    sys.stderr.flush()
     os._exit(1)
 
 
