@@ -144,9 +144,11 @@ class Group:
                     time.sleep(0.01)
                 if one.failed:
                     if not self.over.wait(LEAVES_WITHIN_S):
-                        print(f"symphony2vec: {self._line or self._told()}", file=sys.stderr, flush=True)
-                        self.end()
-                        os._exit(1)
+                        try:
+                            print(f"symphony2vec: {self._line or self._told()}", file=sys.stderr, flush=True)
+                            self.end()
+                        finally:  # also where nobody reads it any more
+                            os._exit(1)
                     return
 
     def end(self) -> None:
