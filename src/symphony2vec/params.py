@@ -210,6 +210,12 @@ class TemporalSetting(Section):
     average: Share0
     epochs: Count
 
+    @model_validator(mode="after")
+    def _leaves_something_to_hear(self) -> TemporalSetting:
+        if self.masked_frames >= self.frames:
+            raise ValueError(f"masked_frames ({self.masked_frames}) must be below frames ({self.frames})")
+        return self
+
 
 class Temporal(Section):
     """Settings of the temporal ALI: `models` names what is trained, as <setting>-<latent size>.
@@ -236,13 +242,13 @@ class Temporal(Section):
     def _parts_are_settings(self) -> Temporal:
         if "full" in self.parts:
             raise ValueError("a part cannot be named full")
-        for name, changes in self.parts.items():
+        for name in self.parts:
             try:
                 self.setting(name)
             except ValidationError as fault:
-                first = fault.errors()[0]
-                key = ".".join(map(str, (name, *first["loc"])))
-                raise ValueError(f"{key} is {changes.get(str(first['loc'][0]))!r}: {first['msg'].lower()}") from None
+                faults = [_explained({**error, "loc": ("temporal", "full", *error["loc"])}) for error in fault.errors()]
+                own = (line.replace("temporal.full", f"parts.{name}", 1) for line in faults)  # a hint names full's key
+                raise ValueError("; ".join(own)) from None
         unknown = [model for model in self.models if model.rpartition("-")[0] not in self.names]
         if unknown:
             raise ValueError(f"{unknown[0]} is none of {', '.join(self.names)} with a latent size")
