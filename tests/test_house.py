@@ -88,8 +88,8 @@ def instances(stage: str) -> list[dict[str, Any]]:
 
     whole = dict(PIPELINE[stage])
     matrix = whole.pop("matrix", {})
-    named = {f"${{{section}.models}}": settings[section]["models"] for section in ("ali", "temporal")}
-    axes = [named.get(axis, axis) if isinstance(axis, str) else axis for axis in matrix.values()]
+    asked = {f"${{{name}.models}}": settings[name]["models"] for name in ("ali", "temporal")}
+    axes = [asked[axis] if isinstance(axis, str) else axis for axis in matrix.values()]
     return [filled(whole, dict(zip(matrix, values, strict=True))) for values in itertools.product(*axes)]
 
 
@@ -138,6 +138,13 @@ def test_every_ali_of_the_pipeline_is_a_setting_and_a_size():
         setting, size = name.split("-")
         assert setting in importlib.import_module("symphony2vec.ali").SETTINGS
         assert int(size) >= 1
+
+
+def test_every_temporal_model_of_the_pipeline_is_a_setting_and_a_size():
+    names = [command.split()[2] for command in COMMANDS if command.split()[1] == "temporal"]
+    known = params.read(ROOT / "params.yaml").temporal
+    assert names == known.models
+    assert {name.rpartition("-")[0] for name in names} <= set(known.names)
 
 
 def test_no_two_commands_of_the_pipeline_write_the_same_folder():

@@ -298,10 +298,11 @@ def project_in(root: Path, empty_database: Path, array: np.ndarray, composers: n
 
 @pytest.fixture(scope="module")
 def _alone() -> Iterator[None]:
-    """Runs go to the project's own database; packages, which take seconds, are left out."""
+    """Runs go to the project's own database; packages, and pictures in MLflow, are left out."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
         patch.setattr(contents, "log", lambda *_: None)
+        patch.setattr(tracking.Run, "figure", lambda *_: None)
         yield
 
 

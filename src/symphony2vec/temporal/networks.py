@@ -20,7 +20,7 @@ CHANNELS = (1, 2, 4, 8)  # times the width
 KERNELS = ((4, 8), (4, 4), (4, 4), (4, 3))
 STRIDES = ((2, 4), (2, 2), (2, 2), (2, 1))
 PADDINGS = ((1, 2), (1, 1), (1, 1), (1, 1))
-GROUPS = 4  # of channels that are normalised together
+GROUPS = 4  # of channels that are normalised together, at least two each
 STRIDE = 16  # frames of a step
 FOLD = 16  # bins that become one
 SLOPE = 0.2
@@ -155,7 +155,7 @@ class Generator(nn.Module):
         self.unfold = nn.Linear(hidden, hidden * self._rows)
         layers: list[nn.Module] = []
         for after, before, kernel, stride, padding in reversed(list(_convolutions(width))):
-            layers += [nn.GroupNorm(min(GROUPS, before), before), nn.LeakyReLU(SLOPE)]
+            layers += [nn.GroupNorm(min(GROUPS, before // 2), before), nn.LeakyReLU(SLOPE)]
             layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding))
         self.convolutions = nn.Sequential(*layers)
 
