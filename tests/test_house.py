@@ -43,7 +43,7 @@ NETWORKS = {
     "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",
     "hear",  # its interface is made of tensors
     "package.contents", "package.example", "package.head", "package.loader", "package.model",
-    "temporal.kept", "temporal.learner", "temporal.losses", "temporal.networks", "temporal.views",
+    "temporal.attempt", "temporal.kept", "temporal.learner", "temporal.losses", "temporal.networks", "temporal.views",
     "training.loop", "training.source", "training.watch",
 }  # fmt: skip
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

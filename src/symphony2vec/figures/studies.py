@@ -64,7 +64,8 @@ def slices(table: pd.DataFrame, names: Sequence[str], logarithmic: Sequence[str]
             axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         elif _few(table[name]):
-            axes.set_xscale("log", base=2)
+            if table[name].min() > 0:
+                axes.set_xscale("log", base=2)
             axes.set_xticks(sorted(table[name].unique()), [f"{value:g}" for value in sorted(table[name].unique())])
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=_words(name))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from symphony2vec.temporal.attempt import Heard
     from symphony2vec.temporal.learner import TemporalLearner
 
 LABELS = "labels"
@@ -48,7 +49,7 @@ def run(project: Project, params: Params, model: str) -> None:
     name, _, size = model.rpartition("-")
     setting = _setting(params, model, name, size)
     array, latent = read_array(project.feature("mel"), "features"), int(size)
-    _check(array, setting)
+    check(array, setting)
 
     def subject(draw: Draw) -> tracking.Subject:
         return tracking.Subject("temporal", name, size, draw.name)
@@ -75,7 +76,12 @@ def _setting(params: Params, model: str, name: str, size: str) -> TemporalSettin
     return params.temporal.setting(name)
 
 
-def _check(array: np.ndarray, setting: TemporalSetting) -> None:
+def check(array: np.ndarray, setting: TemporalSetting) -> None:
+    """Whether the model can hear these spectrograms (clips, F, T).
+
+    Raises:
+        UserError: it cannot: their bands, or the frames of a crop.
+    """
     from symphony2vec.temporal.networks import FOLD, STRIDE
 
     bins, frames = array.shape[1:]
@@ -91,16 +97,12 @@ def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSe
 
     from symphony2vec import figures
     from symphony2vec.package import contents
-    from symphony2vec.temporal import kept, networks
-    from symphony2vec.temporal.learner import TemporalLearner
-    from symphony2vec.training import loop, watch
-    from symphony2vec.training.source import Source
+    from symphony2vec.temporal import attempt, kept, networks
+    from symphony2vec.training import loop
 
-    training, held_out, seed = task.rows("train"), task.rows("validation"), task.draw.seed
-    scaled = scaling.standard(array, training)
-    source = Source(array, scaled, loop.device())
-    learner = TemporalLearner(source, training, _movements(task), latent, setting, seed)
-    seen = np.concatenate([training, held_out])
+    heard, scaled = listened(task, array)
+    training, held_out, seed = heard.training, heard.validation, task.draw.seed
+    learner = attempt.begun(heard, latent, setting, seed)
     drawn, fixed = _chosen(held_out), learner.prior(SHOWN, seed)
 
     def evaluate(epoch: int) -> dict[str, float]:
@@ -110,10 +112,9 @@ def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSe
                 ("generated", learner.generate(*fixed)),
             ):
                 task.opened.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
-        accuracy = watch.glance(learner.encode(seen), task.codes[seen], len(training))
-        return learner.losses(held_out) | {JUDGE: accuracy}
+        return attempt.looked_at(learner, heard)
 
-    schedule = loop.Schedule(setting.epochs, setting.batch, seed, params.temporal.probe_every_epochs)
+    schedule = attempt.schedule(setting, params.temporal.probe_every_epochs, seed)
     curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
     found = learner.codes(np.arange(len(array)))
     write_array(task.folder / "vectors.npy", found["c"])
@@ -172,6 +173,18 @@ def _labels(task: Task, array: np.ndarray, params: Params, setting: TemporalSett
     build = {"module": networks.__name__, "name": "ClipClassifier", "arguments": arguments, "method": "probabilities"}
     contents.log(task, learner.averaged.module.eval(), build, scaled, "mel")
     print(f"{task.label}: validation accuracy {curves['validation_accuracy'].iloc[-1]:.1%}")
+
+
+def listened(task: Task, array: np.ndarray) -> tuple[Heard, scaling.Scaling]:
+    """What a training hears of a draw, and how its spectrograms are scaled: by the bands of the training clips."""
+    from symphony2vec.temporal.attempt import Heard
+    from symphony2vec.training import loop
+    from symphony2vec.training.source import Source
+
+    training = task.rows("train")
+    scaled = scaling.standard(array, training)
+    source = Source(array, scaled, loop.device())
+    return Heard(source, task.codes, _movements(task), training, task.rows("validation")), scaled
 
 
 def _movements(task: Task) -> np.ndarray:
