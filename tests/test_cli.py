@@ -15,7 +15,7 @@ def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_the_stages_in_their_order(tmp_path):
     text = call("--help", cwd=tmp_path).stdout
-    stages = ("corpus", "audio", "clips", "features", "classifiers", "embeddings", "ali", "probe", "report")
+    stages = ("corpus", "audio", "clips", "features", "classifiers", "embeddings", "ali", "probe", "meaning", "report")
     order = [text.index(f"\n  {stage} ") for stage in stages]
     assert order == sorted(order)
 
@@ -30,7 +30,17 @@ HELPED = "from symphony2vec.cli import cli; [cli.main([*words, '--help'], standa
     [
         IMPORTED,
         HELPED.format(
-            words=[[], ["corpus"], ["classifiers"], ["embeddings"], ["ali"], ["probe"], ["report"], ["study"]]
+            words=[
+                [],
+                ["corpus"],
+                ["classifiers"],
+                ["embeddings"],
+                ["ali"],
+                ["probe"],
+                ["meaning"],
+                ["report"],
+                ["study"],
+            ]
         ),
     ],
     ids=["imported", "--help"],

@@ -230,7 +230,7 @@ def test_every_test_clip_has_the_distance_of_its_reconstruction(model, embedded)
 @pytest.mark.parametrize("model", NETWORKS)
 def test_reconstructions_and_what_a_vae_invents_are_held_against_test_clips(model, embedded):
     table = pd.read_csv(folder(embedded, model) / "frechet.csv")
-    assert table.columns.tolist() == ["what", "frechet", "clips"]
+    assert table.columns.tolist() == ["what", "frechet", "frechet_spectrum", "frechet_moves", "clips"]
     kinds = ["generated"] if model == "vae" else []
     assert table["what"].tolist() == [*kinds, "reconstructed", "training"]
     assert (table["clips"] == 12).all()

@@ -41,6 +41,21 @@ def clips(count: int) -> pd.DataFrame:
     )
 
 
+KEYS = [f"{tonic} {mode}" for mode in ("major", "minor") for tonic in "CDEFGAB"]
+FAMILIES = ("strings", "brass", "voices")
+
+
+def labelled(count: int) -> pd.DataFrame:
+    """Clips of which every fourth has no score."""
+    rng, known = np.random.default_rng(0), np.arange(count) % 4 < 3
+    measured = {name: rng.uniform(0.0, 9.0, count) for name in ("loudness_db", "centroid_hz")}
+    scores = {name: np.where(known, rng.uniform(0.0, 1.0, count), np.nan) for name in ("notes_per_s", *FAMILIES)}
+    keys = [KEYS[row % len(KEYS)] if known[row] else "" for row in range(count)]
+    instruments = pd.array([row if known[row] else None for row in range(count)], dtype="Int64")
+    modes = {"key": keys, "mode": [key.partition(" ")[2] for key in keys], "instruments": instruments}
+    return pd.DataFrame({"composer": [f"composer {row}" for row in range(count)], **measured, **scores, **modes})
+
+
 def curve(count: int) -> pd.DataFrame:
     draws = np.random.default_rng(0).uniform(0.1, 0.9, (count, 5))
     names = ["train_loss", "validation_loss", "train_kl", "mean_output_real", "mean_output_generated"]
@@ -103,6 +118,7 @@ def shares(count: int) -> pd.DataFrame:
 DRAWN: dict[str, Callable[[int], Figure]] = {
     "audio_overview": lambda n: figures.audio_overview(clips(n)),
     "class_balance": lambda n: figures.class_balance(shares(n)),
+    "labels_overview": lambda n: figures.labels_overview(labelled(n), KEYS, FAMILIES),
     "split_map": lambda n: figures.split_map(clips(n)),
     "examples": lambda n: figures.examples(
         {f"name {row}": array for row, array in enumerate(mel(n))}, "Mel", "dB", "mel band", FRAME_S, LIMITS
@@ -145,7 +161,7 @@ def test_every_figure_is_tested():
 
 
 def test_every_public_function_is_within_reach_of_the_package():
-    for module in (results, spectrograms, curves, studies, figures.corpus):
+    for module in (results, spectrograms, curves, studies, figures.corpus, figures.labels):
         own = {
             name
             for name, function in inspect.getmembers(module, inspect.isfunction)

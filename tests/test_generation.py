@@ -172,6 +172,16 @@ def test_the_more_a_copy_is_blurred_along_time_the_further_it_is(array):
     assert len({distances(found)["training"] for found in known}) == 1
 
 
+def test_frames_in_another_order_are_far_in_their_moves_alone(array):
+    mixed = blurred(array, 4)[:, :, np.random.default_rng(1).permutation(FRAMES)]
+    (found, _), (smooth, _) = report(array, mixed).frechet, report(array, blurred(array, 4)).frechet
+    assert found["frechet_spectrum"] == pytest.approx(smooth["frechet_spectrum"], rel=1e-4)
+    assert found["frechet_moves"] < 0.8 * smooth["frechet_moves"]  # rougher again
+    level = report(array, array + np.float32(10.0)).frechet[0]
+    assert level["frechet_moves"] == pytest.approx(0.0, abs=1e-4)
+    assert level["frechet_spectrum"] == pytest.approx(level["frechet"], rel=1e-3)
+
+
 def test_invented_clips_like_the_real_ones_are_near_the_floor_and_others_are_not(array):
     alike, louder = (report(array, array, clips(100, 7, level)) for level in (-40.0, -20.0))
     assert distances(alike)["generated"] < 1.5 * distances(alike)["training"]
@@ -218,7 +228,9 @@ def test_metrics_and_tables_say_what_was_found(array):
     assert tables["generation"].columns.tolist() == ["clip", "composer", "work", "log_spectral_distance"]
     assert tables["generation"]["clip"].tolist() == HELD_OUT.tolist()
     np.testing.assert_allclose(tables["generation"]["log_spectral_distance"], 2.0, rtol=1e-5)
-    assert tables["frechet"].columns.tolist() == ["what", "frechet", "clips"]
+    assert tables["frechet"].columns.tolist() == [
+        "what", "frechet", "frechet_spectrum", "frechet_moves", "clips"
+    ]  # fmt: skip
     assert set(found.metrics) == {
         "log_spectral_distance", "frechet_generated", "frechet_reconstructed", "frechet_training"
     }  # fmt: skip

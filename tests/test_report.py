@@ -76,6 +76,7 @@ def shrink(values: dict[str, Any]) -> None:
     ali["paper"] |= {"batch": 8, "epochs": 3}  # the probe is tried after the second and the third
     ali["encoder"] |= {"batch": 8, "epochs": 1}
     values["probe"] |= {"bootstrap_draws": 200, "strengths": [0.01, 1.0]}
+    values["meaning"] |= {"minimum_clips": 2, "penalties": [0.1, 10.0], "shown": ["pca-mel", "vae-mel", "paper-8"]}
 
 
 def fewer(stages: dict[str, Any]) -> None:
@@ -189,8 +190,8 @@ def test_a_second_repro_has_nothing_to_do_and_a_changed_setting_reruns_its_branc
     text = finished.params.read_text(encoding="utf-8")
     assert "paper-8" in text
     expected = {
-        ("bootstrap_draws: 200", "bootstrap_draws: 100"): {"probe", "report"},
-        ("paper-8", "paper-9"): {"ali@paper-9", "probe", "report"},
+        ("bootstrap_draws: 200", "bootstrap_draws: 100"): {"probe", "meaning", "report"},
+        ("paper-8", "paper-9"): {"ali@paper-9", "probe", "meaning", "report"},
     }
     try:
         for (old, new), stages in expected.items():
@@ -282,6 +283,20 @@ def test_a_study_is_shown_where_there_is_one(finished):
     assert "<td>2</td><td>0.1235</td></tr>" in section
     assert 'src="pictures/study-ali-importances.png"' in section
     assert "study-ali-history" not in section  # a picture that was not drawn is not shown
+
+
+def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
+    told = table_of(finished, "knowledge")
+    with_vectors = {(stage, row) for stage, row in ROWS if stage != "classifiers" and not row.startswith("encoder")}
+    assert set(zip(told["stage"], told["row"], strict=True)) == with_vectors
+    measured = told[told["value"].notna()]
+    assert set(measured["label"]) == {"loudness_db", "centroid_hz"}  # of recordings there is no score
+    assert set(told.loc[told["label"] == "key", "reason"]) == {"known of 0 train clips"}
+    known = [
+        row for row in cells(page_of(finished), "knowledge-table") if row[0] not in ("baseline", "test clips of works")
+    ]
+    assert {row[0] for row in known} == {row for _, row in with_vectors if " " not in row}
+    assert finished.out("report", "pictures", "profile.png").is_file()
 
 
 def test_originals_reconstructions_and_inventions_can_be_heard(finished):

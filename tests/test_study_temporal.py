@@ -264,7 +264,7 @@ def test_a_winner_of_another_size_stands_beside_the_models_there_are():
 
 
 def test_a_comment_that_has_no_room_is_moved_and_one_line_after_it_is_not():
-    narrow = re.sub(r"(?m)^    adversary: 0.25 +#", "    adversary: 0.25 #", TEXT)
+    narrow = re.sub(r"(?m)^    adversary: [0-9.]+ +#", "    adversary: 0.25 #", TEXT)
     assert "    adversary: 0.1235 # weights" in applied(narrow)
 
 

@@ -235,6 +235,35 @@ def test_grace_notes_take_no_time(notes: Notes) -> None:
     assert notes(score([attributes() + grace + BAR])) == notes(SIMPLE)
 
 
+def transposing(chromatic: str, octaves: str = "") -> str:
+    change = f"<octave-change>{octaves}</octave-change>" if octaves else ""
+    semitones = f"<chromatic>{chromatic}</chromatic>" if chromatic else ""
+    return f"<attributes><transpose><diatonic>0</diatonic>{semitones}{change}</transpose></attributes>"
+
+
+@pytest.mark.parametrize(
+    ("sign", "semitones"),
+    [
+        (transposing("-2"), -2),  # clarinet in B flat
+        (transposing("0", "-1"), -12),  # contrabass
+        (transposing("", "1"), 12),  # piccolo
+        (transposing("-2", "-1"), -14),  # bass clarinet
+        (transposing("0"), 0),
+        (transposing("x", "1"), 0),
+    ],
+)
+def test_a_transposing_instrument_sounds_where_it_sounds(notes: Notes, sign: str, semitones: int) -> None:
+    written = [one.pitch for one in notes(score([OPEN]))]
+    assert [one.pitch for one in notes(score([attributes() + sign + BAR]))] == [p + semitones for p in written]
+
+
+def test_a_player_may_change_instruments(notes: Notes) -> None:
+    played = notes(score([attributes() + BAR, transposing("-3") + BAR, transposing("-2") + BAR], [OPEN, BAR, BAR]))
+    first, second = ([one.pitch for one in played if one.part == part] for part in (0, 1))
+    moved = [0] * 4 + [-3] * 4 + [-2] * 4
+    assert first == [pitch + by for pitch, by in zip(second, moved, strict=True)]
+
+
 def test_a_pick_up_bar_begins_at_nought_in_all_parts(notes: Notes) -> None:
     upper, lower = [attributes() + note("G"), BAR], [attributes() + note("E"), note("E") * 4]
     assert onsets(notes(score(upper, lower))) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]

@@ -5,6 +5,7 @@ out/audio/                      movements.csv, rejected.csv, <movement>.flac (mo
 out/clips/                      clips.csv, draws/<draw>.csv, balance.csv (Table 1), splits.csv
 out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in the
                                 order of clips.csv
+out/labels/                     labels.csv (see symphony2vec.labels), left_out.csv, notes/<movement>-<key>.npz
 out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows always in the order of clips.csv
     vectors[-<reading>].npy         (clips, dimensions) float32
     probabilities[-<reading>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
@@ -12,11 +13,14 @@ out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows al
     samples.npz, *.png              what the model makes of some clips
     generation.csv                  clip, composer, work, log_spectral_distance (dB): one row a test clip, of a model
                                     that gives mel spectrograms back
-    frechet.csv                     what (reconstructed, generated, training), frechet, clips: the distance of its
-                                    clips from the test clips; training is the floor (symphony2vec.generation)
+    frechet.csv                     what (reconstructed, generated, training), frechet, frechet_spectrum,
+                                    frechet_moves, clips: the distance of its clips from the test clips; training is
+                                    the floor (symphony2vec.generation)
     run.json                        the MLflow run, and the key of all that the folder was made from
     model[-<reading>].json          what the run's package of that reading says of itself (symphony2vec.package)
 out/probe/<stage>/<model>/<draw>/   scores.json, predictions.csv
+out/meaning/                        knowledge.csv, retrieval.csv, pairs.csv, profile.png, retrieval.png
+out/meaning/<stage>/<model>/<draw>/ meaning.csv, retrieval.csv, works.csv, record.json
 out/report/                     index.html, tables as CSV, figures as PNG, sounds
 """
 
@@ -45,7 +49,7 @@ REPRESENTATIONS = ("mel", "mfcc", "chroma")
 TEXT = frozenset(
     (
         "composer work movement file path kind licence origin reason group predicted split split_by draw stage model "
-        "row reading source measure a b better key"
+        "row reading source measure a b better key mode"
     ).split()
 )
 

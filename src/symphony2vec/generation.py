@@ -8,11 +8,14 @@ clip's maximum. Source: Gray and Markel 1976 (log-spectral distance), Dowson and
 distributions), Heusel et al. 2017 (its use on generated samples).
 
 A Frechet distance of finite samples is too large, by about c / B for B clips: two samples of one distribution are
-not at 0. Numbers are comparable only where they come from equal numbers of clips, and beside the distance of real
-clips from real clips, which is the floor. All that a `Quality` holds comes from the same number.
+not at 0. Numbers are comparable only where they come from equal numbers of clips, and beside the distance of training
+clips from held-out ones, which is the floor: it also holds how far their works differ. All that a `Quality` holds
+comes from the same number. A reconstruction shares its clip, and so the sample: it may well lie below the floor.
 
 The description sees the envelope of the spectrum and how it moves, not single partials: it tells blur along time
-better than blur between neighbouring bins. The log-spectral distance sees both.
+better than blur between neighbouring bins. The log-spectral distance sees both. How far real clips move from frame
+to frame differs little between them (5 to 19 % of its mean on the starter corpus), so a model that is too smooth or
+too rough is many deviations away, and the moves outweigh the rest. Each half is therefore given beside the whole.
 """
 
 from __future__ import annotations
@@ -37,8 +40,9 @@ class Quality:
     """What `report` found.
 
     distances_db: the log-spectral distance (B,) of each held-out clip's copy; frechet: one row a kind of clips, each
-    with `what` (reconstructed, generated or training: the floor), `frechet` (its distance from the held-out clips)
-    and `clips` (how many of each it was computed from).
+    with `what` (reconstructed, generated or training: the floor), `frechet` (its distance from the held-out clips),
+    `frechet_spectrum` and `frechet_moves` (that of the MFCCs alone, and of their moves alone), and `clips` (how many
+    of each it was computed from).
     """
 
     distances_db: np.ndarray
@@ -162,14 +166,24 @@ def report(
     if generated_db is not None:
         kinds["generated"] = described(_middle(generated_db[:count], frames))
     real = standardised(np.concatenate(originals)[drawn], known)
-    found = {what: frechet(standardised(kind, known), real) for what, kind in sorted(kinds.items())}
-    rows = [{"what": what, "frechet": distance, "clips": count} for what, distance in found.items()]
+    rows = [{"what": what, **_halves(standardised(kind, known), real)} for what, kind in sorted(kinds.items())]
     return Quality(np.concatenate(distances), rows)
 
 
 def _middle(clips: np.ndarray, frames: int) -> np.ndarray:
     first = (clips.shape[2] - frames) // 2
     return clips[:, :, first : first + frames]
+
+
+def _halves(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    """The distance of two (B, K), and of each half of what describes a clip."""
+    half = a.shape[1] // 2
+    return {
+        "frechet": frechet(a, b),
+        "frechet_spectrum": frechet(a[:, :half], b[:, :half]),
+        "frechet_moves": frechet(a[:, half:], b[:, half:]),
+        "clips": len(a),
+    }
 
 
 def _parts(rows: np.ndarray) -> list[np.ndarray]:

@@ -103,6 +103,12 @@ class Features(Section):
     dynamic_range_db: Positive
 
 
+class Labels(Section):
+    """When a label counts as known."""
+
+    minimum_notes: Count
+
+
 class Network(Section):
     """How one kind of network is trained by Adam."""
 
@@ -205,11 +211,18 @@ class TemporalSetting(Section):
     level: NotNegative
     tempo: Share0
     batch: Batch
+    played: Batch
     learning_rate: Positive
     discriminator_learning_rate: Positive
     betas: Annotated[list[Share0], Field(min_length=2, max_length=2)]
     average: Share0
     epochs: Count
+
+    @model_validator(mode="after")
+    def _leaves_something_to_hear(self) -> TemporalSetting:
+        if self.masked_frames >= self.frames:
+            raise ValueError(f"masked_frames ({self.masked_frames}) must be below frames ({self.frames})")
+        return self
 
 
 class Temporal(Section):
@@ -237,13 +250,13 @@ class Temporal(Section):
     def _parts_are_settings(self) -> Temporal:
         if "full" in self.parts:
             raise ValueError("a part cannot be named full")
-        for name, changes in self.parts.items():
+        for name in self.parts:
             try:
                 self.setting(name)
             except ValidationError as fault:
-                first = fault.errors()[0]
-                key = ".".join(map(str, (name, *first["loc"])))
-                raise ValueError(f"{key} is {changes.get(str(first['loc'][0]))!r}: {first['msg'].lower()}") from None
+                faults = [_explained({**error, "loc": ("temporal", "full", *error["loc"])}) for error in fault.errors()]
+                own = (line.replace("temporal.full", f"parts.{name}", 1) for line in faults)  # a hint names full's key
+                raise ValueError("; ".join(own)) from None
         unknown = [model for model in self.models if model.rpartition("-")[0] not in self.names]
         if unknown:
             raise ValueError(f"{unknown[0]} is none of {', '.join(self.names)} with a latent size")
@@ -258,6 +271,15 @@ class Probe(Section):
     bootstrap_draws: Count
     confidence: Share
     seed: Annotated[int, Field(ge=0)]
+
+
+class Meaning(Section):
+    """What vectors are asked about music: penalties of the ridge, C of the logistic regression, the fewest clips."""
+
+    penalties: Annotated[list[Positive], Field(min_length=1)]
+    strengths: Annotated[list[Positive], Field(min_length=1)]
+    minimum_clips: Count
+    shown: list[str]
 
 
 class Registry(Section):
@@ -356,11 +378,13 @@ class Params(Section):
     audio: Audio
     clips: Clips
     features: Features
+    labels: Labels
     classifiers: Classifiers
     embeddings: Embeddings
     ali: Ali
     temporal: Temporal
     probe: Probe
+    meaning: Meaning
     registry: Registry
     study: Study
 

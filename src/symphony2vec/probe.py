@@ -67,9 +67,8 @@ def run(project: Project, params: Params, stage: str | None = None, model: str |
     from tqdm import tqdm
 
     made = found(project, stage, model)
-    if stage is None:  # what params.yaml no longer asks for may still lie there
-        asked = {"ali": params.ali.models, "temporal": params.temporal.models}
-        made = [folder for folder in made if folder.parts[-2] in asked.get(folder.parts[-3], [folder.parts[-2]])]
+    if stage is None:
+        made = asked_for(made, params)
     with tqdm(made, desc="probe", unit="draw", mininterval=1.0) as bar:
         for folder in bar:
             bar.set_postfix_str("/".join(folder.parts[-3:-1]))
@@ -88,6 +87,12 @@ def found(project: Project, stage: str | None = None, model: str | None = None) 
         what = f"no model '{model}' in" if model else "no models in"
         raise UserError(f"{what} {', '.join(str(project.out(one)) for one in stages)}; `dvc repro` makes them")
     return folders
+
+
+def asked_for(folders: list[Path], params: Params) -> list[Path]:
+    """Those of params.yaml: what it no longer asks for, or what was tried by hand, may lie there as well."""
+    models = {"ali": params.ali.models, "temporal": params.temporal.models}
+    return [folder for folder in folders if folder.parts[-2] in models.get(folder.parts[-3], [folder.parts[-2]])]
 
 
 def _one(project: Project, settings: Probe, folder: Path) -> None:

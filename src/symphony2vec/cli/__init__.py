@@ -106,6 +106,21 @@ def features_command(folder: Path, backend: str | None) -> None:
     features.run(*_opened(folder), backend)
 
 
+@cli.command("labels")
+@backend_option
+@click.pass_obj
+def labels_command(folder: Path, backend: str | None) -> None:
+    """Beside stage 3: what is known exactly of every clip, from its score and from its sound.
+
+    Reads out/audio/, out/clips/ and the scores of data/<corpus.name>/, writes out/labels/: loudness, brightness,
+    density, pitch classes, key, instruments. A recording has no score, so its cells of these are empty. Run again after
+    an interruption, it goes on where it stopped.
+    """
+    from symphony2vec import labels
+
+    labels.run(*_opened(folder), backend)
+
+
 @cli.command("classifiers")
 @click.argument("model", type=click.Choice(["ff", "cnn", "fair_cnn", "lstm"]))
 @click.argument("representation", type=click.Choice([*REPRESENTATIONS, "crop"]))
@@ -180,6 +195,24 @@ def probe_command(folder: Path, stage: str | None, model: str | None) -> None:
     from symphony2vec import probe
 
     probe.run(*_opened(folder), stage, model)
+
+
+@cli.command("meaning")
+@click.argument("stage", type=click.Choice(["embeddings", "ali"]), required=False)
+@click.argument("model", required=False)
+@click.pass_obj
+def meaning_command(folder: Path, stage: str | None, model: str | None) -> None:
+    """Stage 8: what the vectors of every model, or of one, know of loudness, notes, instruments and keys; retrieval.
+
+    Reads out/labels/ and what the model stages wrote, writes out/meaning/, and adds what it finds to the models' MLflow
+    runs. What is asked already is kept. The tables over all models are written when none is named.
+
+    \b
+    Example:  symphony2vec meaning embeddings pca-mel
+    """
+    from symphony2vec import meaning
+
+    meaning.run(*_opened(folder), stage, model)
 
 
 @cli.command("report")

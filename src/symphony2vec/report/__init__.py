@@ -1,8 +1,9 @@
 """Everything found, on one page that opens from disk; the tables also as CSV, the figures as PNG, the sounds as MP3.
 
-Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml
+Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml;
+        out/meaning where it is
 Writes  out/report/index.html; results.csv, pairs.csv, leak.csv, claims.csv, corpus.csv, balance.csv, splits.csv,
-        rejected.csv, left_out.csv; pictures/*.png, sounds/*.mp3
+        rejected.csv, left_out.csv, knowledge.csv, retrieval.csv; pictures/*.png, sounds/*.mp3
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def run(project: Project, params: Params) -> None:
         "splits": read_table(project.out("clips", "splits.csv"), "clips"),
         "rejected": read_table(project.out("audio", "rejected.csv"), "audio"),
         "left_out": read_table(project.out("clips", "left_out.csv"), "clips"),
+        **tables.meaning(project),
     }
     with whole_folder(project.out("report")) as folder:
         for name, table in told.items():

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from symphony2vec import __version__, tracking
 from symphony2vec.artifacts import REPRESENTATIONS, Project, read_table
+from symphony2vec.meaning.targets import LABELS, MEASURES
 from symphony2vec.params import Params
+from symphony2vec.report import tables
 from symphony2vec.report.tables import PAPER_TRAIN, Row
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def render(
         version=__version__,
         reasons_shown=REASONS_SHOWN,
         studies=_studies(project),
+        meaning=_meaning(told),
     )
 
 
@@ -100,6 +103,22 @@ def _table_7(lines: Lines) -> list[dict[str, Any]]:
     own = [line for (stage, row), line in lines.items() if stage == "ali" or row == "ff-crop"]
     told = [{**line, "paper_train": PAPER_TRAIN.get((line["stage"], line["row"]), float("nan")) / 100} for line in own]
     return sorted(told, key=lambda line: (line["stage"] != "ali", line["model"].split("-")[0], str(line["row"])))
+
+
+def _meaning(told: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """What the vectors know and what lies near, a column for each thing asked; nothing where that was not run."""
+    titles = {label.name: label.title for label in LABELS}
+    order = list(told["results"][["stage", "row"]].itertuples(index=False, name=None))
+    found = {}
+    if "knowledge" in told:
+        lines = told["knowledge"]
+        asked = zip(lines["label"], lines["measure"], strict=True)
+        headings = [f"{titles.get(label, label)} ({MEASURES.get(measure, measure)})" for label, measure in asked]
+        found["knowledge"] = tables.side_by_side(lines, headings, order)
+    if "retrieval" in told:
+        lines = told["retrieval"].rename(columns={"map": "value", "chance": "baseline", "queries": "clips"})
+        found["retrieval"] = tables.side_by_side(lines, lines["what"].tolist(), order)
+    return found
 
 
 def _studies(project: Project) -> dict[str, list[dict[Any, Any]]]:

@@ -31,6 +31,7 @@ def gather(project: Project, results: pd.DataFrame, draw: str, folder: Path) -> 
         "balance": project.out("clips", "balance.png"),
         "split": project.out("clips", "split.png"),
         **{name: project.out("features", f"{name}.png") for name in ("chroma", "mfcc", "mel")},
+        **{name: project.out("meaning", f"{name}.png") for name in ("profile", "retrieval")},
     }
     for name, path in shared.items():
         if path.is_file():

@@ -185,6 +185,42 @@ def leak(project: Project, kinds: dict[str, list[str]], resamples: int, confiden
     return pd.concat(parts, ignore_index=True).rename(columns={"row": "model"})
 
 
+def meaning(project: Project) -> dict[str, pd.DataFrame]:
+    """The tables of the stage `meaning` as knowledge and retrieval, or nothing where it has not run."""
+    paths = {name: project.out("meaning", f"{name}.csv") for name in ("knowledge", "retrieval")}
+    return {name: read_table(path, "meaning") for name, path in paths.items() if path.is_file()}
+
+
+def side_by_side(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Lines of knowledge or retrieval as one table.
+
+    Args:
+        lines: stage, row, reading, reason and what a cell shows.
+        headings: the column of each line.
+        order: stages and rows as they are to stand; others come last.
+
+    Returns:
+        columns: the headings under which something was measured; rows: stage, row and reading, each with a line (or
+        None) for every column; reasons: the headings of what could not be measured, by the reason.
+    """
+    own = lines.assign(heading=headings)
+    reasons = own.groupby("heading", sort=False)["reason"].agg(lambda told: min(told, key=len))
+    columns = [str(name) for name, reason in reasons.items() if reason == ""]
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for line in own.to_dict("records"):
+        rows.setdefault((line["stage"], line["row"], line["reading"]), {})[line["heading"]] = line
+    place = {name: number for number, name in enumerate(order)}
+    missing = reasons[reasons != ""]
+    return {
+        "columns": columns,
+        "rows": {
+            key: [rows[key].get(name) for name in columns]
+            for key in sorted(rows, key=lambda key: place.get(key[:2], len(place)))
+        },
+        "reasons": {reason: list(missing.index[missing == reason]) for reason in missing.unique()},
+    }
+
+
 def corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
     """One row a composer of the corpus: works, movements, minutes, clips, kinds and licences."""
     import pandas as pd

@@ -125,7 +125,7 @@ def _noted_elsewhere(study: Study, begun: Path) -> None:
 
 
 def _parameters(params: Params, kind: Kind, seed: int) -> dict[str, Any]:
-    flat = tracking.flat(params, "classifiers", "embeddings", "ali", "temporal", "probe", "seeds")
+    flat = tracking.flat(params, "labels", "classifiers", "embeddings", "ali", "temporal", "probe", "seeds")
     others = tuple(f"study.{other}." for other in KINDS if other != kind.name)
     shared = {name: value for name, value in flat.items() if not name.startswith(others)}
     return {**shared, "split": params.clips.splits[0], "seed": seed}

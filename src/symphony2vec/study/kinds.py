@@ -162,12 +162,12 @@ class _Temporal(Kind):
         return temporal.settings(params, setting, latent)
 
     def heard(self, task: Task, array: np.ndarray, params: Params) -> Any:
-        temporal.check(array, params.temporal.full)
         return temporal.listened(task, array)[0]
 
     def attempt(self, heard: Any, latent: int, setting: TemporalSetting, params: Params, seed: int) -> Attempt:
         from symphony2vec.temporal import attempt
 
+        temporal.check(heard.source.shape, self.searched, setting)
         learner = attempt.begun(heard, latent, setting, seed)
         schedule = attempt.schedule(setting, params.temporal.probe_every_epochs, seed)
         return Attempt(learner, heard.training, schedule, lambda: attempt.looked_at(learner, heard), temporal.JUDGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import zipfile
@@ -58,7 +59,8 @@ def _prepared(xml: bytes) -> tuple[bytes, dict[str, str]]:
     """The XML in a form that partitura reads, and the instrument-sound by part.
 
     Repeats, never played, go: partitura refuses a score with one that opens at the last bar line. Percussion gets a
-    place on its staff, without which it refuses it too. A metronome mark becomes a tempo.
+    place on its staff, without which it refuses it too. A metronome mark becomes a tempo. Octaves of a transposing
+    instrument, which it does not read, are added to the semitones, which it does.
     """
     tree = _tree(xml)
     for sign in [*tree.iter("repeat"), *tree.iter("ending")]:
@@ -69,6 +71,8 @@ def _prepared(xml: bytes) -> tuple[bytes, dict[str, str]]:
                 place = percussion.makeelement(tag)
                 place.text = text
                 percussion.append(place)
+    for transposition in tree.iter("transpose"):
+        _add_octaves(transposition)
     for mark in tree.iter("metronome"):
         tempo = _quarters_per_minute(mark)
         direction = next(mark.iterancestors("direction"), None)
@@ -78,6 +82,16 @@ def _prepared(xml: bytes) -> tuple[bytes, dict[str, str]]:
     written = io.BytesIO()
     tree.write(written)
     return written.getvalue(), sounds
+
+
+def _add_octaves(transposition: Any) -> None:
+    octaves, semitones = (transposition.findtext(tag) or "0" for tag in ("octave-change", "chromatic"))
+    chromatic = transposition.find("chromatic")
+    if chromatic is None:
+        chromatic = transposition.makeelement("chromatic")
+        transposition.append(chromatic)
+    with contextlib.suppress(ValueError):  # what is no number stays as it is, and the reader passes it by
+        chromatic.text = str(int(semitones) + 12 * int(octaves))
 
 
 def _quarters_per_minute(metronome: Any) -> float | None:

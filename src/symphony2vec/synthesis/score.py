@@ -1,7 +1,7 @@
 """A score becomes notes in seconds. Time runs in quarter notes (q) in the score.
 
 Repeats are not unfolded: they would give near-duplicate clips. Grace notes have no length of their own and are not
-played.
+played. Transposing instruments sound where they sound, not where they are written.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ class Interpretation:
 
 @dataclass(frozen=True)
 class Note:
-    """One sounding note: onset and end in seconds, MIDI pitch, velocity and program."""
+    """One sounding note: onset and end in seconds, MIDI pitch, velocity and program; the number of its part."""
 
     onset_s: float
     end_s: float
     pitch: int
     velocity: int
     program: int
+    part: int = 0
 
 
 def notes(path: Path, interpretation: Interpretation) -> list[Note]:
@@ -73,7 +74,7 @@ def notes(path: Path, interpretation: Interpretation) -> list[Note]:
     last_s = max(note.end_s for note in found)
     if not last_s - first_s <= LONGEST_S:
         raise Unusable(f"the score would sound for {(last_s - first_s) / 3600:.3g} hours; the limit is 4")
-    shifted = [Note(n.onset_s - first_s, n.end_s - first_s, n.pitch, n.velocity, n.program) for n in found]
+    shifted = [Note(n.onset_s - first_s, n.end_s - first_s, n.pitch, n.velocity, n.program, n.part) for n in found]
     return sorted(shifted, key=lambda n: (n.onset_s, n.program, n.pitch, n.end_s))
 
 
@@ -132,8 +133,9 @@ def _notes(parts: list[Any], interpretation: Interpretation) -> list[Note]:
         ends_q = onsets_q + table["duration_quarter"].astype(float)
         onsets_s, ends_s = (to_seconds(grid.common(number, times)) for times in (onsets_q, ends_q))
         velocities = _velocities(part, onsets_q, interpretation)
-        rows = zip(onsets_s, ends_s, table["pitch"], velocities, strict=True)
-        found += [Note(float(on), float(end), int(pitch), int(vel), program) for on, end, pitch, vel in rows]
+        pitches = table["pitch"] + _transpositions(part, table["onset_div"])
+        rows = zip(onsets_s, ends_s, pitches, velocities, strict=True)
+        found += [Note(float(on), float(end), int(pitch), int(vel), program, number) for on, end, pitch, vel in rows]
     return found
 
 
@@ -165,6 +167,18 @@ def _clock(parts: list[Any], grid: Grid, interpretation: Interpretation) -> Any:
         return seconds
 
     return to_seconds
+
+
+def _transpositions(part: Any, onsets_div: np.ndarray) -> np.ndarray:
+    """Semitones from the written to the sounding pitch of each note (N,): a player may change instruments."""
+    import numpy as np
+    from partitura.score import Transposition
+
+    marks = {sign.start.t: sign.chromatic or 0 for sign in part.iter_all(Transposition)}
+    starts_div = np.array(sorted(marks), dtype=int)
+    semitones = np.array([0, *(marks[start] for start in sorted(marks))])
+    found: np.ndarray = semitones[np.searchsorted(starts_div, onsets_div, side="right")]
+    return found
 
 
 def _velocities(part: Any, onsets_q: np.ndarray, interpretation: Interpretation) -> np.ndarray:

@@ -19,12 +19,13 @@ of one movement: that uses where a movement begins and ends, never who wrote it.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import scaling, tracking
 from symphony2vec.artifacts import Draw, Project, read_array, write_array, write_table
 from symphony2vec.errors import UserError
-from symphony2vec.params import Params, TemporalSetting
+from symphony2vec.params import TEMPORAL_NAME, Params, TemporalSetting
 from symphony2vec.training.draws import Task, on_every
 
 if TYPE_CHECKING:
@@ -47,9 +48,9 @@ JUDGE = "probe_validation_accuracy"
 def run(project: Project, params: Params, model: str) -> None:
     """The stage `temporal` for one model, as "full-40", on every draw."""
     name, _, size = model.rpartition("-")
-    setting = _setting(params, model, name, size)
+    setting = _setting(params, model, name)
     array, latent = read_array(project.feature("mel"), "features"), int(size)
-    check(array, setting)
+    check(array.shape[1:], name, setting)
 
     def subject(draw: Draw) -> tracking.Subject:
         return tracking.Subject("temporal", name, size, draw.name)
@@ -69,27 +70,30 @@ def settings(params: Params, setting: TemporalSetting, latent: int) -> dict[str,
     return {**trained, "dimensions": latent, "probe_every_epochs": params.temporal.probe_every_epochs, **own}
 
 
-def _setting(params: Params, model: str, name: str, size: str) -> TemporalSetting:
-    if name not in params.temporal.names or not size.isdigit() or int(size) < 1:
+def _setting(params: Params, model: str, name: str) -> TemporalSetting:
+    if name not in params.temporal.names or not re.fullmatch(TEMPORAL_NAME, model):
         known = ", ".join(params.temporal.names)
         raise UserError(f"no temporal model '{model}'; it is one of {known} and a latent size, as full-40")
     return params.temporal.setting(name)
 
 
-def check(array: np.ndarray, setting: TemporalSetting) -> None:
-    """Whether the model can hear these spectrograms (clips, F, T).
+def check(shape: tuple[int, ...], name: str, setting: TemporalSetting) -> None:
+    """Whether a setting, called `name`, can hear spectrograms of this shape (F, T).
 
     Raises:
-        UserError: it cannot: their bands, or the frames of a crop.
+        UserError: it cannot: their bands, the frames of a crop, or what is masked.
     """
     from symphony2vec.temporal.networks import FOLD, STRIDE
 
-    bins, frames = array.shape[1:]
+    bins, frames = shape
     if bins % FOLD or frames < setting.frames or setting.frames % STRIDE:
         raise UserError(
             f"the temporal model takes a multiple of {FOLD} mel bands (features.mel_bands is {bins}) and crops of a "
-            f"multiple of {STRIDE} frames, no longer than a clip of {frames} (temporal.full.frames is {setting.frames})"
+            f"multiple of {STRIDE} frames, no longer than a clip of {frames} (frames of temporal {name} is "
+            f"{setting.frames})"
         )
+    if setting.masked_bins >= bins:
+        raise UserError(f"masked_bins of temporal {name} ({setting.masked_bins}) must be below the {bins} mel bands")
 
 
 def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSetting, latent: int) -> None:
@@ -121,7 +125,7 @@ def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSe
     write_array(task.folder / "vectors-pooled.npy", found["pooled"])
     write_table(task.folder / "validation.csv", _by_work(task, _guessed(found["c"], task)))
     network, shape = learner.clip_encoder(), (latent, setting.step_latent, setting.width, array.shape[1])
-    kept.save(task.folder / kept.NETWORKS, network.encoder, learner.generator_network, shape, scaled)
+    kept.save(task.folder / kept.NETWORKS, network.encoder, learner.averaged_generator.module, shape, scaled)
     pictures = {"curves": _curves(curves, task.label)}
     if setting.adversary:
         pictures["game"] = figures.game(curves.rename(columns=lambda one: one.removeprefix("train_")), task.label)

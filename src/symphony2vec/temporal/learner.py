@@ -36,7 +36,7 @@ AT_ONCE = 128
 class TemporalLearner:
     """Encoder, generator and discriminator; what a setting gives no weight has no part in the training.
 
-    The encoder that is asked afterwards is a moving average of the one that learns.
+    Encoder and generator that are asked afterwards are moving averages of those that learn.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class TemporalLearner:
         self.discriminator = loop.started(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
         self.projection = loop.started(lambda: Projection(latent), seed + 3, source.device)
         self.averaged = _averaged(self.encoder, setting.average)
+        self.averaged_generator = _averaged(self.generator_network, setting.average)
         self.generator = torch.Generator(source.device).manual_seed(seed)
         self._neighbours = views.Neighbours(movements, training, setting.positives)
         self._changes = _changes(setting)
@@ -87,7 +88,7 @@ class TemporalLearner:
             told["contrast"] = losses.contrast(self.projection(codes.c), groups, own.temperature)
             total = total + own.contrast * told["contrast"]
         if self.generates:
-            count = len(rows)  # one view of each pair: the other costs as much and says little more
+            count = min(own.played, len(rows))
             c = self._drawn(codes.c[:count], codes.c_log_sigma[:count])
             z = self._drawn(codes.z[:count], codes.z_log_sigma[:count])
             if own.reconstruction:
@@ -102,6 +103,8 @@ class TemporalLearner:
         if own.adversary:
             self._discriminator_optimiser.step()
         self.averaged.update_parameters(self.encoder)
+        if self.generates:
+            self.averaged_generator.update_parameters(self.generator_network)
         return {name: value.detach() for name, value in told.items()}
 
     def _game(self, heard: Tensor, c: Tensor, z: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -159,7 +162,7 @@ class TemporalLearner:
 
     def generate(self, c: np.ndarray, z: np.ndarray) -> np.ndarray:
         """G(c, z): (B, D) and (B, S, Z) to (B, F, S * STRIDE), scaled."""
-        network, device = self.generator_network.eval(), self._source.device
+        network, device = self.averaged_generator.module.eval(), self._source.device
         made = []
         with torch.inference_mode():
             for start in range(0, len(c), AT_ONCE):
@@ -187,7 +190,7 @@ class TemporalLearner:
         optimisers = (self._optimiser, self._discriminator_optimiser)
         return {
             "networks": {name: network.state_dict() for name, network in self._networks().items()},
-            "averaged": self.averaged.state_dict(),
+            "averaged": [network.state_dict() for network in (self.averaged, self.averaged_generator)],
             "optimisers": [optimiser.state_dict() for optimiser in optimisers],
         }
 
@@ -195,7 +198,8 @@ class TemporalLearner:
         """Back to what `state` gave."""
         for name, network in self._networks().items():
             network.load_state_dict(state["networks"][name])
-        self.averaged.load_state_dict(state["averaged"])
+        for network, held in zip((self.averaged, self.averaged_generator), state["averaged"], strict=True):
+            network.load_state_dict(held)
         optimisers = (self._optimiser, self._discriminator_optimiser)
         for optimiser, held in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(held)

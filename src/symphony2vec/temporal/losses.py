@@ -60,8 +60,3 @@ def contrast(views: Tensor, groups: Tensor, temperature: float) -> Tensor:
     positive = (groups[:, None] == groups[None, :]) & ~itself
     found: Tensor = -(log_share * positive).sum(dim=1) / positive.sum(dim=1)
     return found.mean()
-
-
-def kl(mean: Tensor, log_sigma: Tensor) -> Tensor:
-    """Divergence of N(mean, sigma^2) from N(0, 1), mean over all values, a scalar."""
-    return 0.5 * (mean.square() + (2.0 * log_sigma).exp() - 1.0 - 2.0 * log_sigma).mean()

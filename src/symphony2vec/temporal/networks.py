@@ -20,6 +20,7 @@ CHANNELS = (1, 2, 4, 8)  # times the width
 KERNELS = ((4, 8), (4, 4), (4, 4), (4, 3))
 STRIDES = ((2, 4), (2, 2), (2, 2), (2, 1))
 PADDINGS = ((1, 2), (1, 1), (1, 1), (1, 1))
+GROUPS = 4  # of channels that are normalised together
 STRIDE = 16  # frames of a step
 FOLD = 16  # bins that become one
 SLOPE = 0.2
@@ -127,7 +128,11 @@ class AttentionPooling(nn.Module):
 
 
 class Generator(nn.Module):
-    """G: the mirror of the encoder, from c repeated along time beside z."""
+    """G: the mirror of the encoder, from c repeated along time beside z.
+
+    It hears codes of two kinds, the encoder's and the prior's, so it is normalised clip by clip: the statistics of a
+    batch would be those of neither.
+    """
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int) -> None:
         """See `Encoder`."""
@@ -139,7 +144,7 @@ class Generator(nn.Module):
         self.unfold = nn.Linear(hidden, hidden * self._rows)
         layers: list[nn.Module] = []
         for after, before, kernel, stride, padding in reversed(list(_convolutions(width))):
-            layers += [nn.BatchNorm2d(before), nn.LeakyReLU(SLOPE)]
+            layers += [nn.GroupNorm(min(GROUPS, before), before), nn.LeakyReLU(SLOPE)]
             layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding))
         self.convolutions = nn.Sequential(*layers)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Changes:
     """How much a view is changed: at most so many bands and frames are silenced, at most so many bins is it shifted,
-    the deviation of a level added to all of it, and by at most which share the tempo changes."""
+    and the deviation of a level added to all of it."""
 
     masked_bins: int = 0
     masked_frames: int = 0

@@ -134,9 +134,8 @@ def _licences(project: Project, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def noted(params: Params, draw: Draw, table: pd.DataFrame, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What an MLflow run of one training is told: the parameters that came before it, its draw, and its own."""
-    shared = tracking.flat(
-        params, "classifiers", "embeddings", "ali", "temporal", "probe", "registry", "seeds", "study"
-    )
+    others = "labels classifiers embeddings ali temporal meaning probe registry seeds study".split()
+    shared = tracking.flat(params, *others)
     own = {"split": draw.split, "seed": draw.seed, "clips": len(table), **settings}
     return {**shared, **own, "training_clips": int((table["split"] == "train").sum())}
 
