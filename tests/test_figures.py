@@ -74,6 +74,12 @@ def accuracies(count: int) -> pd.DataFrame:
     ).assign(paper=paper)
 
 
+def grouped(count: int) -> pd.DataFrame:
+    """Rows under two headings, of which the first counts."""
+    table = accuracies(count)[["stage", "model", "mean", "low", "high"]]
+    return table.rename(columns={"stage": "group", "model": "label"}).assign(own=[row == 0 for row in range(count)])
+
+
 def leaks(count: int) -> pd.DataFrame:
     return pd.DataFrame(
         [
@@ -133,6 +139,8 @@ DRAWN: dict[str, Callable[[int], Figure]] = {
     "accuracies": lambda n: figures.accuracies(scored(n), 0.3),
     "correlation": lambda n: figures.correlation(np.arange(n), np.arange(n), "ALI", "loudness (LUFS)", 0.5, 0.4, 0.6),
     "table": lambda n: figures.table(accuracies(n), 0.3),
+    "beside": lambda n: figures.beside(grouped(n), 0.3),
+    "profile": lambda n: figures.profile(grouped(n).assign(baseline=0.1, value=0.4, model="PCA"), "What they know"),
     "timeline": lambda n: figures.timeline(told(n), [f"c{row}" for row in range(n)], "a.flac, by PCA"),
     "leak": lambda n: figures.leak(leaks(n)),
     "pairs_matrix": differences,

@@ -30,10 +30,10 @@ FLOORS = {
     "atlas": 5, "collection": 5, "embedder": 5, "registry": 5, "study": 5, "cli": 6, "hear": 6,
 }  # fmt: skip
 HEAVY = {
-    "IPython", "PIL", "boto3", "dask", "distributed", "dvc", "embedding_atlas", "jinja2", "joblib", "librosa", "lxml",
-    "matplotlib", "midirenderer", "mlflow", "music21", "mutagen", "numba", "numpy", "optuna", "pandas", "partitura",
-    "plotly", "pretty_midi", "psycopg", "pyarrow", "pyloudnorm", "safetensors", "scipy", "sklearn", "soundfile", "soxr",
-    "threadpoolctl", "torch", "tqdm", "umap",
+    "IPython", "PIL", "accelerate", "boto3", "dask", "distributed", "dvc", "embedding_atlas", "jinja2", "joblib",
+    "librosa", "lxml", "matplotlib", "midirenderer", "mlflow", "music21", "mutagen", "numba", "numpy", "optuna",
+    "pandas", "partitura", "plotly", "pretty_midi", "psycopg", "pyarrow", "pyloudnorm", "safetensors", "scipy",
+    "sklearn", "soundfile", "soxr", "threadpoolctl", "torch", "tqdm", "umap",
 }  # fmt: skip
 # Networks and their training: they import torch as they are imported, and so only functions import them.
 NETWORKS = {
@@ -43,7 +43,8 @@ NETWORKS = {
     "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",
     "hear",  # its interface is made of tensors
     "package.contents", "package.example", "package.head", "package.loader", "package.model",
-    "temporal.attempt", "temporal.kept", "temporal.learner", "temporal.losses", "temporal.networks", "temporal.views",
+    "temporal.attempt", "temporal.devices", "temporal.kept", "temporal.learner", "temporal.losses",
+    "temporal.networks", "temporal.training", "temporal.views",
     "training.loop", "training.source", "training.watch",
 }  # fmt: skip
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

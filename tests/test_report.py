@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from conftest import ROOT, runs
 from symphony2vec import figures, params, report
 from symphony2vec.artifacts import Project, write_table
-from symphony2vec.report import pictures, tables
+from symphony2vec.report import pictures, tables, walks
 
 BIN = Path(sys.executable).parent
 NETWORKS = ("ff", "cnn", "fair_cnn", "lstm")
@@ -31,8 +31,15 @@ MODELS = {
     "classifiers": ["cnn-mel", "fair_cnn-mel", "ff-crop", "ff-mel", "lstm-mel"],
     "embeddings": ["ae-mel", "cae-mel", "pca-chroma", "pca-mel", "pca-mfcc", "vae-mel"],
     "ali": ["encoder-8", "paper-8"],
+    "temporal": ["full-8", "labels-8"],
 }
-READINGS = {"lstm-mel": ["chunks"], "encoder-8": ["crops"], "paper-8": ["crops", "hidden", "sample"]}
+READINGS = {"lstm-mel": ["chunks"], "encoder-8": ["crops"], "paper-8": ["crops", "hidden", "sample"],
+            "full-8": ["pooled"]}  # fmt: skip
+WALKS = {
+    "interpolation": 5,
+    "loudness_db": 3,
+    "centroid_hz": 3,
+}  # points that are heard; of recordings there is no score
 DRAWS = ("work-0", "work-1", "clip-0")
 ROWS = [(stage, f"{model} {reading}".strip()) for stage, models in MODELS.items() for model in models
         for reading in ["", *READINGS.get(model, [])]]  # fmt: skip
@@ -75,8 +82,10 @@ def shrink(values: dict[str, Any]) -> None:
     ali |= {"models": ["paper-8", "encoder-8"], "probe_every_epochs": 2, "samples_every_epochs": 2}
     ali["paper"] |= {"batch": 8, "epochs": 3}  # the probe is tried after the second and the third
     ali["encoder"] |= {"batch": 8, "epochs": 1}
+    values["temporal"] |= {"models": ["full-8", "labels-8"], "probe_every_epochs": 2, "samples_every_epochs": 2}
+    values["temporal"]["full"] |= {"batch": 4, "epochs": 2, "width": 2, "frames": 64, "masked_frames": 8}
     values["probe"] |= {"bootstrap_draws": 200, "strengths": [0.01, 1.0]}
-    values["meaning"] |= {"minimum_clips": 2, "penalties": [0.1, 10.0], "shown": ["pca-mel", "vae-mel", "paper-8"]}
+    values["meaning"] |= {"minimum_clips": 2, "penalties": [0.1, 10.0], "shown": ["pca-mel", "paper-8", "full-8"]}
 
 
 def fewer(stages: dict[str, Any]) -> None:
@@ -134,7 +143,7 @@ def page_of(project: Project) -> str:
 
 def cells(page: str, identifier: str) -> list[list[str]]:
     """The text of every cell of one table of the page, row by row, without the heading."""
-    (table,) = re.findall(rf'<table id="{identifier}">(.*?)</table>', page, re.DOTALL)
+    (table,) = re.findall(rf'<table id="{identifier}"[^>]*>(.*?)</table>', page, re.DOTALL)
     rows = [
         re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
     ]
@@ -161,7 +170,7 @@ def test_every_model_has_vectors_or_probabilities_of_every_clip_on_every_draw(fi
             names = {path.name for path in finished.out(stage, model, draw).iterdir()}
             (name,) = names & {"vectors.npy", "probabilities.npy"}
             found = np.load(finished.out(stage, model, draw, name))
-            width = 3 if stage == "classifiers" or model == "encoder-8" else 8 if stage == "ali" else 4
+            width = 3 if name == "probabilities.npy" else {"ali": 8, "temporal": 8}.get(stage, 4)
             assert found.shape == (len(clips), width), model
 
 
@@ -287,28 +296,83 @@ def test_a_study_is_shown_where_there_is_one(finished):
 
 def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
     told = table_of(finished, "knowledge")
-    with_vectors = {(stage, row) for stage, row in ROWS if stage != "classifiers" and not row.startswith("encoder")}
+    with_vectors = {
+        (stage, row) for stage, row in ROWS if stage != "classifiers" and not row.startswith(("encoder", "labels"))
+    }
     assert set(zip(told["stage"], told["row"], strict=True)) == with_vectors
     measured = told[told["value"].notna()]
     assert set(measured["label"]) == {"loudness_db", "centroid_hz"}  # of recordings there is no score
-    assert set(told.loc[told["label"] == "key", "reason"]) == {"known of 0 train clips"}
-    known = [
-        row for row in cells(page_of(finished), "knowledge-table") if row[0] not in ("baseline", "test clips of works")
-    ]
-    assert {row[0] for row in known} == {row for _, row in with_vectors if " " not in row}
+    assert set(told.loc[told["label"] == "key", "reason"]) == {"known of no train clips"}
+    *models, baseline, clips = [row[0] for row in cells(page_of(finished), "knowledge-table")]
+    assert set(models) == {row for _, row in with_vectors if " " not in row}
+    assert (baseline, clips) == ("baseline", "test clips")
     assert finished.out("report", "pictures", "profile.png").is_file()
+
+
+def test_the_first_table_holds_the_temporal_model_beside_one_row_of_each_kind(finished):
+    told, results = table_of(finished, "first"), table_of(finished).set_index(["stage", "row"])
+    rows = (
+        "full-8|full-8 pooled|PCA|ae-mel|cae-mel|vae-mel|paper-8|paper-8 crops|"
+        "labels-8|ff-mel|cnn-mel|fair_cnn-mel|lstm-mel|ALI|majority"
+    )
+    best = {"PCA": "pca-", "ALI": "encoder-8"}  # on validation
+    for row, wanted in zip(told["row"], rows.split("|"), strict=True):
+        assert row.startswith(best.get(wanted, wanted))
+    for line in told[told["row"] != "majority"].to_dict("records"):
+        assert line["accuracy"] == results.loc[(line["stage"], line["row"]), "accuracy"]
+    assert set(told["beaten"].dropna()) == {"few draws"}  # of two draws nothing is claimed
+    sizes = dict(zip(told["row"], told["dimensions"], strict=True))
+    assert (sizes["full-8"], sizes["vae-mel"], sizes["paper-8 crops"]) == (8, 4, 8)
+    shown = cells(page_of(finished), "first-table")
+    assert [line[1] for line in shown] == told["row"].tolist()
+    assert finished.out("report", "pictures", "first.png").is_file()
+    text = page_of(finished)
+    assert text.index('id="first-table"') < text.index('id="results-table"')
+
+
+def test_how_well_models_generate_is_told_of_all_that_give_spectrograms_back(finished):
+    told = table_of(finished, "generation")
+    assert set(told["model"]) == {"full-8", "ae-mel", "cae-mel", "vae-mel"}
+    assert told["distance_db"].is_monotonic_increasing
+    assert set(told.loc[told["generated"].notna(), "model"]) == {"full-8", "vae-mel"}
+    assert len(cells(page_of(finished), "generation-table")) == 4
+
+
+def test_the_whole_model_walks_along_what_is_known_of_recordings(finished):
+    told = table_of(finished, "walks")
+    assert told["label"].tolist() == ["loudness_db", "centroid_hz"]
+    assert told["rho"].between(-1.0, 1.0).all()
+    pictures = {f"pictures/temporal-full-8-walk-{name}.png" for name in WALKS}
+    assert all(f'src="{name}"' in page_of(finished) for name in pictures)
+
+
+def test_a_page_without_the_temporal_stage_lacks_what_is_of_it_and_nothing_else(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "sound", lambda *words: words[-1].mkdir())
+    skipped = shutil.ignore_patterns("*.npy", "*.flac", "report", "temporal")
+    shutil.copytree(finished.root / "out", tmp_path / "out", ignore=skipped)
+    shutil.copyfile(finished.params, tmp_path / "params.yaml")
+    report.run(Project(tmp_path), params.read(finished.params))
+    text = page_of(Project(tmp_path))
+    assert set(table_of(Project(tmp_path), "first")["stage"].dropna()) == {"classifiers", "embeddings", "ali"}
+    assert "full-8" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
+    assert 'id="temporal"' not in text
+    assert len(cells(text, "generation-table")) == 3
 
 
 def test_originals_reconstructions_and_inventions_can_be_heard(finished):
     found = {path.name: soundfile.read(path) for path in finished.out("report", "sounds").iterdir()}
-    clips = {f"{model}-{what}-{number}.mp3" for model in ("ae-mel", "vae-mel") for number in range(3)
-             for what in ("originals", "reconstructions")}  # fmt: skip
-    crops = {f"paper-8-{what}-{number}.mp3" for number in range(4)
-             for what in ("originals", "reconstructions", "generated")}  # fmt: skip
-    assert set(found) == clips | crops
+    kinds = {"originals": 3, "reconstructions": 3, "generated": 4}
+    clips = {f"{model}-{what}-{number}.mp3" for model in ("ae-mel", "vae-mel") for what, count in kinds.items()
+             for number in range(count) if (model, what) != ("ae-mel", "generated")}  # fmt: skip
+    clips |= {f"full-8-{what}-{number}.mp3" for number in range(4) for what in kinds}
+    walked = {name for name in found if name.startswith("full-8-walk_")}
+    assert {walk: sum(f"walk_{walk}-" in name for name in walked) for walk in WALKS} == WALKS
+    crops = {f"paper-8-{what}-{number}.mp3" for number in range(4) for what in kinds}
+    assert set(found) == clips | crops | walked
     for name, (wave, rate_hz) in found.items():
         assert rate_hz == 22050
-        assert len(wave) / rate_hz == pytest.approx(10.0 if name in clips else 31 * 512 / 22050, abs=0.15)
+        expected_s = 31 * 512 / 22050 if name in crops else 10.0  # the temporal model gives whole steps, 9.7 s
+        assert len(wave) / rate_hz == pytest.approx(expected_s, abs=0.5 if name.startswith("full") else 0.15)
         assert np.isfinite(wave).all()
         assert "originals" not in name or np.abs(wave).max() > 0.3
 
@@ -318,6 +382,7 @@ def test_names_cannot_break_the_page(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "corpus", lambda *_: pd.DataFrame([dict.fromkeys(
         ("composer", "works", "movements", "minutes", "clips", "kind", "licence"), sly)]))  # fmt: skip
     monkeypatch.setattr(pictures, "sound", lambda *words: words[-1].mkdir())  # takes long, and holds no names
+    monkeypatch.setattr(walks, "sound", lambda *_: {})
     skipped = shutil.ignore_patterns("*.npy", "*.flac", "report")
     shutil.copytree(finished.root / "out", tmp_path / "out", ignore=skipped)
     shutil.copyfile(finished.params, tmp_path / "params.yaml")
@@ -352,7 +417,7 @@ def test_the_page_opens_from_disk_in_a_browser(finished, tmp_path):
         assert len(images) == len(widths) >= 40
         assert set(images) == {"load"}
         assert min(widths) > 100
-        assert len(sounds) == len(lengths) == 24
+        assert len(sounds) == len(lengths) == 24 + 4 + 12 + sum(WALKS.values())
         assert set(sounds) == {"loadedmetadata"}
         assert min(lengths) > 0.5
         assert all(name.startswith(("data:", "file:")) for name in fetched)

@@ -19,6 +19,7 @@ from symphony2vec.figures.labels import labels_overview
 from symphony2vec.figures.meaning import profile
 from symphony2vec.figures.results import (
     accuracies,
+    beside,
     confusion,
     correlation,
     leak,
@@ -33,6 +34,7 @@ from symphony2vec.figures.studies import history, importances, parallel, slices
 __all__ = [
     "accuracies",
     "audio_overview",
+    "beside",
     "class_balance",
     "compared",
     "confusion",

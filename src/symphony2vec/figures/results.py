@@ -147,6 +147,39 @@ def table(rows: pd.DataFrame, majority: float, paper: str = "in the paper") -> F
     return drawn
 
 
+def beside(rows: pd.DataFrame, majority: float) -> Figure:
+    """Test accuracies (shares) of a few models beside the one that counts: dots with intervals, group by group.
+
+    Columns: group, label, mean, low and high (the interval), and own, which is true of the one that counts: it is drawn
+    in a colour of its own, with a line through its mean.
+    """
+    drawn = figure(9.5, 0.3 * (len(rows) + GAP * rows["group"].nunique()) + 1.5)
+    axes = drawn.subplots()
+    axes.axvline(majority, color="grey", linestyle="--", linewidth=1.2, label="majority class")
+    place, ticks = 0.0, []
+    for group, own in rows.groupby("group", sort=False):
+        ticks.append((place, str(group), True))
+        for label, mean, low, high, counts in own[["label", "mean", "low", "high", "own"]].itertuples(index=False):
+            place += 1.0
+            colour = COLOURS[3] if counts else COLOURS[0]
+            axes.hlines([place], [low], [high], color=colour, linewidth=3.5, alpha=0.4)
+            axes.plot([mean], [place], "o", color=colour, markersize=6.0)
+            if counts:
+                axes.axvline(mean, color=colour, linewidth=1.0, linestyle=":", label=f"{label}")
+            ticks.append((place, str(label), bool(counts)))
+        place += GAP
+    axes.set_yticks([at for at, _, _ in ticks], [name for _, name, _ in ticks])
+    for text, (_, _, heavy) in zip(axes.get_yticklabels(), ticks, strict=True):
+        text.set_fontweight("bold" if heavy else "normal")
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel="test accuracy, with the interval over works", ylim=(place - GAP + 0.8, -0.8))
+    axes.set_xlim(left=0.0)
+    axes.grid(axis="x", color="0.92")
+    axes.set_axisbelow(True)
+    legend_below(drawn, axes)
+    return drawn
+
+
 def leak(rows: pd.DataFrame) -> Figure:
     """What a split is worth: the accuracy (a share) of each model where works, movements or clips are kept whole.
 

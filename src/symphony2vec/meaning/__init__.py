@@ -3,7 +3,8 @@
 Reads   out/<stage>/<model>/<draw>/vectors*.npy and run.json, out/labels/labels.csv, out/clips/draws/<draw>.csv
 Writes  out/meaning/<stage>/<model>/<draw>/  meaning.csv (one row a reading, label and measure), retrieval.csv (one row
             a reading and what was to be found), works.csv (the sums of each test work that both come from),
-            record.json; and the model's MLflow run
+            record.json; and the model's MLflow run; of a temporal model that generates also its walks, see
+            `symphony2vec.meaning.walks`
         out/meaning/  knowledge.csv, retrieval.csv and pairs.csv over the drawn splits; profile.png, retrieval.png
 
 Only the draws of the first split of params.yaml are asked: the others are there to show what a leak is worth.
@@ -28,7 +29,7 @@ from symphony2vec.artifacts import (
     write_table,
 )
 from symphony2vec.errors import UserError
-from symphony2vec.meaning import pictures, probes, retrieval, summary
+from symphony2vec.meaning import pictures, probes, retrieval, summary, walks
 from symphony2vec.meaning.targets import KEY, LABELS
 from symphony2vec.params import Params
 
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # A change of these asks every model again; one of the pictures does not.
-CODE = "meaning/targets.py meaning/probes.py meaning/retrieval.py meaning/summary.py report/comparison.py probe.py"
+CODE = (
+    "meaning/targets.py meaning/probes.py meaning/retrieval.py meaning/summary.py meaning/walks.py "
+    "meaning/measures.py report/comparison.py probe.py generation.py"
+)
 
 
 def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
@@ -110,6 +114,9 @@ def _one(project: Project, params: Params, folder: Path, told: pd.DataFrame) -> 
         opened.metrics({name: value for reading, one in tables.items() for name, value in _logged(reading, one)})
         for name in ("meaning", "retrieval"):
             opened.file(filling / f"{name}.csv", "meaning")
+        if walks.possible(params, folder):
+            opened.metrics(walks.write(project, params, folder, own, told, filling))
+            opened.file(filling / "walks.csv", "meaning")
 
 
 def ask(vectors: np.ndarray, own: pd.DataFrame, told: pd.DataFrame, params: Params) -> list[probes.Found]:

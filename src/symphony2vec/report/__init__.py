@@ -1,9 +1,18 @@
 """Everything found, on one page that opens from disk; the tables also as CSV, the figures as PNG, the sounds as MP3.
 
 Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml;
-        out/meaning where it is
-Writes  out/report/index.html; results.csv, pairs.csv, leak.csv, claims.csv, corpus.csv, balance.csv, splits.csv,
-        rejected.csv, left_out.csv, knowledge.csv, retrieval.csv; pictures/*.png, sounds/*.mp3
+        out/temporal and out/meaning where they are
+Writes  out/report/index.html; first.csv, results.csv, pairs.csv, leak.csv, claims.csv, corpus.csv, balance.csv,
+        splits.csv, rejected.csv, left_out.csv; parts.csv, generation.csv, walks.csv, knowledge.csv, retrieval.csv,
+        where there is something to tell; pictures/*.png, sounds/*.mp3
+
+    first       the temporal model beside everything else
+    tables      every model, and what the stages wrote
+    comparison  accuracies with intervals over works
+    worth       what the parts of the temporal model are worth, and how well models generate
+    walks       through the codes of the temporal model
+    pictures    pictures and sounds
+    page        the page
 """
 
 from __future__ import annotations
@@ -11,7 +20,7 @@ from __future__ import annotations
 from symphony2vec import clips
 from symphony2vec.artifacts import Project, read_table, whole_file, whole_folder, write_table
 from symphony2vec.params import Params
-from symphony2vec.report import tables
+from symphony2vec.report import first, tables, walks, worth
 
 
 def run(project: Project, params: Params) -> None:
@@ -20,16 +29,19 @@ def run(project: Project, params: Params) -> None:
 
     drawn = list(clips.draws(params))
     kinds = {str(kind): [draw.name for draw in drawn if draw.split == kind] for kind in params.clips.splits}
-    first = kinds[params.clips.splits[0]]
-    found = tables.rows(project, first)
+    draws = kinds[params.clips.splits[0]]
+    found = tables.rows(project, draws)
     bootstrap = (params.probe.bootstrap_draws, params.probe.confidence, params.probe.seed)
     results, pairs = tables.results(found, *bootstrap)
     ali = sorted({row.model for row in found if row.stage == "ali"})
+    against = first.reference(results, params.embeddings.dimensions)
+    models = list(results[["stage", "model"]].drop_duplicates().itertuples(index=False, name=None))
     told = {
+        "first": first.table(results, pairs, first.sizes(project, results, draws[0]), params),
         "results": results,
         "pairs": pairs,
         "leak": tables.leak(project, kinds, *bootstrap),
-        "claims": tables.claims(project, ali, first),
+        "claims": tables.claims(project, ali, draws),
         "corpus": tables.corpus(read_table(project.movements, "audio"), read_table(project.clips, "clips")),
         "balance": read_table(project.out("clips", "balance.csv"), "clips"),
         "splits": read_table(project.out("clips", "splits.csv"), "clips"),
@@ -37,14 +49,22 @@ def run(project: Project, params: Params) -> None:
         "left_out": read_table(project.out("clips", "left_out.csv"), "clips"),
         **tables.meaning(project),
     }
+    more = {
+        "parts": worth.parts(project, params, against, draws),
+        "generation": worth.generation(project, models, against, draws, params.probe),
+        "walks": walks.table(project, against, draws, params.probe),
+    }
+    told |= {name: table for name, table in more.items() if len(table)}
     with whole_folder(project.out("report")) as folder:
         for name, table in told.items():
             write_table(folder / f"{name}.csv", table)
-        shown = pictures.gather(project, results, first[0], folder / "pictures")
-        pictures.draw(told, folder / "pictures")
-        pictures.compare(project, ali, first[0], folder / "pictures")
-        pictures.sound(project, params, ali, first[0], folder / "sounds")
-        text = page.render(project, params, found, told, shown, folder)
+        shown = pictures.gather(project, results, draws[0], folder / "pictures")
+        pictures.draw(told, against, folder / "pictures")
+        pictures.compare(project, ali, draws[0], folder / "pictures")
+        pictures.sound(project, params, ali, against, draws[0], folder / "sounds")
+        walked = walks.gather(project, against, draws[0], folder / "pictures")
+        heard = walks.sound(project, params, against, draws[0], folder / "sounds")
+        text = page.render(project, params, found, told, shown, page.Whole(against, walked, heard), folder)
         with whole_file(folder / "index.html") as partial:
             partial.write_text(text, encoding="utf-8")
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+FEW_DRAWS = 3  # with fewer no model is said to beat another
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -45,6 +47,20 @@ def counts(tables: Sequence[Sequence[pd.DataFrame]]) -> Counts:
     return Counts(right, clips)
 
 
+def values(tables: Sequence[Sequence[pd.DataFrame]]) -> Counts:
+    """Of any number that each clip has, with its sum as what is right: M models with S tables of one row a clip.
+
+    Columns: composer, work, value. The `accuracy` of what comes back is the mean over clips.
+    """
+    return counts([[_sums(table) for table in own] for own in tables])
+
+
+def _sums(table: pd.DataFrame) -> pd.DataFrame:
+    work = table["composer"].astype(str) + " / " + table["work"].astype(str)
+    sums = table["value"].groupby(work).agg(right="sum", clips="count")
+    return sums.rename_axis("work").reset_index()
+
+
 def resampled(found: Counts, draws: int, seed: int) -> np.ndarray:
     """Mean accuracy over the drawn splits (R, M), of works drawn with replacement."""
     import numpy as np
@@ -69,3 +85,10 @@ def interval(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarr
 def differences(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """The interval (M, M) of how far each model lies above each other, of resampled accuracies (R, M)."""
     return interval(drawn[:, :, None] - drawn[:, None, :], confidence)
+
+
+def side(low: float, high: float, draws: int) -> int:
+    """On which side of 0 the interval of a difference lies: 1 above, -1 below; 0 where it holds 0, or draws are few."""
+    if draws < FEW_DRAWS:
+        return 0
+    return int(low > 0.0) - int(high < 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +33,24 @@ TABLE_4 = {"AE": ("ae", ""), "CAE": ("cae", ""), "VAE": ("vae", ""), "PCA": ("pc
 NAMES = {"mel": "Mel spectrogram", "mfcc": "MFCC", "chroma": "Chromagram"}
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The temporal model that all is held against, "" if there is none: the names of its walks in the order in which
+    they are shown, and the files in which they can be heard.
+    """
+
+    model: str
+    walks: list[str]
+    heard: dict[str, list[str]]
+
+
 def render(
     project: Project,
     params: Params,
     found: list[Row],
     told: dict[str, pd.DataFrame],
     shown: dict[str, list[str]],
+    whole: Whole,
     folder: Path,
 ) -> str:
     """The page as text.
@@ -47,6 +60,7 @@ def render(
         found: the rows, for what their probes noted.
         told: the tables by name.
         shown: the pictures of each stage/model.
+        whole: the temporal model and its walks.
         folder: the report's, with pictures/ and sounds/ filled.
     """
     import jinja2
@@ -54,13 +68,18 @@ def render(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["percent"] = lambda share: "" if share != share or share == "" else f"{float(share):.1%}"
+    environment.filters["percent"] = lambda share: "" if _nothing(share) else f"{float(share):.1%}"
+    environment.filters["points"] = lambda share: (
+        "" if _nothing(share) else f"{round(100.0 * float(share), 1) + 0.0:+.1f}"
+    )
+    environment.filters["number"] = lambda value, places=2: "" if _nothing(value) else f"{float(value):.{places}f}"
     template = resources.files("symphony2vec").joinpath("report", "page.html").read_text(encoding="utf-8")
     results = told["results"]
     lines: Lines = {(str(line["stage"]), str(line["row"])): dict(line) for line in results.to_dict("records")}
     scores = [one for row in found for one in row.scores]
     by_movement = told["splits"].loc[told["splits"]["split_by"] == "movement", "composer"].unique().tolist()
-    sounds = sorted(path.name for path in (folder / "sounds").iterdir())
+    walked = {name for names in whole.heard.values() for name in names}
+    sounds = sorted(path.name for path in (folder / "sounds").iterdir() if path.name not in walked)
     return environment.from_string(template).render(
         params=params,
         settings=project.params.read_text(encoding="utf-8"),
@@ -70,7 +89,9 @@ def render(
         table_4=_cells(TABLE_4, "embeddings", lines),
         table_7=_table_7(lines),
         shown=shown,
-        sounds=_by_model(sounds),
+        whole=whole,
+        titles={label.name: label.title for label in LABELS},
+        sounds=_by_model(sounds, whole.model),
         best=results.iloc[0].to_dict(),
         sure=[pair for pair in told["pairs"].to_dict("records") if pair["better"]],
         pairs_shown=PAIRS_SHOWN,
@@ -85,6 +106,13 @@ def render(
         studies=_studies(project),
         meaning=_meaning(told),
     )
+
+
+def _nothing(value: Any) -> bool:
+    """Whether a cell of a table is empty."""
+    import pandas as pd
+
+    return value == "" or bool(pd.isna(value))
 
 
 def _cells(columns: dict[str, tuple[str, str]], stage: str, lines: Lines) -> dict[str, Any]:
@@ -127,10 +155,10 @@ def _studies(project: Project) -> dict[str, list[dict[Any, Any]]]:
     return {path.parent.name: read_table(path, "report").to_dict("records") for path in tables}
 
 
-def _by_model(sounds: list[str]) -> dict[str, dict[str, list[str]]]:
-    """File names <model>-<what>-<number>.mp3 as model -> what -> names."""
+def _by_model(sounds: list[str], first: str) -> dict[str, dict[str, list[str]]]:
+    """File names <model>-<what>-<number>.mp3 as model -> what -> names, the model that counts first."""
     found: dict[str, dict[str, list[str]]] = {}
-    for name in sounds:
+    for name in sorted(sounds, key=lambda name: not first or not name.startswith(f"{first}-")):
         model, what, _ = name.rsplit("-", 2)
         found.setdefault(model, {}).setdefault(what, []).append(name)
     return found

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MODEL_PICTURES = ("curves", "game", "reconstructions", "pairs", "generated", "walk", "latent", "scatter")
-HEARD = ("vae-mel", "ae-mel")  # the embeddings whose reconstructions can be heard
+HEARD = ("vae-mel", "ae-mel")  # the embeddings that can be heard
+KINDS = ("originals", "reconstructions", "generated")
 HEARD_AT_MOST = 4
 
 
@@ -49,13 +50,16 @@ def gather(project: Project, results: pd.DataFrame, draw: str, folder: Path) -> 
     return shown
 
 
-def draw(told: dict[str, pd.DataFrame], folder: Path) -> None:
-    """The pictures of the tables: results, pairs, what the split is worth."""
+def draw(told: dict[str, pd.DataFrame], against: str, folder: Path) -> None:
+    """The pictures of the tables: the first, where `against` is the row that counts; results, pairs, leak."""
     results = told["results"]
     majority = float(results["majority"].mean())
-    rows = results.assign(model=results["row"]).rename(
-        columns={"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}
-    )
+    ends = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}
+    drawn = told["first"][told["first"]["row"] != "majority"]
+    beside = drawn[["group", "what", *ends]].rename(columns={**ends, "what": "label"})
+    beside = beside.assign(own=drawn["row"] == against)
+    figures.save(folder / "first.png", figures.beside(beside, majority))
+    rows = results.assign(model=results["row"]).rename(columns=ends)
     figures.save(folder / "results.png", figures.table(rows.sort_values("stage", kind="stable"), majority))
     figures.save(folder / "pairs.png", figures.pairs_matrix(*_matrix(told["pairs"], results)))
     if told["leak"]["split"].nunique() > 1:
@@ -75,23 +79,26 @@ def compare(project: Project, models: Sequence[str], draw_name: str, folder: Pat
         figures.save(folder / "ali.png", figures.compared(curves, "probe_validation_accuracy", label))
 
 
-def sound(project: Project, params: Params, ali: Sequence[str], draw_name: str, folder: Path) -> None:
-    """Make reconstructions and generated crops of one draw audible: <model>-<what>-<number>.mp3."""
+def sound(project: Project, params: Params, ali: Sequence[str], against: str, draw_name: str, folder: Path) -> None:
+    """Make reconstructions and what models invent of one draw audible: <model>-<what>-<number>.mp3.
+
+    Of ALI on crops these models, and of the temporal models the one that all is held `against`.
+    """
     import numpy as np
 
     folder.mkdir()
-    for model in HEARD:
-        path = project.out("embeddings", model, draw_name, "samples.npz")
+    whole = [("temporal", against)] if against else []
+    for stage, model in [*whole, *(("embeddings", name) for name in HEARD)]:
+        path = project.out(stage, model, draw_name, "samples.npz")
         if path.is_file():
             with np.load(path) as samples:
-                _write(folder, model, {name: samples[name] for name in ("originals", "reconstructions")}, params)
+                _write(folder, model, {name: samples[name] for name in KINDS if name in samples.files}, params)
     for path in [project.out("ali", model, draw_name, "samples.npz") for model in ali]:
         if not path.is_file():
             continue
         with np.load(path) as samples:
             first = scaling.first_band(params.features.mel_bands, params.ali.crop.bands)
-            crops = {name: samples[name] for name in ("originals", "reconstructions", "generated")}
-            full = {name: [_whole(one, params, first) for one in own] for name, own in crops.items()}
+            full = {name: [_whole(one, params, first) for one in samples[name]] for name in KINDS}
             _write(folder, path.parts[-3], full, params)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from symphony2vec.training.draws import Task
     from symphony2vec.training.loop import Learner, Schedule
+    from symphony2vec.training.source import Source
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,18 @@ class _Ali(Kind):
         return f"{found['latent']:>6}{found['batch']:>7}  {rates}"
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """What the temporal ALI hears of one draw: the clips, their composers and movements as numbers (clips,), and the
+    rows of two of the three sides."""
+
+    source: Source
+    codes: np.ndarray
+    movements: np.ndarray
+    training: np.ndarray
+    validation: np.ndarray
+
+
 class _Temporal(Kind):
     name, searched, replaces = "temporal", "full", False
     drawn = tuple(name for name in TemporalSpace.model_fields if name != "epochs")
@@ -161,16 +174,26 @@ class _Temporal(Kind):
     def parameters(self, params: Params, setting: TemporalSetting, latent: int) -> dict[str, Any]:
         return temporal.settings(params, setting, latent)
 
-    def heard(self, task: Task, array: np.ndarray, params: Params) -> Any:
-        return temporal.listened(task, array)[0]
+    def heard(self, task: Task, array: np.ndarray, params: Params) -> _Heard:
+        from symphony2vec.training import loop
+        from symphony2vec.training.source import Source
 
-    def attempt(self, heard: Any, latent: int, setting: TemporalSetting, params: Params, seed: int) -> Attempt:
+        training = task.rows("train")
+        source = Source(array, scaling.standard(array, training), loop.device())
+        return _Heard(source, task.codes, temporal.movements(task), training, task.rows("validation"))
+
+    def attempt(self, heard: _Heard, latent: int, setting: TemporalSetting, params: Params, seed: int) -> Attempt:
         from symphony2vec.temporal import attempt
+        from symphony2vec.temporal.learner import TemporalLearner
 
         temporal.check(heard.source.shape, self.searched, setting)
-        learner = attempt.begun(heard, latent, setting, seed)
+        learner = TemporalLearner(heard.source, heard.training, heard.movements, latent, setting, seed)
+
+        def look() -> dict[str, float]:
+            return attempt.looked_at(learner, heard.codes, heard.training, heard.validation)
+
         schedule = attempt.schedule(setting, params.temporal.probe_every_epochs, seed)
-        return Attempt(learner, heard.training, schedule, lambda: attempt.looked_at(learner, heard), temporal.JUDGE)
+        return Attempt(learner, heard.training, schedule, look, temporal.JUDGE)
 
     def told(self, found: Mapping[str, Any]) -> str:
         rates = f"{found['learning_rate']:.2g} ({found['discriminator_learning_rate']:.2g})"

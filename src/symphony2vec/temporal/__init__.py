@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from symphony2vec.temporal.attempt import Heard
     from symphony2vec.temporal.learner import TemporalLearner
+    from symphony2vec.temporal.training import Training
 
 LABELS = "labels"
 SHOWN = 8  # clips that are drawn
@@ -45,8 +45,11 @@ DB = "dB below the clip's maximum"
 JUDGE = "probe_validation_accuracy"
 
 
-def run(project: Project, params: Params, model: str) -> None:
-    """The stage `temporal` for one model, as "full-40", on every draw."""
+def run(project: Project, params: Params, model: str, processes: int | None = None) -> None:
+    """The stage `temporal` for one model, as "full-40", on every draw.
+
+    Each training is spread over so many `processes` of this machine; by default one for every GPU.
+    """
     name, _, size = model.rpartition("-")
     setting = _setting(params, model, name)
     array, latent = read_array(project.feature("mel"), "features"), int(size)
@@ -56,7 +59,13 @@ def run(project: Project, params: Params, model: str) -> None:
         return tracking.Subject("temporal", name, size, draw.name)
 
     def train(task: Task) -> None:
-        (_labels if name == LABELS else _temporal)(task, array, params, setting, latent)
+        from symphony2vec.temporal import ranks
+
+        spread = _training(task, project, array, params, setting, latent, name == LABELS)
+        count = ranks.count(processes, min(setting.batch, setting.played, len(spread.rows)))
+        if count > 1:
+            task.opened.tag("processes", str(count))
+        (_labels if name == LABELS else _temporal)(task, array, params, spread, count)
 
     told = settings(params, setting, latent)
     on_every(project, params, subject, told, CODE, project.feature("mel"), train)
@@ -96,18 +105,43 @@ def check(shape: tuple[int, ...], name: str, setting: TemporalSetting) -> None:
         raise UserError(f"masked_bins of temporal {name} ({setting.masked_bins}) must be below the {bins} mel bands")
 
 
-def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSetting, latent: int) -> None:
+def _training(
+    task: Task,
+    project: Project,
+    array: np.ndarray,
+    params: Params,
+    setting: TemporalSetting,
+    latent: int,
+    with_labels: bool,
+) -> Training:
+    """The training of one task."""
+    from symphony2vec.temporal.training import Training
+
+    rows = task.rows("train")
+    return Training(
+        features=project.feature("mel"),
+        scaling=scaling.standard(array, rows),
+        rows=rows,
+        groups=task.codes if with_labels else movements(task),
+        composers=len(task.composers) if with_labels else 0,
+        latent=latent,
+        setting=setting,
+        seed=task.draw.seed,
+        evaluate_every=params.temporal.probe_every_epochs,
+        label=task.label,
+        kept=task.kept,
+    )
+
+
+def _temporal(task: Task, array: np.ndarray, params: Params, training: Training, count: int) -> None:
     import numpy as np
 
     from symphony2vec import figures
     from symphony2vec.package import contents
-    from symphony2vec.temporal import attempt, kept, networks
-    from symphony2vec.training import loop
+    from symphony2vec.temporal import attempt, kept, networks, ranks
 
-    heard, scaled = listened(task, array)
-    training, held_out, seed = heard.training, heard.validation, task.draw.seed
-    learner = attempt.begun(heard, latent, setting, seed)
-    drawn, fixed = _chosen(held_out), learner.prior(SHOWN, seed)
+    held_out, scaled, setting, latent = task.rows("validation"), training.scaling, training.setting, training.latent
+    drawn = _chosen(held_out)
 
     def evaluate(epoch: int) -> dict[str, float]:
         if learner.generates and epoch % params.temporal.samples_every_epochs == 0:
@@ -116,10 +150,12 @@ def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSe
                 ("generated", learner.generate(*fixed)),
             ):
                 task.opened.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
-        return attempt.looked_at(learner, heard)
+        return attempt.looked_at(learner, task.codes, training.rows, held_out)
 
-    schedule = attempt.schedule(setting, params.temporal.probe_every_epochs, seed)
-    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
+    with ranks.together(count, training.follow, task.label) as devices:
+        learner = training.temporal(devices)
+        fixed = learner.prior(SHOWN, training.seed)
+        curves = task.finish(training.fit(learner, evaluate, task.tell))
     found = learner.codes(np.arange(len(array)))
     write_array(task.folder / "vectors.npy", found["c"])
     write_array(task.folder / "vectors-pooled.npy", found["pooled"])
@@ -141,26 +177,21 @@ def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSe
     print(f"{task.label}: {len(curves)} epochs, {int(curves['update'].iloc[-1])} updates")
 
 
-def _labels(task: Task, array: np.ndarray, params: Params, setting: TemporalSetting, latent: int) -> None:
+def _labels(task: Task, array: np.ndarray, params: Params, training: Training, count: int) -> None:
     import numpy as np
 
     from symphony2vec import figures
     from symphony2vec.package import contents
-    from symphony2vec.temporal import networks
-    from symphony2vec.temporal.learner import LabelsLearner
-    from symphony2vec.training import loop
-    from symphony2vec.training.source import Source
+    from symphony2vec.temporal import networks, ranks
 
-    training, held_out, seed = task.rows("train"), task.rows("validation"), task.draw.seed
-    scaled = scaling.standard(array, training)
-    source = Source(array, scaled, loop.device())
-    learner = LabelsLearner(source, task.codes, latent, len(task.composers), setting, seed)
+    held_out, scaled, setting, latent = task.rows("validation"), training.scaling, training.setting, training.latent
 
     def evaluate(epoch: int) -> dict[str, float]:
         return learner.losses(held_out)
 
-    schedule = loop.Schedule(setting.epochs, setting.batch, seed, params.temporal.probe_every_epochs)
-    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
+    with ranks.together(count, training.follow, task.label) as devices:
+        learner = training.labels(devices)
+        curves = task.finish(training.fit(learner, evaluate, task.tell))
     probabilities = learner.probabilities(np.arange(len(array)))
     write_array(task.folder / "probabilities.npy", probabilities)
     write_table(task.folder / "validation.csv", _by_work(task, probabilities[held_out].argmax(axis=1)))
@@ -179,19 +210,7 @@ def _labels(task: Task, array: np.ndarray, params: Params, setting: TemporalSett
     print(f"{task.label}: validation accuracy {curves['validation_accuracy'].iloc[-1]:.1%}")
 
 
-def listened(task: Task, array: np.ndarray) -> tuple[Heard, scaling.Scaling]:
-    """What a training hears of a draw, and how its spectrograms are scaled: by the bands of the training clips."""
-    from symphony2vec.temporal.attempt import Heard
-    from symphony2vec.training import loop
-    from symphony2vec.training.source import Source
-
-    training = task.rows("train")
-    scaled = scaling.standard(array, training)
-    source = Source(array, scaled, loop.device())
-    return Heard(source, task.codes, _movements(task), training, task.rows("validation")), scaled
-
-
-def _movements(task: Task) -> np.ndarray:
+def movements(task: Task) -> np.ndarray:
     """A number for the movement of every clip (clips,)."""
     import pandas as pd
 

@@ -1,0 +1,233 @@
+"""Walks through the codes of a temporal model: where they lead, what is measured of them, and their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from symphony2vec import meaning, params
+from symphony2vec.artifacts import Project, read_table, write_array
+from symphony2vec.meaning import measures, targets, walks
+from symphony2vec.report import walks as shown
+from symphony2vec.scaling import Scaling
+
+BINS, FRAMES, DIMENSIONS, STEPS = 16, 20, 6, 4
+LABELS = {label.name: label for label in targets.LABELS}
+
+
+class Bright:
+    """A model whose c says all: c[0] is the level of every band, c[1] tilts the spectrum; z ripples along time."""
+
+    def codes(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        c = np.zeros((len(clips_db), DIMENSIONS), dtype=np.float32)
+        c[:, 0] = clips_db.mean(axis=(1, 2)) + 40.0
+        return c, np.ones((len(clips_db), STEPS, 2), dtype=np.float32) * np.arange(len(clips_db))[:, None, None]
+
+    def generate(self, c: np.ndarray, z: np.ndarray) -> np.ndarray:
+        tilt = np.linspace(-1.0, 1.0, BINS)
+        ripple = np.repeat(z[:, :, 0], FRAMES // STEPS, axis=1)
+        return c[:, :1, None] - 40.0 + c[:, 1:2, None] * tilt[None, :, None] + ripple[:, None, :]
+
+
+def corpus(works: int = 8) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """Clips of two composers split by work, their labels, and vectors that hold loudness and centroid alone."""
+    rng = np.random.default_rng(0)
+    sides = ("train", "train", "validation", "test")
+    rows = [(composer, str(work), sides[work % 4]) for composer in "ab" for work in range(works) for _ in range(6)]
+    own = pd.DataFrame(rows, columns=["composer", "work", "split"])
+    own.insert(0, "clip", range(len(own)))
+    vectors = rng.standard_normal((len(own), DIMENSIONS)).astype(np.float32)
+    told = pd.DataFrame({"clip": own["clip"], "loudness_db": -20.0 + 3.0 * vectors[:, 0]})
+    told["centroid_hz"] = 500.0 * 2.0 ** (0.3 * vectors[:, 1])
+    told["notes_per_s"] = np.nan  # as of recordings
+    told["instruments"] = np.nan
+    told[[*targets.PITCH_CLASSES, *targets.FAMILIES]] = np.nan
+    told["key"] = told["mode"] = ""
+    return own, told, vectors
+
+
+@pytest.fixture
+def few(changed) -> params.Params:
+    return changed(meaning__minimum_clips=5, probe__bootstrap_draws=200)
+
+
+def test_two_clips_of_different_composers_are_drawn_and_the_same_seed_draws_the_same():
+    own, _, _ = corpus()
+    first, second = (walks.pair(own, np.random.default_rng(3)) for _ in range(2))
+    assert first.tolist() == second.tolist()
+    assert set(own["split"].iloc[first]) == {"validation"}
+    assert own["composer"].iloc[first].nunique() == 2
+    alone = own[own["composer"] == "a"].reset_index(drop=True)
+    assert len(set(walks.pair(alone, np.random.default_rng(3)))) == 2
+
+
+def test_clips_that_walk_come_from_as_many_works_as_can_be():
+    own, _, _ = corpus()
+    rows = walks.spread(own, 4, np.random.default_rng(0))
+    assert len(own.iloc[rows][["composer", "work"]].drop_duplicates()) == 4
+    assert len(walks.spread(own, 1000, np.random.default_rng(0))) == (own["split"] == "validation").sum()
+
+
+def test_both_codes_are_mixed_linearly_and_the_ends_are_what_comes_back_of_the_clips():
+    model, clips = Bright(), np.stack([np.full((BINS, FRAMES), level, dtype=np.float32) for level in (-50.0, -20.0)])
+    walk = walks.interpolation(model, clips, 5)
+    np.testing.assert_allclose(walk[[0, -1]], model.generate(*model.codes(clips)))
+    np.testing.assert_allclose(walk[2], walk[[0, -1]].mean(axis=0), atol=1e-5)
+    assert walk.shape == (5, BINS, FRAMES)
+
+
+def test_a_direction_is_that_of_the_label_in_units_of_the_training_clips(few):
+    own, told, vectors = corpus()
+    found = {one.label.name: one for one in walks.directions(vectors, own, told, few.meaning)}
+    assert set(found) == {"loudness_db", "centroid_hz"}  # what nobody knows has no direction
+    for place, name in enumerate(("loudness_db", "centroid_hz")):
+        unit = found[name].unit
+        assert np.linalg.norm(unit) == pytest.approx(1.0)
+        assert unit[place] > 0.99
+        training = vectors[(own["split"] == "train").to_numpy()]
+        assert found[name].deviation == pytest.approx((training @ unit).std())
+        assert found[name].r2 > 0.99
+
+
+def test_an_encoder_that_says_the_same_of_all_clips_has_no_direction(few):
+    own, told, vectors = corpus()
+    assert walks.directions(np.ones_like(vectors), own, told, few.meaning) == []
+
+
+def test_a_walk_goes_through_the_clip_itself_keeps_its_steps_and_rises(few):
+    own, told, vectors = corpus()
+    directions = {one.label.name: one for one in walks.directions(vectors, own, told, few.meaning)}
+    clips = np.stack([np.full((BINS, FRAMES), level, dtype=np.float32) for level in (-50.0, -30.0, -20.0)])
+    model = Bright()
+    walk = walks.along(model, clips, directions["loudness_db"], walks.places())
+    assert walk.shape == (3, 7, BINS, FRAMES)
+    np.testing.assert_allclose(walk[:, 3], model.generate(*model.codes(clips)), atol=1e-4)
+    table = walks.judged(walk, walks.ruler(LABELS["loudness_db"], clips, own, told, few), own.iloc[:3])
+    assert table["rho"].tolist() == [1.0, 1.0, 1.0]
+    expected_db = 2 * walks.REACH * directions["loudness_db"].deviation * directions["loudness_db"].unit[0]
+    np.testing.assert_allclose(table["change"], expected_db, rtol=0.05)
+    backwards = walks.judged(walk[:, ::-1], walks.ruler(LABELS["loudness_db"], clips, own, told, few), own.iloc[:3])
+    assert backwards["rho"].tolist() == [-1.0, -1.0, -1.0]
+    np.testing.assert_allclose(backwards["change"], -table["change"])
+
+
+def test_where_nothing_changes_the_correlation_is_0():
+    own, _, _ = corpus()
+    still = np.full((2, 7, BINS, FRAMES), -30.0)
+    by = walks.Ruler("level", "dB", lambda mel_db: measures.level_db(mel_db, 22050), float("nan"))
+    assert walks.judged(still, by, own.iloc[:2])[["rho", "change"]].to_numpy().tolist() == [[0.0, 0.0]] * 2
+
+
+def test_level_centroid_and_rise_are_what_they_say(changed):
+    features = changed().features
+    flat = np.full((1, 64, 50), -30.0)
+    assert measures.level_db(flat, 22050) == pytest.approx([-30.0])
+    np.testing.assert_allclose(measures.level_db(flat + 6.0, 22050) - measures.level_db(flat, 22050), 6.0)
+    assert measures.rise_db_per_s(flat, features, 22050) == pytest.approx([0.0])
+    one = np.full((1, 64, 50), -200.0)
+    one[0, 20] = 0.0
+    high = np.roll(one, 10, axis=1)
+    low_hz, high_hz = (float(measures.centroid_hz(clip, 22050)[0]) for clip in (one, high))
+    np.testing.assert_allclose(measures.centroid_hz(one - 10.0, 22050), low_hz)
+    import librosa
+
+    edges = librosa.mel_frequencies(66, fmin=0.0, fmax=11025.0)
+    assert (low_hz, high_hz) == pytest.approx((edges[21], edges[31]), rel=1e-3)
+    beats = flat.copy()
+    beats[:, :, ::10] = -10.0  # four rises of 20 dB in 49 steps: the first frame is none
+    assert measures.rise_db_per_s(beats, features, 22050) == pytest.approx([4 * 20.0 / 49 * 22050 / 512])
+
+
+def test_what_cannot_be_computed_is_told_by_a_judge_of_real_clips(few):
+    own, told, _ = corpus()
+    rng = np.random.default_rng(1)
+    tilt = rng.uniform(-10.0, 10.0, len(own))
+    array = (
+        -40.0 + tilt[:, None, None] * np.linspace(-1.0, 1.0, BINS)[None, :, None] + rng.normal(size=(1, BINS, FRAMES))
+    )
+    told["brass"] = 0.5 + tilt / 20.0
+    by = walks.ruler(LABELS["brass"], array, own, told, few)
+    assert (by.name, by.unit) == ("judge", "")
+    assert by.judge_r2 > 0.99
+    np.testing.assert_allclose(by.measure(array[:5]), told["brass"][:5], atol=0.02)
+    array[(own["split"] == "test").to_numpy()] = np.nan  # no test clip has a say
+    assert walks.ruler(LABELS["brass"], array, own, told, few).judge_r2 == by.judge_r2
+
+
+@pytest.fixture
+def walked(project: Project, few, tmp_path: Path) -> Path:
+    """What is written of an untrained network with some noise in its codes."""
+    import torch
+
+    from symphony2vec.temporal import kept, networks
+
+    own, told, vectors = corpus()
+    array = np.random.default_rng(0).uniform(-60.0, 0.0, (len(own), BINS, 40)).astype(np.float32)
+    write_array(project.feature("mel"), array)
+    folder = project.out("temporal", "full-6", "work-0")
+    write_array(folder / "vectors.npy", vectors)
+    torch.manual_seed(0)
+    shape = (DIMENSIONS, 2, 2, BINS)
+    scaled = Scaling(np.full(BINS, -30.0, dtype=np.float32), np.full(BINS, 10.0, dtype=np.float32))
+    kept.save(folder / kept.NETWORKS, networks.Encoder(*shape), networks.Generator(*shape), shape, scaled)
+    assert walks.possible(few, folder)
+    filling = project.out("meaning", "temporal", "full-6", "work-0")
+    filling.mkdir(parents=True)
+    told_of_run = walks.write(project, few, folder, own, told, filling)
+    assert set(told_of_run) == {"walk.loudness_db.rho", "walk.centroid_hz.rho"}
+    return filling
+
+
+def test_the_files_of_the_walks_are_written_and_told_in_the_report(walked, project, few):
+    names = {path.name for path in walked.iterdir()}
+    pictures = {f"walk-{name}.png" for name in ("interpolation", "loudness_db", "centroid_hz")}
+    assert names == {"walks.npz", "walks.csv", "walked.csv"} | pictures
+    with np.load(walked / "walks.npz") as held:
+        assert held["interpolation"].shape == (9, BINS, 32)  # whole steps of 16 frames
+        assert held["centroid_hz"].shape == (7, BINS, 32)
+        for name in ("interpolation", "loudness_db", "centroid_hz"):
+            assert held[name].min() >= -few.features.dynamic_range_db
+            assert held[name].max() <= 0.0
+    told, every = read_table(walked / "walks.csv", "meaning"), read_table(walked / "walked.csv", "meaning")
+    assert told["clips"].tolist() == [20, 20]
+    for name in ("rho", "change"):
+        assert told[name].to_numpy() == pytest.approx(every.groupby("label", sort=False)[name].mean(), abs=1e-3)
+        assert (told[f"{name}_low"] <= told[name] + 1e-3).all()
+        assert (told[name] <= told[f"{name}_high"] + 1e-3).all()
+    pooled = shown.table(project, "full-6", ["work-0"], few.probe)
+    assert pooled["rho"].tolist() == pytest.approx(told["rho"].tolist(), abs=1e-3)
+    assert shown.table(project, "full-6", ["work-0", "work-1"], few.probe).empty
+    (project.root / "pictures").mkdir()
+    assert shown.gather(project, "full-6", "work-0", project.root / "pictures") == [
+        "interpolation", "loudness_db", "centroid_hz",
+    ]  # fmt: skip
+
+
+def test_the_points_of_a_walk_are_as_loud_against_each_other_as_their_spectrograms(changed):
+    settings = changed()
+    quiet = np.full((64, 44), -60.0, dtype=np.float32)
+    quiet[10:20] = -25.0
+    waves = shown.audible(np.stack([quiet, quiet + 12.0]), settings)
+    levels = 10.0 * np.log10((waves.astype(np.float64) ** 2).mean(axis=1))
+    assert levels[1] - levels[0] == pytest.approx(12.0, abs=0.05)
+    assert 20.0 * np.log10(np.abs(waves).max()) == pytest.approx(-3.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stage", "model", "there"),
+    [("temporal", "full-40", True), ("temporal", "context-40", False), ("temporal", "labels-40", True),
+     ("temporal", "unknown-40", False), ("ali", "paper-40", False)],
+)  # fmt: skip
+def test_only_temporal_models_that_generate_can_walk(stage, model, there, project, changed):
+    folder = project.out(stage, model, "work-0")
+    assert not walks.possible(changed(), folder)  # nothing was kept
+    folder.mkdir(parents=True)
+    (folder / walks.NETWORKS).touch()
+    assert walks.possible(changed(), folder) == there
+
+
+def test_a_change_of_how_walks_are_made_makes_them_again():
+    assert "meaning/walks.py" in meaning.CODE

@@ -1,0 +1,122 @@
+"""The table that stands first: which rows stand for a kind, and what is said of each beside the temporal model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from symphony2vec import figures
+from symphony2vec.artifacts import Project, write_array
+from symphony2vec.report import first, tables
+
+BOOTSTRAP = (500, 0.95, 0)  # draws, confidence, seed
+
+
+def row(stage: str, name: str, right: int, validation: float = 0.5, draws: int = 3) -> tables.Row:
+    """A row that names so many of ten clips rightly in each of eight works, in every draw."""
+    model, _, reading = name.partition(" ")
+    works = pd.DataFrame({"work": list("abcdefgh"), "clips": 10, "right": right})
+    works["right"] += np.array([1, -1] * 4)
+    scores: dict[str, Any] = {"test_macro_f1": 0.4, "train_accuracy": 0.9, "validation_accuracy": validation}
+    scores |= {"majority_accuracy": 0.2, "clips": {"test": 80}, "test_works": 8}
+    return tables.Row(stage, model, reading, [scores] * draws, [works] * draws)
+
+
+def told(changed, *rows: tables.Row, sizes: dict[tuple[str, str], int] | None = None) -> pd.DataFrame:
+    return first.table(*tables.results(list(rows), *BOOTSTRAP), sizes or {}, changed()).set_index("row")
+
+
+def test_validation_and_not_the_test_clips_chooses_what_stands_for_a_kind(changed):
+    table = told(
+        changed,
+        row("embeddings", "pca-mel", 8, validation=0.3),
+        row("embeddings", "pca-mfcc", 2, validation=0.6),
+        row("classifiers", "ff-crop", 9, validation=0.9),
+        row("classifiers", "ff-chroma", 5, validation=0.4),
+        row("classifiers", "lstm-mel chunks", 9, validation=0.9),
+    )
+    assert table.index.tolist() == ["pca-mfcc", "ff-chroma", "majority"]  # a crop and chunks are not whole clips
+    assert table.loc["pca-mfcc", "what"] == "PCA, MFCC"
+    assert table.loc["majority", "accuracy"] == 0.2
+
+
+def test_each_row_is_held_against_the_whole_temporal_model(changed):
+    table = told(
+        changed,
+        row("temporal", "full-40", 6, validation=0.1),
+        row("temporal", "full-40 pooled", 7),
+        row("temporal", "labels-40", 8),
+        row("embeddings", "vae-mel", 3),
+        row("ali", "paper-40", 6),
+    )
+    assert table["beaten"].to_dict() == {
+        "full-40": "", "full-40 pooled": "", "paper-40": "no", "vae-mel": "yes", "labels-40": "better", "majority": "",
+    }  # fmt: skip
+    assert table["difference"].dropna().to_dict() == pytest.approx({"paper-40": 0.0, "vae-mel": 0.3, "labels-40": -0.2})
+    assert (table["low"].dropna() <= table["difference"].dropna()).all()
+    assert table.loc["full-40", "group"] == table.loc["vae-mel", "group"] == first.UNSEEN
+    assert table.loc["labels-40", "group"] == first.SEEN
+
+
+def test_of_two_draws_nothing_is_claimed(changed):
+    table = told(changed, row("temporal", "full-40", 9, draws=2), row("embeddings", "vae-mel", 1, draws=2))
+    assert table.loc["vae-mel", "beaten"] == "few draws"
+    assert table.loc["vae-mel", "low"] > 0.5
+
+
+def test_without_a_temporal_model_the_rest_stands_there_and_is_held_against_nothing(changed):
+    table = told(changed, row("embeddings", "vae-mel", 3), row("ali", "paper-40 crops", 6))
+    assert table.index.tolist() == ["vae-mel", "paper-40 crops", "majority"]
+    assert set(table["beaten"]) == {""}
+
+
+def test_other_sizes_of_the_whole_model_stand_beside_it(changed):
+    rows = [row("temporal", f"full-{size}", 5) for size in (128, 40)]
+    table = told(changed, *rows, sizes={("temporal", "full-128"): 128, ("temporal", "full-40"): 40})
+    assert table.index.tolist() == ["full-40", "full-128", "majority"]
+    assert table["dimensions"].dropna().tolist() == [40, 128]
+    assert table.loc["full-128", "beaten"] == "no"
+    alone = told(changed, rows[0], row("embeddings", "ae-mel", 3))
+    assert alone.loc["ae-mel", "beaten"] == "yes"  # another size is the reference where that of the others is not there
+
+
+def test_what_a_row_hears_follows_from_the_settings(changed):
+    table = told(
+        changed,
+        row("ali", "paper-40", 5),
+        row("ali", "paper-40 crops", 5),
+        row("ali", "encoder-128", 5, validation=0.2),
+        row("ali", "encoder-128 crops", 5, validation=0.3),
+        row("classifiers", "lstm-mel", 5),
+    )
+    assert table["hears"].to_dict() == {
+        "paper-40": "0.74 s",
+        "paper-40 crops": "10 s in crops of 0.74 s",
+        "encoder-128 crops": "10 s in crops of 0.74 s",
+        "lstm-mel": "10 s in chunks of 0.84 s",
+        "majority": "nothing",
+    }
+
+
+def test_the_size_of_a_row_is_that_of_its_own_reading(project):
+    for name, size in (("vectors", 40), ("vectors-pooled", 256)):
+        write_array(project.out("temporal", "full-40", "work-0", f"{name}.npy"), np.zeros((3, size), dtype=np.float32))
+    lines = [("temporal", "full-40", "full-40", ""), ("temporal", "full-40 pooled", "full-40", "pooled"),
+             ("classifiers", "ff-mel", "ff-mel", "")]  # fmt: skip
+    results = pd.DataFrame(lines, columns=["stage", "row", "model", "reading"])
+    found = first.sizes(Project(project.root), results, "work-0")
+    assert found == {("temporal", "full-40"): 40, ("temporal", "full-40 pooled"): 256}
+
+
+def test_the_one_that_counts_is_drawn_in_its_own_colour_with_a_line_through_it():
+    rows = pd.DataFrame({"group": ["a", "a", "b"], "label": ["x", "y", "z"], "mean": [0.5, 0.4, 0.6]})
+    rows = rows.assign(low=rows["mean"] - 0.1, high=rows["mean"] + 0.1, own=[True, False, False])
+    (axes,) = figures.beside(rows, majority=0.2).axes
+    dots = {line.get_xdata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
+    assert set(dots) == {0.5, 0.4, 0.6}
+    assert dots[0.5] != dots[0.4] == dots[0.6]
+    assert sorted(line.get_xdata()[0] for line in axes.lines if line.get_linestyle() in ("--", ":")) == [0.2, 0.5]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "x", "y", "b", "z"]
