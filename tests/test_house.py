@@ -43,8 +43,8 @@ NETWORKS = {
     "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",
     "hear",  # its interface is made of tensors
     "package.contents", "package.example", "package.head", "package.loader", "package.model",
-    "temporal.devices", "temporal.kept", "temporal.learner", "temporal.losses", "temporal.networks",
-    "temporal.training", "temporal.views",
+    "temporal.attempt", "temporal.devices", "temporal.kept", "temporal.learner", "temporal.losses",
+    "temporal.networks", "temporal.training", "temporal.views",
     "training.loop", "training.source", "training.watch",
 }  # fmt: skip
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

@@ -53,7 +53,7 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
     name, _, size = model.rpartition("-")
     setting = _setting(params, model, name)
     array, latent = read_array(project.feature("mel"), "features"), int(size)
-    _check(array, name, setting)
+    check(array.shape[1:], name, setting)
 
     def subject(draw: Draw) -> tracking.Subject:
         return tracking.Subject("temporal", name, size, draw.name)
@@ -86,10 +86,15 @@ def _setting(params: Params, model: str, name: str) -> TemporalSetting:
     return params.temporal.setting(name)
 
 
-def _check(array: np.ndarray, name: str, setting: TemporalSetting) -> None:
+def check(shape: tuple[int, ...], name: str, setting: TemporalSetting) -> None:
+    """Whether a setting, called `name`, can hear spectrograms of this shape (F, T).
+
+    Raises:
+        UserError: it cannot: their bands, the frames of a crop, or what is masked.
+    """
     from symphony2vec.temporal.networks import FOLD, STRIDE
 
-    bins, frames = array.shape[1:]
+    bins, frames = shape
     if bins % FOLD or frames < setting.frames or setting.frames % STRIDE:
         raise UserError(
             f"the temporal model takes a multiple of {FOLD} mel bands (features.mel_bands is {bins}) and crops of a "
@@ -117,7 +122,7 @@ def _training(
         features=project.feature("mel"),
         scaling=scaling.standard(array, rows),
         rows=rows,
-        groups=task.codes if with_labels else _movements(task),
+        groups=task.codes if with_labels else movements(task),
         composers=len(task.composers) if with_labels else 0,
         latent=latent,
         setting=setting,
@@ -133,11 +138,10 @@ def _temporal(task: Task, array: np.ndarray, params: Params, training: Training,
 
     from symphony2vec import figures
     from symphony2vec.package import contents
-    from symphony2vec.temporal import kept, networks, ranks
-    from symphony2vec.training import watch
+    from symphony2vec.temporal import attempt, kept, networks, ranks
 
     held_out, scaled, setting, latent = task.rows("validation"), training.scaling, training.setting, training.latent
-    seen, drawn = np.concatenate([training.rows, held_out]), _chosen(held_out)
+    drawn = _chosen(held_out)
 
     def evaluate(epoch: int) -> dict[str, float]:
         if learner.generates and epoch % params.temporal.samples_every_epochs == 0:
@@ -146,8 +150,7 @@ def _temporal(task: Task, array: np.ndarray, params: Params, training: Training,
                 ("generated", learner.generate(*fixed)),
             ):
                 task.opened.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
-        accuracy = watch.glance(learner.encode(seen), task.codes[seen], len(training.rows))
-        return learner.losses(held_out) | {JUDGE: accuracy}
+        return attempt.looked_at(learner, task.codes, training.rows, held_out)
 
     with ranks.together(count, training.follow, task.label) as devices:
         learner = training.temporal(devices)
@@ -207,7 +210,7 @@ def _labels(task: Task, array: np.ndarray, params: Params, training: Training, c
     print(f"{task.label}: validation accuracy {curves['validation_accuracy'].iloc[-1]:.1%}")
 
 
-def _movements(task: Task) -> np.ndarray:
+def movements(task: Task) -> np.ndarray:
     """A number for the movement of every clip (clips,)."""
     import pandas as pd
 

@@ -15,6 +15,7 @@ import numpy as np
 from symphony2vec.artifacts import read_array
 from symphony2vec.params import TemporalSetting
 from symphony2vec.scaling import Scaling
+from symphony2vec.temporal import attempt
 from symphony2vec.temporal.devices import Devices
 from symphony2vec.temporal.learner import LabelsLearner, TemporalLearner
 from symphony2vec.training import loop
@@ -62,7 +63,7 @@ class Training:
         checkpoint_every_s: float = loop.CHECKPOINT_EVERY_S,
     ) -> list[dict[str, float]]:
         """See `training.loop.fit`."""
-        schedule = loop.Schedule(self.setting.epochs, self.setting.batch, self.seed, self.evaluate_every)
+        schedule = attempt.schedule(self.setting, self.evaluate_every, self.seed)
         return loop.fit(learner, self.rows, schedule, self.label, self.kept, evaluate, told, checkpoint_every_s)
 
     def follow(self, devices: Devices) -> None:
