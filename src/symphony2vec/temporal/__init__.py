@@ -9,7 +9,7 @@ Writes  out/temporal/<setting>-<latent>/<draw>/
             curves.csv            one row an epoch
             samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB; where it generates
             generation.csv, frechet.csv    how well it reproduces and invents: see `symphony2vec.generation`
-            networks.safetensors  encoder and generator, for `temporal.kept`
+            networks.safetensors  encoder and generator, for `temporal.kept`; where it generates
             run.json              the MLflow run, which holds the model
 
 `full` is the whole model; every other setting is `full` with some parts changed or taken away (params.yaml,
@@ -161,11 +161,11 @@ def _temporal(task: Task, array: np.ndarray, params: Params, training: Training,
     write_array(task.folder / "vectors-pooled.npy", found["pooled"])
     write_table(task.folder / "validation.csv", _by_work(task, _guessed(found["c"], task)))
     network, shape = learner.clip_encoder(), (latent, setting.step_latent, setting.width, array.shape[1])
-    kept.save(task.folder / kept.NETWORKS, network.encoder, learner.averaged_generator.module, shape, scaled)
     pictures = {"curves": _curves(curves, task.label)}
     if setting.adversary:
         pictures["game"] = figures.game(curves.rename(columns=lambda one: one.removeprefix("train_")), task.label)
     if learner.generates:
+        kept.save(task.folder / kept.NETWORKS, network.encoder, learner.averaged_generator.module, shape, scaled)
         pictures |= _sampled(task, learner, array, scaled, params, drawn, fixed)
     for name, figure in pictures.items():
         task.opened.figure(figure, f"{name}.png")

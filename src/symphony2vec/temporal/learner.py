@@ -76,7 +76,7 @@ class TemporalLearner:
         return bool(self._setting.adversary or self._setting.reconstruction)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
-        """One update of all networks, on two views each of a group: of a clip, and of another clip of its movement."""
+        """One update of all networks, on two views each of a group: of a clip, and of a clip of its movement."""
         own, devices, networks = self._setting, self._devices, self._networks()
         for network in networks.values():
             network.train()
