@@ -66,8 +66,16 @@ def names_in(place: Path) -> set[str]:
 
 def test_every_model_writes_what_it_promises_and_nothing_else(heard):
     always = {"curves.csv", "curves.png", "validation.csv", "run.json", "model.json"}
-    vectors = {"vectors.npy", "vectors-pooled.npy", "networks.safetensors", "model-pooled.json"}
-    made = {"samples.npz", "generation.csv", "frechet.csv", "game.png", "pairs.png", "generated.png"}
+    vectors = {"vectors.npy", "vectors-pooled.npy", "model-pooled.json"}
+    made = {
+        "networks.safetensors",
+        "samples.npz",
+        "generation.csv",
+        "frechet.csv",
+        "game.png",
+        "pairs.png",
+        "generated.png",
+    }
     assert names_in(folder(heard.project, "full-3")) == always | vectors | made
     assert names_in(folder(heard.project, "context-3")) == always | vectors
     assert names_in(folder(heard.project, "labels-3")) == always | {"probabilities.npy"}
@@ -338,7 +346,8 @@ def test_composers_never_reach_the_vectors(model, plain, project_of, small):
     permuted = np.random.default_rng(3).permutation(np.repeat(["a", "b"], 20))
     made = project_of(spectrograms(), permuted)
     temporal.run(made, small, model)
-    assert_equal_weights(plain, made, model)
+    if model == "full-3":
+        assert_equal_weights(plain, made, model)
     for name in ("vectors.npy", "vectors-pooled.npy"):
         one, other = ((folder(project, model) / name).read_bytes() for project in (plain, made))
         assert one == other, name
