@@ -45,6 +45,7 @@ bench: env
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/audio.py
 	$(BIN)/python benchmarks/ali.py
+	$(BIN)/python benchmarks/temporal.py
 	$(BIN)/python benchmarks/embedding.py --recordings 6 --seconds 90
 	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/study.py

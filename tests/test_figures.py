@@ -236,6 +236,15 @@ def test_the_best_so_far_is_of_complete_trials_and_never_falls():
     assert (np.diff(best) >= 0).all()
 
 
+def test_slices_have_a_place_for_a_choice_of_nothing():
+    """0 has none on a logarithmic scale."""
+    table = searched(12).assign(latent=[[0, 4, 8, 16][row % 4] for row in range(12)])
+    places = figures.slices(table, SPACE, SPACE[:1], "Study").axes[2]
+    low, high = places.get_xlim()
+    assert low < 0 < high
+    assert [text.get_text() for text in places.get_xticklabels()] == ["0", "4", "8", "16"]
+
+
 def test_parallel_lines_join_what_each_complete_trial_had_drawn():
     table = searched(9)
     lines = [

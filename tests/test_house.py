@@ -30,10 +30,10 @@ FLOORS = {
     "atlas": 5, "collection": 5, "embedder": 5, "registry": 5, "study": 5, "cli": 6, "hear": 6,
 }  # fmt: skip
 HEAVY = {
-    "IPython", "PIL", "boto3", "dask", "distributed", "dvc", "embedding_atlas", "jinja2", "joblib", "librosa", "lxml",
-    "matplotlib", "midirenderer", "mlflow", "music21", "mutagen", "numba", "numpy", "optuna", "pandas", "partitura",
-    "plotly", "pretty_midi", "psycopg", "pyarrow", "pyloudnorm", "safetensors", "scipy", "sklearn", "soundfile", "soxr",
-    "threadpoolctl", "torch", "tqdm", "umap",
+    "IPython", "PIL", "accelerate", "boto3", "dask", "distributed", "dvc", "embedding_atlas", "jinja2", "joblib",
+    "librosa", "lxml", "matplotlib", "midirenderer", "mlflow", "music21", "mutagen", "numba", "numpy", "optuna",
+    "pandas", "partitura", "plotly", "pretty_midi", "psycopg", "pyarrow", "pyloudnorm", "safetensors", "scipy",
+    "sklearn", "soundfile", "soxr", "threadpoolctl", "torch", "tqdm", "umap",
 }  # fmt: skip
 # Networks and their training: they import torch as they are imported, and so only functions import them.
 NETWORKS = {
@@ -43,7 +43,8 @@ NETWORKS = {
     "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",
     "hear",  # its interface is made of tensors
     "package.contents", "package.example", "package.head", "package.loader", "package.model",
-    "temporal.kept", "temporal.learner", "temporal.losses", "temporal.networks", "temporal.views",
+    "temporal.attempt", "temporal.devices", "temporal.kept", "temporal.learner", "temporal.losses",
+    "temporal.networks", "temporal.training", "temporal.views",
     "training.loop", "training.source", "training.watch",
 }  # fmt: skip
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -87,8 +88,8 @@ def instances(stage: str) -> list[dict[str, Any]]:
 
     whole = dict(PIPELINE[stage])
     matrix = whole.pop("matrix", {})
-    named = {f"${{{section}.models}}": settings[section]["models"] for section in ("ali", "temporal")}
-    axes = [named.get(axis, axis) if isinstance(axis, str) else axis for axis in matrix.values()]
+    asked = {f"${{{name}.models}}": settings[name]["models"] for name in ("ali", "temporal")}
+    axes = [asked[axis] if isinstance(axis, str) else axis for axis in matrix.values()]
     return [filled(whole, dict(zip(matrix, values, strict=True))) for values in itertools.product(*axes)]
 
 
@@ -137,6 +138,13 @@ def test_every_ali_of_the_pipeline_is_a_setting_and_a_size():
         setting, size = name.split("-")
         assert setting in importlib.import_module("symphony2vec.ali").SETTINGS
         assert int(size) >= 1
+
+
+def test_every_temporal_model_of_the_pipeline_is_a_setting_and_a_size():
+    names = [command.split()[2] for command in COMMANDS if command.split()[1] == "temporal"]
+    known = params.read(ROOT / "params.yaml").temporal
+    assert names == known.models
+    assert {name.rpartition("-")[0] for name in names} <= set(known.names)
 
 
 def test_no_two_commands_of_the_pipeline_write_the_same_folder():

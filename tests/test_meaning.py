@@ -100,7 +100,7 @@ def test_a_label_that_does_not_vary_or_has_few_clips_is_no_number_but_a_reason(c
     for label, measure, reason in (
         ("brass", "r2", "none of 144 train clips differ from the rest"),
         ("voices", "r2", "3 of 144 train clips differ from the rest"),
-        ("mode", "accuracy", "known of 0 test clips"),
+        ("mode", "accuracy", "known of no test clips"),
         ("notes_per_s", "r2", "known of 10 validation clips"),
     ):
         line = found.loc[(label, measure)]
@@ -353,7 +353,7 @@ def test_too_few_queries_are_no_number(changed):
     clips, told = corpus()
     told["key"] = ""
     *_, last = retrieval.retrieved(noise(clips), clips, told["key"].to_numpy(dtype=str), 20)
-    assert (last.label, last.reason, len(last.table)) == ("same key", "0 clips have another to find", 0)
+    assert (last.label, last.reason, len(last.table)) == ("same key", "no test clips have another to find", 0)
     line = summary.of_draw([last], changed().probe).iloc[0]
     assert np.isnan(line["value"])
 

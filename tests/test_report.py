@@ -102,6 +102,8 @@ def studied(project: Project) -> None:
     row = {"trial": 7, "value": 0.5, "mean": 0.4375, "lowest": 0.4, "highest": 0.475, "seeds": 2, "learning_rate": 3e-4}
     row |= {"discriminator_learning_rate": 2e-5, "beta_1": 0.5, "beta_2": 0.99, "dropout": 0.1, "latent": 8, "batch": 8}
     write_table(project.out("study", "ali", "repeats.csv"), pd.DataFrame([row]))
+    own = {name: row[name] for name in ("trial", "value", "mean", "lowest", "highest", "seeds")}
+    write_table(project.out("study", "temporal", "repeats.csv"), pd.DataFrame([own | {"adversary": 0.12345}]))
     figures.save(project.out("study", "ali", "importances.png"), figures.importances({"latent": 1.0}, "Study ali"))
 
 
@@ -286,6 +288,8 @@ def test_a_study_is_shown_where_there_is_one(finished):
     text = page_of(finished)
     section = text[text.index('<h2 id="studies">') : text.index('<h2 id="listening">')]
     assert "<td>7</td><td>50.0%</td><td><b>43.8%</b></td><td>40.0% – 47.5%</td><td>2</td><td>0.0003</td>" in section
+    assert "<th>seeds</th><th>adversary</th></tr>" in section  # each study has the columns of what it drew
+    assert "<td>2</td><td>0.1235</td></tr>" in section
     assert 'src="pictures/study-ali-importances.png"' in section
     assert "study-ali-history" not in section  # a picture that was not drawn is not shown
 
@@ -298,11 +302,10 @@ def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
     assert set(zip(told["stage"], told["row"], strict=True)) == with_vectors
     measured = told[told["value"].notna()]
     assert set(measured["label"]) == {"loudness_db", "centroid_hz"}  # of recordings there is no score
-    assert set(told.loc[told["label"] == "key", "reason"]) == {"known of 0 train clips"}
-    known = [
-        row for row in cells(page_of(finished), "knowledge-table") if row[0] not in ("baseline", "test clips of works")
-    ]
-    assert {row[0] for row in known} == {row for _, row in with_vectors if " " not in row}
+    assert set(told.loc[told["label"] == "key", "reason"]) == {"known of no train clips"}
+    *models, baseline, clips = [row[0] for row in cells(page_of(finished), "knowledge-table")]
+    assert set(models) == {row for _, row in with_vectors if " " not in row}
+    assert (baseline, clips) == ("baseline", "test clips")
     assert finished.out("report", "pictures", "profile.png").is_file()
 
 

@@ -32,6 +32,7 @@ from symphony2vec.params import Params
 from symphony2vec.report import pictures
 from symphony2vec.study import space, trials, verdict, winner, workers
 from symphony2vec.study.database import Database, drawn_again
+from symphony2vec.study.kinds import ALI
 from test_ali import SIDES, project_in, spectrograms
 
 RATE = 0.0001
@@ -228,10 +229,10 @@ def test_a_setting_that_fails_from_one_seed_does_not_win(here, small, swift, mon
 
 
 def test_numbers_are_rounded_to_what_is_written_down(small):
-    latent, setting = space.setting(point(learning_rate=0.000123456, beta_2=0.99987654, dropout=0.25), small)
+    latent, setting = ALI.setting(point(learning_rate=0.000123456, beta_2=0.99987654, dropout=0.25), small)
     assert (latent, setting.learning_rate, setting.betas) == (8, 0.0001235, [0.5, 0.9999])
     assert (setting.epochs, setting.patience, setting.gate) == (4, 0, 0.0)
-    _, nearly = space.setting(point(beta_2=0.99999), small)
+    _, nearly = ALI.setting(point(beta_2=0.99999), small)
     assert nearly.betas[1] == 0.99999
 
 
@@ -240,10 +241,10 @@ def test_every_draw_is_in_its_range_and_makes_a_setting(small):
 
     drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(30):
-        found = space.suggested(drawn.ask(), small.study.ali)
-        assert set(found) == set(space.DRAWN)
+        found = space.suggested(drawn.ask(), small.study.ali, ALI.drawn)
+        assert set(found) == set(ALI.drawn)
         assert small.study.ali.beta_2.low <= found["beta_2"] <= small.study.ali.beta_2.high
-        space.setting(found, small)
+        ALI.setting(found, small)
 
 
 # going on -------------------------------------------------------------------------------------------------------------
@@ -372,7 +373,9 @@ def test_what_kills_its_worker_is_drawn_again_only_so_often_and_an_interruption_
 
     def die(counted: bool) -> None:
         trial = searched.ask()
-        space.suggested(trial, params.read(here.params).study.ali.model_copy(update={"latent": [8], "batch": [8]}))
+        space.suggested(
+            trial, params.read(here.params).study.ali.model_copy(update={"latent": [8], "batch": [8]}), ALI.drawn
+        )
         searched.tell(trial, state=TrialState.FAIL)
         drawn_again(searched, searched.trials[-1], counted)
 
@@ -436,7 +439,7 @@ def test_every_trial_and_repeat_is_a_run_under_that_of_the_study(finished, small
 
 def test_a_trials_run_has_the_parameters_of_the_stage_ali_by_the_same_names(finished, small):
     run = run_of(finished, trials_of(finished)[2])
-    setting = space.setting(point(dropout=0.2, learning_rate=0.0002), small)[1]
+    setting = ALI.setting(point(dropout=0.2, learning_rate=0.0002), small)[1]
     expected = {name: str(value) for name, value in ali.settings(small, setting, 8).items()}
     assert expected.items() <= run.data.params.items()
     assert run.data.params["discriminator_learning_rate"] == "0.0001"
@@ -499,7 +502,7 @@ def test_test_clips_have_no_part_and_the_stage_trains_the_winner_as_the_study_di
     np.save(here.feature("mel"), array)
     study.run(here, given, enqueued(here, point(batch=12, latent=4)), wanted=1)
     (trial,) = trials_of(here)
-    latent, setting = space.setting(winner.chosen(here, given, database(here), "ali").found, given)
+    latent, setting = ALI.setting(winner.chosen(here, given, database(here), "ali").found, given)
     values["ali"]["searched"] = setting.model_dump()
     np.save(here.feature("mel"), spectrograms())
     ali.run(here, params.check(values), f"searched-{latent}")

@@ -15,8 +15,9 @@ from symphony2vec.artifacts import Project
 from symphony2vec.cli import cli
 from symphony2vec.errors import UserError
 from symphony2vec.params import ALI_NAME, Params
-from symphony2vec.study import space, verdict, winner
+from symphony2vec.study import verdict, winner
 from symphony2vec.study.database import Database
+from symphony2vec.study.kinds import ALI
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 FOUND = {"learning_rate": 0.00023456, "discriminator_learning_rate": 0.00001, "beta_1": 0.4, "beta_2": 0.9987,
@@ -29,7 +30,7 @@ def given() -> Params:
 
 
 def applied(text: str, given: Params, **changes: Any) -> str:
-    return winner.written(text, *space.setting({**FOUND, **changes}, given))
+    return winner.written(text, ALI, *ALI.setting({**FOUND, **changes}, given))
 
 
 def test_two_lines_change_and_every_other_stays_to_the_letter(given):
@@ -46,7 +47,7 @@ def test_two_lines_change_and_every_other_stays_to_the_letter(given):
 
 def test_what_is_read_back_is_the_setting_that_was_tried(given):
     made = params.check(YAML(typ="safe").load(applied(TEXT, given)))
-    assert made.ali.searched == space.setting(FOUND, given)[1]
+    assert made.ali.searched == ALI.setting(FOUND, given)[1]
     assert made.ali.models == [*given.ali.models, "searched-64"]
     assert made.model_dump(exclude={"ali"}) == given.model_dump(exclude={"ali"})
     assert all(re.fullmatch(ALI_NAME, name) and name.split("-")[0] in ali.SETTINGS for name in made.ali.models)
@@ -70,7 +71,7 @@ def test_a_file_in_block_style_stays_in_it(given):
     assert "    - encoder-128   # the last one\n    - searched-64\n  crop:" in changed
     assert "    learning_rate: 0.0002346   # of searched\n" in changed
     assert "    betas:\n    - 0.4\n    - 0.9987\n" in changed
-    assert params.check(YAML(typ="safe").load(changed)).ali.searched == space.setting(FOUND, given)[1]
+    assert params.check(YAML(typ="safe").load(changed)).ali.searched == ALI.setting(FOUND, given)[1]
 
 
 def _block(match: re.Match[str]) -> str:
@@ -98,13 +99,13 @@ def studied(project: Project, given: Params, repeats: int, *values: float) -> Da
     kept = Database.of(project, None)
     project.mlruns.mkdir(exist_ok=True)
     study, again = kept.studies("ali")
-    study.set_user_attr("conditions", space.given(given))
+    study.set_user_attr("conditions", ALI.given(given))
     ranges = given.study.ali
     kinds = {
         name: optuna.distributions.CategoricalDistribution(getattr(ranges, name))
         if isinstance(getattr(ranges, name), list)
         else optuna.distributions.FloatDistribution(0.0, 1.0)
-        for name in space.DRAWN
+        for name in ALI.drawn
     }
     for number, value in enumerate(values):
         drawn = {**FOUND, "dropout": round(0.1 * number, 1)}

@@ -138,8 +138,8 @@ def test_the_contrast_pulls_its_own_group_near():
     def loss() -> Tensor:
         return losses.contrast(torch.nn.functional.normalize(views, dim=1), groups, 0.1)
 
-    before = float(loss())
+    before = loss().item()
     for _ in range(50):
         (slope,) = torch.autograd.grad(loss(), views)
         views = (views - 0.1 * slope).detach().requires_grad_()
-    assert float(loss()) < 0.2 * before
+    assert loss().item() < 0.2 * before

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from symphony2vec.errors import UserError
 
+T = TypeVar("T")
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -305,7 +306,7 @@ class Range(Section):
 
 
 class Rates(Range):
-    """A range of learning rates."""
+    """A range of numbers above 0."""
 
     low: Positive
 
@@ -314,6 +315,16 @@ class Shares(Range):
     """A range of shares below 1."""
 
     high: Share
+
+
+def _each_once(values: list[T]) -> list[T]:
+    if len(set(values)) < len(values):
+        raise ValueError("a value is named twice")
+    return values
+
+
+Latent = Annotated[int, Field(ge=1, le=9999)]
+Choices = Annotated[list[T], Field(min_length=1), AfterValidator(_each_once)]
 
 
 class AliSpace(Section):
@@ -325,15 +336,23 @@ class AliSpace(Section):
     beta_1: Shares
     beta_2: Shares
     dropout: Shares
-    latent: Annotated[list[Annotated[int, Field(ge=1, le=9999)]], Field(min_length=1)]
-    batch: Annotated[list[Batch], Field(min_length=1)]
+    latent: Choices[Latent]
+    batch: Choices[Batch]
 
-    @field_validator("latent", "batch")
-    @classmethod
-    def _each_once(cls, values: list[int]) -> list[int]:
-        if len(set(values)) < len(values):
-            raise ValueError("a value is named twice")
-        return values
+
+class TemporalSpace(Section):
+    """What the study of the temporal ALI draws from, and the epochs of a trial; the rest is as in `temporal.full`."""
+
+    epochs: Count
+    adversary: Range
+    reconstruction: Range
+    contrast: Range
+    temperature: Rates
+    learning_rate: Rates
+    discriminator_learning_rate: Rates
+    masked_bins: Choices[Annotated[int, Field(ge=0)]]
+    masked_frames: Choices[Annotated[int, Field(ge=0)]]
+    latent: Choices[Latent]
 
 
 class Study(Section):
@@ -348,6 +367,7 @@ class Study(Section):
     seeds: Count
     seed: Annotated[int, Field(ge=0)]
     ali: AliSpace
+    temporal: TemporalSpace
 
 
 class Params(Section):

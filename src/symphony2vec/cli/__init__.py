@@ -167,8 +167,13 @@ def ali_command(folder: Path, model: str) -> None:
 
 @cli.command("temporal")
 @click.argument("model")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Spread each training over so many processes of this machine. [default: one for every GPU; 1 without]",
+)
 @click.pass_obj
-def temporal_command(folder: Path, model: str) -> None:
+def temporal_command(folder: Path, model: str, processes: int | None) -> None:
     """Stage 7: train an ALI that hears all ten seconds, or one of its parts, on every drawn split.
 
     MODEL is full or a part of params.yaml (temporal.parts) and a latent size, as full-40. Reads out/features/mel.npy,
@@ -176,7 +181,7 @@ def temporal_command(folder: Path, model: str) -> None:
     """
     from symphony2vec import temporal
 
-    temporal.run(*_opened(folder), model)
+    temporal.run(*_opened(folder), model, processes)
 
 
 @cli.command("probe")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,13 +20,25 @@ STORAGE = click.option(
     "Also read from OPTUNA_STORAGE. [default: mlruns/optuna.db of the project]",
 )
 NAME = click.option("--name", default="ali", show_default=True, help="The study's name in its database.")
+SEARCH = (
+    click.option("--trials", type=click.IntRange(min=1), help="Trials in all. [default: study.trials of params.yaml]"),
+    click.option("--timeout", type=click.FloatRange(min=0.0), help="Begin no trial after so many seconds."),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Processes; more than one have one thread each.",
+    ),
+    STORAGE,
+)
 
 
 @click.group("study")
 def study() -> None:
     """Search hyper-parameters on validation works, and write the winner into params.yaml.
 
-    The space, the length of a trial and the number of repeats are the section `study` of params.yaml.
+    The spaces, the length of a trial and the number of repeats are the section `study` of params.yaml.
 
     \b
     Search, repeat the best, name a winner     symphony2vec study ali
@@ -34,22 +47,18 @@ def study() -> None:
     """
 
 
+def _searching(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that searches."""
+    for option in reversed(SEARCH):
+        command = option(command)
+    return command
+
+
 @study.command("ali")
-@click.option("--trials", type=click.IntRange(min=1), help="Trials in all. [default: study.trials of params.yaml]")
-@click.option("--timeout", type=click.FloatRange(min=0.0), help="Begin no trial after so many seconds.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes; more than one have one thread each.",
-)
-@STORAGE
+@_searching
 @NAME
 @click.pass_obj
-def ali_command(
-    folder: Path, trials: int | None, timeout: float | None, workers: int, storage: str | None, name: str
-) -> None:
+def ali_command(folder: Path, /, **asked: Any) -> None:
     """Search the settings of ALI by composer accuracy on validation works.
 
     Trials are trained on the first draw and judged on its validation clips; the best are trained again from other
@@ -57,10 +66,29 @@ def ali_command(
     on several machines with one PostgreSQL URL is one study. Every trial is an MLflow run in the experiment `study`;
     figures and tables are in out/study/.
     """
+    _search(folder, "ali", **asked)
+
+
+@study.command("temporal")
+@_searching
+@click.option("--name", default="temporal", show_default=True, help="The study's name in its database.")
+@click.pass_obj
+def temporal_command(folder: Path, /, **asked: Any) -> None:
+    """Search the settings of the temporal ALI by composer accuracy on validation works.
+
+    As `study ali`, of which it shares everything but the space: study.temporal of params.yaml.
+    """
+    _search(folder, "temporal", **asked)
+
+
+def _search(
+    folder: Path, kind: str, trials: int | None, timeout: float | None, workers: int, storage: str | None, name: str
+) -> None:
     from symphony2vec import study as studies
+    from symphony2vec.study.kinds import KINDS
 
     project, params, kept = _opened(folder, storage)
-    standings = studies.run(project, params, kept, name, trials, timeout, workers)
+    standings = studies.run(project, params, kept, name, trials, timeout, workers, KINDS[kind])
     click.echo(studies.told(standings, name, kept))
 
 
@@ -72,8 +100,9 @@ def ali_command(
 def apply_command(folder: Path, dry_run: bool, storage: str | None, name: str) -> None:
     """Write the winner into params.yaml and show the difference.
 
-    It becomes the setting ali.searched, and searched-LATENT one of ali.models; `dvc repro` then trains it. Comments
-    and layout of the file stay. Refused while repeats of the best trials are missing.
+    It becomes the setting ali.searched, and searched-LATENT one of ali.models; the winner of a study of the temporal
+    ALI (--name temporal) becomes temporal.full, and full-LATENT one of temporal.models. `dvc repro` then trains it.
+    Comments and layout of the file stay. Refused while repeats of the best trials are missing.
     """
     from symphony2vec.study import winner
 

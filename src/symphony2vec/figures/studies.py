@@ -51,7 +51,7 @@ def importances(weights: Mapping[str, float], label: str) -> Figure:
 
 def slices(table: pd.DataFrame, names: Sequence[str], logarithmic: Sequence[str], label: str) -> Figure:
     """The value over each parameter."""
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullFormatter
 
     rows = -(-len(names) // ACROSS)
     drawn = figure(3.2 * ACROSS, 3.0 * rows)
@@ -60,11 +60,14 @@ def slices(table: pd.DataFrame, names: Sequence[str], logarithmic: Sequence[str]
         _dots(axes, table, name)
         if name in logarithmic:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+            ends = [table[name].min(), table[name].max()]  # within a decade they alone have room
+            decade = ends[1] >= 10.0 * ends[0]
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)) if decade else FixedLocator(ends))
+            axes.xaxis.set_major_formatter(FormatStrFormatter("%g" if decade else "%.2g"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         elif _few(table[name]):
-            axes.set_xscale("log", base=2)
+            if table[name].min() > 0:
+                axes.set_xscale("log", base=2)
             axes.set_xticks(sorted(table[name].unique()), [f"{value:g}" for value in sorted(table[name].unique())])
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=_words(name))

@@ -72,7 +72,7 @@ def _found(
         ]
     ).reshape(-1, 2)
     left_out = len(test) - len(queries)
-    reason = f"{len(queries)} clips have another to find" if len(queries) < minimum else ""
+    reason = f"{len(queries) or 'no'} test clips have another to find" if len(queries) < minimum else ""
     if reason:
         queries, scores = queries[:0], scores[:0]
     table = by_work(test.iloc[queries], scores[:, 0], scores[:, 1], np.ones(len(queries)))

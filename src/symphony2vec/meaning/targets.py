@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from symphony2vec.clips import SIDES
 from symphony2vec.errors import UserError
+from symphony2vec.labels.measures import FAMILIES, PITCH_CLASSES
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-PITCH_CLASSES = tuple(f"pc_{number}" for number in range(12))
 MEASURES = {"r2": "R²", "correlation": "correlation", "accuracy": "accuracy"}  # as people read them
-FAMILIES = ("strings", "woodwind", "brass", "percussion", "keys", "voices")
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def why_not(values: np.ndarray, sides: np.ndarray, minimum: int) -> str:
     for side in SIDES:
         own = values[able & (sides == side)]
         if len(own) < minimum:
-            return f"known of {len(own)} {side} clips"
+            return f"known of {len(own) or 'no'} {side} clips"
         varied = len(own) - int(np.unique(own, axis=0, return_counts=True)[1].max())
         if side != "validation" and varied < minimum:
             return f"{varied or 'none'} of {len(own)} {side} clips differ from the rest"

@@ -1,4 +1,4 @@
-"""Hyper-parameters of ALI by composer accuracy on the validation works of the first draw (Optuna).
+"""Hyper-parameters of ALI, or of the temporal ALI, by composer accuracy on validation works of the first draw (Optuna).
 
 Reads   out/clips/draws/<draw>.csv, out/features/mel.npy, params.yaml
 Writes  the database of the study: mlruns/optuna.db, or a PostgreSQL server that several machines share
@@ -8,14 +8,15 @@ Writes  the database of the study: mlruns/optuna.db, or a PostgreSQL server that
             history.png, importances.png, parallel.png, slices.png
             run.json            the MLflow run of the whole study, under which every trial has a run of its own
 
-A trial is one training of ALI. What it is worth is the mean of its last few probes (`study.averaged`), smoothed in the
-same way at every probe while it lasts: the pruner compares what the study compares. No maximum over a training is
-taken: that would reward the luckiest of many looks. One probe is right or wrong on some 150 validation clips of few
+A trial is one training of the model. What it is worth is the mean of its last few probes (`study.averaged`), smoothed
+in the same way at every probe while it lasts: the pruner compares what the study compares. No maximum over a training
+is taken: that would reward the luckiest of many looks. One probe is right or wrong on some 150 validation clips of few
 works, so that its standard error is 4 points and more; the mean over the last probes calms the training's own noise,
 not that of the clips, which all trials share. So the best trials are trained again from other seeds, and a winner is
 named by the mean over these alone: the value by which a trial was chosen flatters it. Test clips are never looked at.
 
-    space       what is drawn, and the setting of ALI that it makes
+    kinds       what differs between a study of ALI and one of the temporal ALI
+    space       what is drawn, and what must not change meanwhile
     database    where trials are kept; its faults in the user's words
     trials      one trial, and one repeat: the training and its MLflow run
     workers     processes that share the trials, what ends them, and what becomes of a dead one's trial
@@ -36,6 +37,7 @@ from symphony2vec.artifacts import Project, read_json, write_json
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.study import database, pictures, space, trials, verdict, workers
+from symphony2vec.study.kinds import ALI, KINDS, Kind
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -51,6 +53,7 @@ def run(
     wanted: int | None = None,
     timeout_s: float | None = None,
     processes: int = 1,
+    kind: Kind = ALI,
 ) -> list[Standing]:
     """Search until so many trials are done, repeat the best, and show what was found; goes on where it stopped.
 
@@ -62,25 +65,26 @@ def run(
         wanted: trials in all, those of earlier calls and of other machines included; None for `study.trials`.
         timeout_s: no trial begins later than this; the repeats of the best follow all the same.
         processes: workers on this machine; one works in this process, several have one thread each.
+        kind: the model that is studied.
 
     Returns:
         The repeated trials, the winner first.
 
     Raises:
-        UserError: the study was begun under other conditions, every trial failed, or the database is out of reach.
+        UserError: the study is about another model or was begun under other conditions, every trial failed, or the
+            database is out of reach.
     """
     draw = next(iter(clips.draws(params)))
     until = time.time() + timeout_s if timeout_s is not None else None
     project.mlruns.mkdir(exist_ok=True)
     with kept.spoken():
         study, repeats = kept.studies(name)
-        conditions = space.conditions(project, params, draw)
-        if "conditions" not in study.user_attrs:
-            study.set_user_attr("conditions", conditions)
-        space.agreed(study, conditions, kept.shown)
+        space.begun(study, kind, space.conditions(project, kind, params, draw), kept.shown)
         subject, begun = tracking.Subject("study", name, "mel", draw.name), project.out("study", name, "run.json")
         _noted_elsewhere(study, begun)
-        with tracking.run(project, subject, _parameters(params, draw.seed), project.feature("mel"), begun) as opened:
+        with tracking.run(
+            project, subject, _parameters(params, kind, draw.seed), project.feature("mel"), begun
+        ) as opened:
             study.set_user_attr("mlflow_run_id", opened.run_id)
             tracked = trials.Tracked(project, opened.run_id)
             opened.tag("mlflow.runName", f"study {name}")
@@ -98,15 +102,11 @@ def run(
 
 def told(standings: list[Standing], name: str, kept: database.Database) -> str:
     """The repeated trials as a table for a terminal, and what to do next."""
-    first, seeds = standings[0], len(standings[0].seeds)
-    lines = [f"{'trial':>7}{'searched':>10}{'mean':>8}  {'lowest and highest':<20}latent  batch  learning rates (D)"]
+    first, seeds, kind = standings[0], len(standings[0].seeds), standings[0].kind
+    lines = [f"{'trial':>7}{'searched':>10}{'mean':>8}  {'lowest and highest':<20}{kind.shown}"]
     for one in standings:
         spread = f"{one.lowest:.1%} to {one.highest:.1%}" if one.sound else "a seed failed"
-        lines.append(
-            f"{one.number:>7}{one.value:>10.1%}{one.mean:>8.1%}  {spread:<20}{one.found['latent']:>6}"
-            f"{one.found['batch']:>7}  {one.found['learning_rate']:.2g} "
-            f"({one.found['discriminator_learning_rate']:.2g})"
-        )
+        lines.append(f"{one.number:>7}{one.value:>10.1%}{one.mean:>8.1%}  {spread:<20}{kind.told(one.found)}")
     chosen = f" --name {name}" if name != "ali" else ""
     lines += [
         f"searched: the value that chose the trial; mean: over {seeds} further seed{'s' if seeds > 1 else ''}, by "
@@ -124,8 +124,10 @@ def _noted_elsewhere(study: Study, begun: Path) -> None:
         write_json(begun, {"run_id": known})
 
 
-def _parameters(params: Params, seed: int) -> dict[str, Any]:
-    shared = tracking.flat(params, "labels", "classifiers", "embeddings", "ali", "probe", "seeds")
+def _parameters(params: Params, kind: Kind, seed: int) -> dict[str, Any]:
+    flat = tracking.flat(params, "labels", "classifiers", "embeddings", "ali", "temporal", "probe", "seeds")
+    others = tuple(f"study.{other}." for other in KINDS if other != kind.name)
+    shared = {name: value for name, value in flat.items() if not name.startswith(others)}
     return {**shared, "split": params.clips.splits[0], "seed": seed}
 
 

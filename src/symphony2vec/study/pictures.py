@@ -8,28 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from symphony2vec import figures, tracking
 from symphony2vec.artifacts import whole_file, write_table
-from symphony2vec.study.space import DRAWN
+from symphony2vec.study import kinds
 from symphony2vec.study.verdict import Standing
 
 if TYPE_CHECKING:
     import pandas as pd
     from optuna import Study
 
-LOGARITHMIC = ("learning_rate", "discriminator_learning_rate")
 ENOUGH = 4  # complete trials from which an importance can be told
 
 
 def keep(folder: Path, name: str, study: Study, standings: list[Standing], opened: tracking.Run) -> None:
     """Write tables and figures into the folder of the study, and all of them and the page to its MLflow run."""
-    table = trials(study)
+    table, names, logarithmic = trials(study), kinds.of(study).drawn, _logarithmic(study)
     write_table(folder / "trials.csv", table)
-    write_table(folder / "repeats.csv", repeats(standings))
+    write_table(folder / "repeats.csv", repeats(standings, names))
     done = table.dropna(subset=["value"])
     drawn: dict[str, Any] = {}
     if len(done):
         drawn["history"] = figures.history(done, f"Study {name}")
-        drawn["parallel"] = figures.parallel(done, DRAWN, LOGARITHMIC, f"Study {name}")
-        drawn["slices"] = figures.slices(done, DRAWN, LOGARITHMIC, f"Study {name}")
+        drawn["parallel"] = figures.parallel(done, names, logarithmic, f"Study {name}")
+        drawn["slices"] = figures.slices(done, names, logarithmic, f"Study {name}")
     weights = importances(study)
     if weights:
         drawn["importances"] = figures.importances(weights, f"Study {name}")
@@ -48,29 +47,35 @@ def trials(study: Study) -> pd.DataFrame:
     """One row a trial that has ended: trial, state, value (no number where it failed), epochs, what was drawn, why."""
     import pandas as pd
 
-    rows = []
+    names, rows = kinds.of(study).drawn, []
     for trial in study.get_trials(deepcopy=False):
         if not trial.state.is_finished():
             continue
         own = trial.user_attrs
         row = {"trial": trial.number, "state": trial.state.name.lower(), "value": trial.value}
-        row |= {"epochs": max(trial.intermediate_values, default=0), **{name: trial.params.get(name) for name in DRAWN}}
+        row |= {"epochs": max(trial.intermediate_values, default=0), **{name: trial.params.get(name) for name in names}}
         rows.append({**row, "mlflow_run": own.get("mlflow_run_id", ""), "reason": own.get("failure", "")})
-    columns = ["trial", "state", "value", "epochs", *DRAWN, "mlflow_run", "reason"]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("value", *DRAWN), float))
+    columns = ["trial", "state", "value", "epochs", *names, "mlflow_run", "reason"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("value", *names), float))
 
 
-def repeats(standings: list[Standing]) -> pd.DataFrame:
+def repeats(standings: list[Standing], names: tuple[str, ...]) -> pd.DataFrame:
     """One row a repeated trial, the winner first: trial, value, mean, lowest, highest, seeds, what was drawn."""
     import pandas as pd
 
     rows = [
         {"trial": one.number, "value": one.value, "mean": one.mean, "lowest": one.lowest, "highest": one.highest}
-        | {"seeds": len(one.seeds), **{name: one.found[name] for name in DRAWN}}
+        | {"seeds": len(one.seeds), **{name: one.found[name] for name in names}}
         for one in standings
         if one.seeds
     ]
-    return pd.DataFrame(rows, columns=["trial", "value", "mean", "lowest", "highest", "seeds", *DRAWN])
+    return pd.DataFrame(rows, columns=["trial", "value", "mean", "lowest", "highest", "seeds", *names])
+
+
+def _logarithmic(study: Study) -> list[str]:
+    """What is drawn on a logarithmic scale."""
+    ranges = {name: one for trial in study.get_trials(deepcopy=False) for name, one in trial.distributions.items()}
+    return [name for name, one in ranges.items() if getattr(one, "log", False)]
 
 
 def importances(study: Study) -> dict[str, float]:

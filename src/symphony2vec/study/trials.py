@@ -1,6 +1,6 @@
-"""One trial, and one repeat of a trial: the training of ALI and its MLflow run under the run of the study.
+"""One trial, and one repeat of a trial: the training and its MLflow run under the run of the study.
 
-Trials and the MLflow runs under them carry the same parameters, under the names of the stage `ali`.
+Trials and the MLflow runs under them carry the same parameters, under the names of the stage that trains the model.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec import ali, clips, scaling, tracking
+from symphony2vec import clips, tracking
 from symphony2vec.artifacts import Draw, Project, read_array, read_table
 from symphony2vec.errors import UserError
-from symphony2vec.params import Params, Setting
+from symphony2vec.params import Params
 from symphony2vec.study import space
+from symphony2vec.study.kinds import Kind
 from symphony2vec.training import draws
 
 if TYPE_CHECKING:
@@ -25,19 +26,18 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-    from symphony2vec.ali.attempt import Heard
-
 NEVER = float("inf")  # no checkpoint: a trial that is stopped begins anew
 REASON_LETTERS = 500
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What every trial of one worker trains on: the clips of the first draw, held once."""
+    """What every trial of one worker trains, and on what: the clips of the first draw, held once."""
 
     project: Project
     params: Params
-    _held: list[Heard] = field(default_factory=list)
+    kind: Kind
+    _held: list[Any] = field(default_factory=list)
 
     @cached_property
     def draw(self) -> Draw:
@@ -49,25 +49,18 @@ class Ground:
         """The clips with their sides."""
         return read_table(self.project.draw(self.draw), "clips")
 
-    def heard(self, task: draws.Task) -> Heard:
+    def heard(self, task: draws.Task) -> Any:
         """Spectrograms, read at the first trial, and rows; those of the test side are never asked for."""
-        if self._held:
-            return self._held[0]
-        from symphony2vec.ali.attempt import Heard
-        from symphony2vec.training import loop
-        from symphony2vec.training.source import Source
-
-        array = read_array(self.project.feature("mel"), "features")
-        scaled = scaling.unit("mel", array.shape[1], self.params.features.dynamic_range_db)
-        source = Source(array, scaled, loop.device())
-        self._held.append(Heard(source, task.codes, task.rows("train"), task.rows("validation")))
+        if not self._held:
+            array = read_array(self.project.feature("mel"), "features")
+            self._held.append(self.kind.heard(task, array, self.params))
         return self._held[0]
 
     @contextmanager
-    def opened(self, latent: int, setting: Setting, seed: int) -> Iterator[draws.Task]:
+    def opened(self, latent: int, setting: Any, seed: int) -> Iterator[draws.Task]:
         """An MLflow run for one training, and the task that tells it the curves."""
-        subject = tracking.Subject("study", "searched", str(latent), self.draw.name)
-        own = {**ali.settings(self.params, setting, latent), "seed": seed}
+        subject = tracking.Subject("study", self.kind.searched, str(latent), self.draw.name)
+        own = {**self.kind.parameters(self.params, setting, latent), "seed": seed}
         noted = draws.noted(self.params, self.draw, self.table, own)
         with tracking.run(self.project, subject, noted, self.project.feature("mel")) as opened:
             kept = self.project.out(".partial")
@@ -114,7 +107,7 @@ def _end(client: MlflowClient, run_id: str) -> None:
 
 def searched(trial: Trial, ground: Ground, tracked: Tracked, lively: Callable[[], None]) -> float:
     """One trial: draw a setting, train it, and say what it is worth; it may be pruned on the way."""
-    found = space.suggested(trial, ground.params.study.ali)
+    found = space.suggested(trial, ground.kind.space(ground.params), ground.kind.drawn)
     return _trained(trial, ground, tracked, found, ground.draw.seed, f"trial {trial.number}", lively, prunes=True)
 
 
@@ -145,32 +138,29 @@ def _trained(
     import numpy as np
     from optuna import TrialPruned
 
-    from symphony2vec.ali import attempt
     from symphony2vec.training import loop
 
     params, probes, pruned = ground.params, [], False
-    latent, setting = space.setting(found, params)
+    latent, setting = ground.kind.setting(found, params)
     with ground.opened(latent, setting, seed) as task:
         trial.set_user_attr("mlflow_run_id", task.opened.run_id)
         tracked.nested(task.opened, name)
-        heard = ground.heard(task)
-        learner = attempt.begun(heard, latent, setting, params.ali.crop, seed)
+        tried = ground.kind.attempt(ground.heard(task), latent, setting, params, seed)
 
         def told(row: Mapping[str, float]) -> None:
             lively()
             task.tell(row)
-            if attempt.JUDGE in row:
-                probes.append(row[attempt.JUDGE])
+            if tried.judge in row:
+                probes.append(row[tried.judge])
                 trial.report(float(np.mean(probes[-params.study.averaged :])), int(row["epoch"]))
-                if prunes and row["epoch"] < setting.epochs and trial.should_prune():
+                if prunes and row["epoch"] < tried.schedule.epochs and trial.should_prune():
                     raise TrialPruned
 
         def evaluate(_epoch: int) -> dict[str, float]:
-            return attempt.looked_at(learner, heard)
+            return tried.look()
 
-        schedule = attempt.schedule(setting, params.ali.probe_every_epochs, seed)
         try:
-            loop.fit(learner, heard.training, schedule, name, task.kept, evaluate, told, NEVER)
+            loop.fit(tried.learner, tried.rows, tried.schedule, name, task.kept, evaluate, told, NEVER)
         except TrialPruned:
             pruned = True
         value = float(np.mean(probes[-params.study.averaged :]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec.params import Study as Settings
+from symphony2vec.study import kinds
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -20,7 +21,8 @@ DEATHS = 3  # of the worker of one repeat, after which it counts as failed
 
 @dataclass(frozen=True)
 class Standing:
-    """One of the best trials: its value in the search, what it had drawn, and its value from each further seed.
+    """One of the best trials: its value in the search, what it had drawn, and its value from each further seed; and
+    what it is a trial of.
 
     A seed is missing until it is done; not a number says that the training failed.
     """
@@ -29,6 +31,7 @@ class Standing:
     value: float
     found: dict[str, Any]
     seeds: dict[int, float]
+    kind: kinds.Kind = kinds.ALI
 
     @property
     def sound(self) -> bool:
@@ -69,6 +72,7 @@ def standings(study: Study, repeats: Study, settings: Settings, first_seed: int)
             float(trial.value or 0.0),
             dict(trial.params),
             {seed: known[trial.number, seed] for seed in seeds if (trial.number, seed) in known},
+            kinds.of(study),
         )
         for trial in best(study, settings.repeated)
     ]

@@ -1,4 +1,4 @@
-"""The winner of a study, written into params.yaml as the setting `searched` and as one of ali.models.
+"""The winner of a study, written into params.yaml: as ali.searched or temporal.full, and as one of their models.
 
 Only the characters of the values change: comments, alignment and the way a list is written stay as they are.
 """
@@ -6,6 +6,7 @@ Only the characters of the values change: comments, alignment and the way a list
 from __future__ import annotations
 
 import difflib
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -15,9 +16,10 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from symphony2vec import clips, params
 from symphony2vec.artifacts import Project, whole_file
 from symphony2vec.errors import UserError
-from symphony2vec.params import Params, Setting
-from symphony2vec.study import space, verdict
+from symphony2vec.params import Params
+from symphony2vec.study import kinds, space, verdict
 from symphony2vec.study.database import Database
+from symphony2vec.study.kinds import Kind
 from symphony2vec.study.verdict import Standing
 
 Edit = tuple[int, int, str]  # from and to, in characters, and what stands there instead
@@ -28,10 +30,10 @@ def chosen(project: Project, given: Params, kept: Database, name: str) -> Standi
 
     Raises:
         UserError: there is no such study, a repeat is missing or running, no setting could be trained from every seed,
-            or the study was made with another `study.epochs` or base than params.yaml names now.
+            or the study was made with other epochs or another base than params.yaml names now.
     """
     seed = next(iter(clips.draws(given))).seed
-    again = f"`symphony2vec study ali{f' --name {name}' if name != 'ali' else ''}`"
+    again = f"`{kinds.KINDS.get(name, kinds.ALI).command(name)}`"
     with kept.spoken():
         if not kept.exists():
             raise UserError(f"no study in {kept.shown}; {again} makes one")
@@ -39,10 +41,12 @@ def chosen(project: Project, given: Params, kept: Database, name: str) -> Standi
             study, repeats = kept.studies(name, create=False)
         except KeyError:
             raise UserError(f"no study '{name}' in {kept.shown}; {again} makes one") from None
+        kind = kinds.of(study)
+        again = f"`{kind.command(name)}`"
         found = verdict.standings(study, repeats, given.study, seed)
         if not found:
             raise UserError(f"the study '{name}' has no complete trial yet; {again} goes on with it")
-        space.agreed(study, space.given(given), kept.shown)
+        space.agreed(study, kind.given(given), kept.shown)
         lacking = sum(given.study.seeds - len(one.seeds) for one in found)
     if lacking:
         raise UserError(
@@ -56,9 +60,9 @@ def chosen(project: Project, given: Params, kept: Database, name: str) -> Standi
 
 def apply(project: Project, given: Params, winner: Standing, dry: bool) -> str:
     """Write the winner into params.yaml; returns what changes as a unified diff, "" where nothing does."""
-    latent, setting = space.setting(winner.found, given)
+    latent, setting = winner.kind.setting(winner.found, given)
     before = project.params.read_bytes().decode("utf-8")
-    after = written(before, latent, setting)
+    after = written(before, winner.kind, latent, setting)
     if not dry and after != before:
         with whole_file(project.params) as partial:
             partial.write_bytes(after.encode("utf-8"))
@@ -66,18 +70,27 @@ def apply(project: Project, given: Params, winner: Standing, dry: bool) -> str:
     return "".join(difflib.unified_diff(was, now, "params.yaml", "params.yaml with the winner"))
 
 
-def written(text: str, latent: int, setting: Setting) -> str:
-    """The text of a params.yaml with this setting as `ali.searched`, and searched-<latent> among ali.models."""
-    ali = _at(YAML().compose(text), "ali")
-    edits = [edit for key, value in setting.model_dump().items() for edit in _put(_at(ali, "searched", key), value)]
-    models = _at(ali, "models")
+def written(text: str, kind: Kind, latent: int, setting: Any) -> str:
+    """The text of a params.yaml with this setting as, say, `ali.searched`, and searched-<latent> among ali.models."""
+    section = _at(YAML().compose(text), kind.name)
+    own, models = _at(section, kind.searched), _at(section, "models")
     assert isinstance(models, SequenceNode)
-    edits += _listed(text, models, f"searched-{latent}")
+    edits = [edit for key, value in setting.model_dump().items() for edit in _put(_at(own, key), value)]
+    edits += _listed(text, models, f"{kind.searched}-{latent}", kind.replaces)
     for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + new + text[end:]
+        text = text[:start] + _aligned(text[start:], end - start, new)
     made = params.check(YAML(typ="safe").load(text), "params.yaml with the winner")
-    assert made.ali.searched == setting
+    assert getattr(getattr(made, kind.name), kind.searched) == setting
     return text
+
+
+def _aligned(text: str, length: int, new: str) -> str:
+    """The text with something else in the place of its beginning; a comment after it stays in its column, if it can."""
+    gap = re.match(" {2,}(?=#)", text[length:])
+    room = len(gap[0]) - (len(new) - length) if gap else 0
+    if gap is None or room < 2:
+        return new + text[length:]
+    return new + " " * room + text[length + len(gap[0]) :]
 
 
 def _at(node: Node, *path: str) -> Node:
@@ -95,13 +108,13 @@ def _put(node: Node, value: Any) -> list[Edit]:
     return [(node.start_mark.index, node.end_mark.index, _plain(value))]
 
 
-def _listed(text: str, node: SequenceNode, name: str) -> list[Edit]:
-    """A name in a list of models, in the place of an earlier winner or after the last one."""
+def _listed(text: str, node: SequenceNode, name: str, replaces: bool) -> list[Edit]:
+    """A name in a list of models, in the place of an earlier winner (`replaces`) or after the last one."""
     names = [one.value for one in node.value]
     if name in names:
         return []
     for one in node.value:
-        if one.value.startswith("searched-"):
+        if replaces and one.value.startswith(name[: name.index("-") + 1]):
             return _put(one, name)
     last = node.value[-1]
     if node.flow_style:

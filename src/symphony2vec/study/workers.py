@@ -27,7 +27,7 @@ from symphony2vec import clips
 from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
-from symphony2vec.study import verdict
+from symphony2vec.study import kinds, verdict
 from symphony2vec.study.database import Database, drawn_again
 from symphony2vec.study.trials import Ground, Tracked, reasoned, repeated, searched
 
@@ -125,7 +125,8 @@ def work(job: Job) -> None:
     study.pruner = MedianPruner(n_startup_trials=own.startup_trials, n_warmup_steps=own.warm_up_epochs, n_min_trials=2)
     tracked = Tracked(job.project, study.user_attrs["mlflow_run_id"])
     begins = filelock.FileLock(job.project.mlruns / ".study.lock")
-    worker = _Worker(job, study, repeats, Ground(job.project, job.params), tracked, begins, Interruption())
+    ground = Ground(job.project, job.params, kinds.of(study))
+    worker = _Worker(job, study, repeats, ground, tracked, begins, Interruption())
     with worker.interruption.heard():
         worker.search()
         worker.repeat()

@@ -9,7 +9,7 @@ Writes  out/temporal/<setting>-<latent>/<draw>/
             curves.csv            one row an epoch
             samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB; where it generates
             generation.csv, frechet.csv    how well it reproduces and invents: see `symphony2vec.generation`
-            networks.safetensors  encoder and generator, for `temporal.kept`
+            networks.safetensors  encoder and generator, for `temporal.kept`; where it generates
             run.json              the MLflow run, which holds the model
 
 `full` is the whole model; every other setting is `full` with some parts changed or taken away (params.yaml,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from symphony2vec.temporal.learner import TemporalLearner
+    from symphony2vec.temporal.training import Training
 
 LABELS = "labels"
 SHOWN = 8  # clips that are drawn
@@ -44,18 +45,27 @@ DB = "dB below the clip's maximum"
 JUDGE = "probe_validation_accuracy"
 
 
-def run(project: Project, params: Params, model: str) -> None:
-    """The stage `temporal` for one model, as "full-40", on every draw."""
+def run(project: Project, params: Params, model: str, processes: int | None = None) -> None:
+    """The stage `temporal` for one model, as "full-40", on every draw.
+
+    Each training is spread over so many `processes` of this machine; by default one for every GPU.
+    """
     name, _, size = model.rpartition("-")
     setting = _setting(params, model, name)
     array, latent = read_array(project.feature("mel"), "features"), int(size)
-    _check(array, name, setting)
+    check(array.shape[1:], name, setting)
 
     def subject(draw: Draw) -> tracking.Subject:
         return tracking.Subject("temporal", name, size, draw.name)
 
     def train(task: Task) -> None:
-        (_labels if name == LABELS else _temporal)(task, array, params, setting, latent)
+        from symphony2vec.temporal import ranks
+
+        spread = _training(task, project, array, params, setting, latent, name == LABELS)
+        count = ranks.count(processes, min(setting.batch, setting.played, len(spread.rows)))
+        if count > 1:
+            task.opened.tag("processes", str(count))
+        (_labels if name == LABELS else _temporal)(task, array, params, spread, count)
 
     told = settings(params, setting, latent)
     on_every(project, params, subject, told, CODE, project.feature("mel"), train)
@@ -76,10 +86,15 @@ def _setting(params: Params, model: str, name: str) -> TemporalSetting:
     return params.temporal.setting(name)
 
 
-def _check(array: np.ndarray, name: str, setting: TemporalSetting) -> None:
+def check(shape: tuple[int, ...], name: str, setting: TemporalSetting) -> None:
+    """Whether a setting, called `name`, can hear spectrograms of this shape (F, T).
+
+    Raises:
+        UserError: it cannot: their bands, the frames of a crop, or what is masked.
+    """
     from symphony2vec.temporal.networks import FOLD, STRIDE
 
-    bins, frames = array.shape[1:]
+    bins, frames = shape
     if bins % FOLD or frames < setting.frames or setting.frames % STRIDE:
         raise UserError(
             f"the temporal model takes a multiple of {FOLD} mel bands (features.mel_bands is {bins}) and crops of a "
@@ -90,22 +105,43 @@ def _check(array: np.ndarray, name: str, setting: TemporalSetting) -> None:
         raise UserError(f"masked_bins of temporal {name} ({setting.masked_bins}) must be below the {bins} mel bands")
 
 
-def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSetting, latent: int) -> None:
+def _training(
+    task: Task,
+    project: Project,
+    array: np.ndarray,
+    params: Params,
+    setting: TemporalSetting,
+    latent: int,
+    with_labels: bool,
+) -> Training:
+    """The training of one task."""
+    from symphony2vec.temporal.training import Training
+
+    rows = task.rows("train")
+    return Training(
+        features=project.feature("mel"),
+        scaling=scaling.standard(array, rows),
+        rows=rows,
+        groups=task.codes if with_labels else movements(task),
+        composers=len(task.composers) if with_labels else 0,
+        latent=latent,
+        setting=setting,
+        seed=task.draw.seed,
+        evaluate_every=params.temporal.probe_every_epochs,
+        label=task.label,
+        kept=task.kept,
+    )
+
+
+def _temporal(task: Task, array: np.ndarray, params: Params, training: Training, count: int) -> None:
     import numpy as np
 
     from symphony2vec import figures
     from symphony2vec.package import contents
-    from symphony2vec.temporal import kept, networks
-    from symphony2vec.temporal.learner import TemporalLearner
-    from symphony2vec.training import loop, watch
-    from symphony2vec.training.source import Source
+    from symphony2vec.temporal import attempt, kept, networks, ranks
 
-    training, held_out, seed = task.rows("train"), task.rows("validation"), task.draw.seed
-    scaled = scaling.standard(array, training)
-    source = Source(array, scaled, loop.device())
-    learner = TemporalLearner(source, training, _movements(task), latent, setting, seed)
-    seen = np.concatenate([training, held_out])
-    drawn, fixed = _chosen(held_out), learner.prior(SHOWN, seed)
+    held_out, scaled, setting, latent = task.rows("validation"), training.scaling, training.setting, training.latent
+    drawn = _chosen(held_out)
 
     def evaluate(epoch: int) -> dict[str, float]:
         if learner.generates and epoch % params.temporal.samples_every_epochs == 0:
@@ -114,21 +150,22 @@ def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSe
                 ("generated", learner.generate(*fixed)),
             ):
                 task.opened.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
-        accuracy = watch.glance(learner.encode(seen), task.codes[seen], len(training))
-        return learner.losses(held_out) | {JUDGE: accuracy}
+        return attempt.looked_at(learner, task.codes, training.rows, held_out)
 
-    schedule = loop.Schedule(setting.epochs, setting.batch, seed, params.temporal.probe_every_epochs)
-    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
+    with ranks.together(count, training.follow, task.label) as devices:
+        learner = training.temporal(devices)
+        fixed = learner.prior(SHOWN, training.seed)
+        curves = task.finish(training.fit(learner, evaluate, task.tell))
     found = learner.codes(np.arange(len(array)))
     write_array(task.folder / "vectors.npy", found["c"])
     write_array(task.folder / "vectors-pooled.npy", found["pooled"])
     write_table(task.folder / "validation.csv", _by_work(task, _guessed(found["c"], task)))
     network, shape = learner.clip_encoder(), (latent, setting.step_latent, setting.width, array.shape[1])
-    kept.save(task.folder / kept.NETWORKS, network.encoder, learner.averaged_generator.module, shape, scaled)
     pictures = {"curves": _curves(curves, task.label)}
     if setting.adversary:
         pictures["game"] = figures.game(curves.rename(columns=lambda one: one.removeprefix("train_")), task.label)
     if learner.generates:
+        kept.save(task.folder / kept.NETWORKS, network.encoder, learner.averaged_generator.module, shape, scaled)
         pictures |= _sampled(task, learner, array, scaled, params, drawn, fixed)
     for name, figure in pictures.items():
         task.opened.figure(figure, f"{name}.png")
@@ -140,26 +177,21 @@ def _temporal(task: Task, array: np.ndarray, params: Params, setting: TemporalSe
     print(f"{task.label}: {len(curves)} epochs, {int(curves['update'].iloc[-1])} updates")
 
 
-def _labels(task: Task, array: np.ndarray, params: Params, setting: TemporalSetting, latent: int) -> None:
+def _labels(task: Task, array: np.ndarray, params: Params, training: Training, count: int) -> None:
     import numpy as np
 
     from symphony2vec import figures
     from symphony2vec.package import contents
-    from symphony2vec.temporal import networks
-    from symphony2vec.temporal.learner import LabelsLearner
-    from symphony2vec.training import loop
-    from symphony2vec.training.source import Source
+    from symphony2vec.temporal import networks, ranks
 
-    training, held_out, seed = task.rows("train"), task.rows("validation"), task.draw.seed
-    scaled = scaling.standard(array, training)
-    source = Source(array, scaled, loop.device())
-    learner = LabelsLearner(source, task.codes, latent, len(task.composers), setting, seed)
+    held_out, scaled, setting, latent = task.rows("validation"), training.scaling, training.setting, training.latent
 
     def evaluate(epoch: int) -> dict[str, float]:
         return learner.losses(held_out)
 
-    schedule = loop.Schedule(setting.epochs, setting.batch, seed, params.temporal.probe_every_epochs)
-    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
+    with ranks.together(count, training.follow, task.label) as devices:
+        learner = training.labels(devices)
+        curves = task.finish(training.fit(learner, evaluate, task.tell))
     probabilities = learner.probabilities(np.arange(len(array)))
     write_array(task.folder / "probabilities.npy", probabilities)
     write_table(task.folder / "validation.csv", _by_work(task, probabilities[held_out].argmax(axis=1)))
@@ -178,7 +210,7 @@ def _labels(task: Task, array: np.ndarray, params: Params, setting: TemporalSett
     print(f"{task.label}: validation accuracy {curves['validation_accuracy'].iloc[-1]:.1%}")
 
 
-def _movements(task: Task) -> np.ndarray:
+def movements(task: Task) -> np.ndarray:
     """A number for the movement of every clip (clips,)."""
     import pandas as pd
 

@@ -20,6 +20,7 @@ from symphony2vec.scaling import Scaling
 from symphony2vec.temporal.networks import Encoder, Generator, whole
 
 NETWORKS = "networks.safetensors"
+TOLD = "symphony2vec"  # the one entry of the file's metadata
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def save(
         for name, network in (("encoder", encoder), ("generator", generator))
         for key, value in network.state_dict().items()
     }
+    told = {"shape": shape, "scaling": scaling.as_plain()}
     with whole_file(path) as partial:
-        save_file(weights, partial, {"shape": json.dumps(shape), "scaling": json.dumps(scaling.as_plain())})
+        save_file(weights, partial, {TOLD: json.dumps(told)})  # in one piece: several come in an order of chance
 
 
 def load(folder: Path) -> Kept:
@@ -65,13 +67,13 @@ def load(folder: Path) -> Kept:
     path = folder / NETWORKS
     try:
         with safe_open(path, framework="pt") as file:
-            told = file.metadata()
-        shape, weights = json.loads(told["shape"]), load_file(path)
+            told = json.loads(file.metadata()[TOLD])
+        shape, weights = told["shape"], load_file(path)
         encoder, generator = Encoder(*shape), Generator(*shape)
         for name, network in (("encoder", encoder), ("generator", generator)):
             own = {key.removeprefix(f"{name}."): one for key, one in weights.items() if key.startswith(f"{name}.")}
             network.load_state_dict(own)
-        return Kept(encoder.eval(), generator.eval(), Scaling.from_plain(json.loads(told["scaling"])))
+        return Kept(encoder.eval(), generator.eval(), Scaling.from_plain(told["scaling"]))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; `dvc repro temporal` writes it") from None
     except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, OSError) as fault:

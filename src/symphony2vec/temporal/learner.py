@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from symphony2vec.params import TemporalSetting
 from symphony2vec.temporal import losses, views
+from symphony2vec.temporal.devices import Devices, alone
 from symphony2vec.temporal.networks import (
     STRIDE,
     ClipClassifier,
@@ -47,17 +48,22 @@ class TemporalLearner:
         latent: int,
         setting: TemporalSetting,
         seed: int,
+        devices: Devices | None = None,
     ) -> None:
-        """`training` rows; `movements` (clips,) a number for each movement; `latent` D."""
+        """`training` rows; `movements` (clips,) a number for each movement; `latent` D; `devices` the source's own."""
         self._source, self._setting, self.latent = source, setting, latent
+        self._devices, self._seed = devices or alone(source.device), seed
         shape = (latent, setting.step_latent, setting.width, source.shape[0])
         self.encoder = loop.started(lambda: Encoder(*shape), seed, source.device)
         self.generator_network = loop.started(lambda: Generator(*shape), seed + 1, source.device)
         self.discriminator = loop.started(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
         self.projection = loop.started(lambda: Projection(latent), seed + 3, source.device)
+        self._devices.synchronise(self.encoder, self.generator_network)
         self.averaged = _averaged(self.encoder, setting.average)
         self.averaged_generator = _averaged(self.generator_network, setting.average)
+        self._devices.compile(self.encoder.convolutions, self.generator_network.convolutions, self.discriminator)
         self.generator = torch.Generator(source.device).manual_seed(seed)
+        self._dice = self.generator
         self._neighbours = views.Neighbours(movements, training, setting.positives)
         self._changes = _changes(setting)
         makers = (self.encoder, self.generator_network, self.projection)
@@ -70,54 +76,62 @@ class TemporalLearner:
         return bool(self._setting.adversary or self._setting.reconstruction)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
-        """One update of all networks, on two views each of a group: of a clip, and of another clip of its movement."""
-        own = self._setting
-        for network in self._networks().values():
+        """One update of all networks, on two views each of a group: of a clip, and of a clip of its movement."""
+        own, devices, networks = self._setting, self._devices, self._networks()
+        for network in networks.values():
             network.train()
-        partners = self._neighbours.drawn(rows, self.generator)
-        both = np.concatenate([rows, partners])
-        x = views.crop(self._source.batch(both), own.frames, self.generator, own.tempo)
-        heard = views.changed(x, self._changes, self.generator)
-        codes: Codes = self.encoder(heard)
+        shares = devices.shares(rows)
+        mine, self._dice = shares[devices.rank], devices.dice(self.generator, self._seed, rows)
+        both = np.concatenate([mine, self._neighbours.drawn(mine, self._dice)])
+        x = views.crop(self._source.batch(both), own.frames, self._dice, own.tempo)
+        heard = views.changed(x, self._changes, self._dice)
+        codes: Codes = devices.passed(self.encoder, heard)
         self._optimiser.zero_grad(set_to_none=True)
         self._discriminator_optimiser.zero_grad(set_to_none=True)
         told: dict[str, Tensor] = {}
         total = x.new_zeros(())
         if own.contrast:
-            groups = torch.as_tensor(self._neighbours.groups(both), device=x.device)
-            told["contrast"] = losses.contrast(self.projection(codes.c), groups, own.temperature)
+            everywhere = np.concatenate([np.tile(self._neighbours.groups(share), 2) for share in shares])
+            groups = torch.as_tensor(everywhere, device=x.device)
+            c = devices.gathered(codes.c, [2 * len(share) for share in shares])
+            told["contrast"] = losses.contrast(devices.passed(self.projection, c), groups, own.temperature)
             total = total + own.contrast * told["contrast"]
         if self.generates:
-            count = min(own.played, len(rows))
+            played_rows = rows[: own.played]
+            count, weight = len(devices.shares(played_rows)[devices.rank]), devices.weight(played_rows)
             c = self._drawn(codes.c[:count], codes.c_log_sigma[:count])
             z = self._drawn(codes.z[:count], codes.z_log_sigma[:count])
             if own.reconstruction:
-                told["reconstruction"] = losses.reconstruction(x[:count], self.generator_network(c, z))
+                x_hat = devices.passed(self.generator_network, c, z)
+                told["reconstruction"] = weight * losses.reconstruction(x[:count], x_hat)
                 total = total + own.reconstruction * told["reconstruction"]
             if own.adversary:
-                played, of_codes = self._game(heard[:count], c, z)
+                played, of_codes = self._game(heard[:count], c, z, weight)
                 told |= played
                 total = total + of_codes
         total.backward()
+        told = devices.averaged(networks.values(), told)
         self._optimiser.step()
         if own.adversary:
             self._discriminator_optimiser.step()
         self.averaged.update_parameters(self.encoder)
         if self.generates:
             self.averaged_generator.update_parameters(self.generator_network)
-        return {name: value.detach() for name, value in told.items()}
+        return told
 
-    def _game(self, heard: Tensor, c: Tensor, z: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def _game(self, heard: Tensor, c: Tensor, z: Tensor, share: float) -> tuple[dict[str, Tensor], Tensor]:
         """The gradients of D, and those of G from its own pairs; returns what is worth logging, and a scalar with the
-        gradient that the game has by the encoder's codes: one pass through D serves all (see `losses.slopes`)."""
+        gradient that the game has by the encoder's codes: one pass through D serves all (see `losses.slopes`). All of
+        it times `share`, what these pairs count among those of all devices."""
         prior_c, prior_z = self._normal(c.shape), self._normal(z.shape)
-        x_hat = self.generator_network(prior_c, prior_z)
+        x_hat = self._devices.passed(self.generator_network, prior_c, prior_z)
         x_seen, c_seen, z_seen = (sample.detach().requires_grad_() for sample in (x_hat, c, z))
-        seen = torch.cat([heard, views.changed(x_seen, self._changes, self.generator)])
-        logits = self.discriminator(seen, torch.cat([c_seen, prior_c]), torch.cat([z_seen, prior_z]))
+        seen = torch.cat([heard, views.changed(x_seen, self._changes, self._dice)])
+        codes = torch.cat([c_seen, prior_c]), torch.cat([z_seen, prior_z])
+        logits = self._devices.passed(self.discriminator, seen, *codes)
         logit_q, logit_p = logits.split(len(heard))
         slope_q, slope_p, turn_q, turn_p = losses.slopes(logit_q, logit_p)
-        (logit_q @ slope_q + logit_p @ slope_p).backward()
+        (share * (logit_q @ slope_q + logit_p @ slope_p)).backward()
         assert x_seen.grad is not None
         assert c_seen.grad is not None
         assert z_seen.grad is not None
@@ -130,7 +144,7 @@ class TemporalLearner:
             "mean_output_real": torch.sigmoid(logit_q).mean(),
             "mean_output_generated": torch.sigmoid(logit_p).mean(),
         }
-        return told, weight * ((c * by_c).sum() + (z * by_z).sum())
+        return {name: share * value for name, value in told.items()}, weight * ((c * by_c).sum() + (z * by_z).sum())
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
         """Of other clips: the error of their reconstructions from the means of their codes, where there is a G."""
@@ -213,7 +227,7 @@ class TemporalLearner:
         }
 
     def _normal(self, shape: torch.Size) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.generator.device)
+        return torch.randn(shape, generator=self._dice, device=self._dice.device)
 
     def _drawn(self, mean: Tensor, log_sigma: Tensor) -> Tensor:
         return mean + log_sigma.exp() * self._normal(mean.shape)
@@ -223,14 +237,24 @@ class LabelsLearner:
     """The yardstick: the same encoder on the same views, trained to name the composer."""
 
     def __init__(
-        self, source: Source, codes: np.ndarray, latent: int, composers: int, setting: TemporalSetting, seed: int
+        self,
+        source: Source,
+        codes: np.ndarray,
+        latent: int,
+        composers: int,
+        setting: TemporalSetting,
+        seed: int,
+        devices: Devices | None = None,
     ) -> None:
-        """`codes` (clips,) composers; `latent` D; `composers` K."""
+        """`codes` (clips,) composers; `latent` D; `composers` K; `devices` the source's own."""
         self._source, self._setting = source, setting
+        self._devices, self._seed = devices or alone(source.device), seed
         self._codes = torch.as_tensor(codes, device=source.device)
         shape = (latent, setting.step_latent, setting.width, source.shape[0])
         self.network = loop.started(lambda: ClipClassifier(*shape, composers), seed, source.device)
+        self._devices.synchronise(self.network)
         self.averaged = _averaged(self.network, setting.average)
+        self._devices.compile(self.network.encoder.convolutions)
         self.generator = torch.Generator(source.device).manual_seed(seed)
         self._changes = _changes(setting)
         self._optimiser = _adam((self.network,), setting.learning_rate, setting)
@@ -238,14 +262,18 @@ class LabelsLearner:
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """One update on a view of each of these clips."""
         self.network.train()
-        x = views.crop(self._source.batch(rows), self._setting.frames, self.generator, self._setting.tempo)
-        logits = self.network(views.changed(x, self._changes, self.generator))
-        loss = cross_entropy(logits, self._codes[torch.as_tensor(rows, device=self._source.device)])
+        devices = self._devices
+        mine, dice = devices.shares(rows)[devices.rank], devices.dice(self.generator, self._seed, rows)
+        x = views.crop(self._source.batch(mine), self._setting.frames, dice, self._setting.tempo)
+        logits = devices.passed(self.network, views.changed(x, self._changes, dice))
+        named = self._codes[torch.as_tensor(mine, device=self._source.device)]
+        loss = devices.weight(rows) * cross_entropy(logits, named)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        told = devices.averaged((self.network,), {"loss": loss})
         self._optimiser.step()
         self.averaged.update_parameters(self.network)
-        return {"loss": loss.detach()}
+        return told
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
         """Cross-entropy and accuracy on other clips, whole."""

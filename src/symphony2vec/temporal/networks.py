@@ -20,7 +20,7 @@ CHANNELS = (1, 2, 4, 8)  # times the width
 KERNELS = ((4, 8), (4, 4), (4, 4), (4, 3))
 STRIDES = ((2, 4), (2, 2), (2, 2), (2, 1))
 PADDINGS = ((1, 2), (1, 1), (1, 1), (1, 1))
-GROUPS = 4  # of channels that are normalised together
+GROUPS = 4  # of channels that are normalised together, at least two each
 STRIDE = 16  # frames of a step
 FOLD = 16  # bins that become one
 SLOPE = 0.2
@@ -51,7 +51,7 @@ class Encoder(nn.Module):
             layers += [convolution, nn.BatchNorm2d(after), nn.LeakyReLU(SLOPE)]
         self.convolutions = nn.Sequential(*layers)
         self.fold = nn.Linear(hidden * (bins // FOLD), hidden)
-        self.along = nn.GRU(hidden, hidden // 2, batch_first=True, bidirectional=True)
+        self.along = Recurrent(hidden, hidden // 2, batch_first=True, bidirectional=True)
         self.pool = AttentionPooling(hidden)
         self.clip_code = nn.Linear(2 * hidden, 2 * latent)
         self.step_code = nn.Linear(hidden, 2 * step_latent)
@@ -71,6 +71,17 @@ class Encoder(nn.Module):
         folded = self.fold(self.convolutions(x.unsqueeze(1)).flatten(1, 2).transpose(1, 2))
         along: Tensor = folded + self.along(folded)[0]
         return along
+
+
+class Recurrent(nn.GRU):
+    """A recurrent layer that stays in the precision of its weights: autocast would make cuDNN's half precision, whose
+    range is too small for gradients that nobody scales."""
+
+    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """As torch's own, of one batch."""
+        with torch.autocast(x.device.type, enabled=False):
+            found: tuple[Tensor, Tensor] = super().forward(x.type_as(self.all_weights[0][0]), hx)
+        return found
 
 
 class ClipEncoder(nn.Module):
@@ -140,11 +151,11 @@ class Generator(nn.Module):
         hidden = CHANNELS[-1] * width
         self._rows = bins // FOLD
         self.enter = nn.Linear(latent + step_latent, hidden)
-        self.along = nn.GRU(hidden, hidden // 2, batch_first=True, bidirectional=True)
+        self.along = Recurrent(hidden, hidden // 2, batch_first=True, bidirectional=True)
         self.unfold = nn.Linear(hidden, hidden * self._rows)
         layers: list[nn.Module] = []
         for after, before, kernel, stride, padding in reversed(list(_convolutions(width))):
-            layers += [nn.GroupNorm(min(GROUPS, before), before), nn.LeakyReLU(SLOPE)]
+            layers += [nn.GroupNorm(min(GROUPS, before // 2), before), nn.LeakyReLU(SLOPE)]
             layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding))
         self.convolutions = nn.Sequential(*layers)
 

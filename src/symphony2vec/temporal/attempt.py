@@ -1,0 +1,25 @@
+"""How long a setting of the temporal ALI is trained, and the probe that watches it: for its stage and for its study."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from symphony2vec.params import TemporalSetting
+from symphony2vec.temporal import JUDGE
+from symphony2vec.temporal.learner import TemporalLearner
+from symphony2vec.training import loop, watch
+
+
+def schedule(setting: TemporalSetting, every: int, seed: int) -> loop.Schedule:
+    """How long one setting is trained; the probe is tried every so many epochs."""
+    return loop.Schedule(setting.epochs, setting.batch, seed, every)
+
+
+def looked_at(
+    learner: TemporalLearner, codes: np.ndarray, training: np.ndarray, validation: np.ndarray
+) -> dict[str, float]:
+    """Losses on validation rows, and how many of their composers (`codes`, of all clips) a probe of the training rows
+    names rightly."""
+    seen = np.concatenate([training, validation])
+    accuracy = watch.glance(learner.encode(seen), codes[seen], len(training))
+    return learner.losses(validation) | {JUDGE: accuracy}
