@@ -207,7 +207,7 @@ def probe_command(folder: Path, stage: str | None, model: str | None) -> None:
 @click.argument("model", required=False)
 @click.pass_obj
 def meaning_command(folder: Path, stage: str | None, model: str | None) -> None:
-    """Stage 8: what the vectors of every model, or of one, know of loudness, notes, instruments and keys; retrieval.
+    """Stage 9: what the vectors of every model, or of one, know of loudness, notes, instruments and keys; retrieval.
 
     Reads out/labels/ and what the model stages wrote, writes out/meaning/, and adds what it finds to the models' MLflow
     runs. What is asked already is kept. The tables over all models are written when none is named.
@@ -223,7 +223,7 @@ def meaning_command(folder: Path, stage: str | None, model: str | None) -> None:
 @cli.command("report")
 @click.pass_obj
 def report_command(folder: Path) -> None:
-    """Stage 9: every table and figure on one page, out/report/index.html."""
+    """Stage 10: every table and figure on one page, out/report/index.html."""
     from symphony2vec import report
 
     report.run(*_opened(folder))
