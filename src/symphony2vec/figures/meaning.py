@@ -33,6 +33,7 @@ def profile(rows: pd.DataFrame, title: str) -> Figure:
         _panel(axes, own, models)
         axes.set_title(name, fontsize=10, loc="left", fontweight="bold")
     panels[-1].set_xlim(*_scale(rows))
+    panels[-1].set_xlabel("value, with its interval over works")
     drawn.suptitle(title, fontsize=12)
     legend_below(drawn, panels[-1])
     return drawn

@@ -173,6 +173,7 @@ def beside(rows: pd.DataFrame, majority: float) -> Figure:
         text.set_fontweight("bold" if heavy else "normal")
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="test accuracy, with the interval over works", ylim=(place - GAP + 0.8, -0.8))
+    axes.set_title("How often the composer is named rightly")
     axes.set_xlim(left=0.0)
     axes.grid(axis="x", color="0.92")
     axes.set_axisbelow(True)
