@@ -145,7 +145,8 @@ def cells(page: str, identifier: str) -> list[list[str]]:
     """The text of every cell of one table of the page, row by row, without the heading."""
     (table,) = re.findall(rf'<table id="{identifier}"[^>]*>(.*?)</table>', page, re.DOTALL)
     rows = [
-        re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+        re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", table, re.DOTALL)
     ]
     return [[re.sub(r"<[^>]*>", "", cell) for cell in row] for row in rows if row]
 

@@ -218,7 +218,7 @@ def test_an_untrained_discriminator_cannot_tell():
 
 def test_contrast_and_reconstruction_are_learnt():
     made = learner(adversary=0.0, learning_rate=0.02)
-    told = [made.step(TRAINING[index::3]) for _ in range(25) for index in range(3)]
+    told = [made.step(TRAINING[index::3]) for _ in range(50) for index in range(3)]
     for name, share in (("contrast", 0.9), ("reconstruction", 0.95)):
         first, last = (sum(float(one[name]) for one in part) for part in (told[:12], told[-12:]))
         assert last < share * first, name

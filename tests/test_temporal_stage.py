@@ -377,7 +377,7 @@ def test_an_interrupted_training_goes_on_to_the_same_vectors(plain, project_of, 
             raise KeyboardInterrupt
         return step(learner, rows)
 
-    monkeypatch.setattr("symphony2vec.training.loop.fit.__defaults__", (0.0,))
+    monkeypatch.setattr("symphony2vec.temporal.training.Training.fit.__defaults__", (0.0,))
     monkeypatch.setattr(TemporalLearner, "step", stopped)
     with pytest.raises(KeyboardInterrupt):
         temporal.run(made, small, "full-3")

@@ -59,7 +59,8 @@ def run(project: Project, params: Params) -> None:
         for name, table in told.items():
             write_table(folder / f"{name}.csv", table)
         shown = pictures.gather(project, results, draws[0], folder / "pictures")
-        pictures.draw(told, against, folder / "pictures")
+        pictures.draw_first(told, against, folder / "pictures")
+        pictures.draw(told, folder / "pictures")
         pictures.compare(project, ali, draws[0], folder / "pictures")
         pictures.sound(project, params, ali, against, draws[0], folder / "sounds")
         walked = walks.gather(project, against, draws[0], folder / "pictures")

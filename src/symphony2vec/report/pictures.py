@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MODEL_PICTURES = ("curves", "game", "reconstructions", "pairs", "generated", "walk", "latent", "scatter")
 HEARD = ("vae-mel", "ae-mel")  # the embeddings that can be heard
 KINDS = ("originals", "reconstructions", "generated")
+ENDS = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}  # as figures call them
 HEARD_AT_MOST = 4
 
 
@@ -50,20 +51,24 @@ def gather(project: Project, results: pd.DataFrame, draw: str, folder: Path) -> 
     return shown
 
 
-def draw(told: dict[str, pd.DataFrame], against: str, folder: Path) -> None:
-    """The pictures of the tables: the first, where `against` is the row that counts; results, pairs, leak."""
+def draw(told: dict[str, pd.DataFrame], folder: Path) -> None:
+    """The pictures of the tables: results, pairs, what the split is worth."""
     results = told["results"]
+    rows = results.assign(model=results["row"]).rename(columns=ENDS)
     majority = float(results["majority"].mean())
-    ends = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}
-    drawn = told["first"][told["first"]["row"] != "majority"]
-    beside = drawn[["group", "what", *ends]].rename(columns={**ends, "what": "label"})
-    beside = beside.assign(own=drawn["row"] == against)
-    figures.save(folder / "first.png", figures.beside(beside, majority))
-    rows = results.assign(model=results["row"]).rename(columns=ends)
     figures.save(folder / "results.png", figures.table(rows.sort_values("stage", kind="stable"), majority))
     figures.save(folder / "pairs.png", figures.pairs_matrix(*_matrix(told["pairs"], results)))
     if told["leak"]["split"].nunique() > 1:
         figures.save(folder / "leak.png", figures.leak(told["leak"]))
+
+
+def draw_first(told: dict[str, pd.DataFrame], against: str, folder: Path) -> None:
+    """The picture of the first table, where `against` is the row that counts."""
+    drawn = told["first"][told["first"]["row"] != "majority"]
+    beside = (
+        drawn[["group", "what", *ENDS]].rename(columns={**ENDS, "what": "label"}).assign(own=drawn["row"] == against)
+    )
+    figures.save(folder / "first.png", figures.beside(beside, float(told["results"]["majority"].mean())))
 
 
 def compare(project: Project, models: Sequence[str], draw_name: str, folder: Path) -> None:
