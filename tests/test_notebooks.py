@@ -201,7 +201,7 @@ def test_results_shows_every_figure_and_the_numbers_of_the_report(finished, monk
     assert accuracies(told) == {row.row: f"{row.accuracy:.1%}" for row in told_by_report.itertuples()}
     # Table 1 and the split, Figures 1 to 5, 7, 8 (two) and 9, the probe's curve, the claim, results and pairs
     assert len(shown(told, "image/png")) == 2 + 5 + 1 + 2 + 1 + 1 + 1 + 2
-    assert sum("<audio" in page for page in shown(told, "text/html")) == 7  # vae and ae: two each, ALI: three
+    assert sum("<audio" in page for page in shown(told, "text/html")) == 8  # ae: two, vae and ALI: three each
     said = missing(told)
     assert "CNN (Table 2), Mel spectrogram" in said
     assert "feed-forward, Mel spectrogram" not in said
