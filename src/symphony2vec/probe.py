@@ -74,7 +74,7 @@ def run(project: Project, params: Params, stage: str | None = None, model: str |
             bar.set_postfix_str("/".join(folder.parts[-3:-1]))
             _one(project, params.probe, folder)
     if stage is None:
-        _tidy(project.out("probe"), {folder.parts[-3:] for folder in made})
+        tidy(project.out("probe"), {folder.parts[-3:] for folder in made})
     print(f"probe: {len(made)} vectors and classifiers, {len({folder.parent for folder in made})} models")
 
 
@@ -188,8 +188,8 @@ def _save(path: Path, figure: Figure) -> None:
     figures.save(path, figure)
 
 
-def _tidy(home: Path, wanted: set[tuple[str, ...]]) -> None:
-    """Remove the scores of models and draws that are no longer there."""
+def tidy(home: Path, wanted: set[tuple[str, ...]]) -> None:
+    """Remove what was found of models and draws that are no longer there: `wanted` holds (stage, model, draw)."""
     for folder in home.glob("[!.]*/[!.]*/[!.]*"):
         if folder.parts[-3:] not in wanted:
             shutil.rmtree(folder)

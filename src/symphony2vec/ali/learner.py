@@ -17,7 +17,7 @@ from symphony2vec.ali import crops
 from symphony2vec.ali.losses import Game, discriminator_loss, generator_loss
 from symphony2vec.ali.networks import Discriminator, Encoder, Generator, initialise
 from symphony2vec.params import Crop, Network, Setting
-from symphony2vec.training import loop
+from symphony2vec.training import loop, watch
 from symphony2vec.training.source import Source
 
 AT_ONCE = 200
@@ -183,10 +183,7 @@ class EncoderLearner:
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
         """Cross-entropy and accuracy on the middle crops of other clips."""
-        probabilities, codes = self.probabilities(rows), self._codes.cpu().numpy()[rows]
-        likely = probabilities[np.arange(len(rows)), codes].clip(1e-12)
-        right = probabilities.argmax(axis=1) == codes
-        return {"validation_loss": float(-np.log(likely).mean()), "validation_accuracy": float(right.mean())}
+        return watch.answered(self.probabilities(rows), self._codes.cpu().numpy()[rows])
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """(B, K) of the middle crops."""

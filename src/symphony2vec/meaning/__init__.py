@@ -12,7 +12,6 @@ Only the draws of the first split of params.yaml are asked: the others are there
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +62,7 @@ def run(project: Project, params: Params, stage: str | None = None, model: str |
             _one(project, params, folder, told)
     print(f"meaning: {len(made)} vectors, {len({folder.parent for folder in made})} models")
     if stage is None:
-        _tidy(project.out("meaning"), {folder.parts[-3:] for folder in made})
+        probe.tidy(project.out("meaning"), {folder.parts[-3:] for folder in made})
         _sum_up(project, params, draws)
 
 
@@ -163,16 +162,6 @@ def _logged(reading: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
         about = f"{before}meaning.{str(line.label).replace(' ', '_')}"
         yield f"{about}.{str(line.measure).lower()}", float(str(line.value))
         yield f"{about}.baseline", float(str(line.baseline))
-
-
-def _tidy(home: Path, wanted: set[tuple[str, ...]]) -> None:
-    """Remove what was found of models and draws that are no longer there."""
-    for folder in home.glob("[!.]*/[!.]*/[!.]*"):
-        if folder.parts[-3:] not in wanted:
-            shutil.rmtree(folder)
-    for folder in home.glob("[!.]*/[!.]*"):
-        if not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def _sum_up(project: Project, params: Params, draws: Sequence[str]) -> None:

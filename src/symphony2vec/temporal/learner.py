@@ -28,7 +28,7 @@ from symphony2vec.temporal.networks import (
     Projection,
     whole,
 )
-from symphony2vec.training import loop
+from symphony2vec.training import loop, watch
 from symphony2vec.training.source import Source
 
 AT_ONCE = 128
@@ -277,10 +277,7 @@ class LabelsLearner:
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
         """Cross-entropy and accuracy on other clips, whole."""
-        probabilities, codes = self.probabilities(rows), self._codes.cpu().numpy()[rows]
-        likely = probabilities[np.arange(len(rows)), codes].clip(1e-12)
-        right = probabilities.argmax(axis=1) == codes
-        return {"validation_loss": float(-np.log(likely).mean()), "validation_accuracy": float(right.mean())}
+        return watch.answered(self.probabilities(rows), self._codes.cpu().numpy()[rows])
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """(B, K) of whole clips."""

@@ -1,7 +1,7 @@
-"""A quick look at what vectors know of the composer while their model is still being trained.
+"""A quick look at what vectors, or a network's own answers, know of the composer while it is still being trained.
 
 The curves show it, and a training with patience is judged by it; the numbers that are reported come from the stage
-`probe`. B clips, D dimensions.
+`probe`. B clips, D dimensions, K composers.
 """
 
 from __future__ import annotations
@@ -31,3 +31,10 @@ def glance(vectors: np.ndarray, codes: np.ndarray, training: int) -> float:
         warnings.simplefilter("ignore")
         probe.fit(vectors[:training], codes[:training])
     return float(probe.score(vectors[training:], codes[training:]))
+
+
+def answered(probabilities: np.ndarray, codes: np.ndarray) -> dict[str, float]:
+    """Cross-entropy and accuracy of a network with labels on validation clips: (B, K) and their composers (B,)."""
+    likely = probabilities[np.arange(len(codes)), codes].clip(1e-12)
+    right = probabilities.argmax(axis=1) == codes
+    return {"validation_loss": float(-np.log(likely).mean()), "validation_accuracy": float(right.mean())}
