@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,13 @@ def test_spectrograms_that_the_model_cannot_hear_are_refused(here, small):
         study.run(here, params.check(values), database(here), "temporal", wanted=1, kind=TEMPORAL)
 
 
+def test_a_study_does_not_hear_another_project(here, small):
+    values = small.model_dump()
+    values["temporal"]["full"]["unlabelled"] = "../other"
+    with pytest.raises(UserError, match=r'set temporal\.full\.unlabelled to ""$'):
+        study.run(here, params.check(values), database(here), "temporal", wanted=1, kind=TEMPORAL)
+
+
 # the winner in params.yaml --------------------------------------------------------------------------------------------
 
 
@@ -254,6 +262,15 @@ def test_only_values_of_full_change_and_comments_stay_in_their_columns():
     given = params.read(ROOT / "params.yaml")
     assert made.temporal.full == TEMPORAL.setting(FOUND, given)[1]
     assert made.model_dump(exclude={"temporal": {"full"}}) == given.model_dump(exclude={"temporal": {"full"}})
+
+
+@pytest.mark.parametrize("folder", ["", "../other", "a: b # c", 'the "other" one', "null", "42", "ünlabelled"])
+def test_a_folder_in_the_setting_stays_what_it_is(folder):
+    values = YAML(typ="safe").load(TEXT)
+    text = TEXT.replace('unlabelled: ""', f"unlabelled: {json.dumps(folder)}")
+    values["temporal"]["full"]["unlabelled"] = folder
+    found = winner.written(text, TEMPORAL, *TEMPORAL.setting(FOUND, params.check(values)))
+    assert YAML(typ="safe").load(found)["temporal"]["full"]["unlabelled"] == folder
 
 
 def test_a_winner_of_another_size_stands_beside_the_models_there_are():

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
 from conftest import COMPOSERS, ROOT, Trained, client, lasting, of_licence, with_database
@@ -22,7 +23,7 @@ from symphony2vec.embedder import Embedder
 from symphony2vec.errors import UserError
 from symphony2vec.package import contents
 from symphony2vec.package.model import Model
-from symphony2vec.temporal import kept
+from symphony2vec.temporal import kept, unlabelled
 from symphony2vec.temporal.learner import TemporalLearner
 
 CLIPS, BINS, FRAMES, LATENT = 40, 32, 70, 3
@@ -398,6 +399,87 @@ def test_a_part_goes_through_the_stage(model, project_of, small):
     assert (folder(made, model) / "samples.npz").is_file()
     c, z = kept.load(folder(made, model)).codes(spectrograms()[:2])
     assert (c.shape, z.shape) == ((2, LATENT), (2, 4, 0 if model == "no_step_codes-3" else 2))
+
+
+# clips of another project -------------------------------------------------------------------------------------------
+
+
+def hearing(small: params.Params, folder: Path | str, **changes: Any) -> params.Params:
+    """These parameters where the clips of the project in `folder` are heard as well."""
+    values = small.model_dump()
+    values["temporal"]["full"] |= {"unlabelled": str(folder), **changes}
+    return params.check(values)
+
+
+@pytest.fixture
+def other(_alone: None, tmp_path: Path, empty_database: Path) -> Callable[..., Project]:
+    """A second project beside the first, whose parameters are those of the small one but for these."""
+
+    def made(small: params.Params, composers: np.ndarray | None = None, **features: Any) -> Project:
+        project = project_in(tmp_path / "other", empty_database, spectrograms()[::-1] - 3.0, composers)
+        values = small.model_dump()
+        values["features"] |= features
+        YAML().dump(values, project.root / "params.yaml")
+        return project
+
+    return made
+
+
+def test_clips_of_another_project_are_heard_without_their_composers(plain, project_of, other, small):
+    made, beside = project_of(spectrograms()), other(small, np.repeat("c", CLIPS))
+    temporal.run(made, hearing(small, "../other"), "full-3")
+    curves = pd.read_csv(folder(made, "full-3") / "curves.csv")
+    assert curves["update"].tolist() == [8, 16]  # 24 clips of its own to learn from, and 40
+    vectors = np.load(folder(made, "full-3") / "vectors.npy")
+    assert vectors.shape == (CLIPS, LATENT)
+    assert (vectors != np.load(folder(plain, "full-3") / "vectors.npy")).any(axis=1).all()
+    weights = load_file(folder(made, "full-3") / kept.NETWORKS)
+    clips = read_table(beside.clips, "clips").assign(composer="somebody else")
+    write_table(beside.clips, clips)
+    temporal.run(made, hearing(small, "../other"), "full-3")  # trained again, for a file has changed
+    again = load_file(folder(made, "full-3") / kept.NETWORKS)
+    for name, values in weights.items():
+        np.testing.assert_array_equal(values, again[name], err_msg=name)
+    assert not made.out(".partial").exists() or not list(made.out(".partial").iterdir())
+
+
+def test_a_work_that_both_projects_have_is_not_heard(project_of, other, small):
+    made = project_of(spectrograms())
+    composers = np.repeat("c", CLIPS)
+    composers[:8] = "a"  # "work 0" is of a here as well, "work 1" of b
+    found = unlabelled.rows(read_table(made.draw(Draw("work", 0)), "clips"), other(small, composers))
+    assert found.tolist() == list(range(CLIPS + 4, 2 * CLIPS))
+
+
+def test_another_project_is_trained_on_again_only_when_it_changed(project_of, other, small, monkeypatch):
+    made, beside = project_of(spectrograms()), other(small)
+    wanted = hearing(small, beside.root)
+    temporal.run(made, wanted, "context-3")
+    monkeypatch.setattr(temporal, "_temporal", lambda *_: pytest.fail("trained again"))
+    temporal.run(made, wanted, "context-3")
+    write_array(beside.feature("mel"), spectrograms() - 7.0)
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        temporal.run(made, wanted, "context-3")
+
+
+def test_the_yardstick_hears_the_own_clips_alone(plain, project_of, small):
+    made = project_of(spectrograms())
+    temporal.run(made, hearing(small, "../nowhere"), "labels-3")
+    one, two = (np.load(folder(project, "labels-3") / "probabilities.npy") for project in (plain, made))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_another_project_that_does_not_fit_is_one_clear_line(project_of, other, small):
+    made, beside = project_of(spectrograms()), other(small, hop_samples=256)
+    for place, message in (
+        ("../nowhere", r"temporal.full.unlabelled: no project in .*nowhere \(a folder with params.yaml and out/\)"),
+        (".", "is this project itself, whose test clips must not be heard"),
+        (beside.root, "features.hop_samples is 256 in .*other and 512 here; make them equal"),
+    ):
+        with pytest.raises(UserError, match=message) as told:
+            temporal.run(made, hearing(small, place), "full-3")
+        assert "\n" not in str(told.value)
+    assert not made.out("temporal").exists()
 
 
 # what people can get wrong --------------------------------------------------------------------------------------------

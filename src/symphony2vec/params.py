@@ -200,6 +200,7 @@ class TemporalSetting(Section):
     reconstruction: NotNegative
     contrast: NotNegative
     positives: Literal["movement", "clip"]
+    unlabelled: str
     temperature: Positive
     unary: bool
     step_latent: Annotated[int, Field(ge=0, le=1024)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import ali, scaling, temporal
+from symphony2vec.errors import UserError
 from symphony2vec.params import AliSpace, Params, Setting, TemporalSetting, TemporalSpace
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ class _Temporal(Kind):
         from symphony2vec.temporal.learner import TemporalLearner
 
         temporal.check(heard.source.shape, self.searched, setting)
+        if setting.unlabelled:
+            raise UserError('a study hears the project\'s own clips alone; set temporal.full.unlabelled to ""')
         learner = TemporalLearner(heard.source, heard.training, heard.movements, latent, setting, seed)
 
         def look() -> dict[str, float]:

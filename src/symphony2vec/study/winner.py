@@ -6,6 +6,7 @@ Only the characters of the values change: comments, alignment and the way a list
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from decimal import Decimal
 from typing import Any
@@ -126,9 +127,12 @@ def _listed(text: str, node: SequenceNode, name: str, replaces: bool) -> list[Ed
 
 
 def _plain(value: Any) -> str:
-    """A value as params.yaml has them: 0.00001, not 1e-05."""
+    """A value as params.yaml has them: 0.00001, not 1e-05; a string in quotes where it needs them."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str):
+        simple = re.fullmatch("[a-z][a-z0-9_-]*", value) and YAML(typ="safe").load(value) == value
+        return value if simple else json.dumps(value)
     if not isinstance(value, float):
         return str(value)
     digits = f"{Decimal(repr(value)):f}"

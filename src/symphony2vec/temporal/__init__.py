@@ -14,7 +14,8 @@ Writes  out/temporal/<setting>-<latent>/<draw>/
 
 `full` is the whole model; every other setting is `full` with some parts changed or taken away (params.yaml,
 temporal.parts), and `labels` is its encoder trained to name composers: a yardstick. Positives of the contrast are clips
-of one movement: that uses where a movement begins and ends, never who wrote it. D latent dimensions, F bins, T frames.
+of one movement: that uses where a movement begins and ends, never who wrote it. With `unlabelled`, the clips of another
+project are heard as well (symphony2vec.temporal.unlabelled). D latent dimensions, F bins, T frames.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import scaling, tracking
-from symphony2vec.artifacts import Draw, Project, read_array, write_array, write_table
+from symphony2vec.artifacts import Draw, Project, key_of, read_array, write_array, write_table
 from symphony2vec.errors import UserError
 from symphony2vec.params import TEMPORAL_NAME, Params, TemporalSetting
 from symphony2vec.training.draws import Task, on_every
@@ -68,6 +69,11 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
         (_labels if name == LABELS else _temporal)(task, array, params, spread, count)
 
     told = settings(params, setting, latent)
+    if setting.unlabelled and name != LABELS:
+        from symphony2vec.temporal import unlabelled
+
+        other = unlabelled.of(project, params, setting.unlabelled)
+        told["unlabelled_key"] = key_of(other.feature("mel"), other.clips)
     on_every(project, params, subject, told, CODE, project.feature("mel"), train)
 
 
@@ -115,14 +121,23 @@ def _training(
     with_labels: bool,
 ) -> Training:
     """The training of one task."""
+    import numpy as np
+
+    from symphony2vec.temporal import unlabelled
     from symphony2vec.temporal.training import Training
 
-    rows = task.rows("train")
+    features, rows = project.feature("mel"), task.rows("train")
+    scaled, groups = scaling.standard(array, rows), task.codes if with_labels else movements(task)
+    if setting.unlabelled and not with_labels:
+        other = unlabelled.of(project, params, setting.unlabelled)
+        features, groups = task.kept / "heard.npy", unlabelled.movements(groups, other)
+        unlabelled.join(features, array, other)
+        rows = np.concatenate([rows, unlabelled.rows(task.clips, other)])
     return Training(
-        features=project.feature("mel"),
-        scaling=scaling.standard(array, rows),
+        features=features,
+        scaling=scaled,
         rows=rows,
-        groups=task.codes if with_labels else movements(task),
+        groups=groups,
         composers=len(task.composers) if with_labels else 0,
         latent=latent,
         setting=setting,
@@ -150,7 +165,7 @@ def _temporal(task: Task, array: np.ndarray, params: Params, training: Training,
                 ("generated", learner.generate(*fixed)),
             ):
                 task.opened.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
-        return attempt.looked_at(learner, task.codes, training.rows, held_out)
+        return attempt.looked_at(learner, task.codes, task.rows("train"), held_out)
 
     with ranks.together(count, training.follow, task.label) as devices:
         learner = training.temporal(devices)
