@@ -443,12 +443,17 @@ def test_clips_of_another_project_are_heard_without_their_composers(plain, proje
     assert not made.out(".partial").exists() or not list(made.out(".partial").iterdir())
 
 
-def test_a_work_that_both_projects_have_is_not_heard(project_of, other, small):
+def test_what_is_held_out_here_is_not_heard_there(project_of, other, small):
     made = project_of(spectrograms())
-    composers = np.repeat("c", CLIPS)
-    composers[:8] = "a"  # "work 0" is of a here as well, "work 1" of b
-    found = unlabelled.rows(read_table(made.draw(Draw("work", 0)), "clips"), other(small, composers))
-    assert found.tolist() == list(range(CLIPS + 4, 2 * CLIPS))
+    composers = np.where(np.arange(CLIPS) // 4 % 2, "b", "a")
+    composers[:4] = "c"  # "work 0" is of a here
+    beside = other(small, composers)
+    own = read_table(made.draw(Draw("work", 0)), "clips")
+    assert unlabelled.rows(own, beside).tolist() == list(range(CLIPS, CLIPS + 24))
+    numbers = unlabelled.movements(own, beside)
+    assert numbers[:CLIPS].tolist() == (np.arange(CLIPS) // 2).tolist()
+    assert numbers[CLIPS + 4 :].tolist() == (np.arange(4, CLIPS) // 2).tolist()  # the same movements
+    assert numbers[CLIPS : CLIPS + 4].tolist() == [20, 20, 21, 21]
 
 
 def test_another_project_is_trained_on_again_only_when_it_changed(project_of, other, small, monkeypatch):

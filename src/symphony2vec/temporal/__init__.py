@@ -130,7 +130,7 @@ def _training(
     scaled, groups = scaling.standard(array, rows), task.codes if with_labels else movements(task)
     if setting.unlabelled and not with_labels:
         other = unlabelled.of(project, params, setting.unlabelled)
-        features, groups = task.kept / "heard.npy", unlabelled.movements(groups, other)
+        features, groups = task.kept / "heard.npy", unlabelled.movements(task.clips, other)
         unlabelled.join(features, array, other)
         rows = np.concatenate([rows, unlabelled.rows(task.clips, other)])
     return Training(

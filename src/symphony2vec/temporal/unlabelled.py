@@ -1,8 +1,9 @@
 """The clips of another project that a model hears as well: their movements, never their composers.
 
 A setting names the project's folder (params.yaml, temporal.full.unlabelled). Its clips are heard while the model
-learns, but for works that both projects have; the probe, the validation and the scaling of the bands stay with the own
-clips. Contrast, reconstruction and game use them, none of which looks at a composer.
+learns, but for those of works that are on the validation or the test side here; the probe, the validation and the
+scaling of the bands stay with the own clips. Contrast, reconstruction and game use them, none of which looks at a
+composer. Works are known by their names, so two corpora that name one work differently are for the user to compare.
 
 M own clips, N of the other project, F bins, T frames.
 """
@@ -61,22 +62,23 @@ def join(path: Path, array: np.ndarray, other: Project) -> None:
         joined.flush()
 
 
-def movements(own: np.ndarray, other: Project) -> np.ndarray:
-    """The numbers of the own clips' movements (M,) with those of the other project's after them: (M + N,)."""
-    import numpy as np
+def movements(own: pd.DataFrame, other: Project) -> np.ndarray:
+    """A number for the movement of every clip (M + N,), own and of the other project; `own` is the table of the own."""
     import pandas as pd
 
-    table = read_table(other.clips, "clips")
-    return np.concatenate([own, own.max() + 1 + pd.factorize(table["file"])[0]])
+    names = ["composer", "work", "movement"]
+    both = pd.concat([own[names], read_table(other.clips, "clips")[names]])
+    found: np.ndarray = both.groupby(names, sort=False).ngroup().to_numpy()
+    return found
 
 
 def rows(own: pd.DataFrame, other: Project) -> np.ndarray:
-    """Which clips of the other project are heard, as rows of what `join` writes: those of works that are not among the
-    own clips (`own` is their table), for such a work may be on the test side here."""
+    """Which clips of the other project are heard, as rows of what `join` writes: not those of works that have clips on
+    the validation or the test side here."""
     import numpy as np
 
+    names = ["composer", "work"]
+    held_out = own.loc[own["split"] != "train", names].drop_duplicates()
     table = read_table(other.clips, "clips")
-    works = own[["composer", "work"]].drop_duplicates()
-    known = table.merge(works, on=["composer", "work"], how="left", indicator=True)["_merge"] == "both"
-    found: np.ndarray = len(own) + np.flatnonzero(~known)
-    return found
+    free = table.merge(held_out, on=names, how="left", indicator=True)["_merge"] == "left_only"
+    return len(own) + np.flatnonzero(free)
