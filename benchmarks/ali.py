@@ -3,7 +3,8 @@
 The plain reference steps the discriminator on detached pairs, then runs all three networks again for the generator and
 the encoder. A second one keeps those two networks' first pass and runs only the discriminator again. The contenders
 take turns, round after round, so that whatever else the machine does meets all of them; a ratio is taken within a
-round. Then: how far `step` and `plain_step` drift apart. `python benchmarks/ali.py --help` lists the options.
+round. Then: how far `step` and `plain_step` drift apart, drawn with `--picture`. `python benchmarks/ali.py --help`
+lists the options.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import argparse
 import platform
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import machine
 from symphony2vec.ali import networks
 from symphony2vec.ali.losses import Game
+from symphony2vec.figures import canvas
 
 RATE, BETAS = 1e-4, (0.5, 0.999)
 DROPOUT = 0.2
@@ -180,17 +184,20 @@ def losses(played: Game, latent: int, device: torch.device, lean: bool) -> Tenso
     return torch.stack(curve, dim=1)
 
 
-def drift(latent: int, device: torch.device) -> list[str]:
+def drift(latent: int, device: torch.device, picture: Path | None) -> list[str]:
     """How far loss curves from the same start lie apart; rounding alone tells what to expect of float32."""
-    exact, plain = (losses(game(latent, device, t), latent, device, lean=False) for t in (torch.float64, torch.float32))
-    lean_exact, lean = (
-        losses(game(latent, device, t), latent, device, lean=True) for t in (torch.float64, torch.float32)
-    )
-    pairs = {
-        "`step` and `plain_step`, float64": (lean_exact, exact),
-        "`step` and `plain_step`, float32": (lean, plain),
-        "`plain_step`, float32 and float64": (plain, exact),
+    traced = {
+        (name, lean): losses(game(latent, device, dtype), latent, device, lean)
+        for name, dtype in (("float64", torch.float64), ("float32", torch.float32))
+        for lean in (False, True)
     }
+    pairs = {
+        "`step` and `plain_step`, float64": (traced["float64", True], traced["float64", False]),
+        "`step` and `plain_step`, float32": (traced["float32", True], traced["float32", False]),
+        "`plain_step`, float32 and float64": (traced["float32", False], traced["float64", False]),
+    }
+    if picture:
+        canvas.save(picture, drawing(traced))
     lines = [f"| largest difference of losses, {TRACED_CROPS} crops | {EARLY} updates | {TRACED_UPDATES} updates |"]
     lines.append("|---|---|---|")
     for name, (one, other) in pairs.items():
@@ -199,12 +206,27 @@ def drift(latent: int, device: torch.device) -> list[str]:
     return lines
 
 
+def drawing(traced: dict[tuple[str, bool], Tensor]) -> Figure:
+    """The loss curves of both steps, one panel a precision: `step` dashed upon `plain_step`."""
+    figure = canvas.figure(10.0, 3.6)
+    for axis, name in zip(figure.subplots(1, 2), ("float64", "float32"), strict=True):
+        for row, (loss, colour) in enumerate((("discriminator", "C0"), ("generator", "C1"))):
+            updates = range(1, TRACED_UPDATES + 1)
+            plain, lean = (traced[name, kind][row].cpu().numpy() for kind in (False, True))
+            axis.plot(updates, plain, color=colour, linewidth=4.0, alpha=0.35, label=f"{loss}, plain_step")
+            axis.plot(updates, lean, color=colour, linewidth=1.2, linestyle="--", label=f"{loss}, step")
+        axis.set(title=name, xlabel="update", ylabel="loss")
+        axis.legend()
+    return figure
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--crops", type=int, default=100, help="crops in a batch")
     asked.add_argument("--latent", type=int, default=128)
     asked.add_argument("--rounds", type=int, default=15)
     asked.add_argument("--threads", type=int, default=torch.get_num_threads())
+    asked.add_argument("--picture", type=Path, help="where to draw the loss curves of both steps, as PNG")
     options = asked.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -213,7 +235,7 @@ def main() -> None:
     print(f"\n{machine.described()}, torch {torch.__version__}, {where}, Python {platform.python_version()}\n")
     print(f"{options.crops} crops, {options.latent} dimensions, {options.rounds} rounds; ", end="")
     print("median (smallest to largest)\n", *lines, sep="\n")
-    print("", *drift(options.latent, device), sep="\n")
+    print("", *drift(options.latent, device, options.picture), sep="\n")
 
 
 if __name__ == "__main__":
