@@ -495,7 +495,8 @@ def original(tmp_path_factory, settings, empty_database) -> Project:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
         add(made, "embeddings", "pca", "mel", {"vectors": knowing(told)})
-        add(made, "ali", "paper", "40", {"vectors": noise(clips), "vectors-crops": knowing(told, noise=1.0)})
+        readings = {"vectors-crops": knowing(told, noise=1.0), "vectors-hidden": noise(clips)}
+        add(made, "ali", "paper", "40", {"vectors": noise(clips), **readings})
         add(made, "classifiers", "ff", "mel", {"probabilities": np.full((len(clips), 3), 1 / 3, np.float32)})
         meaning.run(made, params.check(settings))
     return made

@@ -7,7 +7,8 @@ Writes  out/meaning/<stage>/<model>/<draw>/  meaning.csv (one row a reading, lab
             `symphony2vec.meaning.walks`
         out/meaning/  knowledge.csv, retrieval.csv and pairs.csv over the drawn splits; profile.png, retrieval.png
 
-Only the draws of the first split of params.yaml are asked: the others are there to show what a leak is worth.
+Only the draws of the first split of params.yaml are asked: the others are there to show what a leak is worth. Of ALI's
+readings those are asked that one would use as an embedding: not a sampled z, nor the 5,120 hidden activations.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ CODE = (
     "meaning/targets.py meaning/probes.py meaning/retrieval.py meaning/summary.py meaning/walks.py "
     "meaning/measures.py report/comparison.py probe.py generation.py"
 )
+NOT_ASKED = ("sample", "hidden")  # readings
 
 
 def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
@@ -79,8 +81,9 @@ def found(project: Project, stage: str | None = None, model: str | None = None) 
 
 
 def _readings(folder: Path) -> dict[str, Path]:
-    """The files of vectors by the name of their reading; the one that counts, "", comes first."""
-    return dict(sorted((path.stem.partition("-")[2], path) for path in folder.glob("vectors*.npy")))
+    """The files of vectors that are asked, by their reading; the one that counts, "", comes first."""
+    found = sorted((path.stem.partition("-")[2], path) for path in folder.glob("vectors*.npy"))
+    return {reading: path for reading, path in found if reading not in NOT_ASKED}
 
 
 def _one(project: Project, params: Params, folder: Path, told: pd.DataFrame) -> None:
