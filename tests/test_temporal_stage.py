@@ -484,6 +484,10 @@ def test_another_project_that_does_not_fit_is_one_clear_line(project_of, other, 
         with pytest.raises(UserError, match=message) as told:
             temporal.run(made, hearing(small, place), "full-3")
         assert "\n" not in str(told.value)
+    YAML().dump(small.model_dump(), beside.params)
+    beside.feature("mel").unlink()
+    with pytest.raises(UserError, match=r"mel.npy is missing; run `dvc repro features` in .*other$"):
+        temporal.run(made, hearing(small, beside.root), "full-3")
     assert not made.out("temporal").exists()
 
 

@@ -44,7 +44,11 @@ def of(project: Project, params: Params, folder: str) -> Project:
     ):
         if own != theirs:
             raise UserError(f"temporal.full.unlabelled: {name} is {theirs} in {root} and {own} here; make them equal")
-    return Project(root)
+    found = Project(root)
+    for path in (found.feature("mel"), found.clips):
+        if not path.is_file():
+            raise UserError(f"temporal.full.unlabelled: {path} is missing; run `dvc repro features` in {root}")
+    return found
 
 
 def join(path: Path, array: np.ndarray, other: Project) -> None:
