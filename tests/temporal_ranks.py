@@ -37,6 +37,7 @@ def setting(**changes: Any) -> TemporalSetting:
         "unary": True, "step_latent": 3, "width": 2, "frames": FRAMES, "masked_bins": 0, "masked_frames": 0,
         "shifted_bins": 0, "level": 0.0, "tempo": 0.0, "batch": 7, "learning_rate": 0.001,
         "discriminator_learning_rate": 0.001, "betas": [0.5, 0.99], "average": 0.9, "epochs": 2, "played": 7,
+        "unlabelled": "",
     }  # fmt: skip
     return TemporalSetting.model_validate(plain | changes)
 
