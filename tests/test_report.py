@@ -297,11 +297,9 @@ def test_a_study_is_shown_where_there_is_one(finished):
 
 def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
     told = table_of(finished, "knowledge")
-    with_vectors = {
-        (stage, row)
-        for stage, row in ROWS
-        if stage != "classifiers" and not row.startswith(("encoder", "labels")) and not row.endswith(("sample", "hidden"))
-    }
+    others = ("encoder", "labels")
+    with_vectors = {(stage, row) for stage, row in ROWS if stage != "classifiers" and not row.startswith(others)}
+    with_vectors = {(stage, row) for stage, row in with_vectors if not row.endswith(("sample", "hidden"))}
     assert set(zip(told["stage"], told["row"], strict=True)) == with_vectors
     measured = told[told["value"].notna()]
     assert set(measured["label"]) == {"loudness_db", "centroid_hz"}  # of recordings there is no score
