@@ -22,10 +22,11 @@ from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.report import page
 from symphony2vec.study import space, winner
-from symphony2vec.study.database import Database
-from symphony2vec.study.kinds import ALI, TEMPORAL
+from symphony2vec.study.database import PRESENT, Database, drawn_again
+from symphony2vec.study.kinds import ALI, TEMPORAL, Attempt
+from symphony2vec.temporal import attempt
 from test_ali import SIDES, spectrograms
-from test_study import beginning, database, ready, shrink, swift  # noqa: F401 (two fixtures)
+from test_study import Swift, beginning, database, ready, shrink, swift  # noqa: F401 (two fixtures)
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 FOUND = {"adversary": 0.123456, "reconstruction": 1.54321, "contrast": 0.7, "temperature": 0.25,
@@ -185,6 +186,71 @@ def test_numbers_are_rounded_to_what_is_written_down(small):
 
 def test_all_that_is_drawn_but_the_latent_size_is_a_key_of_the_setting(small):
     assert set(TEMPORAL.drawn) - {"latent"} <= set(params.TemporalSetting.model_fields)
+
+
+# the setting that would be replaced -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def inside(small: Params) -> Params:
+    """The setting of params.yaml is a point of the space."""
+    values = small.model_dump()
+    values["temporal"]["models"] = ["context-8", "full-4"]
+    values["temporal"]["full"] |= {"masked_bins": 4, "masked_frames": 8}
+    return params.check(values)
+
+
+def test_the_present_setting_is_the_first_trial_and_is_repeated_however_low(here, inside, swift, monkeypatch):  # noqa: F811
+    def begin(_self, _heard: Any, latent: int, setting: Any, given: Params, seed: int) -> Attempt:
+        learner = Swift(None, latent, setting, None, seed)
+        found = {"validation_loss": 1.0, temporal.JUDGE: 0.1 if setting == given.temporal.full else 0.5}
+        return Attempt(learner, np.arange(24), attempt.schedule(setting, 1, seed), lambda: found, temporal.JUDGE)
+
+    monkeypatch.setattr(type(TEMPORAL), "heard", lambda *_: None)
+    monkeypatch.setattr(type(TEMPORAL), "attempt", begin)
+    values = inside.model_dump()
+    values["temporal"]["full"]["epochs"] = values["study"]["temporal"]["epochs"]
+    values["temporal"]["full"]["learning_rate"] = 0.0004  # Swift diverges above 0.0005
+    values["study"]["temporal"]["learning_rate"]["high"] = 0.0005
+    given = params.check(values)
+    found = study.run(here, given, database(here), "temporal", wanted=3, kind=TEMPORAL)
+    first, *others = trials_of(here)
+    assert TEMPORAL.setting(first.params, given) == (4, given.temporal.full)
+    assert len(others) == 2
+    assert all(trial.params != first.params for trial in others)
+    assert [(one.number == 0, one.present, len(one.seeds)) for one in found] == [(False, False, 1), (True, True, 1)]
+    assert "trial 0 is what params.yaml had when the study began." in study.told(found, "temporal", database(here))
+    study.run(here, given, database(here), "temporal", wanted=4, kind=TEMPORAL)
+    assert [trial.user_attrs.get(PRESENT) for trial in trials_of(here)] == [True, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("full", "adversary", 0.0),
+        ("full", "masked_bins", 3),
+        ("models", "models", ["full-8"]),
+        ("models", "models", ["context-4"]),
+    ],
+)
+def test_a_setting_outside_the_space_is_no_trial(section, key, value, inside):
+    assert space.holds(inside.study.temporal, TEMPORAL.present(inside))
+    values = inside.model_dump()
+    (values["temporal"]["full"] if section == "full" else values["temporal"])[key] = value
+    given = params.check(values)
+    assert not space.holds(given.study.temporal, TEMPORAL.present(given))
+
+
+def test_a_winner_that_replaces_nothing_has_no_present_setting(inside):
+    assert not space.holds(inside.study.ali, ALI.present(inside))
+
+
+def test_a_present_setting_that_was_interrupted_is_drawn_again_as_such(here):
+    searched = database(here).studies("temporal")[0]
+    searched.enqueue_trial({"x": 0.5}, user_attrs={PRESENT: True})
+    asked = searched.ask({"x": optuna.distributions.FloatDistribution(0.0, 1.0)})
+    drawn_again(searched, searched.trials[asked.number], counted=False)
+    assert searched.trials[-1].user_attrs[PRESENT]
 
 
 # what is not mixed ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ in the same way at every probe while it lasts: the pruner compares what the stud
 is taken: that would reward the luckiest of many looks. One probe is right or wrong on some 150 validation clips of few
 works, so that its standard error is 4 points and more; the mean over the last probes calms the training's own noise,
 not that of the clips, which all trials share. So the best trials are trained again from other seeds, and a winner is
-named by the mean over these alone: the value by which a trial was chosen flatters it. Test clips are never looked at.
+named by the mean over these alone: the value by which a trial was chosen flatters it. Where a winner would replace a
+setting of params.yaml, that setting is the first trial and is always among the repeated: it goes only if something is
+better. Test clips are never looked at.
 
     kinds       what differs between a study of ALI and one of the temporal ALI
     space       what is drawn, and what must not change meanwhile
@@ -80,6 +82,8 @@ def run(
     with kept.spoken():
         study, repeats = kept.studies(name)
         space.begun(study, kind, space.conditions(project, kind, params, draw), kept.shown)
+        if not study.get_trials(deepcopy=False) and space.holds(kind.space(params), present := kind.present(params)):
+            study.enqueue_trial(present, user_attrs={database.PRESENT: True})
         subject, begun = tracking.Subject("study", name, "mel", draw.name), project.out("study", name, "run.json")
         _noted_elsewhere(study, begun)
         with tracking.run(
@@ -111,6 +115,7 @@ def told(standings: list[Standing], name: str, kept: database.Database) -> str:
     lines += [
         f"searched: the value that chose the trial; mean: over {seeds} further seed{'s' if seeds > 1 else ''}, by "
         f"which trial {first.number} wins. All on validation clips.",
+        *[f"trial {one.number} is what params.yaml had when the study began." for one in standings if one.present],
         f"\nlook       optuna-dashboard '{kept.shown}'",
         f"take it    symphony2vec study apply{chosen} && dvc repro",
     ]

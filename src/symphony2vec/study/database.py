@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 ATTEMPTS = 3
+PRESENT = "present"  # the attribute of a trial of the setting that params.yaml had when the study began
 PATIENCE_S = 30  # for another process that writes to the same sqlite file
 CONNECT_S = 10
 OPENINGS = 5  # several processes may make the tables at the same time: one succeeds, the others try again
@@ -136,7 +137,8 @@ def drawn_again(study: Study, trial: FrozenTrial, counted: bool = True) -> None:
     """
     attempt = trial.user_attrs.get("attempt", 1) + int(counted)
     if trial.params and attempt <= ATTEMPTS:
-        study.enqueue_trial(trial.params, user_attrs={"attempt": attempt, "again": trial.number})
+        told = {"attempt": attempt, "again": trial.number, PRESENT: trial.user_attrs.get(PRESENT, False)}
+        study.enqueue_trial(trial.params, user_attrs=told)
 
 
 def _readable(url: str) -> bool:

@@ -82,6 +82,10 @@ class Kind(ABC):
     def told(self, found: Mapping[str, Any]) -> str:
         """What was drawn, under the heading `shown`."""
 
+    def present(self, params: Params) -> dict[str, Any]:
+        """What was drawn, as it is in the setting that a winner replaces; {} where it stands beside all others."""
+        return {}
+
     def choices(self, params: Params) -> dict[str, list[Any]]:
         """What is drawn from a list, by the names of params.yaml."""
         return {f"study.{self.name}.{name}": own for name, own in self.space(params) if isinstance(own, list)}
@@ -163,6 +167,11 @@ class _Temporal(Kind):
         own = {name: _short(found[name]) for name in self.drawn}
         latent, full = own.pop("latent"), params.temporal.full.model_dump()
         return latent, TemporalSetting(**{**full, **own, "epochs": params.study.temporal.epochs})
+
+    def present(self, params: Params) -> dict[str, Any]:
+        sizes = [int(model.rpartition("-")[2]) for model in params.temporal.models if model.startswith("full-")]
+        found = {**params.temporal.full.model_dump(), "latent": sizes[0] if sizes else None}
+        return {name: found[name] for name in self.drawn}
 
     def given(self, params: Params) -> dict[str, Any]:
         changed, full = {*self.drawn, "epochs"}, params.temporal.full.model_dump()

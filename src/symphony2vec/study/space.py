@@ -28,6 +28,15 @@ def suggested(trial: Trial, space: AliSpace | TemporalSpace, names: Iterable[str
     return found
 
 
+def holds(space: AliSpace | TemporalSpace, found: Mapping[str, Any]) -> bool:
+    """Whether a point lies in the space; the empty one does not."""
+    within = []
+    for name, value in found.items():
+        values = getattr(space, name)
+        within.append(values.low <= value <= values.high if isinstance(values, Range) else value in values)
+    return bool(within) and all(within)
+
+
 def begun(study: Study, kind: Kind, now: Mapping[str, Any], where: str) -> None:
     """A study notes what it is about and its conditions as it begins; later they must be the same.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from symphony2vec.params import Study as Settings
 from symphony2vec.study import kinds
+from symphony2vec.study.database import PRESENT
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -22,7 +23,7 @@ DEATHS = 3  # of the worker of one repeat, after which it counts as failed
 @dataclass(frozen=True)
 class Standing:
     """One of the best trials: its value in the search, what it had drawn, and its value from each further seed; and
-    what it is a trial of.
+    what it is a trial of; `present` marks the setting that params.yaml had when the study began.
 
     A seed is missing until it is done; not a number says that the training failed.
     """
@@ -32,6 +33,7 @@ class Standing:
     found: dict[str, Any]
     seeds: dict[int, float]
     kind: kinds.Kind = kinds.ALI
+    present: bool = False
 
     @property
     def sound(self) -> bool:
@@ -60,8 +62,15 @@ def best(study: Study, count: int) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:count]
 
 
+def contenders(study: Study, count: int) -> list[FrozenTrial]:
+    """The best trials, and after them the setting that the winner would replace, wherever it stands."""
+    found = best(study, count)
+    present = [trial for trial in best(study, len(study.get_trials(deepcopy=False))) if trial.user_attrs.get(PRESENT)]
+    return found + [trial for trial in present[:1] if trial not in found]
+
+
 def standings(study: Study, repeats: Study, settings: Settings, first_seed: int) -> list[Standing]:
-    """The best trials with what is known of them from further seeds, the highest mean first.
+    """The contenders with what is known of them from further seeds, the highest mean first.
 
     Those of which a seed failed come last: a setting that diverges now and then is no winner.
     """
@@ -73,8 +82,9 @@ def standings(study: Study, repeats: Study, settings: Settings, first_seed: int)
             dict(trial.params),
             {seed: known[trial.number, seed] for seed in seeds if (trial.number, seed) in known},
             kinds.of(study),
+            trial.user_attrs.get(PRESENT, False),
         )
-        for trial in best(study, settings.repeated)
+        for trial in contenders(study, settings.repeated)
     ]
     return sorted(found, key=lambda one: (not one.sound, -one.mean if one.sound else 0.0, -one.value, one.number))
 
@@ -95,7 +105,7 @@ def missing(study: Study, repeats: Study, settings: Settings, first_seed: int) -
     return [
         (trial, seed)
         for seed in further(first_seed, settings.seeds)
-        for trial in best(study, settings.repeated)
+        for trial in contenders(study, settings.repeated)
         if (trial.number, seed) not in taken
     ]
 
