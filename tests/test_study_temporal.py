@@ -21,7 +21,7 @@ from symphony2vec.cli import cli
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.report import page
-from symphony2vec.study import space, winner
+from symphony2vec.study import pictures, space, winner
 from symphony2vec.study.database import PRESENT, Database, drawn_again
 from symphony2vec.study.kinds import ALI, TEMPORAL, Attempt
 from symphony2vec.temporal import attempt
@@ -151,6 +151,12 @@ def test_tables_and_pictures_have_what_was_drawn(finished):
         assert table[list(TEMPORAL.drawn)].notna().all(axis=None)
     (rows,) = page._studies(finished).values()
     assert rows[0]["masked_bins"] in (0, 4)
+
+
+def test_what_has_one_value_in_every_trial_is_not_drawn():
+    table = pd.DataFrame({"latent": [4, 4], "contrast": [0.1, 0.2], "dropout": [None, 0.5]})
+    assert pictures.varied(table, list(table)) == ["contrast"]
+    assert pictures.varied(table[["latent"]], ["latent"]) == ["latent"]
 
 
 def test_apply_finds_the_kind_by_the_study(finished, small):

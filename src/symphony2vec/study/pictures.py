@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,10 @@ def keep(folder: Path, name: str, study: Study, standings: list[Standing], opene
     drawn: dict[str, Any] = {}
     if len(done):
         drawn["history"] = figures.history(done, f"Study {name}")
-        drawn["parallel"] = figures.parallel(done, names, logarithmic, f"Study {name}")
-        drawn["slices"] = figures.slices(done, names, logarithmic, f"Study {name}")
-    weights = importances(study)
+        shown = varied(table, names)
+        drawn["parallel"] = figures.parallel(done, shown, logarithmic, f"Study {name}")
+        drawn["slices"] = figures.slices(done, shown, logarithmic, f"Study {name}")
+    weights = {name: weight for name, weight in importances(study).items() if name in varied(table, names)}
     if weights:
         drawn["importances"] = figures.importances(weights, f"Study {name}")
     for what, figure in drawn.items():
@@ -41,6 +43,11 @@ def keep(folder: Path, name: str, study: Study, standings: list[Standing], opene
         page = Path(place, "study.html")
         if _page(page, study, bool(weights)):
             opened.file(page)
+
+
+def varied(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Those of which more than one value was tried; all of them where none was."""
+    return [name for name in names if table[name].nunique() > 1] or list(names)
 
 
 def trials(study: Study) -> pd.DataFrame:
