@@ -38,11 +38,11 @@ def judged(project: Project, stage: str, model: str, distance_db: float, generat
 def test_each_part_is_held_against_the_whole_on_the_draws_that_both_have(project, changed):
     validated(project, "full-40", 6)
     validated(project, "no_adversary-40", 4)
-    validated(project, "shifted-40", 8, DRAWS[:2])
+    validated(project, "unshifted-40", 8, DRAWS[:2])
     validated(project, "labels-40", 8)
     validated(project, "context-128", 1)  # of another size: no part of it
     told = worth.parts(project, changed(probe__bootstrap_draws=300), "full-40", DRAWS).set_index("model")
-    assert told.index.tolist() == ["full-40", "labels-40", "no_adversary-40", "shifted-40"]  # as in params.yaml
+    assert told.index.tolist() == ["full-40", "labels-40", "no_adversary-40", "unshifted-40"]  # as in params.yaml
     assert told["accuracy"].tolist() == [0.6, 0.8, 0.4, 0.8]
     assert told["difference"].dropna().tolist() == pytest.approx([0.2, -0.2, 0.2])
     assert told["better"].tolist() == ["", "part", "whole", ""]  # of two draws nothing is claimed

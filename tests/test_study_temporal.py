@@ -31,7 +31,7 @@ from test_study import Swift, beginning, database, ready, shrink, swift  # noqa:
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 FOUND = {"adversary": 0.123456, "reconstruction": 1.54321, "contrast": 0.7, "temperature": 0.25,
          "learning_rate": 0.00023456, "discriminator_learning_rate": 0.001, "masked_bins": 16, "masked_frames": 0,
-         "latent": 40}  # fmt: skip
+         "shifted_bins": 1, "latent": 40}  # fmt: skip
 
 
 def smaller(values: dict[str, Any]) -> dict[str, Any]:

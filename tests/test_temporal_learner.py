@@ -35,6 +35,7 @@ COMPOSERS = np.arange(CLIPS) // 4 % 2
 CPU = torch.device("cpu")
 SMALL = {"width": 2, "step_latent": 2, "frames": 64, "batch": BATCH, "masked_bins": 3, "masked_frames": 9}
 SMALL |= {"adversary": 0.5, "reconstruction": 1.0, "contrast": 0.5, "average": 0.9, "learning_rate": 0.002}
+SMALL |= {"shifted_bins": 0}  # of these clips the bands tell who made them
 GAME = {"discriminator_loss", "generator_loss", "mean_output_real", "mean_output_generated"}
 
 
@@ -118,8 +119,8 @@ def plainly(made: TemporalLearner, given: Source, own: TemporalSetting, rows: np
     neighbours = views.Neighbours(MOVEMENTS, TRAINING, own.positives)
     changes = views.Changes(own.masked_bins, own.masked_frames, own.shifted_bins, own.level)
     both = np.concatenate([rows, neighbours.drawn(rows, dice)])
-    x = views.crop(given.batch(both), own.frames, dice, own.tempo)
-    heard, count = views.changed(x, changes, dice), len(rows)
+    x = views.moved(views.crop(given.batch(both), own.frames, dice, own.tempo), changes, dice)
+    heard, count = views.masked(x, changes, dice), len(rows)
     codes = made.encoder(heard)
     makers_loss = own.contrast * losses.contrast(
         made.projection(codes.c), torch.as_tensor(neighbours.groups(both)), own.temperature
@@ -130,7 +131,7 @@ def plainly(made: TemporalLearner, given: Source, own: TemporalSetting, rows: np
     )
     makers_loss = makers_loss + own.reconstruction * l1_loss(made.generator_network(c, z), x[:count])
     prior_c, prior_z = (torch.randn(code.shape, generator=dice) for code in (c, z))
-    x_hat = views.changed(made.generator_network(prior_c, prior_z), changes, dice)
+    x_hat = views.masked(made.generator_network(prior_c, prior_z), changes, dice)
     pairs = (torch.cat([heard[:count], x_hat]), torch.cat([c, prior_c]), torch.cat([z, prior_z]))
     logits = made.discriminator(*pairs).split(count)
     makers_loss = makers_loss + own.adversary * losses.generator_loss(*logits)

@@ -353,6 +353,7 @@ class TemporalSpace(Section):
     discriminator_learning_rate: Rates
     masked_bins: Choices[Annotated[int, Field(ge=0)]]
     masked_frames: Choices[Annotated[int, Field(ge=0)]]
+    shifted_bins: Choices[Annotated[int, Field(ge=0)]]
     latent: Choices[Latent]
 
 

@@ -158,7 +158,7 @@ class _Heard:
 class _Temporal(Kind):
     name, searched, replaces = "temporal", "full", False
     drawn = tuple(name for name in TemporalSpace.model_fields if name != "epochs")
-    shown = "adversary  reconstruction  contrast  temperature  learning rates (D)    masks  latent"
+    shown = "adversary  reconstruction  contrast  temperature  learning rates (D)    masks, shift  latent"
 
     def space(self, params: Params) -> TemporalSpace:
         return params.study.temporal
@@ -210,8 +210,8 @@ class _Temporal(Kind):
     def told(self, found: Mapping[str, Any]) -> str:
         rates = f"{found['learning_rate']:.2g} ({found['discriminator_learning_rate']:.2g})"
         weights = f"{found['adversary']:>9.2g}{found['reconstruction']:>16.2g}{found['contrast']:>10.2g}"
-        masks = f"{found['masked_bins']}, {found['masked_frames']}"
-        return f"{weights}{found['temperature']:>13.2g}  {rates:<20}{masks:>7}{found['latent']:>8}"
+        changes = f"{found['masked_bins']}, {found['masked_frames']}, {found['shifted_bins']}"
+        return f"{weights}{found['temperature']:>13.2g}  {rates:<20}{changes:>14}{found['latent']:>8}"
 
 
 ALI, TEMPORAL = _Ali(), _Temporal()

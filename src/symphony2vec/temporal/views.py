@@ -70,6 +70,11 @@ def crop(x: Tensor, frames: int, generator: torch.Generator, tempo: float = 0.0)
 
 def changed(x: Tensor, changes: Changes, generator: torch.Generator) -> Tensor:
     """A view (B, F, T) of every clip; differentiable, the same kinds of change for every clip, each drawn anew."""
+    return masked(moved(x, changes, generator), changes, generator)
+
+
+def moved(x: Tensor, changes: Changes, generator: torch.Generator) -> Tensor:
+    """Every clip (B, F, T) as it might have been played: higher or lower, louder or softer."""
     count, bins, frames = x.shape
     if changes.shifted_bins:
         by = _integers(count, -changes.shifted_bins, changes.shifted_bins, generator)
@@ -77,9 +82,14 @@ def changed(x: Tensor, changes: Changes, generator: torch.Generator) -> Tensor:
         x = x.gather(1, places[:, :, None].expand(-1, -1, frames))
     if changes.level:
         x = x + changes.level * torch.randn(count, 1, 1, generator=generator, device=x.device)
+    return x
+
+
+def masked(x: Tensor, changes: Changes, generator: torch.Generator) -> Tensor:
+    """Every clip (B, F, T) with a stretch of bands and one of frames silenced."""
     for axis, most in ((1, changes.masked_bins), (2, changes.masked_frames)):
         if most:
-            x = x * _mask(count, x.shape[axis], most, generator).unsqueeze(3 - axis)
+            x = x * _mask(len(x), x.shape[axis], most, generator).unsqueeze(3 - axis)
     return x
 
 
