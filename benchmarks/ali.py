@@ -1,10 +1,10 @@
 """Crops per second of one ALI update: `Game.step` against the tables' networks as plain torch layers.
 
-The plain reference steps the discriminator on detached pairs, then runs all three networks again for the generator and
-the encoder. A second one keeps those two networks' first pass and runs only the discriminator again. The contenders
-take turns, round after round, so that whatever else the machine does meets all of them; a ratio is taken within a
-round. Then: how far `step` and `plain_step` drift apart, drawn with `--picture`. `python benchmarks/ali.py --help`
-lists the options.
+The plain reference runs all three networks once for generator and encoder and once, on detached pairs, for the
+discriminator; a second one keeps the first pass through generator and encoder. Then both sides step, as in `Game.step`.
+The contenders take turns, round after round, so that whatever else the machine does meets all of them; a ratio is taken
+within a round. Then: how far their losses drift apart from the same weights, drawn with `--picture`.
+`python benchmarks/ali.py --help` lists the options.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ DROPOUT = 0.2
 TRACED_CROPS = 10
 TRACED_UPDATES = 50
 EARLY = 10  # updates before the game turns chaotic
+COMPARED = (("step", "plain_step"), ("step, no dropout", "plain reference, no dropout"))
 FORWARD_AND_BACKWARD = 3  # a layer's gradients by its input and by its weights each cost a forward pass
 
 
@@ -50,18 +51,19 @@ def layers(
 class Plain:
     """ALI without any haste."""
 
-    def __init__(self, latent: int, device: torch.device) -> None:
+    def __init__(self, latent: int, device: torch.device, dropout: float = DROPOUT) -> None:
         of_x, both = networks.CONVOLUTIONS, ((1024, 1, 1), (1024, 1, 1))
         self.encoder = nn.Sequential(
             *layers(1, (*of_x, (512, 1, 1)), nn.Conv2d, norm=True), nn.Conv2d(512, 2 * latent, 1)
         )
         self.generator = nn.Sequential(
-            *layers(latent, networks.TRANSPOSED, nn.ConvTranspose2d, norm=True), nn.ConvTranspose2d(32, 1, 1)
+            *layers(latent, networks.TRANSPOSED, nn.ConvTranspose2d, norm=True),
+            nn.ConvTranspose2d(32, 1, 1, bias=False),
         )
-        self.of_x = nn.Sequential(*layers(1, of_x, nn.Conv2d, norm=False, dropout=DROPOUT))
-        self.of_z = nn.Sequential(*layers(latent, ((512, 1, 1),) * 2, nn.Conv2d, norm=False, dropout=DROPOUT))
-        joint = layers(1024, both, nn.Conv2d, norm=False, dropout=DROPOUT)
-        self.joint = nn.Sequential(*joint, nn.Dropout(DROPOUT), nn.Conv2d(1024, 1, 1))
+        self.of_x = nn.Sequential(*layers(1, of_x, nn.Conv2d, norm=False, dropout=dropout))
+        self.of_z = nn.Sequential(*layers(latent, ((512, 1, 1),) * 2, nn.Conv2d, norm=False, dropout=dropout))
+        joint = layers(1024, both, nn.Conv2d, norm=False, dropout=dropout)
+        self.joint = nn.Sequential(*joint, nn.Dropout(dropout), nn.Conv2d(1024, 1, 1))
         self.bias = nn.Parameter(torch.zeros(1, 32, 32, device=device))
         for part in (self.encoder, self.generator, self.of_x, self.of_z, self.joint):
             networks.initialise(part, torch.Generator().manual_seed(0))
@@ -80,25 +82,41 @@ class Plain:
         """Logits (B,)."""
         return self.joint(torch.cat([self.of_x(x), self.of_z(z[:, :, None, None])], dim=1)).flatten()
 
-    def step(self, x: Tensor, z: Tensor, noise: Tensor, again: bool = True) -> None:
-        """One update of D, then one of E and G, whose own pass is run `again` or kept."""
+    def step(self, x: Tensor, z: Tensor, noise: Tensor, again: bool = True) -> dict[str, Tensor]:
+        """One update of E and G and one of D, from the weights that all had before; D's pairs are made `again` or kept.
+
+        The published source steps D first and lets E and G meet the new D; that computes as much.
+        """
         entropy, ones, zeros = F.binary_cross_entropy_with_logits, torch.ones(len(x)).to(x), torch.zeros(len(x)).to(x)
         x_hat, z_hat = self.pairs(x, z, noise)
+        self.generator_optimiser.zero_grad()
+        of_makers = entropy(self.logits(x, z_hat), zeros) + entropy(self.logits(x_hat, z), ones)
+        of_makers.backward()
+        if again:
+            x_hat, z_hat = self.pairs(x, z, noise)
         self.discriminator_optimiser.zero_grad()
         loss = entropy(self.logits(x, z_hat.detach()), ones) + entropy(self.logits(x_hat.detach(), z), zeros)
         loss.backward()
         self.discriminator_optimiser.step()
-        if again:
-            x_hat, z_hat = self.pairs(x, z, noise)
-        self.generator_optimiser.zero_grad()
-        loss = entropy(self.logits(x, z_hat), zeros) + entropy(self.logits(x_hat, z), ones)
-        loss.backward()
         self.generator_optimiser.step()
+        return {"discriminator_loss": loss.detach(), "generator_loss": of_makers.detach()}
+
+    @torch.no_grad()
+    def start_as(self, other: Game) -> None:
+        """Take the weights of another start; all else starts alike."""
+        pairs = ((self.encoder, other.encoder), (self.generator, other.generator))
+        for own, theirs in (*pairs, (nn.ModuleList([self.of_x, self.of_z, self.joint]), other.discriminator)):
+            for one, another in zip(_convolutions(own), _convolutions(theirs), strict=True):
+                one.weight.copy_(another.weight)
 
 
-def game(latent: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Game:
+def _convolutions(network: nn.Module) -> list[nn.Conv2d | nn.ConvTranspose2d]:
+    return [part for part in network.modules() if isinstance(part, nn.Conv2d | nn.ConvTranspose2d)]
+
+
+def game(latent: int, device: torch.device, dtype: torch.dtype = torch.float32, dropout: float = DROPOUT) -> Game:
     random = torch.Generator().manual_seed(0)
-    parts = networks.Encoder(latent), networks.Generator(latent), networks.Discriminator(latent, DROPOUT)
+    parts = networks.Encoder(latent), networks.Generator(latent), networks.Discriminator(latent, dropout)
     for part in parts:
         networks.initialise(part, random)
         part.to(device, dtype)
@@ -139,7 +157,7 @@ def _made(generator: networks.Generator, latent: int) -> list[Tensor]:
 
 
 def speeds(crops: int, rounds: int, latent: int, device: torch.device) -> list[str]:
-    plain, ours, values = Plain(latent, device), game(latent, device), drawn(crops, latent, device)
+    reference, ours, values = Plain(latent, device), game(latent, device), drawn(crops, latent, device)
 
     def finished(work: Callable[[], object]) -> Callable[[], object]:
         def waited() -> None:
@@ -150,8 +168,8 @@ def speeds(crops: int, rounds: int, latent: int, device: torch.device) -> list[s
         return waited
 
     contenders = {
-        "plain, all three networks run again": finished(lambda: plain.step(*values)),
-        "plain, only the discriminator runs again": finished(lambda: plain.step(*values, again=False)),
+        "plain, all three networks again": finished(lambda: reference.step(*values)),
+        "plain, only the discriminator again": finished(lambda: reference.step(*values, again=False)),
         "`Game.plain_step`": finished(lambda: ours.plain_step(*values)),
         "`Game.step`": finished(lambda: ours.step(*values)),
     }
@@ -172,51 +190,64 @@ def speeds(crops: int, rounds: int, latent: int, device: torch.device) -> list[s
     return [*lines, "", f"`Game.step` computes {work_g:.1f} GFLOP, at {rate:.0f} GFLOP/s."]
 
 
-def losses(played: Game, latent: int, device: torch.device, lean: bool) -> Tensor:
-    """Both losses at each update, (2, updates) float64; every run sees the same crops, noise and dropout."""
+def losses(step: Callable[..., dict[str, Tensor]], latent: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Both losses at each update, (2, updates) float64; every run sees the same crops, noise and draws of dropout."""
     curve = []
     for update in range(TRACED_UPDATES):
-        dtype = played.generator.bias.dtype
         values = [value.to(dtype) for value in drawn(TRACED_CROPS, latent, device, update)]
         torch.manual_seed(update)
-        found = played.step(*values) if lean else played.plain_step(*values)
+        found = step(*values)
         curve.append(torch.stack([found["discriminator_loss"], found["generator_loss"]]).double())
     return torch.stack(curve, dim=1)
 
 
+def plain(latent: int, device: torch.device, dtype: torch.dtype) -> Plain:
+    """The reference without dropout, from the weights of `game`."""
+    torch.set_default_dtype(dtype)
+    made = Plain(latent, device, dropout=0.0)
+    torch.set_default_dtype(torch.float32)
+    made.start_as(game(latent, device, dtype))
+    return made
+
+
 def drift(latent: int, device: torch.device, picture: Path | None) -> list[str]:
-    """How far loss curves from the same start lie apart; rounding alone tells what to expect of float32."""
-    traced = {
-        (name, lean): losses(game(latent, device, dtype), latent, device, lean)
-        for name, dtype in (("float64", torch.float64), ("float32", torch.float32))
-        for lean in (False, True)
-    }
-    pairs = {
-        "`step` and `plain_step`, float64": (traced["float64", True], traced["float64", False]),
-        "`step` and `plain_step`, float32": (traced["float32", True], traced["float32", False]),
-        "`plain_step`, float32 and float64": (traced["float32", False], traced["float64", False]),
-    }
-    if picture:
-        canvas.save(picture, drawing(traced))
+    """How far loss curves from the same start lie apart; rounding alone tells what to expect of float32.
+
+    The reference draws its dropout otherwise, so it is held against `step` without any.
+    """
+    traced = {}
+    for name, dtype in (("float64", torch.float64), ("float32", torch.float32)):
+        steps = {
+            "step": game(latent, device, dtype).step,
+            "plain_step": game(latent, device, dtype).plain_step,
+            "step, no dropout": game(latent, device, dtype, 0.0).step,
+            "plain reference, no dropout": plain(latent, device, dtype).step,
+        }
+        traced |= {(name, what): losses(step, latent, device, dtype) for what, step in steps.items()}
+    pairs = [(name, *pair) for name in ("float64", "float32") for pair in COMPARED]
     lines = [f"| largest difference of losses, {TRACED_CROPS} crops | {EARLY} updates | {TRACED_UPDATES} updates |"]
     lines.append("|---|---|---|")
-    for name, (one, other) in pairs.items():
-        apart = (one - other).abs()
-        lines.append(f"| {name} | {apart[:, :EARLY].max().item():.1e} | {apart.max().item():.1e} |")
+    for name, one, other in pairs:
+        apart = (traced[name, one] - traced[name, other]).abs()
+        lines.append(f"| {name}: {one}; {other} | {apart[:, :EARLY].max().item():.1e} | {apart.max().item():.1e} |")
+    apart = (traced["float32", "plain_step"] - traced["float64", "plain_step"]).abs()
+    lines.append(f"| plain_step: float32; float64 | {apart[:, :EARLY].max().item():.1e} | {apart.max().item():.1e} |")
+    if picture:
+        canvas.save(picture, drawing(traced, pairs))
     return lines
 
 
-def drawing(traced: dict[tuple[str, bool], Tensor]) -> Figure:
-    """The loss curves of both steps, one panel a precision: `step` dashed upon `plain_step`."""
-    figure = canvas.figure(10.0, 3.6)
-    for axis, name in zip(figure.subplots(1, 2), ("float64", "float32"), strict=True):
+def drawing(traced: dict[tuple[str, str], Tensor], pairs: list[tuple[str, str, str]]) -> Figure:
+    """The loss curves, one panel a pair: the first dashed upon the second."""
+    figure = canvas.figure(10.0, 7.0)
+    updates = range(1, TRACED_UPDATES + 1)
+    for axis, (name, one, other) in zip(figure.subplots(2, 2).flat, pairs, strict=True):
         for row, (loss, colour) in enumerate((("discriminator", "C0"), ("generator", "C1"))):
-            updates = range(1, TRACED_UPDATES + 1)
-            plain, lean = (traced[name, kind][row].cpu().numpy() for kind in (False, True))
-            axis.plot(updates, plain, color=colour, linewidth=4.0, alpha=0.35, label=f"{loss}, plain_step")
-            axis.plot(updates, lean, color=colour, linewidth=1.2, linestyle="--", label=f"{loss}, step")
+            lean, wide = (traced[name, what][row].cpu().numpy() for what in (one, other))
+            axis.plot(updates, wide, color=colour, linewidth=4.0, alpha=0.35, label=f"{loss}, {other}")
+            axis.plot(updates, lean, color=colour, linewidth=1.2, linestyle="--", label=f"{loss}, {one}")
         axis.set(title=name, xlabel="update", ylabel="loss")
-        axis.legend()
+        axis.legend(fontsize=7)
     return figure
 
 
@@ -226,7 +257,7 @@ def main() -> None:
     asked.add_argument("--latent", type=int, default=128)
     asked.add_argument("--rounds", type=int, default=15)
     asked.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked.add_argument("--picture", type=Path, help="where to draw the loss curves of both steps, as PNG")
+    asked.add_argument("--picture", type=Path, help="where to draw the loss curves, as PNG")
     options = asked.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

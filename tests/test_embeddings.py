@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -334,6 +335,9 @@ def test_a_training_that_diverges_names_its_model_and_draw(fresh, settings):
     with pytest.raises(UserError, match=r"ae-mel work-0: loss is (nan|inf) at update \d+; the training has diverged"):
         embeddings.run(fresh, small(settings, learning_rate=1e30), "ae", "mel")
     assert not folder(fresh, "ae").exists()
+    (run,) = runs(fresh)
+    assert run.info.status == "FAILED"
+    assert re.search(r"loss is (nan|inf) at update \d+", run.data.tags["failure"])
 
 
 def test_an_unknown_model_is_named_with_those_that_exist(fresh, changed):

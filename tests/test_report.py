@@ -267,6 +267,16 @@ def test_the_leak_is_told_for_every_row_and_drawn(finished):
     assert set(zip(table["model"], table["split"], strict=True)) == expected
     assert len(table) == len(expected)
     assert finished.out("report", "pictures", "leak.png").is_file()
+    text = page_of(finished).split('<h2 id="leak">')[1].split("<h2")[0]
+    shown = text.split('<table id="leak-table">')[1].split("</table>")[0]
+    assert shown.count("</tr>") == 1 + len(ROWS)
+    mean = table.set_index(["stage", "model", "split"])["mean"]
+    for stage, row in ROWS:
+        line = shown.split(f'<td class="text">{row}</td><td class="text">{stage}</td>')[1].split("</tr>")[0]
+        work, clip = mean[stage, row, "work"], mean[stage, row, "clip"]
+        assert line.index(percent(work)) < line.rindex(percent(clip))
+        assert line.endswith(f"<td>{round(100 * (clip - work), 1) + 0.0:+.1f}</td>")
+    assert "Drawn splits: 2 by work, 1 by clip;" in text
 
 
 def test_the_page_links_to_files_of_the_report_alone_and_all_are_there(finished):

@@ -61,8 +61,8 @@ def test_two_models_that_are_equal_clip_by_clip_differ_by_nothing_in_every_draw(
 
 
 def test_twenty_points_on_every_work_are_better_however_much_the_works_differ():
-    lower = [works([0, 8, 3, 1, 7, 5])]
-    higher = [works([2, 10, 5, 3, 9, 7])]
+    lower = [works([0, 8, 3, 1, 7, 5])] * 3
+    higher = [works([2, 10, 5, 3, 9, 7])] * 3
     told = pair(higher, lower)
     assert (told["better"], told["difference"]) == ("a", 0.2)
     assert (told["low"], told["high"]) == pytest.approx((0.2, 0.2))  # paired: the works' own spread is gone
@@ -71,8 +71,14 @@ def test_twenty_points_on_every_work_are_better_however_much_the_works_differ():
     assert low[1] < high[0]  # their own intervals overlap all the same
 
 
+def test_with_fewer_than_three_draws_nothing_is_better():
+    told = pair([works([2, 10, 5, 3])] * 2, [works([0, 8, 3, 1])] * 2)
+    assert (told["difference"], told["better"]) == (0.2, "")
+    assert told["low"] > 0.0
+
+
 def test_one_better_work_of_three_is_not_enough():
-    told = pair([works([10, 5, 5])], [works([4, 5, 5])])
+    told = pair([works([10, 5, 5])] * 3, [works([4, 5, 5])] * 3)
     assert told["difference"] == 0.2
     assert told["low"] == 0.0 < told["high"]
     assert told["better"] == ""
@@ -165,7 +171,8 @@ def many(outcomes: list[int]) -> list[tables.Row]:
     names = ["pca-mel", "vae-mel", "ae-mel", "pca-mfcc", "vae-mfcc", "ae-mfcc"]
     validation = [0.2, 0.3, 0.4, 0.4, 0.5, 0.6]
     return [
-        row(name, [works([right, 5])], share) for name, share, right in zip(names, validation, outcomes, strict=True)
+        row(name, [works([right, 5])] * 3, share)
+        for name, share, right in zip(names, validation, outcomes, strict=True)
     ]
 
 

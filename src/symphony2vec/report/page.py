@@ -93,7 +93,7 @@ def render(
         titles={label.name: label.title for label in LABELS},
         sounds=_by_model(sounds, whole.model),
         best=results.iloc[0].to_dict(),
-        sure=[pair for pair in told["pairs"].to_dict("records") if pair["better"]],
+        sure=[pair for pair in told["pairs"].to_dict("records") if pair["low"] > 0.0 or pair["high"] < 0.0],
         pairs_shown=PAIRS_SHOWN,
         unconverged=sorted({row.name for row in found for one in row.scores if not one["converged"]}),
         confidence=params.probe.confidence,
@@ -105,7 +105,17 @@ def render(
         reasons_shown=REASONS_SHOWN,
         studies=_studies(project),
         meaning=_meaning(told),
+        leak=_leak(told["leak"]),
+        draws_of=told["leak"].groupby("split")["draws"].max().to_dict(),
     )
+
+
+def _leak(table: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """By stage and row, the line of each kind of split."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in table.to_dict("records"):
+        rows.setdefault((str(line["stage"]), str(line["model"])), {})[str(line["split"])] = line
+    return rows
 
 
 def _nothing(value: Any) -> bool:

@@ -105,8 +105,8 @@ def _readings(folder: Path, draws: Sequence[str]) -> list[Row]:
 def results(found: list[Row], resamples: int, confidence: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One line a row, and one line a pair of rows.
 
-    The best on *validation* stands first: the test clips choose nothing, not even the order of a table. A pair is
-    `better` where the interval of its difference lies above 0.
+    The best on *validation* stands first: the test clips choose nothing, not even the order of a table. `better` names
+    the row of a pair that beats the other (see `comparison.side`): nobody where the interval holds 0, or draws are few.
     """
     import numpy as np
     import pandas as pd
@@ -161,7 +161,8 @@ def _pairs(table: pd.DataFrame, drawn: Any, confidence: float) -> pd.DataFrame:
         "low": low[first, second].round(4),
         "high": high[first, second].round(4),
     }
-    better = np.where(low[first, second] > 0.0, "a", np.where(high[first, second] < 0.0, "b", ""))
+    ends = zip(low[first, second], high[first, second], strict=True)
+    better = [("", "a", "b")[comparison.side(*one, draws=int(table["draws"].max()))] for one in ends]
     return pd.DataFrame(pairs | {"better": better})
 
 
