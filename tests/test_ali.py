@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from conftest import ROOT, client, lasting, of_licence, runs
+from conftest import ROOT, client, lasting, of_licence, runs, with_database
 from symphony2vec import ali, params, tracking
 from symphony2vec.ali import crops, latent
 from symphony2vec.ali.learner import AliLearner, EncoderLearner
@@ -63,15 +64,19 @@ def _own_database() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def small(settings: dict[str, Any]) -> params.Params:
-    """Two epochs of three batches of 8, everything looked at in each."""
+def reduced(settings: dict[str, Any], **changes: dict[str, Any]) -> params.Params:
+    """Two epochs of three batches of 8, everything looked at in each; `changes` by name of the setting."""
     values = copy.deepcopy(settings)
     values["ali"] |= {"probe_every_epochs": 1, "samples_every_epochs": 2}
     for name in ali.SETTINGS:
-        values["ali"][name] |= {"batch": 8, "epochs": 2}
+        values["ali"][name] |= {"batch": 8, "epochs": 2, **changes.get(name, {})}
     values["clips"]["duration_s"] = lasting(70)
     return params.check(values)
+
+
+@pytest.fixture(scope="module")
+def small(settings: dict[str, Any]) -> params.Params:
+    return reduced(settings)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +196,14 @@ def test_the_claim_is_tested_on_three_sources(heard):
 def test_one_run_holds_settings_metrics_and_the_model(model, setting, heard):
     run, known = run_of(heard, model), client(heard)
     assert run.info.status == "FINISHED"
-    noted = {"model": setting, "representation": "8", "dimensions": "8", "batch": "8", "crop_bands": "low"}
+    noted = {
+        "row": model,
+        "model": setting,
+        "representation": "mel",
+        "dimensions": "8",
+        "batch": "8",
+        "crop_bands": "low",
+    }
     assert {**noted, "beta_1": "0.5" if setting == "original" else "0.9"}.items() <= run.data.params.items()
     curves = pd.read_csv(folder(heard, model) / "curves.csv")
     for name in curves.columns.drop(["epoch", "update"]):
@@ -249,6 +261,18 @@ def test_a_name_that_is_no_model_is_refused(model, small, heard):
         UserError, match=f"no ALI '{model}'; it is one of paper, original, long, public, searched, encoder and a"
     ):
         ali.run(heard, small, model)
+
+
+@pytest.mark.parametrize("model", ["original-8", "encoder-8"])
+def test_a_training_that_diverges_names_its_model_draw_and_update(model, settings, tmp_path, empty_database):
+    made, far = with_database(project_in(tmp_path, spectrograms()), empty_database), {"learning_rate": 1e30}
+    reason = rf"{model} work-0: \w+ is (nan|inf) at update 2; the training has diverged"
+    with pytest.raises(UserError, match=f"^{reason}"):
+        ali.run(made, reduced(settings, original=far, encoder=far), model)
+    assert not list(folder(made, model).parent.iterdir())
+    (run,) = runs(made, stage="ali")
+    assert run.info.status == "FAILED"
+    assert re.search(reason, run.data.tags["failure"])
 
 
 @pytest.mark.parametrize(("bins", "frames"), [(31, 70), (64, 31)])

@@ -1,4 +1,4 @@
-"""ALI's networks have the sizes of Tables 5 and 6, and its lean update is the plain one."""
+"""ALI's networks are those of Tables 5 and 6, layer by layer, and its lean update is the plain one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from symphony2vec.ali import networks
 from symphony2vec.ali.losses import Game, discriminator_loss, generator_loss
@@ -16,6 +18,43 @@ from symphony2vec.ali.networks import Discriminator, Encoder, Generator
 LATENT = 8
 BATCH = 4
 RATE, BETAS = 1e-4, (0.5, 0.999)
+# Tables 5 and 6 as docs/departures.md reads them: operation, kernel, stride, feature maps, batch norm, dropout of the
+# layer's input, nonlinearity (of a leaky ReLU the slope below 0).
+TABLE_5_ENCODER = [
+    ("convolution", (5, 5), (1, 1), 32, True, 0.0, 0.01),
+    ("convolution", (4, 4), (2, 2), 64, True, 0.0, 0.01),
+    ("convolution", (4, 4), (1, 1), 128, True, 0.0, 0.01),
+    ("convolution", (4, 4), (2, 2), 256, True, 0.0, 0.01),
+    ("convolution", (4, 4), (1, 1), 512, True, 0.0, 0.01),
+    ("convolution", (1, 1), (1, 1), 512, True, 0.0, 0.01),
+    ("convolution", (1, 1), (1, 1), "2 x LD", False, 0.0, "linear"),
+]
+TABLE_5_GENERATOR = [
+    ("transposed convolution", (4, 4), (1, 1), 256, True, 0.0, 0.01),
+    ("transposed convolution", (4, 4), (2, 2), 128, True, 0.0, 0.01),
+    ("transposed convolution", (4, 4), (1, 1), 64, True, 0.0, 0.01),
+    ("transposed convolution", (4, 4), (2, 2), 32, True, 0.0, 0.01),
+    ("transposed convolution", (5, 5), (1, 1), 32, True, 0.0, 0.01),
+    ("transposed convolution", (1, 1), (1, 1), 32, True, 0.0, 0.01),
+    ("transposed convolution", (1, 1), (1, 1), 1, False, 0.0, "sigmoid"),
+]
+TABLE_6_X = [
+    ("convolution", (5, 5), (1, 1), 32, False, 0.2, 0.01),
+    ("convolution", (4, 4), (2, 2), 64, False, 0.2, 0.01),
+    ("convolution", (4, 4), (1, 1), 128, False, 0.2, 0.01),
+    ("convolution", (4, 4), (2, 2), 256, False, 0.2, 0.01),
+    ("convolution", (4, 4), (1, 1), 512, False, 0.2, 0.01),
+]
+TABLE_6_Z = [
+    ("convolution", (1, 1), (1, 1), 512, False, 0.2, 0.01),
+    ("convolution", (1, 1), (1, 1), 512, False, 0.2, 0.01),
+]
+TABLE_6_JOINT = [
+    ("convolution", (1, 1), (1, 1), 1024, False, 0.2, 0.01),
+    ("convolution", (1, 1), (1, 1), 1024, False, 0.2, 0.01),
+    ("convolution", (1, 1), (1, 1), 1, False, 0.2, "linear"),  # printed with a leaky ReLU; it is the logit
+]
+OPERATIONS = {nn.Conv2d: "convolution", nn.ConvTranspose2d: "transposed convolution"}
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +133,67 @@ def test_layers_have_the_sizes_of_the_tables():
     assert encoder.hidden(x).shape == (BATCH, 256 * 16 + 512 + 512)
     assert generator(z).shape == x.shape
     assert discriminator(x, z).shape == (BATCH,)
+
+
+class Observed(TorchFunctionMode):
+    """What a network does while it runs, layer by layer, a matrix product for a convolution included.
+
+    zeros: the share of zeros in what a layer takes; after: what follows a layer before the next one, in order (batch
+    norm, the measured slope of a leaky ReLU below 0, a sigmoid).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zeros: list[float] = []
+        self.after: list[list[str | float]] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        taken = args[0].clone() if args and isinstance(args[0], torch.Tensor) else None
+        given = function(*args, **(kwargs or {}))
+        if function in (F.conv2d, F.conv_transpose2d, F.linear):
+            self.zeros.append((taken == 0).double().mean().item())
+            self.after.append([])
+        elif function is F.batch_norm:
+            self.after[-1].append("batch norm")
+        elif function is F.leaky_relu:
+            self.after[-1].append(round((given / taken)[taken < 0].mean().item(), 6))
+        elif function is torch.sigmoid:
+            self.after[-1].append("sigmoid")
+        return given
+
+
+def layers_of(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[object, ...]]:
+    """What each layer of a network in training is and does, in the order of its layers."""
+    torch.manual_seed(0)  # of the dropout
+    with Observed() as seen:
+        network.train()(*inputs)
+    layers = [layer for layer in network.modules() if type(layer) in OPERATIONS]
+    return [
+        (OPERATIONS[type(layer)], layer.kernel_size, layer.stride, layer.padding, layer.out_channels, zeros, *after)
+        for layer, zeros, after in zip(layers, seen.zeros, seen.after, strict=True)
+    ]
+
+
+def printed(table: list[tuple], latent: int) -> list[tuple[object, ...]]:
+    """What `layers_of` must find for a table of the paper, which pads no layer."""
+    rows = []
+    for operation, kernel, stride, maps, norm, dropout, nonlinearity in table:
+        count = 2 * latent if maps == "2 x LD" else maps
+        after = ["batch norm"] if norm else []
+        after += [] if nonlinearity == "linear" else [nonlinearity]
+        rows.append((operation, kernel, stride, (0, 0), count, pytest.approx(dropout, rel=0.15), *after))
+    return rows
+
+
+@pytest.mark.parametrize("latent", [256, 128, 40])
+def test_encoder_generator_and_discriminator_are_tables_5_and_6_layer_by_layer(latent, settings):
+    paper, count = settings["ali"]["paper"], 128
+    x = 1.0 - torch.rand(count, 1, 32, 32, generator=seeded())  # never 0, which counts as dropped
+    z = torch.randn(count, latent, generator=seeded())
+    assert layers_of(Encoder(latent), x) == printed(TABLE_5_ENCODER, latent)
+    assert layers_of(Generator(latent), z) == printed(TABLE_5_GENERATOR, latent)
+    discriminator = Discriminator(latent, paper["dropout"], paper["batch_norm"])
+    assert layers_of(discriminator, x, z) == printed([*TABLE_6_X, *TABLE_6_Z, *TABLE_6_JOINT], latent)
 
 
 def test_parameter_counts_at_128_dimensions():

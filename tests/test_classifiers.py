@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from conftest import ROOT, client, lasting, of_licence, runs
+from conftest import ROOT, client, lasting, of_licence, runs, with_database
 from symphony2vec import classifiers, params, tracking
 from symphony2vec.artifacts import Draw, Project, write_array, write_table
 from symphony2vec.classifiers.learner import ClassifierLearner
@@ -47,15 +48,21 @@ def _own_database() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def small(settings: dict[str, Any]) -> params.Params:
-    """Batches of 8, few epochs at a high rate, and four chunks a clip."""
+def reduced(settings: dict[str, Any], **changes: Any) -> params.Params:
+    """Batches of 8, few epochs at a high rate, and four chunks a clip; `changes` of every network."""
     values = copy.deepcopy(settings)
     for name, epochs in (("ff", 5), ("cnn", 8), ("fair_cnn", 5), ("lstm", 12)):
         values["classifiers"][name] |= {"epochs": epochs, "batch": 8, "learning_rate": 0.003}
     values["classifiers"]["lstm"] |= {"chunk_frames": FRAMES // CHUNKS, "learning_rate": 0.03}
+    for own in values["classifiers"].values():
+        own |= changes
     values["clips"]["duration_s"] = lasting(FRAMES)
     return params.check(values)
+
+
+@pytest.fixture(scope="module")
+def small(settings: dict[str, Any]) -> params.Params:
+    return reduced(settings)
 
 
 def project_in(root: Path) -> Project:
@@ -225,6 +232,16 @@ def test_chunks_longer_than_a_clip_fail_the_run_and_leave_no_folder(small, tmp_p
     assert not folder(made, "lstm", "chroma").exists()
     (run,) = runs(made, stage="classifiers")
     assert run.info.status == "FAILED"
+
+
+def test_a_training_that_diverges_names_its_model_draw_and_update(settings, tmp_path, empty_database):
+    made = with_database(project_in(tmp_path), empty_database)
+    with pytest.raises(UserError, match=r"^ff-chroma work-0: loss is (nan|inf) at update 2; the training has diverged"):
+        classifiers.run(made, reduced(settings, learning_rate=1e30), "ff", "chroma")
+    assert not list(folder(made, "ff", "chroma").parent.iterdir())
+    (run,) = runs(made, stage="classifiers")
+    assert run.info.status == "FAILED"
+    assert re.search(r"ff-chroma work-0: loss is (nan|inf) at update 2;", run.data.tags["failure"])
 
 
 # the learner ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,25 @@ SIZES = {
     "mfcc": ["5x12x429", "5x12x214", "10x12x108", "10x12x54", "10x12x27", "10x12x27"],
     "mel": ["5x32x216", "5x32x108", "10x16x54", "10x16x27", "10x8x13", "10x4x6"],
 }
+# Of each convolution: maps in and out, kernel, stride, padding, and the max pooling after it; (bins, frames) each.
+TABLE_2 = {
+    "chroma": [
+        (1, 5, (2, 5), (2, 1), (6, 1), (1, 2)),
+        (5, 10, (2, 4), (2, 2), (6, 2), (1, 2)),
+        (10, 10, (2, 4), (2, 2), (6, 1), None),
+    ],
+    "mfcc": [
+        (1, 5, (4, 5), (1, 1), (1, 1), (1, 2)),
+        (5, 10, (2, 4), (2, 2), (6, 2), (1, 2)),
+        (10, 10, (2, 4), (2, 2), (6, 1), None),
+    ],
+    "mel": [
+        (1, 5, (4, 3), (2, 2), (1, 1), (1, 2)),
+        (5, 10, (4, 4), (2, 2), (1, 1), (1, 2)),
+        (10, 10, (3, 4), (2, 2), (1, 1), (2, 2)),
+    ],
+}
+FULLY_CONNECTED = (120, 84, 5)
 
 
 def sizes(network: nn.Sequential, shape: tuple[int, int]) -> list[str]:
@@ -39,6 +60,40 @@ def share_with_input(network: nn.Sequential, shape: tuple[int, int]) -> float:
             if not isinstance(layer, nn.BatchNorm2d):
                 h = layer(h)
     return float((h[0, 0] > 0).float().mean())
+
+
+def printed(layer: nn.Module) -> tuple[object, ...]:
+    """A layer in the words of Table 2."""
+    match layer:
+        case nn.Conv2d():
+            shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+            return ("convolution", *shape, layer.dilation, layer.groups, layer.padding_mode)
+        case nn.BatchNorm2d():
+            return ("batch norm", layer.num_features)
+        case nn.MaxPool2d():
+            return ("max pooling", layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        case nn.Linear():
+            return ("linear", layer.in_features, layer.out_features)
+    return (type(layer).__name__,)
+
+
+def does_nothing(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.MaxPool2d) and layer.kernel_size == layer.stride == (1, 1)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_cnns_are_table_2_layer_by_layer(name):
+    expected: list[tuple[object, ...]] = [("Unflatten",)]
+    for before, after, kernel, stride, padding, pool in TABLE_2[name]:
+        expected.append(("convolution", before, after, kernel, stride, padding, (1, 1), 1, "zeros"))
+        expected.append(("batch norm", after))
+        expected += [("max pooling", pool, pool, 0, 1)] if pool else []
+        expected.append(("ReLU",))
+    expected.append(("Flatten",))
+    values = 10 * 4 * 6 if name == "mel" else 10 * 12 * 27  # what SIZES says is left
+    for before, after in pairwise((values, *FULLY_CONNECTED)):
+        expected += [("linear", before, after), ("ReLU",)]
+    assert [printed(layer) for layer in cnn(name, SHAPES[name], 5) if not does_nothing(layer)] == expected[:-1]
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,22 @@ def test_a_stage_without_its_input_names_the_one_that_makes_it(project, stage, m
 
 def test_results_before_any_run_say_what_to_do(project):
     assert "results.csv is missing; `dvc repro report` writes it" in call("results", cwd=project.root).stderr
+
+
+def test_one_row_against_others_needs_the_counts_alone(project):
+    assert (
+        "counts.csv is missing; `dvc repro report` writes it"
+        in call("results", "--against", "a", cwd=project.root).stderr
+    )
+    assert "--split and --counts go with --against ROW" in call("results", "--split", "clip", cwd=project.root).stderr
+    lines = [
+        f"embeddings,{name},,work-{draw},a / b,10,{right}" for name, right in (("x", 5), ("y", 2)) for draw in (0, 1, 2)
+    ]
+    table = project.root / "published.csv"
+    table.write_text("\n".join(["stage,model,reading,draw,work,clips,right", *lines, ""]), encoding="utf-8")
+    told = call("results", "--against", "x", "--counts", str(table), cwd=project.root)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert re.search(r"^embeddings/y +20\.0 +\+30\.0  \[\+30\.0, \+30\.0\] +is better$", told.stdout, re.MULTILINE)
 
 
 def test_a_wrong_choice_shows_the_right_ones(project):

@@ -333,6 +333,21 @@ def test_a_game_shows_both_equilibria():
     assert len(right.lines) == 3
 
 
+def test_losses_that_hardly_move_are_drawn_flat_and_others_as_they_are():
+    still = curve(40).assign(discriminator_loss=2 * np.log(2) + 1e-4, generator_loss=2 * np.log(2))
+    low, high = figures.game(still, "ALI").axes[0].get_ylim()
+    assert high - low == pytest.approx(0.1)
+    assert (low + high) / 2 == pytest.approx(2 * np.log(2), abs=1e-3)
+    moving = curve(40).assign(discriminator_loss=np.linspace(0.5, 1.5, 40), generator_loss=np.linspace(2.5, 1.0, 40))
+    low, high = figures.game(moving, "ALI").axes[0].get_ylim()
+    assert (low, high) == pytest.approx((0.4, 2.6), abs=0.01)
+
+
+def test_runs_that_coincide_differ_in_their_dashes():
+    first, second = figures.compared({"one": curve(3), "two": curve(3)}, "train_loss", "ALI").axes[0].lines
+    assert first.get_linestyle() != second.get_linestyle()
+
+
 def test_a_long_game_is_drawn_smooth_with_its_values_pale_behind():
     left, _ = figures.game(curve(2000), "ALI").axes
     assert len(left.lines) == 5

@@ -202,6 +202,7 @@ def test_a_second_repro_has_nothing_to_do_and_a_changed_setting_reruns_its_branc
     expected = {
         ("bootstrap_draws: 200", "bootstrap_draws: 100"): {"probe", "meaning", "report"},
         ("paper-8", "paper-9"): {"ali@paper-9", "probe", "meaning", "report"},
+        ("full-8", "full-9"): {"temporal@full-9", "probe", "meaning", "report"},
     }
     try:
         for (old, new), stages in expected.items():
@@ -221,6 +222,19 @@ def test_the_results_are_printed_with_what_they_rest_on(finished):
     ]
     assert re.search(r"mean of 2 drawn splits, about \d+ test clips of 3 works each", text)
     assert "mlflow ui --backend-store-uri" in text
+
+
+@pytest.mark.parametrize("split", ["work", "clip"])
+def test_one_row_is_printed_against_every_other(split, finished):
+    text = call("symphony2vec", "results", "--against", "pca-mel", "--split", split, cwd=finished.root)
+    table = table_of(finished, "leak").query(f"split == '{split}'")
+    mean = {f"{line.stage}/{line.model}": 100.0 * float(line.mean) for line in table.itertuples()}
+    own = mean.pop("embeddings/pca-mel")
+    found = {
+        found[1]: float(found[2]) for found in re.finditer(r"^(\S+(?: \w+)?) +[\d.]+ +([+-][\d.]+)  \[", text, re.M)
+    }
+    assert found == pytest.approx({name: own - value for name, value in mean.items()}, abs=0.06)
+    assert "with fewer than 3 drawn splits no row is said to be better" in text
 
 
 def test_the_table_of_results_has_every_row_and_validation_orders_it(finished):
@@ -275,7 +289,9 @@ def test_the_leak_is_told_for_every_row_and_drawn(finished):
         line = shown.split(f'<td class="text">{row}</td><td class="text">{stage}</td>')[1].split("</tr>")[0]
         work, clip = mean[stage, row, "work"], mean[stage, row, "clip"]
         assert line.index(percent(work)) < line.rindex(percent(clip))
-        assert line.endswith(f"<td>{round(100 * (clip - work), 1) + 0.0:+.1f}</td>")
+        told = line.rsplit("<td>", 1)[1]
+        assert told.startswith(f"{round(100 * (clip - work), 1) + 0.0:+.1f}<br>")
+        assert " to " in told
     assert "Drawn splits: 2 by work, 1 by clip;" in text
 
 
@@ -373,8 +389,9 @@ def test_a_page_without_the_temporal_stage_lacks_what_is_of_it_and_nothing_else(
 def test_originals_reconstructions_and_inventions_can_be_heard(finished):
     found = {path.name: soundfile.read(path) for path in finished.out("report", "sounds").iterdir()}
     kinds = {"originals": 3, "reconstructions": 3, "generated": 4}
-    clips = {f"{model}-{what}-{number}.mp3" for model in ("ae-mel", "vae-mel") for what, count in kinds.items()
-             for number in range(count) if (model, what) != ("ae-mel", "generated")}  # fmt: skip
+    heard = ("ae-mel", "cae-mel", "vae-mel")
+    clips = {f"{model}-{what}-{number}.mp3" for model in heard for what, count in kinds.items()
+             for number in range(count) if model == "vae-mel" or what != "generated"}  # fmt: skip
     clips |= {f"full-8-{what}-{number}.mp3" for number in range(4) for what in kinds}
     walked = {name for name in found if name.startswith("full-8-walk_")}
     assert {walk: sum(f"walk_{walk}-" in name for name in walked) for walk in WALKS} == WALKS
@@ -428,7 +445,7 @@ def test_the_page_opens_from_disk_in_a_browser(finished, tmp_path):
         assert len(images) == len(widths) >= 40
         assert set(images) == {"load"}
         assert min(widths) > 100
-        assert len(sounds) == len(lengths) == 24 + 4 + 12 + sum(WALKS.values())
+        assert len(sounds) == len(lengths) == 30 + 4 + 12 + sum(WALKS.values())
         assert set(sounds) == {"loadedmetadata"}
         assert min(lengths) > 0.5
         assert all(name.startswith(("data:", "file:")) for name in fetched)

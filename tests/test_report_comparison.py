@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from symphony2vec.artifacts import Project, write_json, write_table
 from symphony2vec.errors import UserError
-from symphony2vec.report import comparison, tables
+from symphony2vec.report import comparison, counts, tables
 
 BOOTSTRAP = (1000, 0.95, 0)  # draws, confidence, seed
 
@@ -268,3 +269,91 @@ def test_the_leak_has_one_line_a_row_and_split(project):
     assert (mean["pca-mel", "work"], mean["pca-mel", "clip"]) == (0.3, 0.6)
     assert (mean["paper-8 crops", "work"], mean["paper-8 crops", "clip"]) == (0.2, 0.9)
     assert table.groupby("split")["draws"].unique().map(list).to_dict() == {"work": [2], "clip": [1]}
+    above = table.set_index(["split", "model"])[["difference", "difference_low", "difference_high"]]
+    assert above.loc["work"].isna().all(axis=None)
+    np.testing.assert_allclose(above.loc[("clip", "pca-mel")], 0.3)  # in every work alike, so in every resample
+    assert above.loc[("clip", "paper-8 crops"), "difference"] == pytest.approx(0.7)
+
+
+def test_what_a_leak_is_worth_has_the_interval_of_works_that_gain_unlike(project):
+    probed(project, "embeddings", "pca-mel", "work-0", {"": [0, 2, 4, 6]})
+    probed(project, "embeddings", "pca-mel", "clip-0", {"": [0, 4, 8, 9]})
+    probed(project, "embeddings", "vae-mel", "work-0", {"": [1, 1, 1, 1]})
+    table = tables.leak(project, {"work": ["work-0"], "clip": ["clip-0"]}, *BOOTSTRAP).set_index(["split", "model"])
+    told = table.loc[("clip", "pca-mel")]
+    assert (told["mean"], told["difference"]) == (0.525, 0.225)
+    gains = np.random.default_rng(1).choice([0.0, 0.2, 0.4, 0.3], size=(20000, 4)).mean(axis=1)
+    ends = np.quantile(gains, [0.025, 0.975])
+    assert (told["difference_low"], told["difference_high"]) == pytest.approx(ends, abs=0.03)
+    assert ("clip", "vae-mel") not in table.index
+
+
+def counted(path: Path, rows: list[tables.Row], draws: int = 3) -> Path:
+    """The table of counts of rows on the draws work-0, work-1, ..."""
+    write_table(path, counts.table([([f"work-{number}" for number in range(draws)], rows)]))
+    return path
+
+
+def test_counts_hold_every_work_of_every_row_and_draw(tmp_path):
+    own = [row("pca-mel", [works([9, 1]), works([5, 0])]), row("lstm-mel chunks", [works([3, 4]), works([2, 2])])]
+    table = counts.table([(["work-0", "work-1"], own)])
+    assert list(table.columns) == ["stage", "model", "reading", "draw", "work", "clips", "right"]
+    kept = table.set_index(["model", "reading", "draw", "work"])["right"].to_dict()
+    assert len(kept) == len(table) == 8
+    assert (kept["pca-mel", "", "work-1", "0"], kept["lstm-mel", "chunks", "work-0", "1"]) == (5, 4)
+
+
+def test_a_row_against_the_others_says_what_the_pairs_say(tmp_path):
+    good, bad = [works([9, 8, 9, 7])] * 3, [works([2, 4, 3, 1])] * 3
+    near = [works([9, 8, 8, 8])] * 3
+    rows = [row("ff-mel", good, stage="classifiers"), row("pca-mel", bad), row("vae-mel", near)]
+    told = counts.against(counted(tmp_path / "counts.csv", rows), "ff-mel", "work", *BOOTSTRAP).splitlines()
+    _, pairs = tables.results(rows, *BOOTSTRAP)
+    assert [line.split()[0] for line in told[1:3]] == ["embeddings/vae-mel", "embeddings/pca-mel"]
+    for line, better in zip(told[1:3], ("", "is better"), strict=True):
+        (pair,) = pairs[(pairs["a"] == "classifiers/ff-mel") & (pairs["b"] == line.split()[0])].to_dict("records")
+        ends = f"[{100 * pair['low']:+.1f}, {100 * pair['high']:+.1f}]"
+        assert f"{100 * pair['difference']:+.1f}  {ends}" in line
+        assert line.endswith(better or ends)
+    assert told[0].startswith("classifiers/ff-mel, 82.5 %, less")
+    assert "over 4 works, mean of 3 drawn splits by work" in told[-1]
+
+
+def test_a_row_is_held_only_against_rows_on_the_same_draws(tmp_path):
+    table = counts.table([
+        (["work-0", "work-1"], [row("pca-mel", [works([1, 2])] * 2), row("vae-mel", [works([2, 2])] * 2)]),
+        (["work-0"], [row("cae-mel", [works([1, 1])])]),
+        (["clip-0"], [row("pca-mel", [works([9, 9])]), row("vae-mel", [works([9, 8])])]),
+    ])  # fmt: skip
+    write_table(tmp_path / "counts.csv", table)
+    told = counts.against(tmp_path / "counts.csv", "pca-mel", "work", *BOOTSTRAP)
+    assert "vae-mel" in told
+    assert "cae-mel" not in told
+    assert "15.0 %" in told
+    assert "no row is said to be better" in told
+    with pytest.raises(UserError, match=r"no other row is on the draws of embeddings/cae-mel \(work-0\)"):
+        counts.against(tmp_path / "counts.csv", "cae-mel", "work", *BOOTSTRAP)
+    with pytest.raises(UserError, match="no draw of the split by movement; it has clip-0, work-0, work-1"):
+        counts.against(tmp_path / "counts.csv", "pca-mel", "movement", *BOOTSTRAP)
+
+
+def test_a_row_that_is_not_there_or_not_one_is_named_with_those_that_are(tmp_path):
+    own = [works([1, 2])] * 3
+    rows = [row("encoder-128", own), row("encoder-128", own, stage="ali"), row("vae-mel", own)]
+    path = counted(tmp_path / "counts.csv", rows)
+    with pytest.raises(UserError, match="'encoder-128' is a row of several stages: ali/encoder-128, embeddings/"):
+        counts.against(path, "encoder-128", "work", *BOOTSTRAP)
+    assert "ali/encoder-128, 15.0 %, less" in counts.against(path, " ali/encoder-128 ", "work", *BOOTSTRAP)
+    with pytest.raises(UserError, match="has no row 'vea-mel'; there is vae-mel"):
+        counts.against(path, "vea-mel", "work", *BOOTSTRAP)
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("a,b\n1,2\n", "is no table of counts: it lacks the column stage"),
+    ("a\n1,2\n3,4,5\n", "is no table of counts, which has the columns stage,"),
+])  # fmt: skip
+def test_another_table_is_refused_in_one_line(text, told, tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=told):
+        counts.against(path, "vae-mel", "work", *BOOTSTRAP)

@@ -136,7 +136,7 @@ def test_the_runs_have_the_parameters_of_the_stage_and_of_this_study_alone(finis
     latent, setting = TEMPORAL.setting(trial.params, small)
     expected = {name: str(value) for name, value in temporal.settings(small, setting, latent).items()}
     assert expected.items() <= run.data.params.items()
-    assert (run.data.params["model"], run.data.params["representation"]) == ("full", "4")
+    assert (run.data.params["model"], run.data.params["representation"]) == ("full", "mel")
     parent = known.get_run(run.data.tags["mlflow.parentRunId"])
     assert "study.temporal.adversary.low" in parent.data.params
     assert not [name for name in parent.data.params if name.startswith(("study.ali.", "temporal."))]

@@ -164,7 +164,7 @@ def test_one_run_holds_settings_metrics_and_the_model(model, heard):
     known, setting = client(heard.project), model.removesuffix("-3")
     run = known.get_run(heard.record("temporal", model)["run_id"])
     assert run.info.status == "FINISHED"
-    noted = {"model": setting, "representation": "3", "dimensions": "3", "batch": "8", "width": "2", "beta_1": "0.5"}
+    noted = {"model": setting, "representation": "mel", "dimensions": "3", "batch": "8", "width": "2", "beta_1": "0.5"}
     weights = {"adversary": "0.0", "reconstruction": "0.0"} if setting == "context" else {}
     assert {**noted, **weights}.items() <= run.data.params.items()
     packages = {"model"} if setting == "labels" else {"model", "model-pooled"}

@@ -479,7 +479,15 @@ def test_a_run_deleted_meanwhile_does_not_stop_the_training(training):
 def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
     training()
     (run,) = runs(training.project)
-    noted = {"model": "ae", "representation": "mel", "split": "work", "seed": "0", "rate": "0.1", "clips": "16"}
+    noted = {
+        "row": "ae-mel",
+        "model": "ae",
+        "representation": "mel",
+        "split": "work",
+        "seed": "0",
+        "rate": "0.1",
+        "clips": "16",
+    }
     assert {**noted, "training_clips": "8", "features.mel_bands": "64"}.items() <= run.data.params.items()
     history = client(training.project).get_metric_history(run.info.run_id, "train_loss")
     assert [(one.step, one.value) for one in history] == [(7, 0.5)]

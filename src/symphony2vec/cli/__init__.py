@@ -230,12 +230,38 @@ def report_command(folder: Path) -> None:
 
 
 @cli.command("results")
+@click.option("--against", metavar="ROW", help="Print how far ROW lies above every other row instead, as pca-mfcc.")
+@click.option(
+    "--split",
+    type=click.Choice(["work", "movement", "clip"]),
+    help="With --against, the kind of split that counts. [default: the first of clips.splits]",
+)
+@click.option(
+    "--counts",
+    "table",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --against, the table of counts that is read. [default: that of the report]",
+)
 @click.pass_obj
-def results_command(folder: Path) -> None:
-    """Print the table of results, where the report lies, and how to open the MLflow UI."""
+def results_command(folder: Path, against: str | None, split: str | None, table: Path | None) -> None:
+    """Print the table of results, where the report lies, and how to open the MLflow UI.
+
+    With --against, one row beside every other: the difference in points, and its interval by a paired bootstrap over
+    works. It needs the counts of clips alone, so that published figures can be compared without their models.
+
+    \b
+    Examples:  symphony2vec results --against pca-mfcc
+               symphony2vec results --against "lstm-mel chunks" --counts docs/results/starter.csv
+    """
     from symphony2vec import report, tracking
     from symphony2vec.artifacts import Project
 
+    if against is not None:
+        project, params = _opened(folder)
+        click.echo(report.compared(project, params, against, split, table))
+        return
+    if split is not None or table is not None:
+        raise UserError("--split and --counts go with --against ROW")
     project = Project.around(folder)
     click.echo(report.printed(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")

@@ -19,6 +19,7 @@ SMOOTHED_ABOVE = 400
 WINDOWS = 100
 LOGARITHMIC_ABOVE = 20.0
 EQUILIBRIUM = 2.0 * math.log(2.0)
+LEAST_SPAN = 0.1  # nats: losses that hardly move are drawn as lines that hardly move
 
 
 def losses(
@@ -60,6 +61,10 @@ def game(curves: pd.DataFrame, label: str) -> Figure:
     for column, colour in (("discriminator_loss", COLOURS[0]), ("generator_loss", COLOURS[3])):
         _line(left, table[column].dropna(), _words(column), colour)
     left.set(xlabel="update", ylabel="loss (nats)", title="Losses")
+    left.ticklabel_format(axis="y", useOffset=False)
+    low, high = left.get_ylim()
+    missing = max(0.0, LEAST_SPAN - (high - low)) / 2.0
+    left.set_ylim(low - missing, high + missing)
     right.axhline(0.5, color="black", linestyle=":", label="cannot tell, 0.5")
     for column, colour in (("mean_output_real", COLOURS[0]), ("mean_output_generated", COLOURS[3])):
         _line(right, table[column].dropna(), f"{column.rpartition('_')[2]} pairs", colour)
@@ -71,7 +76,7 @@ def game(curves: pd.DataFrame, label: str) -> Figure:
 
 
 def compared(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> Figure:
-    """One column of several runs over their updates, a line a run.
+    """One column of several runs over their updates, a line a run; lines that coincide differ in their dashes.
 
     The updates are on a logarithmic scale where the last is more than 20 times the first.
     """
@@ -81,7 +86,7 @@ def compared(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> Fig
     for place, (name, table) in enumerate(tables.items()):
         line = table.set_index("update")[column].dropna().sort_index()
         updates |= set(line.index)
-        style = STYLES[place // len(COLOURS) % len(STYLES)]
+        style = STYLES[place % len(STYLES)]
         _line(axes, line, name, COLOURS[place % len(COLOURS)], style)
     first = min((update for update in updates if update > 0), default=1.0)
     if max(updates, default=1.0) > LOGARITHMIC_ABOVE * first:

@@ -2,13 +2,14 @@
 
 Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml;
         out/temporal and out/meaning where they are
-Writes  out/report/index.html; first.csv, results.csv, pairs.csv, leak.csv, claims.csv, corpus.csv, balance.csv,
-        splits.csv, rejected.csv, left_out.csv; parts.csv, generation.csv, walks.csv, knowledge.csv, retrieval.csv,
-        where there is something to tell; pictures/*.png, sounds/*.mp3
+Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leak.csv, claims.csv, corpus.csv,
+        balance.csv, splits.csv, rejected.csv, left_out.csv; parts.csv, generation.csv, walks.csv, knowledge.csv,
+        retrieval.csv, where there is something to tell; pictures/*.png, sounds/*.mp3
 
     first       the temporal model beside everything else
     tables      every model, and what the stages wrote
     comparison  accuracies with intervals over works
+    counts      clips of each work that every row names rightly, and one row against every other
     worth       what the parts of the temporal model are worth, and how well models generate
     walks       through the codes of the temporal model
     pictures    pictures and sounds
@@ -17,10 +18,12 @@ Writes  out/report/index.html; first.csv, results.csv, pairs.csv, leak.csv, clai
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from symphony2vec import clips
 from symphony2vec.artifacts import Project, read_table, whole_file, whole_folder, write_table
 from symphony2vec.params import Params
-from symphony2vec.report import first, tables, walks, worth
+from symphony2vec.report import counts, first, tables, walks, worth
 
 
 def run(project: Project, params: Params) -> None:
@@ -40,6 +43,7 @@ def run(project: Project, params: Params) -> None:
         "first": first.table(results, pairs, first.sizes(project, results, draws[0]), params),
         "results": results,
         "pairs": pairs,
+        "counts": counts.table((names, tables.rows(project, names)) for names in kinds.values()),
         "leak": tables.leak(project, kinds, *bootstrap),
         "claims": tables.claims(project, ali, draws),
         "corpus": tables.corpus(read_table(project.movements, "audio"), read_table(project.clips, "clips")),
@@ -86,6 +90,17 @@ def printed(project: Project) -> str:
         f"of {first['works']} works each; the best on validation stands first"
     )
     return "\n".join(lines)
+
+
+def compared(project: Project, params: Params, row: str, split: str | None = None, table: Path | None = None) -> str:
+    """A row beside every other for a terminal: of the report, or of another table of counts.
+
+    Raises:
+        UserError: see `symphony2vec.report.counts.against`.
+    """
+    path = table or project.out("report", "counts.csv")
+    own = params.probe
+    return counts.against(path, row, split or params.clips.splits[0], own.bootstrap_draws, own.confidence, own.seed)
 
 
 def _share(value: object) -> str:

@@ -32,6 +32,10 @@ class Counts:
         shares: np.ndarray = self.right.sum(axis=2) / self.clips.sum(axis=2)
         return shares
 
+    def on(self, draws: slice) -> Counts:
+        """The same models on some of the drawn splits; no work is left out."""
+        return Counts(self.right[:, draws], self.clips[:, draws])
+
 
 def counts(tables: Sequence[Sequence[pd.DataFrame]]) -> Counts:
     """From M models with S tables each, of one row a work: work, clips, right."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MODEL_PICTURES = ("curves", "game", "reconstructions", "pairs", "generated", "walk", "latent", "scatter")
-HEARD = ("vae-mel", "ae-mel")  # the embeddings that can be heard
+HEARD = ("vae-mel", "cae-mel", "ae-mel")  # the embeddings that can be heard
 KINDS = ("originals", "reconstructions", "generated")
 ENDS = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}  # as figures call them
 HEARD_AT_MOST = 4

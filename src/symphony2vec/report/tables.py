@@ -167,23 +167,50 @@ def _pairs(table: pd.DataFrame, drawn: Any, confidence: float) -> pd.DataFrame:
 
 
 def leak(project: Project, kinds: dict[str, list[str]], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
-    """Every row under every kind of split: stage, model, split, mean, low, high, draws.
+    """Every row under every kind of split: stage, model, split, mean, low, high, majority, draws; and how far it lies
+    above itself under the first kind: difference, difference_low, difference_high (nothing for the first).
 
     Args:
         project: whose scores are read.
-        kinds: the names of the draws of each kind of split.
-        resamples: bootstrap draws.
+        kinds: the names of the draws of each kind of split; those of the first count.
+        resamples: bootstrap draws; the works are the same for both sides of a difference.
         confidence: of the interval.
         seed: of the bootstrap.
     """
     import pandas as pd
 
+    bootstrap = (resamples, confidence, seed)
+    found = {kind: rows(project, draws) for kind, draws in kinds.items()}
+    first = found[next(iter(kinds))]
     parts = []
-    for kind, draws in kinds.items():
-        table, _ = results(rows(project, draws), resamples, confidence, seed)
+    for own, kind in zip(found.values(), kinds, strict=True):
+        table, _ = results(own, *bootstrap)
         renamed = table.rename(columns={"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"})
-        parts.append(renamed[["stage", "row", "mean", "low", "high", "majority", "draws"]].assign(split=kind))
+        part = renamed[["stage", "row", "mean", "low", "high", "majority", "draws"]].assign(split=kind)
+        told = _above(first, own if own is not first else [], *bootstrap)
+        parts.append(part.merge(told, how="left", on=["stage", "row"]))
     return pd.concat(parts, ignore_index=True).rename(columns={"row": "model"})
+
+
+def _above(before: list[Row], after: list[Row], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
+    """How far each row lies above itself on other draws, where it is on both."""
+    import numpy as np
+    import pandas as pd
+
+    columns = ["stage", "row", "difference", "difference_low", "difference_high"]
+    known = {(row.stage, row.name): row for row in before}
+    both = [(known[row.stage, row.name], row) for row in after if (row.stage, row.name) in known]
+    if not both:
+        return pd.DataFrame(columns=columns).astype(dict.fromkeys(columns[2:], float))
+    counts = comparison.counts([[*one.works, *other.works] for one, other in both])
+    cut = len(both[0][0].works)
+    sides = [counts.on(slice(None, cut)), counts.on(slice(cut, None))]
+    drawn = [comparison.resampled(side, resamples, seed) for side in sides]
+    ends = comparison.interval(drawn[1] - drawn[0], confidence)
+    means = [side.accuracy().mean(axis=1) for side in sides]
+    values = np.round([means[1] - means[0], *ends], 4)
+    names = [(row.stage, row.name) for _, row in both]
+    return pd.DataFrame([(*name, *value) for name, value in zip(names, values.T, strict=True)], columns=columns)
 
 
 def meaning(project: Project) -> dict[str, pd.DataFrame]:

@@ -51,7 +51,7 @@ def opening(
         seen: files or folders that the run learns from.
         stands_for: the id of a finished run that is only added to; "" for a training.
     """
-    named = {"model": subject.model, "representation": subject.representation, **parameters}
+    named = {"row": subject.name, "model": subject.model, "representation": subject.seen, **parameters}
     digests = [(path, dvc_hash(project, path)) for path in seen]
     return {
         "call": "open",

@@ -19,7 +19,10 @@ DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 
 @dataclass(frozen=True)
 class Subject:
-    """What a run is about: its stage (the experiment), its model, the representation it sees, and the drawn split."""
+    """What a run is about: its stage (the experiment), its model, the representation it sees, and the drawn split.
+
+    An ALI has its latent size in the place of the representation: it sees the mel spectrogram.
+    """
 
     stage: str
     model: str
@@ -30,6 +33,11 @@ class Subject:
     def name(self) -> str:
         """The name of the model's folder, as "pca-mel"."""
         return f"{self.model}-{self.representation}"
+
+    @property
+    def seen(self) -> str:
+        """The representation that the model sees, or the part of it, as "crop"."""
+        return "mel" if self.representation.isdecimal() else self.representation
 
     @property
     def label(self) -> str:
