@@ -140,7 +140,7 @@ def results(found: list[Row], resamples: int, confidence: float, seed: int) -> t
         )
     table = pd.DataFrame(lines, columns=COLUMNS)
     order = table.sort_values(["validation_accuracy", "row"], ascending=[False, True]).index
-    return table.loc[order].round(4).reset_index(drop=True), _pairs(table.loc[order], drawn[:, order], confidence)
+    return table.loc[order].round(6).reset_index(drop=True), _pairs(table.loc[order], drawn[:, order], confidence)
 
 
 MEANS = ("test_macro_f1", "train_accuracy", "validation_accuracy", "majority_accuracy")
@@ -157,9 +157,9 @@ def _pairs(table: pd.DataFrame, drawn: Any, confidence: float) -> pd.DataFrame:
     pairs = {
         "a": [names[i] for i in first],
         "b": [names[i] for i in second],
-        "difference": difference.round(4),
-        "low": low[first, second].round(4),
-        "high": high[first, second].round(4),
+        "difference": difference.round(6),
+        "low": low[first, second].round(6),
+        "high": high[first, second].round(6),
     }
     ends = zip(low[first, second], high[first, second], strict=True)
     better = [("", "a", "b")[comparison.side(*one, draws=int(table["draws"].max()))] for one in ends]
@@ -208,7 +208,7 @@ def _above(before: list[Row], after: list[Row], resamples: int, confidence: floa
     drawn = [comparison.resampled(side, resamples, seed) for side in sides]
     ends = comparison.interval(drawn[1] - drawn[0], confidence)
     means = [side.accuracy().mean(axis=1) for side in sides]
-    values = np.round([means[1] - means[0], *ends], 4)
+    values = np.round([means[1] - means[0], *ends], 6)
     names = [(row.stage, row.name) for _, row in both]
     return pd.DataFrame([(*name, *value) for name, value in zip(names, values.T, strict=True)], columns=columns)
 
