@@ -288,6 +288,15 @@ def test_what_a_leak_is_worth_has_the_interval_of_works_that_gain_unlike(project
     assert ("clip", "vae-mel") not in table.index
 
 
+def test_what_a_leak_is_worth_is_told_where_the_splits_share_few_works(project):
+    for draw, own in (("work-0", {"a": 2, "b": 4}), ("clip-0", {"b": 9, "c": 9})):
+        for model in ("pca-mel", "vae-mel"):
+            probed(project, "embeddings", model, draw, {"": own})
+    table = tables.leak(project, {"work": ["work-0"], "clip": ["clip-0"]}, *BOOTSTRAP).set_index(["split", "model"])
+    told = table.loc[("clip", "pca-mel"), ["difference", "difference_low", "difference_high"]]
+    assert told.tolist() == pytest.approx([0.6, 0.5, 0.7])  # a resample of a alone, or of c alone, tells nothing
+
+
 def counted(path: Path, rows: list[tables.Row], draws: int = 3) -> Path:
     """The table of counts of rows on the draws work-0, work-1, ..."""
     write_table(path, counts.table([([f"work-{number}" for number in range(draws)], rows)]))

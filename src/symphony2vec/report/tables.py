@@ -206,7 +206,8 @@ def _above(before: list[Row], after: list[Row], resamples: int, confidence: floa
     cut = len(both[0][0].works)
     sides = [counts.on(slice(None, cut)), counts.on(slice(cut, None))]
     drawn = [comparison.resampled(side, resamples, seed) for side in sides]
-    ends = comparison.interval(drawn[1] - drawn[0], confidence)
+    apart = drawn[1] - drawn[0]
+    ends = comparison.interval(apart[~np.isnan(apart).any(axis=1)], confidence)  # a side may have had none of its works
     means = [side.accuracy().mean(axis=1) for side in sides]
     values = np.round([means[1] - means[0], *ends], 6)
     names = [(row.stage, row.name) for _, row in both]
