@@ -443,7 +443,7 @@ def test_a_trials_run_has_the_parameters_of_the_stage_ali_by_the_same_names(fini
     expected = {name: str(value) for name, value in ali.settings(small, setting, 8).items()}
     assert expected.items() <= run.data.params.items()
     assert run.data.params["discriminator_learning_rate"] == "0.0001"
-    assert (run.data.params["model"], run.data.params["representation"]) == ("searched", "8")
+    assert (run.data.params["model"], run.data.params["representation"]) == ("searched", "mel")
     assert (run.data.params["split"], run.data.params["seed"]) == ("work", "0")
     repeat = run_of(finished, trials_of(finished, 1)[0])
     assert repeat.data.params["seed"] == "1"
