@@ -253,6 +253,11 @@ def test_a_model_that_lacks_a_draw_is_left_out_and_no_model_at_all_is_an_error(p
         tables.rows(project, ["work-2"])
 
 
+def leaked(project: Project, **kinds: list[str]) -> pd.DataFrame:
+    """The table of the leak, of the draws of each kind of split."""
+    return tables.leak({kind: tables.rows(project, draws) for kind, draws in kinds.items()}, *BOOTSTRAP)
+
+
 def test_the_leak_has_one_line_a_row_and_split(project):
     for model, draw, right in itertools.product(("pca-mel", "vae-mel"), ("work-0", "work-1", "clip-0"), ([2, 4],)):
         by = 3 if draw.startswith("clip") else 0
@@ -261,7 +266,7 @@ def test_the_leak_has_one_line_a_row_and_split(project):
     probed(project, "ali", "paper-8", "work-1", {"": [1, 1], "crops": [2, 2]})
     probed(project, "ali", "paper-8", "clip-0", {"": [8, 8], "crops": [9, 9]})
     kinds = {"work": ["work-0", "work-1"], "clip": ["clip-0"]}
-    table = tables.leak(project, kinds, *BOOTSTRAP)
+    table = leaked(project, **kinds)
     models = {"pca-mel", "vae-mel", "paper-8", "paper-8 crops"}
     assert len(table) == 8
     assert set(zip(table["model"], table["split"], strict=True)) == set(itertools.product(models, kinds))
@@ -279,7 +284,7 @@ def test_what_a_leak_is_worth_has_the_interval_of_works_that_gain_unlike(project
     probed(project, "embeddings", "pca-mel", "work-0", {"": [0, 2, 4, 6]})
     probed(project, "embeddings", "pca-mel", "clip-0", {"": [0, 4, 8, 9]})
     probed(project, "embeddings", "vae-mel", "work-0", {"": [1, 1, 1, 1]})
-    table = tables.leak(project, {"work": ["work-0"], "clip": ["clip-0"]}, *BOOTSTRAP).set_index(["split", "model"])
+    table = leaked(project, work=["work-0"], clip=["clip-0"]).set_index(["split", "model"])
     told = table.loc[("clip", "pca-mel")]
     assert (told["mean"], told["difference"]) == (0.525, 0.225)
     gains = np.random.default_rng(1).choice([0.0, 0.2, 0.4, 0.3], size=(20000, 4)).mean(axis=1)
@@ -292,7 +297,7 @@ def test_what_a_leak_is_worth_is_told_where_the_splits_share_few_works(project):
     for draw, own in (("work-0", {"a": 2, "b": 4}), ("clip-0", {"b": 9, "c": 9})):
         for model in ("pca-mel", "vae-mel"):
             probed(project, "embeddings", model, draw, {"": own})
-    table = tables.leak(project, {"work": ["work-0"], "clip": ["clip-0"]}, *BOOTSTRAP).set_index(["split", "model"])
+    table = leaked(project, work=["work-0"], clip=["clip-0"]).set_index(["split", "model"])
     told = table.loc[("clip", "pca-mel"), ["difference", "difference_low", "difference_high"]]
     assert told.tolist() == pytest.approx([0.6, 0.5, 0.7])  # a resample of a alone, or of c alone, tells nothing
 
@@ -318,8 +323,8 @@ def test_a_row_against_the_others_says_what_the_pairs_say(tmp_path):
     rows = [row("ff-mel", good, stage="classifiers"), row("pca-mel", bad), row("vae-mel", near)]
     told = counts.against(counted(tmp_path / "counts.csv", rows), "ff-mel", "work", *BOOTSTRAP).splitlines()
     _, pairs = tables.results(rows, *BOOTSTRAP)
-    assert [line.split()[0] for line in told[1:3]] == ["embeddings/vae-mel", "embeddings/pca-mel"]
-    for line, better in zip(told[1:3], ("", "is better"), strict=True):
+    assert [line.split()[0] for line in told[1:3]] == ["embeddings/pca-mel", "embeddings/vae-mel"]
+    for line, better in zip(told[1:3], ("is better", ""), strict=True):
         (pair,) = pairs[(pairs["a"] == "classifiers/ff-mel") & (pairs["b"] == line.split()[0])].to_dict("records")
         ends = f"[{100 * pair['low']:+.1f}, {100 * pair['high']:+.1f}]"
         assert f"{100 * pair['difference']:+.1f}  {ends}" in line

@@ -33,7 +33,8 @@ def run(project: Project, params: Params) -> None:
     drawn = list(clips.draws(params))
     kinds = {str(kind): [draw.name for draw in drawn if draw.split == kind] for kind in params.clips.splits}
     draws = kinds[params.clips.splits[0]]
-    found = tables.rows(project, draws)
+    on = {kind: tables.rows(project, names) for kind, names in kinds.items()}
+    found = on[params.clips.splits[0]]
     bootstrap = (params.probe.bootstrap_draws, params.probe.confidence, params.probe.seed)
     results, pairs = tables.results(found, *bootstrap)
     ali = sorted({row.model for row in found if row.stage == "ali"})
@@ -43,8 +44,8 @@ def run(project: Project, params: Params) -> None:
         "first": first.table(results, pairs, first.sizes(project, results, draws[0]), params),
         "results": results,
         "pairs": pairs,
-        "counts": counts.table((names, tables.rows(project, names)) for names in kinds.values()),
-        "leak": tables.leak(project, kinds, *bootstrap),
+        "counts": counts.table((names, on[kind]) for kind, names in kinds.items()),
+        "leak": tables.leak(on, *bootstrap),
         "claims": tables.claims(project, ali, draws),
         "corpus": tables.corpus(read_table(project.movements, "audio"), read_table(project.clips, "clips")),
         "balance": read_table(project.out("clips", "balance.csv"), "clips"),

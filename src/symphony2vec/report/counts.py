@@ -26,7 +26,7 @@ def table(found: Iterable[tuple[Sequence[str], Iterable[Row]]]) -> pd.DataFrame:
     """One line a row, draw and test work: its clips (of a row of chunks its chunks), and those named rightly.
 
     Args:
-        found: the names of draws, and the rows on them.
+        found: for each kind of split the names of its draws, and the rows on them.
     """
     import pandas as pd
 
@@ -67,7 +67,7 @@ def against(path: Path, words: str, split: str, resamples: int, confidence: floa
     low, high = comparison.differences(comparison.resampled(found, resamples, seed), confidence)
     mean = 100.0 * found.accuracy().mean(axis=1)
     lines = [f"{f'{name}, {mean[0]:.1f} %, less':<38}{'accuracy':>9}{'difference':>12}  interval"]
-    for place in sorted(range(1, len(mean)), key=lambda place: -mean[place]):
+    for place in range(1, len(mean)):  # in the order of their names: test clips choose nothing, no order either
         ends = 100.0 * low[0, place], 100.0 * high[0, place]
         told = f"{f'[{ends[0]:+.1f}, {ends[1]:+.1f}]':<16}{SIDES[comparison.side(*ends, len(draws))]}"
         lines.append(f"{others[place - 1]:<38}{mean[place]:>9.1f}{mean[0] - mean[place]:>+12.1f}  {told}".rstrip())
@@ -106,6 +106,6 @@ def _meant(words: str, names: list[str], path: Path) -> str:
         return found[0]
     if found:
         raise UserError(f"{path}: '{wanted}' is a row of several stages: {', '.join(found)}; give the stage as well")
-    known = {name.partition("/")[2]: name for name in names}
-    near = difflib.get_close_matches(wanted, [*known, *names], n=3) or sorted(known)[:3]
+    known = [name.partition("/")[2] for name in names]
+    near = difflib.get_close_matches(wanted, [*known, *names], n=3) or known[:3]
     raise UserError(f"{path} has no row '{wanted}'; there is {', '.join(near)}")

@@ -7,7 +7,7 @@ over the drawn splits, `spread` their standard deviation, `accuracy_low` and `ac
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,13 +166,12 @@ def _pairs(table: pd.DataFrame, drawn: Any, confidence: float) -> pd.DataFrame:
     return pd.DataFrame(pairs | {"better": better})
 
 
-def leak(project: Project, kinds: dict[str, list[str]], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
+def leak(found: Mapping[str, list[Row]], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
     """Every row under every kind of split: stage, model, split, mean, low, high, majority, draws; and how far it lies
     above itself under the first kind: difference, difference_low, difference_high (nothing for the first).
 
     Args:
-        project: whose scores are read.
-        kinds: the names of the draws of each kind of split; those of the first count.
+        found: the rows on the draws of each kind of split; the first kind counts.
         resamples: bootstrap draws; the works are the same for both sides of a difference.
         confidence: of the interval.
         seed: of the bootstrap.
@@ -180,14 +179,13 @@ def leak(project: Project, kinds: dict[str, list[str]], resamples: int, confiden
     import pandas as pd
 
     bootstrap = (resamples, confidence, seed)
-    found = {kind: rows(project, draws) for kind, draws in kinds.items()}
-    first = found[next(iter(kinds))]
+    first = next(iter(found))
     parts = []
-    for own, kind in zip(found.values(), kinds, strict=True):
+    for kind, own in found.items():
         table, _ = results(own, *bootstrap)
         renamed = table.rename(columns={"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"})
         part = renamed[["stage", "row", "mean", "low", "high", "majority", "draws"]].assign(split=kind)
-        told = _above(first, own if own is not first else [], *bootstrap)
+        told = _above(found[first], own if kind != first else [], *bootstrap)
         parts.append(part.merge(told, how="left", on=["stage", "row"]))
     return pd.concat(parts, ignore_index=True).rename(columns={"row": "model"})
 
