@@ -66,14 +66,17 @@ def _sums(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def resampled(found: Counts, draws: int, seed: int) -> np.ndarray:
-    """Mean accuracy over the drawn splits (R, M), of works drawn with replacement; NaN where none of the tested was."""
+    """Mean accuracy over the drawn splits (R, M), of works drawn with replacement.
+
+    A split of which no test work was drawn is left out of the mean; NaN where that is so of all.
+    """
     import numpy as np
 
     works = found.right.shape[2]
     times = np.random.default_rng(seed).multinomial(works, np.full(works, 1.0 / works), size=draws).astype(np.float64)
     right = np.einsum("rg,msg->rms", times, found.right)
     clips = np.einsum("rg,msg->rms", times, found.clips)
-    there = clips > 0  # of a split of which no work was drawn nothing is known
+    there = clips > 0
     shares = np.divide(right, clips, out=np.zeros(right.shape), where=there)
     known = there.sum(axis=2)
     mean: np.ndarray = np.divide(shares.sum(axis=2), known, out=np.full(known.shape, np.nan), where=known > 0)
