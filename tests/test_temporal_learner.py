@@ -366,8 +366,34 @@ def test_the_error_of_held_out_clips_is_that_of_their_reconstructions(monkeypatc
     assert copies.shape == (8, BINS, 64)
     expected = np.abs(copies - source().batch(HELD_OUT).numpy()[:, :, 3:67]).mean()
     monkeypatch.setattr(learners, "AT_ONCE", 3)
-    assert made.losses(HELD_OUT) == {"validation_reconstruction": pytest.approx(expected, rel=1e-5)}
-    assert learner(adversary=0.0, reconstruction=0.0).losses(HELD_OUT) == {}
+    assert made.losses(HELD_OUT)["validation_reconstruction"] == pytest.approx(expected, rel=1e-5)
+    assert set(learner(adversary=0.0, reconstruction=0.0).losses(HELD_OUT)) == {"validation_contrast"}
+    assert set(learner(contrast=0.0).losses(HELD_OUT)) == {"validation_reconstruction"}
+
+
+def test_the_contrast_of_held_out_clips_is_that_of_views_as_in_training(monkeypatch):
+    made = taught(learner(masked_bins=0, masked_frames=0, positives="clip"))
+    monkeypatch.setattr(views, "crop", lambda x, frames, _dice, _tempo: x[:, :, :frames])
+    x = source().batch(HELD_OUT)[:, :, :64]
+    with torch.inference_mode():
+        found = made.projection.eval()(made.encoder.eval()(x).c)
+        alike = (found @ found.T / made._setting.temperature).exp()
+        others = 2.0 * alike.sum(dim=1) - alike.diag()  # every clip is there twice, a view does not look for itself
+        expected = -(alike.diag() / others).log().mean()
+    assert made.losses(HELD_OUT)["validation_contrast"] == pytest.approx(float(expected), rel=1e-4)
+    changed = learner(positives="clip")
+    assert changed.losses(HELD_OUT) == changed.losses(HELD_OUT)
+
+
+def test_batches_of_held_out_clips_are_of_many_movements():
+    seen: list[np.ndarray] = []
+    made = learner(batch=4)
+    drawn = made._source.batch
+    made._source.batch = lambda rows: seen.append(rows) or drawn(rows)  # type: ignore[method-assign, func-returns-value]
+    made._contrast(np.arange(CLIPS))
+    assert sorted(np.concatenate([rows[:4] for rows in seen])) == list(range(CLIPS))
+    assert all((MOVEMENTS[rows[:4]] == MOVEMENTS[rows[4:]]).all() for rows in seen)
+    assert np.mean([len(set(MOVEMENTS[rows[:4]])) for rows in seen]) > 3
 
 
 @pytest.mark.parametrize("step", [0, 2])

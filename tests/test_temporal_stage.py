@@ -105,10 +105,11 @@ def test_the_yardstick_gives_probabilities(heard):
     [
         (
             "full-3",
-            {"train_contrast", "train_reconstruction", "validation_reconstruction", temporal.JUDGE}
+            {f"{side}_{name}" for side in ("train", "validation") for name in ("contrast", "reconstruction")}
+            | {temporal.JUDGE}
             | {f"train_{name}" for name in GAME},
         ),
-        ("context-3", {"train_contrast", temporal.JUDGE}),
+        ("context-3", {"train_contrast", "validation_contrast", temporal.JUDGE}),
         ("labels-3", {"train_loss", "validation_loss", "validation_accuracy"}),
     ],
 )

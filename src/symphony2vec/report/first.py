@@ -89,7 +89,7 @@ def table(
         "row": "majority",
         "hears": "nothing",
     }
-    lines.append({**majority, "accuracy": round(float(results["majority"].mean()), 4), "beaten": ""})
+    lines.append({**majority, "accuracy": round(float(results["majority"].mean()), 6), "beaten": ""})
     told = pd.DataFrame(lines, columns=COLUMNS)
     return told.astype({"dimensions": "Int64"})
 

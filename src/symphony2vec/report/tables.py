@@ -6,13 +6,12 @@ over the drawn splits, `spread` their standard deviation, `accuracy_low` and `ac
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import Project, read_table
+from symphony2vec.artifacts import Project, read_json, read_table
 from symphony2vec.errors import UserError
 from symphony2vec.report import comparison
 
@@ -87,7 +86,7 @@ def rows(project: Project, draws: Sequence[str]) -> list[Row]:
 
 
 def _readings(folder: Path, draws: Sequence[str]) -> list[Row]:
-    told = [json.loads((folder / draw / "scores.json").read_text(encoding="utf-8"))["scores"] for draw in draws]
+    told = [read_json(folder / draw / "scores.json", "probe")["scores"] for draw in draws]
     told = [[{**one, "clips": scores[0]["clips"]} for one in scores] for scores in told]  # of chunks, count their clips
     works = [read_table(folder / draw / "works.csv", "probe") for draw in draws]
     return [

@@ -51,7 +51,7 @@ def table(project: Project, model: str, draws: Sequence[str], settings: Probe) -
             low, high = comparison.interval(drawn, settings.confidence)
             line |= {name: counts.accuracy().mean(), f"{name}_low": low[0], f"{name}_high": high[0]}
         lines.append(line | {"draws": len(draws), "clips": int(own["clips"].iloc[0])})
-    return pd.DataFrame(lines, columns=[*COLUMNS, "draws", "clips"]).round(4)
+    return pd.DataFrame(lines, columns=[*COLUMNS, "draws", "clips"]).round(6)
 
 
 def gather(project: Project, model: str, draw: str, folder: Path) -> list[str]:

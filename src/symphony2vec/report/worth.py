@@ -52,7 +52,7 @@ def parts(project: Project, params: Params, against: str, draws: Sequence[str]) 
         alone = [[whole[draw] for draw in draws if draw in whole]] * 2
         first = {**_of_part(alone, params.probe), "difference": None, "low": None, "high": None, "better": ""}
         lines.insert(0, {"model": against, "changes": "the whole model", **first})
-    return pd.DataFrame(lines, columns=PARTS).round(4)
+    return pd.DataFrame(lines, columns=PARTS).round(6)
 
 
 def _validated(project: Project, folder: Path, draws: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -135,7 +135,7 @@ def generation(
         works = tables[place][0][["composer", "work"]].drop_duplicates()
         line |= {"draws": len(draws), "clips": len(tables[place][0]), "works": len(works)}
         lines.append(line | _frechet(folder, draws))
-    return pd.DataFrame(lines, columns=GENERATION).sort_values("distance_db", kind="stable").round(4)
+    return pd.DataFrame(lines, columns=GENERATION).sort_values("distance_db", kind="stable").round(6)
 
 
 def _distances(folder: Path) -> pd.DataFrame:

@@ -250,7 +250,7 @@ def _to_unit(values_db: np.ndarray, params: Params) -> np.ndarray:
 def _curves(curves: pd.DataFrame, label: str) -> Figure:
     from symphony2vec import figures
 
-    names = ("train_contrast", "train_reconstruction", "validation_reconstruction", JUDGE)
+    names = (*(f"{side}_{name}" for name in ("contrast", "reconstruction") for side in ("train", "validation")), JUDGE)
     return figures.losses(curves, [name for name in names if name in curves], label)
 
 

@@ -64,6 +64,7 @@ class TemporalLearner:
         self._devices.compile(self.encoder.convolutions, self.generator_network.convolutions, self.discriminator)
         self.generator = torch.Generator(source.device).manual_seed(seed)
         self._dice = self.generator
+        self._movements = movements
         self._neighbours = views.Neighbours(movements, training, setting.positives)
         self._changes = _changes(setting)
         makers = (self.encoder, self.generator_network, self.projection)
@@ -148,14 +149,34 @@ class TemporalLearner:
         return {name: share * value for name, value in told.items()}, weight * ((c * by_c).sum() + (z * by_z).sum())
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
-        """Of other clips: the error of their reconstructions from the means of their codes, where there is a G."""
-        if not self.generates:
-            return {}
+        """Of other clips, as validation_<loss>: contrast, of views as in training but the same at every call, and the
+        error of their reconstructions from the means of their codes, where there is a G."""
+        total: dict[str, float] = {}
+        if self._setting.contrast:
+            total["validation_contrast"] = self._contrast(rows)
+        if self.generates:
+            total["validation_reconstruction"] = 0.0
+            for part in self._source.batches(rows, AT_ONCE):
+                x = whole(self._source.batch(part)).cpu()
+                error = losses.reconstruction(x, torch.from_numpy(self.reconstruct(part)))
+                total["validation_reconstruction"] += float(error) * len(part) / len(rows)
+        return total
+
+    def _contrast(self, rows: np.ndarray) -> float:
+        """The contrast of other clips, with the networks that learn."""
+        own, dice = self._setting, torch.Generator(self._source.device).manual_seed(0)
+        neighbours = views.Neighbours(self._movements, rows, own.positives)
+        encoder, projection = self.encoder.eval(), self.projection.eval()
         total = 0.0
-        for part in self._source.batches(rows, AT_ONCE):
-            x = whole(self._source.batch(part)).cpu()
-            total += float(losses.reconstruction(x, torch.from_numpy(self.reconstruct(part)))) * len(part)
-        return {"validation_reconstruction": total / len(rows)}
+        with torch.inference_mode():
+            order = torch.randperm(len(rows), generator=dice, device=dice.device).cpu().numpy()
+            for part in self._source.batches(rows[order], own.batch):  # in order a batch would be of one movement
+                both = np.concatenate([part, neighbours.drawn(part, dice)])
+                x = views.crop(self._source.batch(both), own.frames, dice, own.tempo)
+                found = projection(encoder(views.changed(x, self._changes, dice)).c)
+                groups = torch.as_tensor(np.tile(neighbours.groups(part), 2), device=x.device)
+                total += float(losses.contrast(found, groups, own.temperature)) * len(part)
+        return total / len(rows)
 
     def codes(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The means c (B, D) and z (B, S, Z), and the pooled features (B, 2 H), of whole clips."""

@@ -1,0 +1,177 @@
+"""The benchmark of what open choices change: its alternatives are real, and one that changes nothing shows nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from symphony2vec import params, scaling
+from symphony2vec.ali import learner as ali_learner
+from symphony2vec.ali.networks import Encoder
+from symphony2vec.artifacts import Project, read_table, write_table
+from symphony2vec.classifiers import networks as classifier_networks
+from symphony2vec.features import MFCC_MEL_BANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "benchmarks" / "departures.py"
+
+_spec = importlib.util.spec_from_file_location("departures", SCRIPT)
+assert _spec is not None
+assert _spec.loader is not None
+departures = importlib.util.module_from_spec(_spec)
+sys.modules["departures"] = departures
+_spec.loader.exec_module(departures)
+
+
+@pytest.fixture(autouse=True)
+def _in_its_own_database(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("SYMPHONY2VEC_WORKERS", "1")
+
+
+@pytest.mark.parametrize("name", departures.ALTERNATIVES)
+def test_what_an_alternative_changes_is_there_to_be_changed(name):
+    own = departures.ALTERNATIVES[name]
+    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for key, value in own.params.items():
+        *above, last = key.split(".")
+        owner = values
+        for part in above:
+            owner = owner[part]
+        assert owner[last] != value, key
+        owner[last] = value
+    params.check(values)
+    for owner, attribute, replacement in own.replaced():
+        assert getattr(owner, attribute) is not replacement
+    assert own.params or own.replaced() or own.features
+    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    assert {row.partition("/")[0] for row in own.rows} <= set(stages)
+
+
+def test_the_ledgers_table_is_what_its_counts_say():
+    own, shipped = (
+        read_table(ROOT / "docs" / "results" / f"{name}.csv", "counts") for name in ("departures", "starter")
+    )
+    table = departures.table(own, shipped, params.read(ROOT / "params.yaml").probe)
+    assert table in (ROOT / "docs" / "departures.md").read_text(encoding="utf-8")
+    assert set(own["alternative"]) <= set(departures.ALTERNATIVES)
+
+
+def test_an_alternative_that_changes_nothing_gives_the_shipped_counts(trained, tmp_path, monkeypatch):
+    same = departures.Alternative("as shipped", ("embeddings/pca-mel",), draws=1)
+    monkeypatch.setitem(departures.ALTERNATIVES, "same", same)
+    found = departures.made("same", trained.project, tmp_path)
+    own = departures.counts(trained.project, trained.params, "embeddings/pca-mel")
+    for column in ("stage", "model", "reading", "draw", "work", "clips", "right"):
+        assert list(found[column]) == list(own[column])
+    settings = trained.params.probe
+    assert "| as shipped | pca-mel | 1 |" in departures.table(found, own, settings)
+    assert "+0.0 [0.0, 0.0]" in departures.table(found, own, settings)
+
+
+def test_other_vectors_of_other_features_are_other_counts_and_the_source_stays(trained, tmp_path):
+    before = np.load(trained.project.feature("mfcc"))
+    project, _ = departures.prepared(replace(departures.ALTERNATIVES["levels"], draws=1), trained.project, tmp_path)
+    moved = np.load(project.feature("mfcc"))
+    np.testing.assert_array_equal(np.load(trained.project.feature("mfcc")), before)
+    np.testing.assert_array_equal(moved[:, 1:], before[:, 1:])
+    gain_db = read_table(trained.project.movements, "audio").set_index("file")["gain_db"]
+    files = read_table(trained.project.clips, "clips")["file"]
+    expected = np.sqrt(128.0) * gain_db.loc[files].to_numpy()
+    np.testing.assert_allclose((before - moved)[:, 0, 0], expected, rtol=1e-3)
+    np.testing.assert_array_equal(np.load(project.feature("mel")), np.load(trained.project.feature("mel")))
+
+
+def test_mfcc_of_as_many_bands_as_the_shipped_ones_are_the_shipped_ones(trained, tmp_path):
+    values = YAML(typ="safe").load(trained.project.params.read_text(encoding="utf-8"))
+    values["features"]["mel_bands"] = MFCC_MEL_BANDS
+    project = Project(tmp_path)
+    YAML().dump(values, project.params)
+    departures.linked(trained.project.root / "out", tmp_path / "out")
+    (tmp_path / "made").mkdir()
+    departures.of_64_bands(project, tmp_path / "made")
+    np.testing.assert_allclose(np.load(tmp_path / "made" / "mfcc.npy"), np.load(project.feature("mfcc")), atol=1e-3)
+
+
+def test_music_that_is_made_again_keeps_its_works_on_their_sides(trained, tmp_path):
+    longer = replace(departures.ALTERNATIVES["tempo"], params={"clips.overlap": 0.5}, draws=1)
+    project, chosen = departures.prepared(longer, trained.project, tmp_path)
+    before, after = (read_table(one.out("clips", "draws", "work-0.csv"), "clips") for one in (trained.project, project))
+    assert len(after) > len(before)
+    assert len(np.load(project.feature("mel"))) == len(after)
+    assert dict(zip(after["group"], after["split"], strict=True)) == dict(
+        zip(before["group"], before["split"], strict=True)
+    )
+    short = before[before["group"] != before["group"].iloc[0]]
+    changed = Project(tmp_path / "other")
+    write_table(changed.out("clips", "draws", "work-0.csv"), short)
+    departures.sounded(project, chosen, changed)
+    on_none = read_table(project.out("clips", "draws", "work-0.csv"), "clips").query("split == ''")
+    assert set(on_none["group"]) == {before["group"].iloc[0]}
+
+
+def test_a_project_of_too_few_splits_is_one_line(trained, tmp_path):
+    command = [sys.executable, str(SCRIPT), "pca", "--project", str(trained.project.root), "--scratch", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.strip().splitlines()[-1].endswith("has seeds: 1; needed are 5 drawn splits")
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_table_of_counts_keeps_the_others_and_replaces_its_own(tmp_path):
+    import pandas as pd
+
+    def of(alternative: str, right: int) -> pd.DataFrame:
+        line = [alternative, "embeddings", "pca-mel", "", "work-0", "Bach / 1", 3, right]
+        return pd.DataFrame([line], columns=[*departures.KEYS, "work", "clips", "right"])
+
+    path = tmp_path / "counts.csv"
+    for alternative, right in (("pca", 1), ("batch", 2), ("pca", 3)):
+        departures.added(path, of(alternative, right))
+    known = read_table(path, "counts")
+    assert dict(zip(known["alternative"], known["right"], strict=True)) == {"batch": 2, "pca": 3}
+
+
+def test_one_scale_brings_all_bands_together_to_mean_0_and_deviation_1():
+    rng = np.random.default_rng(0)
+    array = (rng.normal(0.0, 1.0, (20, 6, 30)) * np.arange(1, 7)[:, None] + 10.0 * np.arange(6)[:, None]).astype("f4")
+    with mock.patch.object(*departures.one_scale()[0]):
+        scaled = scaling.standard(array, np.arange(15)).apply(array[:15])
+    assert scaled.mean() == pytest.approx(0.0, abs=1e-5)
+    assert scaled.std() == pytest.approx(1.0, rel=1e-4)
+    assert np.ptp(scaled.mean(axis=(0, 2))) > 1.0
+
+
+def test_the_norm_stands_between_the_linear_layer_and_the_relu():
+    with mock.patch.object(*departures.normed_before_relu()[0]):
+        layers = classifier_networks.feed_forward((4, 5), 3)
+    kinds = [type(layer).__name__ for layer in layers]
+    assert kinds == ["Flatten", *["Linear", "BatchNorm1d", "ReLU"] * 4, "Linear"]
+
+
+def test_torchs_start_is_seeded_and_leaves_torchs_own_numbers_alone():
+    networks, drawn = [Encoder(4), Encoder(4)], []
+    state = torch.random.get_rng_state()
+    with mock.patch.object(*departures.torch_start()[0]):
+        for network in networks:
+            ali_learner.initialise(network, torch.Generator().manual_seed(0))
+            drawn.append(network.state_dict())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for name, value in drawn[0].items():
+        torch.testing.assert_close(value, drawn[1][name], rtol=0, atol=0)
+    weight = drawn[0]["layers.convolutions.5.weight"]
+    assert weight.std().item() == pytest.approx(1.0 / np.sqrt(3.0 * 512.0), rel=0.02)  # uniform within 1/sqrt(fan in)
+
+
+def test_help_names_every_alternative():
+    told = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(f"  {name} " in told for name in departures.ALTERNATIVES)
