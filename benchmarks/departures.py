@@ -258,7 +258,7 @@ ALTERNATIVES = {
         },
     ),
     "ali-updates": Alternative(
-        "440 epochs, 2,640 updates, near the paper's 2,650", ALI, {"ali.paper.epochs": 440}, draws=3
+        "440 epochs, 2,640 updates, near the paper's 2,650", ALI, {"ali.paper.epochs": 440}, draws=2
     ),
     "ali-start": Alternative("torch's start", ALI, replaced=torch_start, draws=3),
     "ali-game": Alternative("the saturating game, as printed", ALI, replaced=saturating, draws=3),

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from ruamel.yaml import YAML
@@ -24,12 +26,19 @@ from symphony2vec.features import MFCC_MEL_BANDS
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "departures.py"
 
-_spec = importlib.util.spec_from_file_location("departures", SCRIPT)
-assert _spec is not None
-assert _spec.loader is not None
-departures = importlib.util.module_from_spec(_spec)
-sys.modules["departures"] = departures
-_spec.loader.exec_module(departures)
+
+def loaded(name: str) -> Any:
+    """A script of benchmarks/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+departures, untrained = loaded("departures"), loaded("untrained")
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +73,50 @@ def test_the_ledgers_table_is_what_its_counts_say():
     table = departures.table(own, shipped, params.read(ROOT / "params.yaml").probe)
     assert table in (ROOT / "docs" / "departures.md").read_text(encoding="utf-8")
     assert set(own["alternative"]) <= set(departures.ALTERNATIVES)
+
+
+def published(corpus: str) -> Any:
+    """The counts of one corpus."""
+    return read_table(ROOT / untrained.CORPORA[corpus], "report")
+
+
+def test_what_training_is_worth_is_told_as_the_counts_say():
+    settings = params.read(ROOT / "params.yaml").probe
+    found = {corpus: untrained.worth(published(corpus), settings) for corpus in untrained.CORPORA}
+    assert untrained.table(found) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert [len(own) for own in found.values()] == [len(untrained.ENCODERS)] * 2
+
+
+def test_the_starts_are_the_counts_of_the_untrained_alternatives():
+    own = read_table(ROOT / "docs" / "results" / "departures.csv", "counts")
+    shipped = published("strings")
+    columns = ["reading", "draw", "work", "clips", "right"]
+    for alternative, model, start in (
+        ("untrained", "vae-mel", "untrained-mel"),
+        ("ali-untrained", "paper-128", "untrained-128"),
+        ("temporal-untrained", "full-40", "untrained-40"),
+    ):
+        known = own[(own["alternative"] == alternative) & (own["model"] == model)][columns].sort_values(columns)
+        there = shipped[shipped["model"] == start][columns].sort_values(columns)
+        assert known.to_numpy().tolist() == there.to_numpy().tolist()
+
+
+def test_a_row_is_held_against_its_own_start_on_its_own_draws():
+    settings = params.read(ROOT / "params.yaml").probe
+    counts = published("strings")
+    full = counts[(counts["model"] == "full-40") & (counts["reading"] == "")]
+    start = full.assign(model="untrained-40", right=0)
+    (only,) = untrained.worth(pd.concat([full, start]), settings)
+    assert only.row == "full-40"
+    assert only.untrained == 0.0
+    assert only.difference == only.trained == pytest.approx(100.0 * accuracy(full))
+    assert untrained.worth(full, settings) == []
+
+
+def accuracy(rows: Any) -> float:
+    """Mean over the draws by work."""
+    own = rows[rows["draw"].str.startswith("work-")].groupby("draw")[["right", "clips"]].sum()
+    return float((own["right"] / own["clips"]).mean())
 
 
 def test_an_alternative_that_changes_nothing_gives_the_shipped_counts(trained, tmp_path, monkeypatch):
@@ -128,8 +181,6 @@ def test_a_project_of_too_few_splits_is_one_line(trained, tmp_path):
 
 
 def test_a_table_of_counts_keeps_the_others_and_replaces_its_own(tmp_path):
-    import pandas as pd
-
     def of(alternative: str, right: int) -> pd.DataFrame:
         line = [alternative, "embeddings", "pca-mel", "", "work-0", "Bach / 1", 3, right]
         return pd.DataFrame([line], columns=[*departures.KEYS, "work", "clips", "right"])
