@@ -1,10 +1,11 @@
 """What a choice that the paper leaves open changes: rows of the study made in another way, against those as shipped.
 
-Each alternative trains its rows on the same drawn splits, from the same starts, with parameters or a function replaced,
+Each alternative trains its rows on the same drawn splits, with the same seeds, with parameters or a function replaced,
 in a folder of its own; what is done is kept (so remove the folder of an alternative whose function was edited), what
 was stopped goes on. How many clips of each work they name rightly is added to a table of counts, and `--table` tells
 from that table and the study's own, by the same paired bootstrap over works as the report, how far the alternatives
-lie above. It needs a project of five drawn splits that `dvc repro` has been through as far as the stage `features`.
+lie above. It needs a project of five drawn splits that `dvc repro` has been through as far as the stage `features`
+(for `probe`, all rows that it probes again).
 `python benchmarks/departures.py --help` lists the alternatives.
 """
 
@@ -38,7 +39,7 @@ class Alternative:
     says: the way, in words; rows: as "embeddings/pca-mel"; params: what to write into params.yaml, by dotted key;
     replaced: owner, name and replacement of what cannot be said there; features: changes the arrays of the clips in a
     folder of its own; sound: the music is made again and cut into clips again, works stay on their sides; draws: of how
-    many splits at most;
+    many splits;
     probe: the rows are not made again, their vectors are probed again.
     """
 
@@ -98,7 +99,7 @@ def last_layer() -> Sequence[tuple[Any, str, Any]]:
 
 
 def averaged_bound() -> Sequence[tuple[Any, str, Any]]:
-    """The squared error averaged over a clip's values, beside a divergence that is summed over the code."""
+    """The squared error averaged over a clip's values, not halved, beside a divergence summed over the code."""
     from symphony2vec.embeddings import losses
 
     def loss(x: Any, x_hat: Any, mean: Any, log_variance: Any) -> Any:
@@ -108,7 +109,10 @@ def averaged_bound() -> Sequence[tuple[Any, str, Any]]:
 
 
 def saturating() -> Sequence[tuple[Any, str, Any]]:
-    """The game as the paper prints it: encoder and generator raise the very loss that the discriminator lowers."""
+    """The game as the paper prints it: encoder and generator raise the very loss that the discriminator lowers.
+
+    The curve of the validation loss stays that of the shipped game.
+    """
     from symphony2vec.ali import losses
 
     def loss(logit_q: Any, logit_p: Any) -> Any:
@@ -143,7 +147,7 @@ def no_bias() -> Sequence[tuple[Any, str, Any]]:
 
 
 def raw_levels(project: Project, folder: Path) -> None:
-    """MFCC of the music before its loudness was brought to one level: the first coefficient moves with the gain."""
+    """MFCC of the music without the gain that brings it to one level: the first coefficient moves with it."""
     import numpy as np
 
     from symphony2vec.features import MFCC_MEL_BANDS
@@ -185,6 +189,11 @@ BASELINES = tuple(f"embeddings/pca-{name}" for name in ("mel", "mfcc", "chroma")
 MADE_AGAIN = (*BASELINES, "classifiers/ff-mel", "classifiers/ff-mfcc")
 ALI = ("ali/paper-128",)
 UNTRAINED = {"learning_rate": 1e-12, "epochs": 1}
+STARTS = {
+    ("ali-untrained", "paper-128"): "untrained-128",
+    ("temporal-untrained", "full-40"): "untrained-40",
+    **{("untrained", f"vae-{name}"): f"untrained-{name}" for name in ("mel", "mfcc", "chroma")},
+}
 
 ALTERNATIVES = {
     "tempo": Alternative("metronome marks as written", MADE_AGAIN, {"audio.tempo": "score"}, sound=True),
@@ -302,6 +311,7 @@ def prepared(alternative: Alternative, source: Project, root: Path) -> tuple[Pro
 
     from symphony2vec import params as read
 
+    read.read(source.params)  # says so where it is missing or faulty
     values = YAML(typ="safe").load((source.root / "params.yaml").read_text(encoding="utf-8"))
     if values["seeds"] < alternative.draws:
         raise UserError(f"{source.params} has seeds: {values['seeds']}; needed are {alternative.draws} drawn splits")
@@ -335,9 +345,17 @@ def prepared(alternative: Alternative, source: Project, root: Path) -> tuple[Pro
 
 
 def linked(target: Path, link: Path) -> None:
-    """A link, unless something is there."""
+    """A link, unless there is an array of the alternative's own.
+
+    Raises UserError where the link leads elsewhere: the folder holds what was trained of another project.
+    """
     link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.exists():
+    if link.is_symlink():
+        if link.resolve() != target.resolve():
+            raise UserError(
+                f"{link} leads to {link.resolve()}, not to {target}; remove the folder, or name another --scratch"
+            )
+    elif not link.exists():
         link.symlink_to(target.resolve())
 
 
@@ -393,6 +411,8 @@ def probed(source: Project, params: Params, row: str) -> pd.DataFrame:
             works = probe.by_work(probe.fit(read_array(path, stage), clips, params.probe), clips)
             reading = path.stem.partition("-")[2]
             found.append(works.assign(stage=stage, model=model, reading=reading, draw=draw.name))
+    if not found:
+        raise UserError(f"{source.out(stage, model)} holds no vectors; `dvc repro {stage}@{model}` makes them")
     return pd.concat(found)
 
 
@@ -416,6 +436,9 @@ def table(own: pd.DataFrame, shipped: pd.DataFrame, settings: Any) -> str:
         for of, rows in own[own["alternative"] == name].groupby(KEYS[1:4], sort=False):
             draws = sorted(set(rows["draw"]))
             before = shipped[(shipped[KEYS[1:4]] == list(of)).all(axis=1)]
+            lacking = sorted(set(draws) - set(before["draw"]))
+            if lacking:
+                raise UserError(f"the study's counts have no row {' '.join(map(str, of[1:])).strip()} on {lacking[0]}")
             sides = [[side[side["draw"] == draw] for draw in draws] for side in (before, rows)]
             found = comparison.counts(sides)
             drawn = comparison.resampled(found, settings.bootstrap_draws, settings.seed)
@@ -434,6 +457,19 @@ def table(own: pd.DataFrame, shipped: pd.DataFrame, settings: Any) -> str:
     return "\n".join(lines)
 
 
+def with_starts(shipped: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """The study's counts with those of the untrained alternatives, under the names of STARTS."""
+    import pandas as pd
+
+    kept = shipped[~shipped["model"].isin(STARTS.values())]
+    parts = [
+        own[(own["alternative"] == alternative) & (own["model"] == model)].assign(model=start)
+        for (alternative, model), start in STARTS.items()
+    ]
+    columns = list(shipped.columns)
+    return pd.concat([kept, *parts])[columns].sort_values(columns[:5], kind="stable", ignore_index=True)
+
+
 def main() -> None:
     """Train the alternatives that are named, or tell what was found."""
     lines = [f"  {name:<20}{one.says}: {', '.join(one.rows)}" for name, one in ALTERNATIVES.items()]
@@ -444,10 +480,11 @@ def main() -> None:
     )
     parser.add_argument("alternatives", nargs="*", choices=[*ALTERNATIVES, []], metavar="alternative")
     parser.add_argument("--project", type=Path, default=Path(), help="whose clips and features are used")
-    parser.add_argument("--scratch", type=Path, default=Path("out/departures"), help="where they are trained")
-    parser.add_argument("--counts", type=Path, default=Path("docs/results/departures.csv"), help="where they are told")
-    parser.add_argument("--shipped", type=Path, default=Path("docs/results/starter.csv"), help="counts of the study")
+    parser.add_argument("--scratch", type=Path, help="where they are trained; by default out/departures of the project")
+    parser.add_argument("--counts", type=Path, help="where they are told; by default its docs/results/departures.csv")
+    parser.add_argument("--shipped", type=Path, help="counts of the study; by default its docs/results/starter.csv")
     parser.add_argument("--table", action="store_true", help="print what is known, as Markdown")
+    parser.add_argument("--starts", action="store_true", help="write the untrained rows into the counts of the study")
     options = parser.parse_args()
     try:
         told(options)
@@ -457,13 +494,18 @@ def main() -> None:
 
 def told(options: argparse.Namespace) -> None:
     """Do as the options say; raises UserError."""
-    for name in options.alternatives:
-        added(options.counts, made(name, Project(options.project.resolve()), options.scratch.resolve()))
-    if options.table or not options.alternatives:
-        from symphony2vec import params
+    from symphony2vec import params
 
-        settings = params.read(options.project / "params.yaml").probe
-        print(table(read_table(options.counts, "counts"), read_table(options.shipped, "counts"), settings))
+    project = Project(options.project.resolve())
+    counts = options.counts or project.root / "docs" / "results" / "departures.csv"
+    shipped = options.shipped or project.root / "docs" / "results" / "starter.csv"
+    for name in options.alternatives:
+        added(counts, made(name, project, options.scratch or project.out("departures")))
+    if options.starts:
+        write_table(shipped, with_starts(read_table(shipped, "report"), read_table(counts, "counts")))
+    if options.table or not (options.alternatives or options.starts):
+        settings = params.read(project.params).probe
+        print(table(read_table(counts, "counts"), read_table(shipped, "report"), settings))
 
 
 if __name__ == "__main__":

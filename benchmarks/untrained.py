@@ -1,7 +1,8 @@
 """What training is worth: every embedding against the same encoder as it started, from published counts.
 
 The rows `untrained-*` of a table of counts are the alternatives untrained, ali-untrained and temporal-untrained of
-departures.py. Prints a Markdown table of all corpora side by side, and draws it with `--picture`.
+departures.py, which writes them there with `--starts`. Prints a Markdown table of all corpora side by side, and draws
+it with `--picture`.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ def worth(counts: pd.DataFrame, settings: Probe) -> list[Worth]:
         if pair[0] is None or pair[1] is None:
             continue
         draws = sorted(set(pair[0]["draw"]))
+        lacking = sorted(set(draws) - set(pair[1]["draw"]))
+        if lacking:
+            raise UserError(f"the counts have no row {model} {reading} on {lacking[0]}, where its start was probed")
         compared = comparison.counts([[one[one["draw"] == draw] for draw in draws] for one in pair if one is not None])
         drawn = comparison.resampled(compared, settings.bootstrap_draws, settings.seed)
         low, high = (100.0 * ends[1, 0] for ends in comparison.differences(drawn, settings.confidence))
@@ -94,7 +98,7 @@ def picture(found: dict[str, list[Worth]]) -> Figure:
     ):
         for place, one in enumerate(own):
             colour = canvas.COLOURS[2 if one.low > 0.0 else 3] if one.low > 0.0 or one.high < 0.0 else "0.5"
-            axes.plot([one.low, one.high], [place, place], color=colour, linewidth=1.8)
+            axes.plot([one.low, one.high], [place, place], color=colour, linewidth=1.8, solid_capstyle="butt")
             axes.plot(one.difference, place, "o", color=colour, markersize=6.0)
         axes.axvline(0.0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(own)), [one.row for one in own])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ from ruamel.yaml import YAML
 
 from symphony2vec import params, scaling
 from symphony2vec.ali import learner as ali_learner
+from symphony2vec.ali import losses as ali_losses
 from symphony2vec.ali.networks import Encoder
 from symphony2vec.artifacts import Project, read_table, write_table
 from symphony2vec.classifiers import networks as classifier_networks
+from symphony2vec.embeddings import losses as embedding_losses
+from symphony2vec.errors import UserError
 from symphony2vec.features import MFCC_MEL_BANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,8 +63,8 @@ def test_what_an_alternative_changes_is_there_to_be_changed(name):
         assert owner[last] != value, key
         owner[last] = value
     params.check(values)
-    for owner, attribute, replacement in own.replaced():
-        assert getattr(owner, attribute) is not replacement
+    for owner, attribute, _ in own.replaced():
+        assert callable(getattr(owner, attribute))
     assert own.params or own.replaced() or own.features
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     assert {row.partition("/")[0] for row in own.rows} <= set(stages)
@@ -88,17 +92,13 @@ def test_what_training_is_worth_is_told_as_the_counts_say():
 
 
 def test_the_starts_are_the_counts_of_the_untrained_alternatives():
-    own = read_table(ROOT / "docs" / "results" / "departures.csv", "counts")
-    shipped = published("strings")
-    columns = ["reading", "draw", "work", "clips", "right"]
-    for alternative, model, start in (
-        ("untrained", "vae-mel", "untrained-mel"),
-        ("ali-untrained", "paper-128", "untrained-128"),
-        ("temporal-untrained", "full-40", "untrained-40"),
-    ):
-        known = own[(own["alternative"] == alternative) & (own["model"] == model)][columns].sort_values(columns)
-        there = shipped[shipped["model"] == start][columns].sort_values(columns)
-        assert known.to_numpy().tolist() == there.to_numpy().tolist()
+    for corpus, name in (("strings", "departures"), ("orchestra", "departures-openscore")):
+        own, shipped = read_table(ROOT / "docs" / "results" / f"{name}.csv", "counts"), published(corpus)
+        again = departures.with_starts(shipped, own)
+        assert again.to_numpy().tolist() == shipped.to_numpy().tolist()
+        assert set(departures.STARTS.values()) <= set(shipped["model"])
+        none = shipped[~shipped["model"].str.startswith("untrained")]
+        assert departures.with_starts(none, own).to_numpy().tolist() == shipped.to_numpy().tolist()
 
 
 def test_a_row_is_held_against_its_own_start_on_its_own_draws():
@@ -106,11 +106,14 @@ def test_a_row_is_held_against_its_own_start_on_its_own_draws():
     counts = published("strings")
     full = counts[(counts["model"] == "full-40") & (counts["reading"] == "")]
     start = full.assign(model="untrained-40", right=0)
-    (only,) = untrained.worth(pd.concat([full, start]), settings)
+    other = full.assign(model="untrained-mel", stage="embeddings")
+    (only,) = untrained.worth(pd.concat([full, start, other]), settings)
     assert only.row == "full-40"
     assert only.untrained == 0.0
     assert only.difference == only.trained == pytest.approx(100.0 * accuracy(full))
     assert untrained.worth(full, settings) == []
+    with pytest.raises(UserError, match=r"no row full-40 +on work-4"):
+        untrained.worth(pd.concat([full[full["draw"] != "work-4"], start]), settings)
 
 
 def accuracy(rows: Any) -> float:
@@ -129,6 +132,10 @@ def test_an_alternative_that_changes_nothing_gives_the_shipped_counts(trained, t
     settings = trained.params.probe
     assert "| as shipped | pca-mel | 1 |" in departures.table(found, own, settings)
     assert "+0.0 [0.0, 0.0]" in departures.table(found, own, settings)
+    with pytest.raises(UserError, match="no row pca-mel on work-0"):
+        departures.table(found, own[own["model"] != "pca-mel"], settings)
+    with pytest.raises(UserError, match="remove the folder"):
+        departures.linked(tmp_path, tmp_path / "same" / "out" / "clips")
 
 
 def test_other_vectors_of_other_features_are_other_counts_and_the_source_stays(trained, tmp_path):
@@ -221,6 +228,54 @@ def test_torchs_start_is_seeded_and_leaves_torchs_own_numbers_alone():
         torch.testing.assert_close(value, drawn[1][name], rtol=0, atol=0)
     weight = drawn[0]["layers.convolutions.5.weight"]
     assert weight.std().item() == pytest.approx(1.0 / np.sqrt(3.0 * 512.0), rel=0.02)  # uniform within 1/sqrt(fan in)
+
+
+def test_the_losses_are_those_of_the_alternatives():
+    x, x_hat = torch.rand(4, 30), torch.rand(4, 30)
+    mean, log_variance = torch.rand(4, 3), torch.rand(4, 3)
+    with mock.patch.object(*departures.summed()[0]):
+        assert embedding_losses.mean_squared_error(x, x_hat).item() == pytest.approx(
+            4.0 * 30.0 / 4.0 * float(((x - x_hat) ** 2).mean())
+        )
+    with mock.patch.object(*departures.averaged_bound()[0]):
+        found = embedding_losses.elbo_loss(x, x_hat, mean, log_variance)
+        expected = ((x - x_hat) ** 2).mean() + embedding_losses.kl(mean, log_variance)
+        torch.testing.assert_close(found, expected)
+    encoder = torch.nn.Sequential(torch.nn.Linear(30, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
+    with mock.patch.object(*departures.last_layer()[0]):
+        found = embedding_losses.contractive(encoder, x, torch.Generator())
+        jacobian = torch.func.jacrev(encoder[-1])(torch.rand(5))
+        torch.testing.assert_close(found, jacobian.square().sum())
+
+
+def test_in_the_saturating_game_encoder_and_generator_raise_what_the_discriminator_lowers():
+    from symphony2vec.ali import networks
+
+    torch.manual_seed(0)
+    made = networks.Encoder(4), networks.Generator(4), networks.Discriminator(4, 0.0)
+    game = ali_losses.Game(*(one.train() for one in made), 0.0, 0.0, (0.9, 0.999))
+    x, z, noise = torch.rand(3, 1, 32, 32), torch.randn(3, 4), torch.randn(3, 4)
+    with ExitStack() as stack:
+        for one in departures.saturating():
+            stack.enter_context(mock.patch.object(*one))
+        game.step(x, z, noise)
+    found = [weight.grad.clone() for weight in game.generator.parameters()]
+    logit_q, logit_p = game._logits(x, z, game.generator(z), z, 0.0)
+    expected = torch.autograd.grad(ali_losses.discriminator_loss(logit_q, logit_p), [*game.generator.parameters()])
+    assert sum(float(one.abs().sum()) for one in found) > 0.0
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, -other, rtol=1e-3, atol=1e-7)
+
+
+def test_without_its_bias_the_generator_starts_from_grey():
+    from symphony2vec.ali.networks import Generator
+
+    with mock.patch.object(*departures.no_bias()[0]):
+        generator = Generator(4)
+        generator.set_bias(torch.rand(1, 32, 32))
+        assert not generator.bias.any()
+    generator.set_bias(torch.full((1, 32, 32), 0.9))
+    assert generator.bias.min() > 2.0
 
 
 def test_help_names_every_alternative():

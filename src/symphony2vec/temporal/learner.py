@@ -149,8 +149,9 @@ class TemporalLearner:
         return {name: share * value for name, value in told.items()}, weight * ((c * by_c).sum() + (z * by_z).sum())
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
-        """Of other clips, as validation_<loss>: contrast, of views as in training but the same at every call, and the
-        error of their reconstructions from the means of their codes, where there is a G."""
+        """Of other clips, as validation_<loss>: contrast, of views as in training but the same at every call, by the
+        encoder that learns; and by the averaged one the error of their reconstructions from the means of their codes,
+        where there is a G."""
         total: dict[str, float] = {}
         if self._setting.contrast:
             total["validation_contrast"] = self._contrast(rows)
@@ -163,7 +164,8 @@ class TemporalLearner:
         return total
 
     def _contrast(self, rows: np.ndarray) -> float:
-        """The contrast of other clips, with the networks that learn."""
+        """The contrast of other clips. With few movements a view finds more of its own in a batch than in training,
+        which raises the loss: compare it with itself over the epochs, not with that of training."""
         own, dice = self._setting, torch.Generator(self._source.device).manual_seed(0)
         neighbours = views.Neighbours(self._movements, rows, own.positives)
         encoder, projection = self.encoder.eval(), self.projection.eval()
