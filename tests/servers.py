@@ -40,6 +40,11 @@ def until(true: Callable[[], object], what: str) -> None:
         time.sleep(0.1)
 
 
+def heeding() -> None:
+    """Ctrl-C ends a child even where the tests run in a shell's background, whose jobs ignore it and pass that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(
     words: Sequence[str | Path], log: Path, ending: signal.Signals = signal.SIGKILL, **environment: str
@@ -52,6 +57,7 @@ def started(
             stderr=out,
             env={**os.environ, **environment},
             start_new_session=True,
+            preexec_fn=heeding,
         )
     try:
         yield process
