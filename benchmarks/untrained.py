@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from paired import paired
 from symphony2vec.artifacts import read_table
 from symphony2vec.errors import UserError
 
@@ -56,8 +57,6 @@ class Worth(NamedTuple):
 
 def worth(counts: pd.DataFrame, settings: Probe) -> list[Worth]:
     """Every row of ENCODERS that `counts` (columns as those of the report's counts.csv) has with its start."""
-    from symphony2vec.report import comparison
-
     own = counts[counts["draw"].str.startswith("work-")]
     rows = {tuple(map(str, name)): one for name, one in own.groupby(["stage", "model", "reading"])}
     found = []
@@ -65,15 +64,9 @@ def worth(counts: pd.DataFrame, settings: Probe) -> list[Worth]:
         pair = [rows.get((stage, name, reading)) for name in (start, model)]
         if pair[0] is None or pair[1] is None:
             continue
-        draws = sorted(set(pair[0]["draw"]))
-        lacking = sorted(set(draws) - set(pair[1]["draw"]))
-        if lacking:
-            raise UserError(f"the counts have no row {model} {reading} on {lacking[0]}, where its start was probed")
-        compared = comparison.counts([[one[one["draw"] == draw] for draw in draws] for one in pair if one is not None])
-        drawn = comparison.resampled(compared, settings.bootstrap_draws, settings.seed)
-        low, high = (100.0 * ends[1, 0] for ends in comparison.differences(drawn, settings.confidence))
-        before, after = 100.0 * compared.accuracy().mean(axis=1)
-        found.append(Worth(f"{model} {reading}".strip(), before, after, after - before, low, high))
+        row, draws = f"{model} {reading}".strip(), sorted(set(pair[0]["draw"]))
+        before, after, low, high = paired(pair[0], pair[1], draws, row, settings)
+        found.append(Worth(row, before, after, after - before, low, high))
     return found
 
 

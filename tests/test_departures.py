@@ -42,7 +42,8 @@ def loaded(name: str) -> Any:
     return module
 
 
-departures, untrained = loaded("departures"), loaded("untrained")
+loaded("paired")
+alternatives, departures, untrained = (loaded(name) for name in ("alternatives", "departures", "untrained"))
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +113,7 @@ def test_a_row_is_held_against_its_own_start_on_its_own_draws():
     assert only.untrained == 0.0
     assert only.difference == only.trained == pytest.approx(100.0 * accuracy(full))
     assert untrained.worth(full, settings) == []
-    with pytest.raises(UserError, match=r"no row full-40 +on work-4"):
+    with pytest.raises(UserError, match="no row full-40 to compare on work-4"):
         untrained.worth(pd.concat([full[full["draw"] != "work-4"], start]), settings)
 
 
@@ -123,7 +124,7 @@ def accuracy(rows: Any) -> float:
 
 
 def test_an_alternative_that_changes_nothing_gives_the_shipped_counts(trained, tmp_path, monkeypatch):
-    same = departures.Alternative("as shipped", ("embeddings/pca-mel",), draws=1)
+    same = alternatives.Alternative("as shipped", ("embeddings/pca-mel",), draws=1)
     monkeypatch.setitem(departures.ALTERNATIVES, "same", same)
     found = departures.made("same", trained.project, tmp_path)
     own = departures.counts(trained.project, trained.params, "embeddings/pca-mel")
@@ -132,7 +133,7 @@ def test_an_alternative_that_changes_nothing_gives_the_shipped_counts(trained, t
     settings = trained.params.probe
     assert "| as shipped | pca-mel | 1 |" in departures.table(found, own, settings)
     assert "+0.0 [0.0, 0.0]" in departures.table(found, own, settings)
-    with pytest.raises(UserError, match="no row pca-mel on work-0"):
+    with pytest.raises(UserError, match="no row pca-mel to compare on work-0"):
         departures.table(found, own[own["model"] != "pca-mel"], settings)
     with pytest.raises(UserError, match="remove the folder"):
         departures.linked(tmp_path, tmp_path / "same" / "out" / "clips")
@@ -158,7 +159,7 @@ def test_mfcc_of_as_many_bands_as_the_shipped_ones_are_the_shipped_ones(trained,
     YAML().dump(values, project.params)
     departures.linked(trained.project.root / "out", tmp_path / "out")
     (tmp_path / "made").mkdir()
-    departures.of_64_bands(project, tmp_path / "made")
+    alternatives.of_mel_bands(project, tmp_path / "made")
     np.testing.assert_allclose(np.load(tmp_path / "made" / "mfcc.npy"), np.load(project.feature("mfcc")), atol=1e-3)
 
 
@@ -202,7 +203,7 @@ def test_a_table_of_counts_keeps_the_others_and_replaces_its_own(tmp_path):
 def test_one_scale_brings_all_bands_together_to_mean_0_and_deviation_1():
     rng = np.random.default_rng(0)
     array = (rng.normal(0.0, 1.0, (20, 6, 30)) * np.arange(1, 7)[:, None] + 10.0 * np.arange(6)[:, None]).astype("f4")
-    with mock.patch.object(*departures.one_scale()[0]):
+    with mock.patch.object(*alternatives.one_scale()[0]):
         scaled = scaling.standard(array, np.arange(15)).apply(array[:15])
     assert scaled.mean() == pytest.approx(0.0, abs=1e-5)
     assert scaled.std() == pytest.approx(1.0, rel=1e-4)
@@ -210,7 +211,7 @@ def test_one_scale_brings_all_bands_together_to_mean_0_and_deviation_1():
 
 
 def test_the_norm_stands_between_the_linear_layer_and_the_relu():
-    with mock.patch.object(*departures.normed_before_relu()[0]):
+    with mock.patch.object(*alternatives.normed_before_relu()[0]):
         layers = classifier_networks.feed_forward((4, 5), 3)
     kinds = [type(layer).__name__ for layer in layers]
     assert kinds == ["Flatten", *["Linear", "BatchNorm1d", "ReLU"] * 4, "Linear"]
@@ -219,7 +220,7 @@ def test_the_norm_stands_between_the_linear_layer_and_the_relu():
 def test_torchs_start_is_seeded_and_leaves_torchs_own_numbers_alone():
     networks, drawn = [Encoder(4), Encoder(4)], []
     state = torch.random.get_rng_state()
-    with mock.patch.object(*departures.torch_start()[0]):
+    with mock.patch.object(*alternatives.torch_start()[0]):
         for network in networks:
             ali_learner.initialise(network, torch.Generator().manual_seed(0))
             drawn.append(network.state_dict())
@@ -233,16 +234,16 @@ def test_torchs_start_is_seeded_and_leaves_torchs_own_numbers_alone():
 def test_the_losses_are_those_of_the_alternatives():
     x, x_hat = torch.rand(4, 30), torch.rand(4, 30)
     mean, log_variance = torch.rand(4, 3), torch.rand(4, 3)
-    with mock.patch.object(*departures.summed()[0]):
+    with mock.patch.object(*alternatives.summed()[0]):
         assert embedding_losses.mean_squared_error(x, x_hat).item() == pytest.approx(
             4.0 * 30.0 / 4.0 * float(((x - x_hat) ** 2).mean())
         )
-    with mock.patch.object(*departures.averaged_bound()[0]):
+    with mock.patch.object(*alternatives.averaged_bound()[0]):
         found = embedding_losses.elbo_loss(x, x_hat, mean, log_variance)
         expected = ((x - x_hat) ** 2).mean() + embedding_losses.kl(mean, log_variance)
         torch.testing.assert_close(found, expected)
     encoder = torch.nn.Sequential(torch.nn.Linear(30, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
-    with mock.patch.object(*departures.last_layer()[0]):
+    with mock.patch.object(*alternatives.last_layer()[0]):
         found = embedding_losses.contractive(encoder, x, torch.Generator())
         jacobian = torch.func.jacrev(encoder[-1])(torch.rand(5))
         torch.testing.assert_close(found, jacobian.square().sum())
@@ -256,7 +257,7 @@ def test_in_the_saturating_game_encoder_and_generator_raise_what_the_discriminat
     game = ali_losses.Game(*(one.train() for one in made), 0.0, 0.0, (0.9, 0.999))
     x, z, noise = torch.rand(3, 1, 32, 32), torch.randn(3, 4), torch.randn(3, 4)
     with ExitStack() as stack:
-        for one in departures.saturating():
+        for one in alternatives.saturating():
             stack.enter_context(mock.patch.object(*one))
         game.step(x, z, noise)
     found = [weight.grad.clone() for weight in game.generator.parameters()]
@@ -270,7 +271,7 @@ def test_in_the_saturating_game_encoder_and_generator_raise_what_the_discriminat
 def test_without_its_bias_the_generator_starts_from_grey():
     from symphony2vec.ali.networks import Generator
 
-    with mock.patch.object(*departures.no_bias()[0]):
+    with mock.patch.object(*alternatives.no_bias()[0]):
         generator = Generator(4)
         generator.set_bias(torch.rand(1, 32, 32))
         assert not generator.bias.any()

@@ -1,0 +1,39 @@
+"""Two rows of the study, or of something beside it, on the same drawn splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from symphony2vec.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from symphony2vec.params import Probe
+
+
+def paired(
+    before: pd.DataFrame, after: pd.DataFrame, draws: Sequence[str], row: str, settings: Probe
+) -> tuple[float, float, float, float]:
+    """Mean test accuracy of each (percent), and the ends of the interval of after less before (points).
+
+    Args:
+        before, after: draw, work, clips and right; one line a draw and test work.
+        draws: the splits that count.
+        row: what the two are called in an error.
+        settings: of the bootstrap over works.
+
+    Raises:
+        UserError: one of the two lacks a draw.
+    """
+    from symphony2vec.report import comparison
+
+    lacking = [draw for draw in draws if not all((side["draw"] == draw).any() for side in (before, after))]
+    if lacking:
+        raise UserError(f"the counts have no row {row} to compare on {lacking[0]}")
+    found = comparison.counts([[side[side["draw"] == draw] for draw in draws] for side in (before, after)])
+    drawn = comparison.resampled(found, settings.bootstrap_draws, settings.seed)
+    low, high = (100.0 * end[1, 0] for end in comparison.differences(drawn, settings.confidence))
+    first, second = 100.0 * found.accuracy().mean(axis=1)
+    return float(first), float(second), float(low), float(high)
