@@ -75,6 +75,8 @@ class Job:
     sha256: str
     target: Path
     recipe: Recipe
+    start: float | None = None  # s of a recording, bar of a score; see symphony2vec.corpus.catalogue
+    end: float | None = None
 
 
 def run(project: Project, params: Params, backend: str | None = None) -> None:
@@ -162,9 +164,12 @@ def _job(folder: Path, movement: catalogue.Movement, out: Path, recipe: Recipe) 
     sha256 = movement.sha256.lower()
     content = sha256 or _checksum(source)
     title = [movement.composer, movement.work, movement.movement]
-    made_from = json.dumps([content, title, recipe.made_from(movement.kind)], sort_keys=True)
+    made_from = json.dumps(
+        [content, title, movement.start, movement.end, recipe.made_from(movement.kind)], sort_keys=True
+    )
     key = hashlib.sha256(made_from.encode()).hexdigest()[:16]
-    return Job(source, movement.kind, sha256, out / f"{name_of(movement, key)}.flac", recipe)
+    target = out / f"{name_of(movement, key)}.flac"
+    return Job(source, movement.kind, sha256, target, recipe, movement.start, movement.end)
 
 
 def _checksum(source: Path) -> str:

@@ -1,11 +1,12 @@
 """The catalogue of a corpus: one row a movement, checked on reading.
 
-    data/<corpus>/catalogue.csv     composer, work, movement, path, kind, licence, origin[, sha256]
+    data/<corpus>/catalogue.csv     composer, work, movement, path, kind, licence, origin[, sha256][, start, end]
     data/<corpus>/originals.txt     only for recordings left where they are: the folder their paths start from
 
 `path` is relative, with forward slashes, and stays inside its folder. `kind` is `score` (MusicXML, Humdrum
 kern) or `recording` (wav, flac, ogg, mp3). Where a sha256 is given, the file must still match it when it is
-played.
+played. A file that holds several movements has one row for each: `start` and `end` are seconds of a recording, or the
+first and last bar of a score, counted from 1 in the order of the file; empty cells mean the beginning and the end.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from symphony2vec.artifacts import whole_file
 from symphony2vec.errors import UserError
@@ -37,6 +40,8 @@ class Movement:
     licence: str
     origin: str
     sha256: str = ""
+    start: float | None = None  # s of a recording, bar of a score
+    end: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Movement))
-REQUIRED = COLUMNS[:-1]
+REQUIRED = COLUMNS[:7]
+BOUNDS = ("start", "end")
 
 
 def write(folder: Path, movements: Iterable[Movement], originals: Path | None = None) -> None:
@@ -79,7 +85,9 @@ def write(folder: Path, movements: Iterable[Movement], originals: Path | None = 
     `originals` names the folder that the paths start from when that is not `folder` itself.
     """
     rows = sorted(movements, key=lambda one: (one.composer, one.work, one.movement, one.path))
-    write_rows(folder / FILE, COLUMNS, (asdict(row) for row in rows))
+    bounded = any(row.start is not None or row.end is not None for row in rows)
+    columns = COLUMNS if bounded else [name for name in COLUMNS if name not in BOUNDS]
+    write_rows(folder / FILE, columns, ({name: getattr(row, name) for name in columns} for row in rows))
     if originals is None:
         (folder / ORIGINALS).unlink(missing_ok=True)
     else:
@@ -87,11 +95,11 @@ def write(folder: Path, movements: Iterable[Movement], originals: Path | None = 
             partial.write_text(f"{originals.resolve()}\n", encoding="utf-8")
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a CSV file (UTF-8, Unix line ends) that reads back as it was."""
     rows = list(rows)
     # csv alone leaves a carriage return, which some file names hold, without the quotes that it needs
-    bare = any("\r" in cell for row in rows for cell in row.values())
+    bare = any("\r" in str(cell) for row in rows for cell in row.values())
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(
             file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
@@ -175,22 +183,24 @@ def _checked(folder: Path) -> tuple[dict[int, Movement], list[Fault]]:
     rows = _rows(folder / FILE)
     movements: dict[int, Movement] = {}
     faults: list[Fault] = []
-    paths: dict[str, int] = {}
+    paths: dict[tuple[str, float | None], int] = {}
     titles: dict[tuple[str, str, str], int] = {}
     for row in rows:
-        one = Movement(**{name: row.get(name) for name in REQUIRED}, sha256=row.get("sha256").lower())
+        bounds, reason = _bounds(row)
+        cells: dict[str, Any] = {name: row.get(name) for name in REQUIRED}
+        one = Movement(**cells, sha256=row.get("sha256").lower(), start=bounds.get("start"), end=bounds.get("end"))
         title = (one.composer, one.work, one.movement)
-        reason = _fault(one)
+        reason = reason or _fault(one)
         if row.beyond:  # the likely cause of any other fault
             reason = f"{row.beyond} more cells than columns; put names with commas in quotes"
-        if not reason and one.path in paths:
-            reason = f"path '{one.path}' stands in row {paths[one.path]} already"
+        if not reason and (one.path, one.start) in paths:
+            reason = f"path '{one.path}' stands in row {paths[one.path, one.start]} already"
         if not reason and title in titles:
             reason = f"composer, work and movement {' / '.join(title)} stand in row {titles[title]} already"
         if reason:
             faults.append(Fault(row.number, one.path, reason))
             continue
-        paths[one.path], titles[title] = row.number, row.number
+        paths[one.path, one.start], titles[title] = row.number, row.number
         movements[row.number] = one
     return movements, faults
 
@@ -231,6 +241,20 @@ def _rows(path: Path) -> list[Row]:
     return rows
 
 
+def _bounds(row: Row) -> tuple[dict[str, float | None], str]:
+    """The cells `start` and `end` of a row as numbers, and what is wrong with them."""
+    bounds: dict[str, float | None] = {}
+    for name in BOUNDS:
+        cell = row.get(name)
+        try:
+            bounds[name] = float(cell) if cell else None
+        except ValueError:
+            bounds[name] = math.nan
+        if bounds[name] is not None and not 0.0 <= bounds[name] < math.inf:  # type: ignore[operator]
+            return {}, f"{name} is '{cell}'; it must be seconds of the recording or a bar of the score, as a number"
+    return bounds, ""
+
+
 def _fault(one: Movement) -> str:
     empty = [name for name in ("composer", "work", "movement", "path") if not getattr(one, name)]
     if empty:
@@ -239,6 +263,8 @@ def _fault(one: Movement) -> str:
         return f"path '{one.path}' leads outside the corpus folder"
     if one.kind not in KINDS:
         return f"kind is '{one.kind}', it must be {' or '.join(KINDS)}"
+    if one.start is not None and one.end is not None and one.end < one.start:
+        return f"it ends ({one.end:g}) before it starts ({one.start:g})"
     if one.sha256 and (len(one.sha256) != 64 or not set(one.sha256) <= set("0123456789abcdef")):
         return f"sha256 '{one.sha256}' is not 64 hexadecimal digits"
     return ""
