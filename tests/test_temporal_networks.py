@@ -76,6 +76,15 @@ def test_every_weight_of_every_network_has_a_part_in_what_it_gives(step):
         assert not silent, name
 
 
+def test_weights_with_the_former_bias_of_the_attention_score_load():
+    before = encoder().eval()
+    state = before.state_dict() | {"pool.score.2.bias": torch.tensor([3.0])}
+    after = loop.started(lambda: Encoder(LATENT, STEP, WIDTH, 16), 1, CPU).eval()
+    after.load_state_dict(state)
+    x = noise(2, 16, 64)
+    torch.testing.assert_close(after(x).c, before(x).c, rtol=0.0, atol=0.0)
+
+
 # the encoder ----------------------------------------------------------------------------------------------------------
 
 

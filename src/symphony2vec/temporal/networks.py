@@ -128,7 +128,9 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.Tanh(), nn.Linear(hidden // 2, 1))
+        # no bias at the end: a softmax does not change with a constant
+        self.score = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.Tanh(), nn.Linear(hidden // 2, 1, bias=False))
+        self.register_load_state_dict_pre_hook(_drop_score_bias)  # type: ignore[no-untyped-call]
 
     def forward(self, steps: Tensor) -> Tensor:
         """(B, S, H) to (B, 2 H)."""
@@ -136,6 +138,11 @@ class AttentionPooling(nn.Module):
         mean = (weights * steps).sum(dim=1)
         variance = (weights * (steps - mean.unsqueeze(1)).square()).sum(dim=1)
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
+
+
+def _drop_score_bias(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights saved by versions up to 0.1 hold a bias of the attention score, which never had an effect."""
+    state.pop(f"{prefix}score.2.bias", None)
 
 
 class Generator(nn.Module):
