@@ -99,8 +99,9 @@ def refuse_alike(movements: pd.DataFrame, apart: Iterable[tuple[str, frozenset[s
     if asked:
         more = f" (and {len(asked) - 3} more)" if len(asked) > 3 else ""
         raise UserError(
-            f"a split by work needs one name for each work: {'; '.join(map(str, asked[:3]))}{more}. `symphony2vec "
-            "corpus check` lists all; give these options to `symphony2vec corpus import`, or set clips.alike_works to allow"
+            f"a split by work needs one name for each work: {'; '.join(map(str, asked[:3]))}{more}. "
+            "`symphony2vec corpus check` lists all; give these options to `symphony2vec corpus import`, "
+            "or set clips.alike_works to allow"
         )
 
 

@@ -21,7 +21,8 @@ from symphony2vec.artifacts import key_of, read_table, whole_file, write_table
 from symphony2vec.collection import table as tables
 from symphony2vec.collection.table import COLUMNS, Collection
 from symphony2vec.corpus import library
-from symphony2vec.corpus.titles import Placed, by_tags_or_folders, settle
+from symphony2vec.corpus.settling import settle
+from symphony2vec.corpus.titles import Placed, by_tags_or_folders
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.parallel import processes
 

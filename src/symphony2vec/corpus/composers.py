@@ -1,20 +1,18 @@
 """Who a name means: roles, life dates, initials, spellings and transliterations of composers.
 
-`composers.csv` beside this file is the authority: name, spellings of the surname and of the given names, years of birth
-and death, whether the surname alone means this person, and whether they are known as a performer as well (`performs`)
-or only (`composes` is 0). Whoever is not in it keeps the name as written, tidied: the first name first, without dates.
+Whoever is not in the authority (`symphony2vec.corpus.authority`) keeps the name as written, tidied: the first name
+first, without dates.
+
 """
 
 from __future__ import annotations
 
-import csv
 import functools
 import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 
+from symphony2vec.corpus.authority import SUFFIXES, given_words, in_order, lookup, name_tokens, skeleton, tidy
 from symphony2vec.corpus.vocabulary import COMPOUND, GENRE, fold
 
 COLLECTIVE = {
@@ -23,8 +21,6 @@ COLLECTIVE = {
     *("anonymous", "anon", "anonymus", "traditional", "trad", "verschiedene komponisten", "varios", "artisti vari"),
     *("classical", "classical music", "klassik", "classique", "music", "musik"),
 }
-_SUFFIXES = set("jr sr i ii iii junior senior sohn vater fils pere elder younger".split())
-_PARTICLES = set("van von de der den di da du des del della le la of zu af av the dit genannt sir dame dr prof".split())
 _ROLE = (
     r"arr(?:anged|angement|angiert|angeur|anger|\.)?|orch(?:estrated|estration|estr|estrator|\.)?|orchestrat(?:ed|ion|or)"
     r"|orchestr(?:iert|ee?|\.)|instr(?:umentiert|umentation|\.)?|transcr(?:ibed|iption|iber|\.)?|transkr(?:ibiert|iption|\.)?"
@@ -57,20 +53,6 @@ OWNERS = {
 
 
 @dataclass(frozen=True)
-class Person:
-    """One row of the authority."""
-
-    name: str
-    surnames: tuple[str, ...]
-    given: tuple[frozenset[str], ...]
-    born: int | None
-    died: int | None
-    alone: bool
-    performs: bool
-    composes: bool
-
-
-@dataclass(frozen=True)
 class Credit:
     """What a composer's field says.
 
@@ -88,12 +70,6 @@ class Credit:
     fault: str = ""
 
 
-def tidy(text: str) -> str:
-    """NFC, control characters as spaces, whitespace collapsed."""
-    plain = "".join(" " if unicodedata.category(sign) == "Cc" else sign for sign in text)
-    return unicodedata.normalize("NFC", " ".join(plain.split()))
-
-
 def composer_name(text: str) -> str:
     """A composer's name, tidied and with the first name first: "Bach, Johann" and "Bach,_Johann" alike."""
     name = tidy(text if " " in text else text.replace("_", " "))
@@ -101,8 +77,9 @@ def composer_name(text: str) -> str:
         return name
     undated, years = _dates(name)
     last, comma, first = (part.strip() for part in undated.partition(","))
-    turned = comma and last and first and "," not in first and fold(first).rstrip(".") not in _SUFFIXES
-    if not turned:
+    turned = comma and last and first and "," not in first and fold(first).rstrip(".") not in SUFFIXES
+    two = len(lookup(first)) == len(lookup(last)) == 1 and not lookup(undated)  # "Bach, Beethoven"
+    if not turned or two:
         return name
     return f"{first} {last}" + (f" ({'-'.join(map(str, years))})" if years else "")
 
@@ -153,14 +130,14 @@ def _parts(text: str) -> list[str]:
 def _comma_parts(piece: str) -> list[str]:
     undated, _ = _dates(piece)
     names = [name.strip() for name in undated.split(",") if name.strip()]
-    if len(names) < 2 or _lookup(undated):
+    if len(names) < 2 or lookup(undated):
         return [piece]
-    singles = [_lookup(name) for name in names]
+    singles = [lookup(name) for name in names]
     if all(len(found) == 1 for found in singles):
         return names
     if len(names) > 2 and len(names) % 2 == 0:
         pairs = [", ".join(names[place : place + 2]) for place in range(0, len(names), 2)]
-        if all(_lookup(pair) for pair in pairs):
+        if all(lookup(pair) for pair in pairs):
             return pairs
     return [piece]
 
@@ -179,19 +156,19 @@ def _dates(text: str) -> tuple[str, list[int]]:
 def _person(text: str) -> Credit:
     undated, years = _dates(text)
     undated = undated.strip(" .?") if undated.endswith(("?", " .")) else undated
-    found = _lookup(undated, years)
+    found = lookup(undated, years)
     name = composer_name(undated)
-    bare = not _given(undated)
+    bare = not given_words(undated)
     # a surname that many people have does not mean this one where it stands alone
     settled = len(found) == 1 and (found[0].alone or not found[0].composes or years or not bare)
     if settled:
         person = found[0]
         return Credit(person.name, person.name, True, bare, person.performs, person.composes)
-    key = " ".join(_tokens(name)) or fold(name)
+    key = " ".join(name_tokens(name)) or fold(name)
     key = f"{key} {years[0]}" if len(found) > 1 and years else key
     candidates = tuple(person.name for person in found if person.composes)
     hyphened = re.fullmatch(r"([^\W\d_]{3,})\s?[-–]\s?([^\W\d_]{3,})", undated)
-    if hyphened and all(len(_lookup(part)) == 1 for part in hyphened.groups()):
+    if hyphened and all(len(lookup(part)) == 1 for part in hyphened.groups()):
         return _person(hyphened[1])  # Bach-Busoni, Mussorgsky-Ravel: the second one arranged it
     return Credit(name, key, bare=bare, candidates=candidates)
 
@@ -240,7 +217,7 @@ def alike(a: str, b: str) -> bool:
         return True
     if (first.candidates and second.known) or (second.candidates and first.known):
         return False
-    one, other = _tokens(first.name), _tokens(second.name)
+    one, other = name_tokens(first.name), name_tokens(second.name)
     one, other = sorted((one, other), key=len)
     if not one or not other:
         return False
@@ -249,142 +226,4 @@ def alike(a: str, b: str) -> bool:
     if len(one) == 1:
         return True
     rest = one[:-1] if skeleton(one[-1]) == skeleton(other[-1]) else one[1:]
-    return _in_order(rest, [frozenset([skeleton(token), token]) for token in other[:-1]])
-
-
-@functools.cache
-def authority() -> tuple[Person, ...]:
-    """The rows of composers.csv."""
-    text = resources.files("symphony2vec.corpus").joinpath("composers.csv").read_text(encoding="utf-8")
-    people = []
-    for row in csv.DictReader(text.splitlines()):
-        given = tuple(
-            frozenset(
-                form
-                for name in names.split("=")
-                for form in ((fold(name),) if fold(name) in _SUFFIXES else (skeleton(name), fold(name)))
-            )
-            for names in row["given"].replace("-", " ").split()
-        )
-        surnames = tuple(_phrase(name.replace("_", " ")) for name in row["surnames"].split("="))
-        born, died = (int(row[name]) if row[name] else None for name in ("born", "died"))
-        flags = [row[name] == "1" for name in ("alone", "performs", "composes")]
-        people.append(Person(row["name"], tuple(dict.fromkeys(surnames)), given, born, died, *flags))
-    return tuple(people)
-
-
-@functools.cache
-def _index() -> dict[str, list[Person]]:
-    index: dict[str, list[Person]] = {}
-    for person in authority():
-        for surname in person.surnames:
-            index.setdefault(surname, []).append(person)
-    return index
-
-
-_SOUNDS = (
-    ("shch", "s"), ("schtsch", "s"), ("tsch", "ch"), ("tch", "ch"), ("tsj", "ch"), ("tj", "ch"), ("sch", "s"),
-    ("sh", "s"), ("sj", "s"), ("sz", "s"), ("cz", "ch"), ("zh", "z"), ("kh", "h"), ("ph", "f"), ("th", "t"),
-    ("dt", "t"),
-    ("ck", "k"), ("w", "v"), ("x", "ks"), ("y", "i"), ("j", "i"), ("ou", "u"), ("ae", "a"), ("oe", "o"), ("ue", "u"),
-)  # fmt: skip
-_CYRILLIC = dict(
-    zip(
-        "абвгдезийклмнопрстуфхцыэъь", [*"a b v g d e z i i k l m n o p r s t u f h ts i e".split(), "", ""], strict=True
-    )
-) | {"ж": "zh", "ч": "ch", "ш": "sh", "щ": "shch", "ю": "iu", "я": "ia"}
-
-
-@functools.lru_cache(maxsize=4096)
-def skeleton(word: str) -> str:
-    """What the transliterations of one name have in common: "tschaikowsky" and "tchaikovskii" give one skeleton."""
-    plain = "".join(_CYRILLIC.get(sign, sign) for sign in fold(word))
-    for sound, sign in _SOUNDS:
-        plain = plain.replace(sound, sign)
-    plain = re.sub(r"(?<=o|e)f+$", "v", plain)
-    plain = re.sub(r"(.)\1+", r"\1", plain)
-    return re.sub(r"(sk|tsk)i?i?$", r"\1i", plain) if plain.endswith(("ski", "sk")) else plain
-
-
-def _phrase(text: str) -> str:
-    return " ".join(skeleton(token) for token in _tokens(text))
-
-
-def _tokens(text: str) -> list[str]:
-    """The folded words of a name; initials that are written together come apart."""
-    # initials without dots: JS Bach
-    text = re.sub(r"(?<!\w)([A-Z])([A-Z])([A-Z])?(?!\w)", _initials, text)
-    return [token for token in re.split(r"[\s.,_()\[\]‐‑–-]+", fold(text).replace("’", "'")) if token]
-
-
-def _initials(match: re.Match[str]) -> str:
-    return match[0] if fold(match[0]) in _SUFFIXES else " ".join(filter(None, match.groups()))
-
-
-def _given(text: str) -> list[str]:
-    """The words of a name besides the surname of the authority that it holds."""
-    for _, rest in _surnames(text):
-        return rest
-    return _tokens(text)[1:]
-
-
-def _surnames(text: str) -> list[tuple[str, list[str]]]:
-    """The surnames of the authority that a name may hold, the longest first, with the other words of the name."""
-    tokens = _tokens(composer_name(text))
-    suffixes: list[str] = []
-    while len(tokens) > 1 and tokens[-1] in _SUFFIXES | {"the"}:
-        suffixes.insert(0, tokens.pop())
-    ways = []
-    for length in range(min(3, len(tokens)), 0, -1):
-        for phrase, rest in ((tokens[-length:], tokens[:-length]), (tokens[:length], tokens[length:])):
-            surname = " ".join(map(skeleton, phrase))
-            if surname in _index():
-                ways.append((surname, [word for word in rest + suffixes if word not in _PARTICLES]))
-    return ways
-
-
-def _lookup(text: str, years: Sequence[int] = ()) -> list[Person]:
-    """The people of the authority whom a name may mean."""
-    for surname, given in _surnames(text):
-        people = [person for person in _index()[surname] if _in_order(given, person.given)]
-        if years:
-            dated = [p for p in people if p.born == years[0] or (len(years) > 1 and p.died == years[1])]
-            contrary = [p for p in people if p.born and abs(p.born - years[0]) > 3]
-            people = dated or [p for p in people if p not in contrary]
-            if len(dated) == 1:
-                return dated
-        if not given and len(people) > 1:
-            people = [p for p in people if p.alone] or people
-        if not people and given and len(_index()[surname]) == 1 and not years:
-            # patronymics and further names that the authority does not list
-            people = [person for person in _index()[surname] if person.given and _fits(given[0], person.given[0])]
-        composing = [person for person in people if person.composes]
-        people = composing if composing and len(people) > 1 else people
-        if people:
-            return people
-    return []
-
-
-def _in_order(tokens: Sequence[str], names: Sequence[frozenset[str]]) -> bool:
-    """Whether words of a name fit given names, in their order; an initial fits every name that begins with it."""
-    place = 0
-    for token in tokens:
-        start = place
-        while place < len(names) and not _fits(token, names[place]):
-            place += 1
-        if place == len(names) and token == "v":  # van, von
-            place = start
-            continue
-        if place == len(names):
-            return False
-        place += 1
-    return True
-
-
-def _fits(token: str, names: frozenset[str]) -> bool:
-    if token in names:
-        return True
-    plain = names - _SUFFIXES
-    if len(token) <= 2 and token not in _SUFFIXES - {"i"}:
-        return any(name.startswith(token) for name in plain)
-    return token not in _SUFFIXES and skeleton(token) in plain
+    return in_order(rest, [frozenset([skeleton(token), token]) for token in other[:-1]])

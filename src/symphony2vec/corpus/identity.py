@@ -29,6 +29,8 @@ _SYSTEMS = {
     "trv": "TrV",
     "sz": "Sz.",
 }
+# Titles of movements that works of one composer share.
+_COMMON = set("complete movement kyrie gloria credo sanctus benedictus agnus dei whole track".split())
 _EXTRACTED = {"Suite", "Overture", "Symphonic Dances", "Fantasia", "Waltz", "March"}
 
 
@@ -245,7 +247,7 @@ def _pairs_of_composers(names: Iterable[str]) -> list[tuple[str, str]]:
 def _distinctive(movement: str) -> str:
     """The title of a movement without its place; empty where it says no more than a tempo."""
     plain = re.sub(r"^(?:[\divxIVX]{1,5}[-.)\s]+)+|\s*\([^)]*\)$", "", movement)
-    words = re.findall(r"[^\W\d_]{3,}", fold(plain))
+    words = [word for word in re.findall(r"[^\W\d_]{3,}", fold(plain)) if word not in _COMMON]
     return " ".join(words) if sum(map(len, words)) > 7 and not movements.is_movement(plain) else ""
 
 
@@ -254,7 +256,8 @@ def alike_works(one: Work, other: Work) -> bool:
     first, second = one.names[0], other.names[0]
     if first.several or second.several:
         return _collected(first, second)
-    if not (first.titled or second.titled) and (one.movements & other.movements) - {""}:
+    digits = [sorted(filter(str.isdigit, name.name)) for name in (first, second)]
+    if not (first.titled or second.titled) and digits[0] == digits[1] and (one.movements & other.movements) - {""}:
         return True
     numbers = _by_catalogue(first, second)
     if numbers is not None:
@@ -267,7 +270,7 @@ def alike_works(one: Work, other: Work) -> bool:
     squashed = [re.sub(r"\W", "", fold(name.text)) for name in (first, second)]
     if squashed[0] and squashed[0] == squashed[1]:
         return True
-    if sorted(filter(str.isdigit, words)) != sorted(filter(str.isdigit, others)) or not words or not others:
+    if (digits[0] and digits[1] and digits[0] != digits[1]) or not words or not others:
         return False
     if words <= others or others <= words:
         return True

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from symphony2vec.artifacts import whole_file
 from symphony2vec.corpus import catalogue, decisions, library
 from symphony2vec.corpus.composers import resolve
+from symphony2vec.corpus.settling import hints, merged, settle
 from symphony2vec.corpus.titles import (
     Placed,
     Unplaced,
@@ -27,9 +28,6 @@ from symphony2vec.corpus.titles import (
     by_tags,
     by_tags_or_folders,
     composer_name,
-    hints,
-    merged,
-    settle,
     tidy,
 )
 from symphony2vec.corpus.vocabulary import fold
