@@ -323,6 +323,7 @@ def test_instruments_and_suites_tell_works_apart():
         ("Ballet, Op. 71", "Ballet Suite, Op. 71a", True),
         ("Complete Symphonies", "Symphony No. 4", True),
         ("Symphonies 1-3", "Symphony No. 4", False),
+        ("Symphonies 1-3", "Symphony No. 2", True),
         ("Symphonies Nos. 3 & 4", "Symphony No. 4", True),
         ("Messiah", "Messiah, Part 1", True),
         ("Oedipus", "Oedipus Rex", True),
@@ -375,6 +376,7 @@ def test_two_recordings_of_a_work_are_told_apart_by_who_plays():
         ("x.flac", {"albumartist": "Beethoven; Berliner Philharmoniker, Karajan", "title": "Symphony No. 5: I"}, "Ludwig van Beethoven"),
         ("x.flac", {"composer": "Herbert von Karajan", "title": "Symphony No. 5: I"}, None),
         ("Beethoven - Symphony No. 5/01.flac", {}, "Ludwig van Beethoven"),
+        ("Classical/Brahms/Symphony No. 1/01.flac", {}, "Johannes Brahms"),
     ],
 )  # fmt: skip
 def test_who_performs_is_not_the_composer(path, comments, composer):

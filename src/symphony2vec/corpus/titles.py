@@ -18,6 +18,18 @@ from symphony2vec.corpus.composers import COLLECTIVE, composer_name, tidy
 from symphony2vec.corpus.vocabulary import fold, without_discs
 
 NO_TAGS: Mapping[str, str] = {}
+_SHELVES = {
+    "classical",
+    "classical music",
+    "klassik",
+    "classique",
+    "clasica",
+    "classica",
+    "music",
+    "musik",
+    "flac",
+    "mp3",
+}
 _PERFORMERS = ("artist", "albumartist", "conductor")
 _ENSEMBLE = re.compile(
     r"\b(?:orchest(?:ra|er|re)|orquesta|philharmoni\w*|filarmonic\w*|symphoniker|sinfoniker|ensemble|choir|chor|quartet|quartett|"
@@ -65,6 +77,8 @@ def by_folders(path: str, tags: Mapping[str, str] = NO_TAGS) -> Placed | Unplace
     *folders, name = PurePosixPath(path).parts
     folders = [folder for folder in (without_discs(tidy(folder)) for folder in folders) if folder]
     stem = tidy(PurePosixPath(name).stem)
+    while len(folders) > 2 and fold(folders[0]) in _SHELVES:
+        del folders[0]
     composer, reason = composer_name(folders[0]) if folders else "", "no folder of a composer above it"
     rest = folders[1:]
     if folders:

@@ -161,13 +161,14 @@ def _genre(rest: str, end: int) -> tuple[str, set[str], int | None, tuple[int, .
     else:
         return "", set(), None, (), False, rest, end
     number, numbers, stop, rest = _counted(rest, match)
+    several = bool(numbers) or (plural and number is None)  # "Hungarian Dances No. 5" is one
     rest = _blank(rest, match)
     if genre in _SOLOISTS:
         for found in list(words.INSTRUMENT.finditer(rest)):
             instruments.add(words.INSTRUMENTS[found[0]])
             rest = _blank(rest, found)
         instruments = _soloists(genre, instruments)
-    return genre, instruments, number, numbers, plural or bool(numbers), rest, max(end, match.end(), stop)
+    return genre, instruments, number, numbers, several, rest, max(end, match.end(), stop)
 
 
 def _soloists(genre: str, instruments: set[str]) -> set[str]:
