@@ -7,6 +7,7 @@ that work. Two works are *alike* where nothing they say tells them apart; whethe
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -256,7 +257,7 @@ def alike_works(one: Work, other: Work) -> bool:
     first, second = one.names[0], other.names[0]
     if first.several or second.several:
         return _collected(first, second)
-    digits = [sorted(filter(str.isdigit, name.name)) for name in (first, second)]
+    digits = [_digits(name.name) for name in (first, second)]
     if not (first.titled or second.titled) and digits[0] == digits[1] and (one.movements & other.movements) - {""}:
         return True
     numbers = _by_catalogue(first, second)
@@ -267,7 +268,7 @@ def alike_works(one: Work, other: Work) -> bool:
         if first.genre != second.genre:
             return bool(words and words == others)
         return _same_genre(first, second, words, others)
-    squashed = [re.sub(r"\W", "", fold(name.text)) for name in (first, second)]
+    squashed = [_squashed(name.text) for name in (first, second)]
     if squashed[0] and squashed[0] == squashed[1]:
         return True
     if (digits[0] and digits[1] and digits[0] != digits[1]) or not words or not others:
@@ -275,7 +276,18 @@ def alike_works(one: Work, other: Work) -> bool:
     if words <= others or others <= words:
         return True
     matcher = difflib.SequenceMatcher(None, " ".join(first.name), " ".join(second.name), autojunk=False)
-    return len(squashed[0]) > 6 and matcher.quick_ratio() >= ALIKE and matcher.ratio() >= ALIKE
+    ratios = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+    return len(squashed[0]) > 6 and all(ratio() >= ALIKE for ratio in ratios)
+
+
+@functools.lru_cache(maxsize=65536)
+def _digits(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(filter(str.isdigit, words)))
+
+
+@functools.lru_cache(maxsize=65536)
+def _squashed(text: str) -> str:
+    return re.sub(r"\W", "", fold(text))
 
 
 def _collected(one: WorkName, other: WorkName) -> bool:
