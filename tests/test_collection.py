@@ -92,7 +92,7 @@ def test_every_vector_has_its_recording_times_and_titles(library, tmp_path, aske
     assert made.table.columns.tolist() == COLUMNS
     assert made.table["path"].unique().tolist() == sorted(str(library / name) for name in NAMES)
     first = made.table.iloc[0]
-    assert (first["composer"], first["work"], first["movement"]) == ("Bach", "Suite", "1 Prélude")
+    assert (first["composer"], first["work"], first["movement"]) == ("Johann Sebastian Bach", "Suite", "1 Prélude")
     own = made.table[made.table["path"] == str(library / NAMES[1])]
     assert own["start_s"].tolist() == [0.0, 1.0]
     assert own["end_s"].tolist() == pytest.approx([1.0, 2.0])

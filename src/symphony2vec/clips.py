@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from symphony2vec.artifacts import Draw, Project, read_table, whole_folder, write_table
+from symphony2vec.corpus import decisions, identity
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips, Params
 
@@ -42,7 +43,10 @@ def run(project: Project, params: Params) -> None:
     from symphony2vec import figures
 
     movements = read_table(project.movements, "audio")
-    clips, left_out = cut(chosen(movements, params.clips.composers), params.clips)
+    movements = chosen(movements, params.clips.composers)
+    if params.clips.alike_works == "error" and params.clips.splits[0] == "work":
+        refuse_alike(movements, decisions.read(project.corpus(params.corpus.name)).answered)
+    clips, left_out = cut(movements, params.clips)
     clips, dropped = large_enough(clips, params.clips)
     tables = {draw: split(clips, params.clips, draw) for draw in draws(params)}
     first = next(iter(tables.values()))
@@ -78,6 +82,27 @@ def chosen(movements: pd.DataFrame, composers: list[str]) -> pd.DataFrame:
             hint = f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(known)}"
             raise UserError(f"clips.composers: no composer '{name}' in the catalogue{hint}")
     return movements[movements["composer"].isin(composers)] if composers else movements
+
+
+def refuse_alike(movements: pd.DataFrame, apart: Iterable[tuple[str, frozenset[str]]] = ()) -> None:
+    """Refuse movements whose works or composers may be one under two names: a split would hold one work on two sides.
+
+    Args:
+        movements: composer, work and movement of each.
+        apart: The keys of pairs that a person decided to keep apart (see `symphony2vec.corpus.decisions`).
+
+    Raises:
+        UserError: there is such a pair.
+    """
+    titles = (tuple(map(str, row)) for row in movements[["composer", "work", "movement"]].itertuples(index=False))
+    asked = identity.questions(((composer, work, movement) for composer, work, movement in titles), apart)
+    if asked:
+        more = f" (and {len(asked) - 3} more)" if len(asked) > 3 else ""
+        raise UserError(
+            f"a split by work needs one name for each work: {'; '.join(map(str, asked[:3]))}{more}. "
+            "`symphony2vec corpus check` lists all; give these options to `symphony2vec corpus import`, "
+            "or set clips.alike_works to allow"
+        )
 
 
 def cut(movements: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -72,6 +72,7 @@ class Clips(Section):
     test: Share
     composers: list[str]
     small_composers: Literal["error", "drop"]
+    alike_works: Literal["error", "allow"]
     leak_seeds: Count
     seed: Annotated[int, Field(ge=0)]
 

@@ -101,6 +101,20 @@ def openscore(folder: Path | None, from_folder: Path | None, url: str | None) ->
     metavar="NAME=OTHER",
     help='Take one name of a composer for another, as in "Beethoven=Ludwig van Beethoven". Can be repeated.',
 )
+@click.option(
+    "--work",
+    "work_merges",
+    multiple=True,
+    metavar="COMPOSER:NAME=OTHER",
+    help='Take one name of a work for another, as in "Beethoven: Eroica=Symphony No. 3". Can be repeated.',
+)
+@click.option(
+    "--apart",
+    "apart",
+    multiple=True,
+    metavar="COMPOSER:NAME=OTHER",
+    help="Keep two works apart that look alike, so that they are not asked about again. Can be repeated.",
+)
 @click.option("--name", default="recordings", show_default=True, help="The corpus to fill: data/NAME.")
 @click.option("--licence", default="unknown", show_default=True, help="The licence of recordings without their own.")
 @click.option("--copy", is_flag=True, help="Copy the recordings to data/NAME/audio, so that they are versioned too.")
@@ -112,6 +126,8 @@ def import_(
     by: str,
     table: Path | None,
     merges: Sequence[str],
+    work_merges: Sequence[str],
+    apart: Sequence[str],
     name: str,
     licence: str,
     copy: bool,
@@ -125,8 +141,9 @@ def import_(
     Tags are read as          composer, work (or album), title, with disc and track before it
 
     The recordings stay where they are, unless --copy is given. The catalogue holds the checksum of each, so
-    that a changed file is noticed. Composers whose names differ by case and accents alone become one; names
-    that only look alike are shown, and --composer merges them.
+    that a changed file is noticed. Composers and works get one name each: initials, life dates, spellings,
+    languages, catalogue numbers and discs are understood. Names that only look alike are shown, with the option
+    that merges them; what was decided is kept in decisions.csv and holds for later imports.
 
     A file whose work cannot be known is not guessed at: the same music could come into training and test. It
     is listed in unplaced.csv. Copy that list, fill it in, and pass it with --csv.
@@ -139,18 +156,27 @@ def import_(
     \b
     Writes  data/NAME/catalogue.csv
             data/NAME/unplaced.csv    what could not be placed, and why
+            data/NAME/decisions.csv   what --composer, --work and --apart decided
             data/NAME/originals.txt   where the recordings lie, or data/NAME/audio/ with --copy
     """
+    from symphony2vec.corpus import decisions
     from symphony2vec.corpus import recordings as corpus_recordings
 
     project = _project(folder)
     target = _target(project, name)
-    found = corpus_recordings.survey(recordings, by, table, _merges(merges), target)
+    given = decisions.Decisions(
+        _merges(merges),
+        {(composer, one): other for composer, one, other in _works(work_merges, "--work")},
+        set(_works(apart, "--apart")),
+    )
+    decided = decisions.read(target).updated(given)
+    found = corpus_recordings.survey(recordings, by, table, None, target, decided)
     _show(found)
     if dry_run:
         click.echo("\nNothing was written (--dry-run).")
         return
     filled = corpus_recordings.fill(target, found, licence, copy)
+    decisions.write(target, decided)
     late = [one for one in filled.unplaced if one not in found.unplaced]
     _show_lines("Could not be read:", map(_unplaced_line, late))
     _show_lines("Same sound twice:", filled.hints)
@@ -165,12 +191,14 @@ def import_(
 
 @corpus.command()
 @click.argument("name", required=False)
+@click.option("--allow-alike", is_flag=True, help="Pass a corpus in which two names may mean one work or composer.")
 @click.pass_context
-def check(context: click.Context, name: str | None) -> None:
-    """Check a corpus: its catalogue, and every file that it names.
+def check(context: click.Context, name: str | None, allow_alike: bool) -> None:
+    """Check a corpus: its catalogue, every file that it names, and that each work has one name.
 
     NAME is a folder of data/; without it, the one that params.yaml names. Prints every fault with its row
-    (the header is row 1) and exits with 1, or prints a table of the composers. Writes nothing.
+    (the header is row 1) and exits with 1, or prints a table of the composers. Two works of one composer that
+    may be one are a fault, too: a split by work would put it on two sides. Writes nothing.
 
     \b
     Examples
@@ -178,7 +206,7 @@ def check(context: click.Context, name: str | None) -> None:
       symphony2vec corpus check openscore
     """
     from symphony2vec import params
-    from symphony2vec.corpus import catalogue
+    from symphony2vec.corpus import catalogue, decisions, identity
 
     project = _project(context.obj)
     name = name or params.read(project.params).corpus.name
@@ -189,6 +217,14 @@ def check(context: click.Context, name: str | None) -> None:
         click.echo(f"\n{len(faults)} of {rows} rows of data/{name}/catalogue.csv are at fault:")
         for fault in faults:
             click.echo(f"  {_printable(str(fault))}")
+    titles = ((one.composer, one.work, one.movement) for one in movements)
+    asked = identity.questions(titles, decisions.read(_target(project, name)).answered)
+    if asked:
+        click.echo(f"\n{len(asked)} pairs of names may mean one work or one composer; import again with these options,")
+        click.echo("with --apart in place of --work where they are two, or give them one name in catalogue.csv:")
+        for question in asked:
+            click.echo(f"  {_printable(str(question))}")
+    if faults or (asked and not allow_alike):
         context.exit(1)
     click.echo(f"\ndata/{name}: all {len(movements)} movements are there and unchanged.")
 
@@ -215,11 +251,26 @@ def _merges(pairs: Sequence[str]) -> dict[str, str]:
     return merges
 
 
+def _works(pairs: Sequence[str], option: str) -> list[tuple[str, str, str]]:
+    """Composer, name and other name of every "COMPOSER: NAME=OTHER"."""
+    named = []
+    for pair in pairs:
+        composer, _, names = pair.partition(":")
+        one, _, other = names.partition("=")
+        if not (composer.strip() and one.strip() and other.strip()):
+            raise UserError(
+                f'{option} "{pair}" must read "COMPOSER: NAME=OTHER", as in "Beethoven: Eroica=Symphony No. 3"'
+            )
+        named.append((composer.strip(), one.strip(), other.strip()))
+    return named
+
+
 def _show(found: Survey) -> None:
     """What was understood of a folder."""
     _table((one.composer, one.work) for one in found.placed)
     ways = {way: sum(one.by == way for one in found.placed) for way in ("table", "tags", "folders")}
     click.echo("\nPlaced by: " + (", ".join(f"{way} {count}" for way, count in ways.items() if count) or "nothing"))
+    _show_lines("Taken as one:", found.merged)
     _show_lines("Look at:", found.hints)
     _show_lines(f"Could not be placed ({len(found.unplaced)}):", map(_unplaced_line, found.unplaced))
     if found.others:

@@ -21,6 +21,7 @@ from symphony2vec.artifacts import key_of, read_table, whole_file, write_table
 from symphony2vec.collection import table as tables
 from symphony2vec.collection.table import COLUMNS, Collection
 from symphony2vec.corpus import library
+from symphony2vec.corpus.settling import settle
 from symphony2vec.corpus.titles import Placed, by_tags_or_folders
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.parallel import processes
@@ -337,6 +338,7 @@ def _titles(path: Path, relative: str) -> tuple[str, str, str]:
     """Composer, work and movement, from tags or folders; empty where neither tells."""
     placed = by_tags_or_folders(library.shown(relative), library.read_tags(path))
     if isinstance(placed, Placed):
+        (placed,) = settle([placed], {})
         return placed.composer, placed.work, placed.movement
     return placed.composer, "", placed.movement or library.shown(path.stem)
 

@@ -1,12 +1,15 @@
 """The catalogue of a corpus: one row a movement, checked on reading.
 
     data/<corpus>/catalogue.csv     composer, work, movement, path, kind, licence, origin[, sha256][, start, end]
+                                    [, printed_work, printed_composer]
     data/<corpus>/originals.txt     only for recordings left where they are: the folder their paths start from
 
 `path` is relative, with forward slashes, and stays inside its folder. `kind` is `score` (MusicXML, Humdrum
 kern) or `recording` (wav, flac, ogg, mp3). Where a sha256 is given, the file must still match it when it is
 played. A file that holds several movements has one row for each: `start` and `end` are seconds of a recording, or the
 first and last bar of a score, counted from 1 in the order of the file; empty cells mean the beginning and the end.
+`composer` and `work` are in normal form, one name each; `printed_work` and `printed_composer` are what the tags,
+folders or table of a recording say.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ class Movement:
     sha256: str = ""
     start: float | None = None  # s of a recording, bar of a score
     end: float | None = None
+    printed_work: str = ""
+    printed_composer: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Movement))
 REQUIRED = COLUMNS[:7]
 BOUNDS = ("start", "end")
+PRINTED = ("printed_work", "printed_composer")
 
 
 def write(folder: Path, movements: Iterable[Movement], originals: Path | None = None) -> None:
@@ -85,8 +91,9 @@ def write(folder: Path, movements: Iterable[Movement], originals: Path | None = 
     `originals` names the folder that the paths start from when that is not `folder` itself.
     """
     rows = sorted(movements, key=lambda one: (one.composer, one.work, one.movement, one.path))
-    bounded = any(row.start is not None or row.end is not None for row in rows)
-    columns = COLUMNS if bounded else [name for name in COLUMNS if name not in BOUNDS]
+    unused = set() if any(row.start is not None or row.end is not None for row in rows) else set(BOUNDS)
+    unused |= set() if any(row.printed_work or row.printed_composer for row in rows) else set(PRINTED)
+    columns = [name for name in COLUMNS if name not in unused]
     write_rows(folder / FILE, columns, ({name: getattr(row, name) for name in columns} for row in rows))
     if originals is None:
         (folder / ORIGINALS).unlink(missing_ok=True)
@@ -188,7 +195,8 @@ def _checked(folder: Path) -> tuple[dict[int, Movement], list[Fault]]:
     for row in rows:
         bounds, reason = _bounds(row)
         cells: dict[str, Any] = {name: row.get(name) for name in REQUIRED}
-        one = Movement(**cells, sha256=row.get("sha256").lower(), start=bounds.get("start"), end=bounds.get("end"))
+        cells |= {name: row.get(name) for name in PRINTED} | {"sha256": row.get("sha256").lower()}
+        one = Movement(**cells, start=bounds.get("start"), end=bounds.get("end"))
         title = (one.composer, one.work, one.movement)
         reason = reason or _fault(one)
         if row.beyond:  # the likely cause of any other fault

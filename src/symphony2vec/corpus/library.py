@@ -6,24 +6,14 @@ import os
 import stat
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from symphony2vec.corpus import catalogue
+from symphony2vec.corpus import catalogue, tags
 from symphony2vec.corpus.titles import Unplaced
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff")
 _OUTSIDE = "a link that leads outside the folder; import the folder that it leads to"
 # What systems leave beside people's files; names that begin with a dot are left out as well.
 LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
-# Our names: the keys of Vorbis comments (flac, ogg), the frames of ID3 (mp3, wav, aiff)
-TAGS = {
-    "composer": (("composer",), ("TCOM",)),
-    "work": (("work",), ("TXXX:WORK", "TXXX:Work")),
-    "album": (("album",), ("TALB",)),
-    "title": (("title",), ("TIT2",)),
-    "track": (("tracknumber",), ("TRCK",)),
-    "disc": (("discnumber",), ("TPOS",)),
-}
 
 
 def find(folder: Path, leave_out: Path | None = None) -> tuple[list[str], list[Unplaced], Counter[str]]:
@@ -95,23 +85,5 @@ def _fault(file: Path, path: str, root: Path) -> str:
 
 
 def read_tags(file: Path) -> dict[str, str]:
-    """The tags of a recording that bear on its title; none where they cannot be read.
-
-    Several values of one tag are joined by " / ": a piece by two composers is not by the first of them.
-    """
-    import mutagen
-
-    try:
-        found = mutagen.File(file)
-        tags = found.tags if found else None
-        return {name: text for name, keys in TAGS.items() if tags and (text := _tag(tags, *keys))}
-    except Exception:  # on damaged files mutagen raises nearly anything; the audio stage will judge the sound itself
-        return {}
-
-
-def _tag(tags: Any, comments: tuple[str, ...], frames: tuple[str, ...]) -> str:
-    if hasattr(tags, "getall"):
-        values = [str(text) for frame in frames for found in tags.getall(frame) for text in found.text]
-    else:
-        values = [text for comment in comments for text in tags.get(comment, ())]
-    return " / ".join(dict.fromkeys(value.strip() for value in values if value.strip()))
+    """The tags of a recording that bear on its title, as `symphony2vec.corpus.tags.read` gives them."""
+    return tags.read(file)

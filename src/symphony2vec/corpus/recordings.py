@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from symphony2vec.artifacts import whole_file
-from symphony2vec.corpus import catalogue, library
+from symphony2vec.corpus import catalogue, decisions, library
+from symphony2vec.corpus.composers import resolve
+from symphony2vec.corpus.settling import hints, merged, settle
 from symphony2vec.corpus.titles import (
     Placed,
     Unplaced,
@@ -26,11 +28,9 @@ from symphony2vec.corpus.titles import (
     by_tags,
     by_tags_or_folders,
     composer_name,
-    fold,
-    hints,
-    settle,
     tidy,
 )
+from symphony2vec.corpus.vocabulary import fold
 from symphony2vec.errors import UserError
 
 NOT_DECODED = (".m4a", ".aac", ".wma", ".ape", ".dsf", ".dff", ".opus", ".wv", ".alac", ".tta")
@@ -49,6 +49,7 @@ class Survey:
     unplaced: list[Unplaced]
     others: Counter[str]
     hints: list[str]
+    merged: list[str]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def survey(
     table: Path | None = None,
     merges: Mapping[str, str] | None = None,
     target: Path | None = None,
+    decided: decisions.Decisions | None = None,
 ) -> Survey:
     """Find the recordings below `folder` and their composers, works and movements.
 
@@ -79,6 +81,7 @@ def survey(
             before tags and folders.
         merges: Composers' names that stand for another one.
         target: The corpus to be filled; what lies in it is not imported when it is below `folder`.
+        decided: What a person decided about look-alike names; `merges` go before it.
 
     Raises:
         UserError: the folder or the table cannot be used, or there is no recording at all.
@@ -107,9 +110,10 @@ def survey(
     read = list(_read(folder, left, by))
     placed += [one for one in read if isinstance(one, Placed)]
     unplaced += [one for one in read if isinstance(one, Unplaced)]
-    settled = settle(placed, merges or {})
-    advice = _strays(placed, merges or {}) + _undecoded(others) + hints(settled)
-    return Survey(folder, settled, sorted(unplaced, key=lambda one: one.path), others, advice)
+    decided = (decided or decisions.Decisions()).updated(decisions.Decisions(dict(merges or {})))
+    settled = settle(placed, decided.composers, decided.works)
+    advice = _strays(placed, decided.composers) + _undecoded(others) + hints(settled, decided.answered)
+    return Survey(folder, settled, sorted(unplaced, key=lambda one: one.path), others, advice, merged(settled))
 
 
 def _read(folder: Path, paths: list[str], by: str) -> Iterator[Placed | Unplaced]:
@@ -119,7 +123,7 @@ def _read(folder: Path, paths: list[str], by: str) -> Iterator[Placed | Unplaced
         if by == "csv":
             yield Unplaced(path, "not in the table")
         elif by == "folders":
-            yield by_folders(path)
+            yield by_folders(path, library.read_tags(folder / path))
         else:
             tags = library.read_tags(folder / path)
             yield by_tags(path, tags) if by == "tags" else by_tags_or_folders(path, tags)
@@ -161,8 +165,8 @@ def by_table(
 
 
 def _strays(placed: list[Placed], merges: Mapping[str, str]) -> list[str]:
-    found = {fold(one.composer) for one in placed}
-    absent = [name for name in merges if fold(name) not in found]
+    found = {form for one in placed for form in (fold(one.composer), fold(resolve(one.composer).name))}
+    absent = [name for name in merges if not found & {fold(name), fold(resolve(name).name)}]
     return [f"no composer '{name}' was found to merge into '{merges[name]}'" for name in absent]
 
 
@@ -202,6 +206,8 @@ def fill(target: Path, found: Survey, licence: str = "unknown", copy: bool = Fal
             licence=one.licence or licence,
             origin=f"recording: {one.path}",
             sha256=sums[one.path],
+            printed_work=one.printed_work,
+            printed_composer=one.printed_composer,
         )
         for one in found.placed
         if one.path in sums

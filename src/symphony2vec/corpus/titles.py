@@ -2,44 +2,48 @@
 
 Paths are relative with forward slashes, as they stand on the disk; names are tidied: Unicode NFC, no control
 characters, single spaces. A recording is either placed or comes with the reason why it is not: a work that
-was guessed wrong could put the same music into training and test.
+was guessed wrong could put the same music into training and test. `settling.settle` then gives each composer and each
+work of a library one name (see `symphony2vec.corpus.settling`).
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from itertools import combinations
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-DISC = re.compile(r"(cd|dis[ck]|disque)[\s._#-]*\d{1,3}(\s*of\s*\d+)?", re.IGNORECASE)
-COLLECTIVE = {
-    *("various artists", "various", "various composers", "compilations", "unknown", "unknown artist"),
-    *("unknown composer", "unknown album", "unknown title"),
+from symphony2vec.corpus import composers, identity, movements, works
+from symphony2vec.corpus.composers import COLLECTIVE, composer_name, tidy
+from symphony2vec.corpus.vocabulary import fold, without_discs
+
+NO_TAGS: Mapping[str, str] = {}
+_SHELVES = {
+    "classical",
+    "classical music",
+    "klassik",
+    "classique",
+    "clasica",
+    "classica",
+    "music",
+    "musik",
+    "flac",
+    "mp3",
 }
-SUFFIXES_OF_NAMES = {
-    "jr",
-    "sr",
-    "i",
-    "ii",
-    "iii",
-    "sohn",
-    "vater",
-    "fils",
-    "pere",
-    "the elder",
-    "the younger",
-}
-ALIKE = 0.8  # difflib's ratio: 0.87 for Tchaikovsky and Tschaikowsky, 0.69 for Johann and Richard Strauss
+_PERFORMERS = ("artist", "albumartist", "conductor")
+_ENSEMBLE = re.compile(
+    r"\b(?:orchest(?:ra|er|re)|orquesta|philharmoni\w*|filarmonic\w*|symphoniker|sinfoniker|ensemble|choir|chor|quartet|quartett|"
+    r"quatuor|staatskapelle|gewandhaus\w*|concertgebouw\w*|academy of|camerata|consort|singers)\b"
+)
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A recording with its place in the catalogue, and what told it: "tags", "folders" or "table"."""
+    """A recording with its place in the catalogue, and what told it: "tags", "folders" or "table".
+
+    `also` are other texts that name the same work; `performance` are texts that may tell one recording of a work from
+    another; the printed names are those of the tags, folders or table.
+    """
 
     path: str
     composer: str
@@ -47,6 +51,10 @@ class Placed:
     movement: str
     by: str
     licence: str = ""
+    also: tuple[str, ...] = field(default=(), compare=False)
+    performance: tuple[str, ...] = field(default=(), compare=False)
+    printed_work: str = field(default="", compare=False)
+    printed_composer: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -60,43 +68,139 @@ class Unplaced:
     movement: str = ""
 
 
-def tidy(text: str) -> str:
-    """NFC, control characters as spaces, whitespace collapsed."""
-    plain = "".join(" " if unicodedata.category(sign) == "Cc" else sign for sign in text)
-    return unicodedata.normalize("NFC", " ".join(plain.split()))
+def by_folders(path: str, tags: Mapping[str, str] = NO_TAGS) -> Placed | Unplaced:
+    """Read composer/work/movement-file; deeper folders join the movement's name, disc folders are skipped.
 
-
-def fold(name: str) -> str:
-    """What two spellings have in common that differ by case and Latin, Greek or Cyrillic accents alone."""
-    return "".join(sign for sign in unicodedata.normalize("NFKD", name) if not "\u0300" <= sign <= "\u036f").casefold()
-
-
-def composer_name(text: str) -> str:
-    """A composer's name, tidied and with the first name first: "Bach, Johann" and "Bach,_Johann" alike."""
-    name = tidy(text if " " in text else text.replace("_", " "))
-    last, comma, first = (part.strip() for part in name.partition(","))
-    turned = comma and last and first and "," not in first and fold(first).rstrip(".") not in SUFFIXES_OF_NAMES
-    return f"{first} {last}" if turned else name
-
-
-def by_folders(path: str) -> Placed | Unplaced:
-    """Read composer/work/movement-file; deeper folders join the movement's name, disc folders are skipped."""
+    A first folder that names a performer (by `tags` or by the authority) is no composer: then one must be named by the
+    next folder or the file, as in "Karajan/Beethoven 5".
+    """
     *folders, name = PurePosixPath(path).parts
-    folders = [folder for folder in folders if not DISC.fullmatch(folder.strip())]
-    composer = composer_name(folders[0]) if folders else ""
-    work = tidy(folders[1]) if len(folders) > 1 else ""
-    movement = " / ".join(tidy(part) for part in (*folders[2:], PurePosixPath(name).stem))
-    reason = "no folder of a composer above it" if not folders else "no folder of a work between composer and file"
-    return _placed(path, composer, work, movement, "folders", reason)
+    folders = [folder for folder in (without_discs(tidy(folder)) for folder in folders) if folder]
+    stem = tidy(PurePosixPath(name).stem)
+    while len(folders) > 2 and fold(folders[0]) in _SHELVES:
+        del folders[0]
+    composer, reason = composer_name(folders[0]) if folders else "", "no folder of a composer above it"
+    rest = folders[1:]
+    if folders:
+        reason = "no folder of a work between composer and file"
+        credit, _ = composers.leading(folders[0])
+        if credit and not composers.resolve(folders[0]).known and len(folders) == 1:
+            composer, rest = credit.name, [_album(folders[0], credit.name)]
+        elif not _composes(folders[0], tags):
+            composer, rest, reason = _behind_performer(folders, stem)
+    work = rest[0] if rest else ""
+    head, tail = movements.split_title(stem, composers.resolve(composer).name)
+    movement = " / ".join(tidy(part) for part in (*rest[1:], stem))
+    if head and works.parse(head, composers.resolve(composer).name).titled:
+        parsed = works.parse(work, composers.resolve(composer).name)
+        if not work or parsed.several or not parsed.titled:
+            work, movement = head, tail or stem
+    return _placed(path, composer, work, movement, "folders", reason, tags)
+
+
+def _composes(folder: str, tags: Mapping[str, str]) -> bool:
+    """Whether the first folder may name a composer: not where it names a performer."""
+    credit = composers.resolve(folder)
+    performing = {fold(name) for field in _PERFORMERS for name in re.split(r"\s*[;/,]\s*", tags.get(field, ""))}
+    performing |= {fold(tags.get(field, "")) for field in _PERFORMERS}
+    if credit.known:
+        return credit.composes and not (credit.performs and fold(tidy(folder)) in performing)
+    if _ENSEMBLE.search(fold(folder)):
+        return False
+    return fold(tidy(folder)) not in performing or fold(tidy(folder)) == fold(tags.get("composer", ""))
+
+
+def _behind_performer(folders: list[str], stem: str) -> tuple[str, list[str], str]:
+    """Composer and further folders where the first folder names a performer."""
+    for place, text in enumerate(folders[1:], start=1):
+        credit, _ = composers.leading(text)
+        if credit:
+            return credit.name, [_album(text, credit.name), *folders[place + 1 :]], ""
+        whole = composers.resolve(text)
+        if whole.known and whole.composes:
+            return whole.name, folders[place + 1 :], "no folder of a work between composer and file"
+    credit, _ = composers.leading(stem)
+    return (credit.name if credit else ""), folders[1:], f"'{folders[0]}' performs, and nothing names the composer"
 
 
 def by_tags(path: str, tags: Mapping[str, str]) -> Placed | Unplaced:
-    """Read the tags composer, work (or album) and title (or the file's name), disc and track before it."""
-    composer = composer_name(tags.get("composer", ""))
-    work = tidy(tags.get("work", "")) or tidy(tags.get("album", ""))
+    """Read composer, work (or the title before its movement, or the album) and movement from the tags."""
     title = tidy(tags.get("title", "")) or tidy(PurePosixPath(path).stem)
+    composer = composer_name(tags.get("composer", "")) or _composer_besides(tags, title)
+    credit = composers.resolve(composer)
+    who = credit.name if credit.known else ""
+    title_work, tail = movements.split_title(title, who)
+    tagged, tagged_tail = _tagged_work(tags, who)
+    named, entitled = (works.parse(text, who) for text in (tagged, title_work))
+    if tagged and entitled.titled and not named.several and identity.conflict(named, entitled):
+        reason = f"the tag of the work says '{tagged}' and the title '{title_work}'"
+        return Unplaced(path, reason, composer, "", title)
+    work, also = tagged, (title_work,) if title_work else ()
+    if not work or (named.several and entitled.titled):
+        work, also = title_work, ()
+    if not work:
+        work, also = _album(tags.get("album", ""), who), ()
     absent = [name for name, text in (("composer", composer), ("work or album", work)) if not text]
-    return _placed(path, composer, work, numbered(title, tags), "tags", f"no tag of {' and '.join(absent)}")
+    movement = _movement(
+        tags, title, tail if title_work else tagged_tail if title == tidy(tags.get("work", "")) else ""
+    )
+    return _placed(path, composer, work, movement, "tags", f"no tag of {' and '.join(absent)}", tags, also)
+
+
+def _composer_besides(tags: Mapping[str, str], title: str) -> str:
+    """The composer where no tag of one is there: whom title or album begin with, or a known one among the artists.
+
+    Conductors and soloists who compose as well are not taken from the artists.
+    """
+    for text in (title, tidy(tags.get("album", ""))):
+        credit, _ = composers.leading(text)
+        if credit:
+            return credit.name
+    people = composers.known_in(tags.get(field, "") for field in ("albumartist", "artist"))
+    return people[0].name if len(people) == 1 and not people[0].performs else ""
+
+
+def _tagged_work(tags: Mapping[str, str], composer: str) -> tuple[str, str]:
+    """The work of the tag WORK, or of the grouping where that names one, and the movement that stands with it."""
+    for name in ("work", "grouping"):
+        text = tidy(tags.get(name, ""))
+        if not text:
+            continue
+        head, tail = movements.split_title(text, composer)
+        if head:
+            return head, tail
+        whole = works.parse(text, composer)
+        if (
+            (name == "work" and not movements.is_movement(text))
+            or whole.titled
+            or (tags.get("movement") and name == "grouping")
+        ):
+            return without_discs(text), ""
+    return "", ""
+
+
+def _album(album: str, composer: str) -> str:
+    text = without_discs(tidy(album))
+    credit, rest = composers.leading(text)
+    if credit and rest and credit.name == composer:
+        text = rest
+    number = re.match(r"(?:#|no\.?\s*|nr\.?\s*)?(\d{1,2})(?!\d)\s*(?:$|[/(\[,;–-])", text, re.IGNORECASE)
+    if number and credit:
+        return f"Symphony No. {number[1]}"  # "Mahler 3", "Beethoven 5 / Karajan"
+    if works.parse(text, composer).titled:
+        return movements.split_title(text, composer)[0] or text
+    return text
+
+
+def _movement(tags: Mapping[str, str], title: str, tail: str) -> str:
+    name, number = (tidy(tags.get(key, "")) for key in ("movement", "movement_number"))
+    number = re.sub(r"^0+(?=\d)|\s*/.*$", "", number)
+    text = name or tail
+    if text and number and not re.match(r"(?:\d|[IVX]+[.:\s])", text):
+        return f"{number}. {text}"
+    if text and re.match(r"(?:\d{1,2}|[IVX]{1,5})(?:[.):\s]|$)", text):
+        return text
+    return numbered(text or title, tags)
 
 
 def numbered(title: str, tags: Mapping[str, str]) -> str:
@@ -111,9 +215,10 @@ def numbered(title: str, tags: Mapping[str, str]) -> str:
 def by_tags_or_folders(path: str, tags: Mapping[str, str]) -> Placed | Unplaced:
     """The tags where they name composer and work, else the folders."""
     tagged = by_tags(path, tags)
-    if isinstance(tagged, Placed):
-        return tagged
-    foldered = by_folders(path)
+    several = "names several" in composers.resolve(tags.get("composer", "")).fault
+    if isinstance(tagged, Placed) or several or "the tag of the work says" in tagged.reason:
+        return tagged  # what the tags say is not settled by guessing at folders
+    foldered = by_folders(path, tags)
     if isinstance(foldered, Placed):
         return foldered
     return replace(
@@ -123,107 +228,30 @@ def by_tags_or_folders(path: str, tags: Mapping[str, str]) -> Placed | Unplaced:
     )
 
 
-def _placed(path: str, composer: str, work: str, movement: str, by: str, reason: str) -> Placed | Unplaced:
-    for name in (composer, work):
-        if fold(name) in COLLECTIVE:
-            return Unplaced(path, f"'{name}' names nobody and no work", movement=movement)
+def _placed(
+    path: str,
+    composer: str,
+    work: str,
+    movement: str,
+    by: str,
+    reason: str,
+    tags: Mapping[str, str],
+    also: tuple[str, ...] = (),
+) -> Placed | Unplaced:
+    credit = composers.resolve(composer)
+    if fold(work) in COLLECTIVE:
+        return Unplaced(path, f"'{work}' names nobody and no work", movement=movement)
+    if credit.fault:
+        return Unplaced(path, credit.fault, movement=movement)
+    if composer and credit.known and not credit.composes:
+        return Unplaced(path, f"'{composer}' is known as a performer, not as a composer", "", work, movement)
     if composer and work and movement:
-        return Placed(path, composer, work, movement, by)
+        parts = PurePosixPath(path).parts
+        performance = (
+            *(tidy(tags.get(name, "")) for name in ("conductor", "album", "albumartist", "artist")),
+            tidy(parts[-2]) if len(parts) > 1 else "",
+        )
+        printed = tidy(tags.get("work", "") or tags.get("title", "")) if by == "tags" else work
+        written = tidy(tags.get("composer", "")) if by == "tags" else composer
+        return Placed(path, composer, work, movement, by, "", also, performance, printed or work, written or composer)
     return Unplaced(path, reason, composer, work, movement)
-
-
-def spellings(names: Mapping[str, int], merges: Mapping[str, str]) -> dict[str, str]:
-    """Give for every name the one that stands for it: the merge asked for, else the most frequent spelling.
-
-    `names` counts the recordings of each name; spellings that differ by case and accents alone count as one.
-    """
-    asked = {fold(name): target for name, target in merges.items()}
-    asked = {fold(target): target for target in merges.values()} | asked
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        alike[fold(name)].append(name)
-    found: dict[str, str] = {}
-    for key, group in alike.items():
-        best = min(group, key=lambda name: (-names[name], name.isupper(), name.islower(), name.isascii(), name))
-        found |= dict.fromkeys(group, asked.get(key, best))
-    return found
-
-
-def settle(placed: Iterable[Placed], merges: Mapping[str, str]) -> list[Placed]:
-    """Give composers and works one spelling each, and every recording a title of its own."""
-    placed = sorted(placed, key=lambda one: one.path)
-    composers = spellings(Counter(one.composer for one in placed), merges)
-    placed = [replace(one, composer=composers[one.composer]) for one in placed]
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for one in placed:
-        counts[one.composer][one.work] += 1
-    works = {composer: spellings(names, {}) for composer, names in counts.items()}
-    return _told_apart([replace(one, work=works[one.composer][one.work]) for one in placed])
-
-
-def _told_apart(placed: list[Placed]) -> list[Placed]:
-    """Add the end of the path to movements of one title, until none is left."""
-    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for index, one in enumerate(placed):
-        groups[one.composer, one.work, one.movement].append(index)
-    same = [group for group in groups.values() if len(group) > 1]
-    if not same:
-        return placed
-    told = list(placed)
-    for group in same:
-        for index, tail in zip(group, _tails([placed[index].path for index in group]), strict=True):
-            told[index] = replace(placed[index], movement=f"{placed[index].movement} ({tail})")
-    return _told_apart(told)
-
-
-def _tails(paths: list[str]) -> list[str]:
-    """The shortest ends of paths that tell them apart; numbered where only their encoding differs."""
-    parts = [PurePosixPath(path).parts for path in paths]
-    for depth in range(1, max(map(len, parts)) + 1):
-        tails = [tidy("/".join(part[-depth:])) for part in parts]
-        if len(set(tails)) == len(tails):
-            return tails
-    return [f"{tail}, {number}" for number, tail in enumerate(tails, start=1)]
-
-
-def hints(placed: Iterable[Placed]) -> list[str]:
-    """What a person should look at: first what may be one work under two names, then look-alike composers."""
-    works: dict[str, set[str]] = defaultdict(set)
-    ways: dict[str, set[str]] = defaultdict(set)
-    for one in placed:
-        works[one.composer].add(one.work)
-        ways[str(PurePosixPath(one.path).parent)].add(one.by)
-    found = []
-    for composer, names in sorted(works.items()):
-        alike = defaultdict(list)
-        for name in sorted(names):
-            alike["".join(sign for sign in fold(name) if sign.isalnum()) or name].append(name)
-        pairs = (" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1)
-        found += [f"{composer}: {pair} look like one work; give them one name" for pair in pairs]
-    for folder, by in sorted(ways.items()):
-        if by >= {"tags", "folders"}:
-            found.append(f"{folder}: some files are named by tags, some by folders; see that their work is one")
-    for short, long in (sorted(pair, key=len) for pair in look_alikes(works)):
-        merge = f'--composer "{short}={long}"'
-        found.append(f"'{short}' and '{long}' look like one composer; {merge} merges them")
-    return found
-
-
-def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of names that may mean one composer: nearly the same letters, or one is the other's last word.
-
-    Only names whose last words begin alike are compared, which keeps thousands of names quick.
-    """
-    blocks = defaultdict(list)
-    for name in sorted(names):
-        blocks[(fold(name).split() or [name])[-1][:1]].append(name)
-    pairs = (pair for block in blocks.values() for pair in combinations(block, 2))
-    return sorted(pair for pair in pairs if _look_alike(*map(fold, pair)))
-
-
-def _look_alike(a: str, b: str) -> bool:
-    if a.split()[-1:] == [b] or b.split()[-1:] == [a]:
-        return True
-    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
-    ratios = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
-    return all(ratio() >= ALIKE for ratio in ratios)
