@@ -513,6 +513,7 @@ def test_case_dvc_2_the_model_that_out_holds_is_promoted(
         shell(versioned.root, "git", "add", ".")
         shell(versioned.root, "git", "commit", "-qm", f"{dimensions} dimensions")
         ids[dimensions] = run_of(versioned, "pca-mel")
+    capsys.readouterr()
     assert candidates.found(client(versioned), "pca-mel", "", versioned).run_id == ids[3]
     assert capsys.readouterr().err == ""
     shell(versioned.root, "git", "checkout", "-q", "HEAD~")
