@@ -3,10 +3,12 @@ PYTHON ?= python3
 PORT ?= 5001
 BIN := .venv/bin
 HEAR := .venv-hear/bin
+# Whether this folder has a commit of a repository of its own, and git is there.
+GIT := git rev-parse --verify HEAD >/dev/null 2>&1 && git ls-files --error-unmatch params.yaml >/dev/null 2>&1
 # dvc runs the stages through a shell, which finds symphony2vec here.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run paper test lint env ui bench hear clean music
+.PHONY: help run paper test lint env scm needs-git ui bench hear clean music
 
 help:
 	@echo "make run    build the environment, fill data/ with the starter corpus if it is empty, run the pipeline, show results"
@@ -17,14 +19,24 @@ help:
 	@echo "make hear   run the HEAR benchmark's validator, in an environment of its own (4 GB); MODEL=champion takes your model"
 	@echo "make clean  remove the environment (music, outputs and runs stay)"
 
-run: env music
+run: env scm music
 	$(BIN)/dvc repro
 	@$(BIN)/symphony2vec results
 
 # Sets the two parameters in params.yaml and runs what they touch; what was trained before stays.
-paper: env music
+paper: needs-git env scm music
 	$(BIN)/dvc exp run -S seeds=5 -S 'clips.splits=[work,movement,clip]'
 	@$(BIN)/symphony2vec results
+
+# DVC asks git, unless it is told that there is none: the project may come from a zip file.
+scm: env
+	@if $(GIT); then ! grep -qs no_scm .dvc/config.local || $(BIN)/dvc config --local --unset core.no_scm; \
+	else $(BIN)/dvc config --local core.no_scm true; fi
+
+needs-git:
+	@$(GIT) || { echo "make paper needs git (dvc exp run), and this folder has no commit of its own. Try:" \
+		"git init && git add . && git commit -m start; or set seeds: 5 and clips.splits: [work, movement, clip]" \
+		"in params.yaml and run: make run"; exit 1; }
 
 music: env
 	@! grep -q '^  name: starter' params.yaml || [ -f data/starter/catalogue.csv ] || $(BIN)/symphony2vec corpus starter
@@ -39,7 +51,7 @@ lint: env
 	$(BIN)/mypy
 
 ui: env
-	$(BIN)/mlflow ui --port $(PORT) --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlruns/mlflow.db}"
+	uri=$$($(BIN)/symphony2vec runs settle) && exec $(BIN)/mlflow ui --port $(PORT) --backend-store-uri "$$uri"
 
 bench: env
 	$(BIN)/python benchmarks/features.py

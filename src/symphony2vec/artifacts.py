@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC makes working copies
 REPRESENTATIONS = ("mel", "mfcc", "chroma")
 # Columns that stay text even where a corpus has a work "5" or a movement "NA"; elsewhere an empty cell is no number.
 TEXT = frozenset(
@@ -78,7 +79,7 @@ class Project:
         """The project that holds `folder`: the nearest one above it with a params.yaml and a dvc.yaml."""
         folder = folder.resolve()
         for candidate in (folder, *folder.parents):
-            if (candidate / "params.yaml").is_file() and (candidate / "dvc.yaml").is_file():
+            if is_project(candidate):
                 return cls(candidate)
         raise UserError(
             f"no params.yaml and dvc.yaml in {folder} or above it; go into the project or name it with --project"
@@ -116,9 +117,28 @@ class Project:
         return self.out("features", f"{representation}.npy")
 
     @property
+    def home(self) -> Path:
+        """The root of the project that this one is a working copy of, made by `dvc exp run --temp` or `--queue`.
+
+        Such a copy lies in .dvc/tmp/exps of its project and is removed when the experiment ends. The root itself of any
+        other project.
+        """
+        parts = self.root.parts
+        for place in range(len(parts) - len(EXPERIMENTS) - 1, 0, -1):
+            if parts[place : place + len(EXPERIMENTS)] == EXPERIMENTS:
+                top, inside = Path(*parts[:place]), Path(*parts[place + len(EXPERIMENTS) + 1 :])
+                return next((root for root in (top / inside, top) if is_project(root)), self.root)
+        return self.root
+
+    @property
     def mlruns(self) -> Path:
-        """What MLflow keeps: its database and the artifacts."""
-        return self.root / "mlruns"
+        """What MLflow keeps: its database and the artifacts. They outlive the working copy of an experiment."""
+        return self.home / "mlruns"
+
+
+def is_project(folder: Path) -> bool:
+    """Whether a folder is the root of a project."""
+    return (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ and exit status 1; an interrupt is one line and status 130.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -265,7 +266,8 @@ def results_command(folder: Path, against: str | None, split: str | None, table:
     project = Project.around(folder)
     click.echo(report.printed(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
-    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri '{tracking.shown(tracking.uri(project))}')")
+    address = shlex.quote(tracking.shown(tracking.uri(project)))
+    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri {address})")
 
 
 for command in (promote, rollback, champions, embed, similar, classify):

@@ -1,4 +1,4 @@
-"""`symphony2vec runs`: what could not be told to MLflow in time."""
+"""`symphony2vec runs`: what could not be told to MLflow in time, and where MLflow looks for artifacts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group("runs")
 def runs() -> None:
-    """Runs that MLflow has not heard of: what its server could not be told in time.
+    """What MLflow has not heard of yet because its server did not answer, and where it looks for artifacts.
 
     While the server does not answer, a training goes on and what it logs is kept in mlruns/outbox/. A later run sends
     it; so does `symphony2vec runs send`.
@@ -57,6 +57,24 @@ def send_command(folder: Path) -> None:
         raise UserError(f"{len(left)} of {len(outcomes)} runs were not sent: {left[0].left}")
     if not outcomes:
         click.echo("nothing waits: MLflow has all that was logged")
+
+
+@runs.command("settle")
+@click.pass_obj
+def settle_command(folder: Path) -> None:
+    """Correct where MLflow looks for artifacts, in a project that was moved or copied; print the address of its runs.
+
+    Commands that write do the same. MLflow's own programs do not: `make ui` calls this first.
+
+    \b
+    Example:  MLFLOW_TRACKING_URI=$(symphony2vec runs settle) mlflow models serve -m models:/symphony2vec@champion
+    """
+    from symphony2vec import tracking
+    from symphony2vec.artifacts import Project
+
+    project = Project.around(folder)
+    with tracking.client(project):
+        click.echo(tracking.uri(project))
 
 
 def _calls(about: Pending) -> str:

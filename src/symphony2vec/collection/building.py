@@ -148,7 +148,7 @@ def recordings(places: Sequence[Path], asked: Asked) -> tuple[list[Recording], l
     for place in places:
         if place.is_dir():
             known = _catalogued(place)
-            paths, faults, _ = library.find(place)
+            paths, faults, _ = library.find(place, follow=True)
             rejected += [{"path": written(place / fault.path), "reason": fault.reason} for fault in faults]
             wanted = [(place / path, path, known.get(path)) for path in paths]
         elif place.exists():

@@ -1,16 +1,19 @@
 """From what people call a run to the run: by its MLflow id, or as "vae-mel" or "vae-mel work-0".
 
-A model's name alone means its first draw of whole works, and of that the newest run that finished.
+A model's name alone means its first draw of whole works. Of that the run counts whose model lies in out/, which
+`dvc checkout` may have brought back; the newest run that finished, where out/ has no such model.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import Draw
+from symphony2vec import tracking
+from symphony2vec.artifacts import Draw, Project, read_json
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,22 +61,24 @@ class Candidate:
         return " ".join(part for part in (model, self.reading, self.draw) if part)
 
 
-def found(client: MlflowClient, words: str, reading: str = "") -> Candidate:
+def found(client: MlflowClient, words: str, reading: str = "", project: Project | None = None) -> Candidate:
     """The candidate that is meant.
 
     Args:
         client: of the tracking server.
         words: a run's id, or the first eight or more of its digits, or a model's name, perhaps with a draw.
         reading: of the run's model; "" for the one that counts.
+        project: whose out/ says which of several runs of one name is meant; the newest is where none is given.
 
     Raises:
-        UserError: no run or several are meant, it has not finished, or its model gives no vectors.
+        UserError: no run or several are meant, it has not finished, or its model gives no vectors; or the run of the
+            model in out/ is not in MLflow.
     """
     words = " ".join(words.split())
     for given in (words, reading):
         if not NAMES.fullmatch(given):
             raise UserError(f"'{given}' is no name of a run or reading; those are of letters, digits and _-.:/")
-    run = _by_id(client, words) if ID.fullmatch(words) else _by_name(client, words)
+    run = _by_id(client, words) if ID.fullmatch(words) else _by_name(client, words, project)
     candidate = Candidate(run, reading)
     if run.data.tags.get("kind") == "classifier" or run.data.params.get("model") == "encoder":
         raise UserError(f"{candidate.name} is a classifier and gives no vectors; promote an embedding")
@@ -120,8 +125,11 @@ def _by_id(client: MlflowClient, digits: str) -> Run:
     return several[0]
 
 
-def _by_name(client: MlflowClient, words: str) -> Run:
-    """The newest finished run of a name; the first draw where the name says none."""
+def _by_name(client: MlflowClient, words: str, project: Project | None) -> Run:
+    """The finished run of a name that out/ holds, or the newest; the first draw where the name says none."""
+    held = [] if project is None else _held(project, words)
+    if len(held) == 1:
+        return _of_record(client, words, *held[0])
     done = "attributes.status = 'FINISHED' and attributes.run_name LIKE "
     named = [run for run in runs(client, f"{done}'{words}%'") if _model(run) == words or run.info.run_name == words]
     if not named:
@@ -138,6 +146,47 @@ def _by_name(client: MlflowClient, words: str) -> Run:
             f"'{words}' are runs of several experiments: {_listed(list(newest.values()))}; give the run's id"
         )
     return drawn[0]
+
+
+def _held(project: Project, words: str) -> list[tuple[Path, dict[str, Any]]]:
+    """The records of the models in out/ that a name means, one a stage, each with its file."""
+    model, _, name = words.partition(" ")
+    if not model or "/" in model or model.startswith("."):
+        return []
+    records = []
+    for folder in sorted(project.root.glob(f"out/*/{model}")):
+        draws = {place.parent.name: place for place in folder.glob(f"{name or '*'}/run.json")}
+        known = [Draw(parts[1], int(parts[2])) for parts in map(DRAW.fullmatch, draws) if parts]
+        counting = [draw for draw in known if draw.split == SPLIT] or known
+        if counting:
+            place = draws[min(counting, key=lambda draw: draw.seed).name]
+            records.append((place, dict(read_json(place, folder.parent.name))))
+    return records
+
+
+def _of_record(client: MlflowClient, words: str, place: Path, record: Mapping[str, Any]) -> Run:
+    """The run that made a folder of out/; said where it is not the newest of its name.
+
+    Raises:
+        UserError: MLflow does not know it.
+    """
+    known = tracking.run_id_of(client, record)
+    run = client.get_run(known) if known else None
+    if run is None or "stands_for" in run.data.tags:
+        stage, model, draw = place.parts[-4:-1]
+        done = f"attributes.status = 'FINISHED' and attributes.run_name = '{model} {draw}'"
+        newest = [run for run in runs(client, done) if "stands_for" not in run.data.tags]
+        other = f", or promote another run of that name: {_listed(newest)}" if newest else ""
+        raise UserError(
+            f"out/{stage}/{model}/{draw} is of run {record['run_id']}, which was trained elsewhere and is not in this "
+            f"MLflow; remove that folder and run `dvc repro -f` of its stage to train it here{other}"
+        )
+    done = f"attributes.status = 'FINISHED' and attributes.run_name = '{run.info.run_name}'"
+    newest = runs(client, done, [run.info.experiment_id])
+    if newest and newest[0].info.run_id != run.info.run_id:
+        here, other = run.info.run_id[:12], newest[0].info.run_id[:12]
+        tracking.say(f"'{words}' is run {here}, whose model lies in out/; the newest is {other}: give that id for it")
+    return run
 
 
 def _nothing_called(words: str, near: list[Any]) -> str:

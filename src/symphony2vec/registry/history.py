@@ -46,7 +46,7 @@ class Event:
 
 def champions(project: Project) -> pd.DataFrame:
     """Who was champion when, one row an event, oldest first (see `COLUMNS`); empty where nobody ever was."""
-    with tracking.client(project) as client:
+    with tracking.client(project, reads_only=True) as client:
         return table(read(client), aliases(client).get(CHAMPION))
 
 

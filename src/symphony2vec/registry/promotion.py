@@ -70,7 +70,7 @@ def promote(
         dry_run: nothing changes in the registry.
     """
     with tracking.client(project) as client:
-        candidate = candidates.found(client, words, reading)
+        candidate = candidates.found(client, words, reading, project)
         package = sources.fetched(project, client, candidate.source)
         version = _version(client, candidate)
         if not dry_run:

@@ -7,11 +7,13 @@
     <run id>                        32 hexadecimal digits: runs:/<run id>/model
 
 A folder of this machine is given as it is. What lies on a server or in an object store is downloaded once, into
-mlruns/downloaded/, and again only when it has changed there.
+mlruns/downloaded/ (into the folder for temporary files, where the project can only be read), and again only when it has
+changed there.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from symphony2vec import tracking
 from symphony2vec.artifacts import Project, key_of, whole_folder
 from symphony2vec.errors import UserError
+from symphony2vec.parallel import processes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +44,7 @@ def folder(project: Project, source: str) -> tuple[Path, str]:
     Raises:
         UserError: the name means nothing, or MLflow has no such model, alias, version or run, or no files of it.
     """
-    with tracking.client(project) as client:
+    with tracking.client(project, reads_only=True) as client:
         exact = resolved(client, source)
         return fetched(project, client, exact), exact
 
@@ -156,7 +159,8 @@ def _downloaded(project: Project, uri: str, key: str, server: str) -> Path:
     """The folder of artifacts in the cache, filled by one process even when several ask at once."""
     import filelock
 
-    home = project.mlruns / "downloaded"
+    nearest = next(place for place in (project.mlruns, project.home) if place.is_dir())
+    home = project.mlruns / "downloaded" if os.access(nearest, os.W_OK) else processes.own_file("downloaded")
     home.mkdir(parents=True, exist_ok=True)
     place = home / key
     with filelock.FileLock(home / f".{key}.lock"):

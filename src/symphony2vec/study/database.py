@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
+from symphony2vec.tracking import places
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -44,7 +44,7 @@ class Database:
     def of(cls, project: Project, asked: str | None) -> Database:
         """The database that was asked for, or that of the project."""
         if asked is None:
-            return cls(f"sqlite:///{project.mlruns / 'optuna.db'}")
+            return cls(places.url(project.mlruns / "optuna.db"))
         for scheme in ("postgresql://", "postgres://"):
             if asked.startswith(scheme):
                 asked = "postgresql+psycopg://" + asked.removeprefix(scheme)
@@ -65,8 +65,8 @@ class Database:
 
     def exists(self) -> bool:
         """Whether there is something to open; of a server only opening tells."""
-        path = self.url.removeprefix("sqlite:///").partition("?")[0]
-        return not self.url.startswith("sqlite:///") or Path(path).is_file()
+        path = places.database_of(self.url)
+        return path is None or path.is_file()
 
     @contextmanager
     def spoken(self) -> Iterator[None]:

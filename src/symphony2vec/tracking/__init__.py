@@ -11,7 +11,7 @@ A server that does not answer stops no training: what it was to be told is kept 
 
 from __future__ import annotations
 
-from symphony2vec.tracking.delivery import Pending, Sent, pending, send
+from symphony2vec.tracking.delivery import Pending, Sent, pending, say, send
 from symphony2vec.tracking.provenance import Subject, commit, dvc_hash, flat, lock_hash
 from symphony2vec.tracking.runs import Run, again, run, run_id_of, write_record
 from symphony2vec.tracking.server import URI, client, shown, uri
@@ -31,6 +31,7 @@ __all__ = [
     "pending",
     "run",
     "run_id_of",
+    "say",
     "send",
     "shown",
     "uri",

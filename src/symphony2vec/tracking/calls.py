@@ -61,8 +61,8 @@ def opening(
         "tags": tags(project, subject) | ({"stands_for": stands_for} if stands_for else {}) | {"local_id": local_id},
         "parameters": {name: str(value) for name, value in named.items()},
         "data": [
-            {"source": str(path), "name": path.relative_to(project.root).as_posix(), "digest": digest}
-            for path, digest in digests
+            {"source": str(project.home / inside), "name": inside.as_posix(), "digest": digest}
+            for inside, digest in ((path.relative_to(project.root), digest) for path, digest in digests)
         ],
         "runs_again": not stands_for,
         "at_ms": now_ms(),

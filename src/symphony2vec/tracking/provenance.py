@@ -74,8 +74,11 @@ def tags(project: Project, subject: Subject) -> dict[str, str]:
 
 
 def commit(project: Project) -> str:
-    """The git commit of the project, with "+changes" when files differ from it; "" outside git."""
-    head = _git(project, "rev-parse", "HEAD")
+    """The git commit of the project, with "+changes" when files differ from it; "" outside git.
+
+    A project that was unpacked somewhere below another repository is outside git.
+    """
+    head = _git(project, "rev-parse", "HEAD") if _git(project, "ls-files", project.params.name) else ""
     return f"{head}+changes" if head and _git(project, *CHANGES) else head
 
 

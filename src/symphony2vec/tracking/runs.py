@@ -138,7 +138,7 @@ class Run:
 
     def _warn(self, why: str) -> None:
         if not self._warned:
-            kept = self._outbox.folder.relative_to(self._project.root)
+            kept = self._outbox.folder.relative_to(self._project.home)
             say(
                 f"MLflow at {server.shown(server.uri(self._project))} {why}; {self._label} goes on. What it logs is "
                 f"kept in {kept} and sent when MLflow answers, by a later run, or by `symphony2vec runs send`"

@@ -13,20 +13,19 @@ import re
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, closing, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
+from symphony2vec.tracking import places
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 URI = "MLFLOW_TRACKING_URI"
-ARTIFACTS = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # MLflow's own name for it, which its server alone heeds
 # MLflow's own bounds add up to minutes for every call. One retry finds out whether a kept connection was stale.
 BOUNDS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -48,8 +47,8 @@ SILENT = frozenset(
     ).split()
 )
 WRONG = "requests.exceptions.SSLError"  # a ConnectionError, but of a server that is there
-LIBRARIES = ("mlflow.", "requests.", "sqlalchemy.", "botocore.", "boto3.")
-DATABASE = "sqlalchemy.exc.OperationalError"
+LIBRARIES = ("mlflow.", "requests.", "sqlalchemy.", "sqlite3.", "botocore.", "boto3.")
+DATABASES = frozenset(("sqlalchemy.exc.OperationalError", "sqlite3.OperationalError"))
 MISCONFIGURED = re.compile(r"authentication|does not exist|pg_hba|denied|unable to open|readonly|no such|syntax", re.I)
 BUSY = (408, 429)
 SHORT = re.compile(
@@ -66,7 +65,7 @@ class Unanswered(Exception):  # noqa: N818 - nothing is wrong with what was said
 
 def uri(project: Project) -> str:
     """Where runs are kept."""
-    return os.environ.get(URI) or f"sqlite:///{project.mlruns / 'mlflow.db'}"
+    return os.environ.get(URI) or places.url(project.mlruns / "mlflow.db")
 
 
 def is_elsewhere() -> bool:
@@ -78,7 +77,7 @@ def artifacts(project: Project, stage: str) -> str | None:
     """Where the files of an experiment's runs go. A server decides itself; a database leaves it to its clients."""
     if _decides_itself(project):
         return None
-    root = os.environ.get(ARTIFACTS) or (project.mlruns / "artifacts").as_uri()
+    root = os.environ.get(places.ROOT) or (project.mlruns / "artifacts").as_uri()
     return f"{root.rstrip('/')}/{stage}"
 
 
@@ -93,22 +92,31 @@ def shown(address: str) -> str:
     return re.sub(r"(?i)([?&][^=&\s]*(?:password|pwd|secret|token)[^=&\s]*)=[^&\s]*", r"\1=***", hidden)
 
 
+def is_own(project: Project) -> bool:
+    """Whether runs are kept in the project's own database, be it that the environment names that very file."""
+    database = places.database_of(uri(project))
+    return database is not None and database.absolute() == project.mlruns / "mlflow.db"
+
+
 @contextmanager
-def client(project: Project) -> Iterator[MlflowClient]:
+def client(project: Project, reads_only: bool = False) -> Iterator[MlflowClient]:
     """An MLflow client of the tracking server, for all that is asked of it.
 
     MLflow's faults within the block, and a server that does not answer, become a UserError of one line. No global state
-    of MLflow is touched, so that two projects can be used in one process.
+    of MLflow is touched, so that two projects can be used in one process. With `reads_only` what is asked changes
+    nothing, and nothing is written in the project: not even a lock.
     """
     try:
-        with spoken(project, writes=False) as speaking:
+        with spoken(project, writes=False, reads_only=reads_only) as speaking:
             yield speaking
     except Unanswered as fault:
         raise UserError(_advised(project, f"no answer: {fault}")) from fault
 
 
 @contextmanager
-def spoken(project: Project, waits_s: int = ANSWER_S, writes: bool = True) -> Iterator[MlflowClient]:
+def spoken(
+    project: Project, waits_s: int = ANSWER_S, writes: bool = True, reads_only: bool = False
+) -> Iterator[MlflowClient]:
     """A client for a few calls, whose faults become `Unanswered` or a UserError; its chatter is kept down.
 
     Args:
@@ -116,17 +124,19 @@ def spoken(project: Project, waits_s: int = ANSWER_S, writes: bool = True) -> It
         waits_s: seconds that MLflow waits for an answer, where the user has not set them.
         writes: what is said is kept by MLflow: a sqlite database must be free to write to, and a full disk is a
             server that cannot take it now.
+        reads_only: what is said changes nothing, and nothing in the project may be written.
     """
     from mlflow import MlflowClient
 
     address, began, outside = uri(project), monotonic(), sys.exception()
     try:
-        with _bounded(waits_s):
+        with _bounded(waits_s), ExitStack() as stack:
             _hush(address)
-            _prepare(project)
+            if not reads_only:
+                _prepare(project)
             if writes:
                 _await_lock(address)
-            yield MlflowClient(address)
+            yield MlflowClient(stack.enter_context(_readable(project)) if reads_only else address)
     except UserError:
         raise
     except Exception as fault:
@@ -187,16 +197,30 @@ def _prepare(project: Project) -> None:
     project.mlruns.mkdir(exist_ok=True)
     database = project.mlruns / "mlflow.db"
     with filelock.FileLock(project.mlruns / ".mlflow.db.lock"):
-        if not is_elsewhere() and database.is_file() and database.stat().st_size:
+        if is_own(project) and database.is_file() and database.stat().st_size:
+            places.settle(database)
             return
         from mlflow import MlflowClient
 
         MlflowClient(uri(project)).search_experiments(max_results=1)
-        if is_elsewhere():
+        if not is_own(project):
             _prepared.add(uri(project))
             return
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
+
+
+@contextmanager
+def _readable(project: Project) -> Iterator[str]:
+    """The address to read from; of a sqlite database a copy, since sqlite and MLflow write to what they open."""
+    database = places.database_of(uri(project))
+    if database is None:
+        yield uri(project)
+        return
+    if is_own(project) and database.is_file() and places.is_writable(database):
+        _prepare(project)  # MLflow's own programs shall find the artifacts of a moved project as well
+    with places.snapshot(database) as copy:
+        yield places.url(copy)
 
 
 def _decides_itself(project: Project) -> bool:
@@ -206,8 +230,8 @@ def _decides_itself(project: Project) -> bool:
 
 def _await_lock(address: str) -> None:
     """Wait until nobody else writes to a sqlite database: MLflow itself waits 20 s at every call."""
-    path = Path(address.removeprefix("sqlite:///").partition("?")[0])
-    if not address.startswith("sqlite:///") or not path.is_file():
+    path = places.database_of(address)
+    if path is None or not path.is_file():
         return
     with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as connection:
         try:
@@ -233,7 +257,7 @@ def _is_silence(fault: BaseException) -> bool:
     kinds = _kinds(fault)
     if isinstance(fault, Unanswered):
         return True
-    if DATABASE in kinds:
+    if kinds & DATABASES:
         return not MISCONFIGURED.search(str(fault))
     if kinds & SILENT:
         return WRONG not in kinds
