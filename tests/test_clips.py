@@ -9,6 +9,7 @@ import pytest
 
 from symphony2vec import clips
 from symphony2vec.artifacts import Draw, read_table, write_table
+from symphony2vec.corpus.movements import movement_key
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips
 
@@ -341,3 +342,30 @@ def test_what_is_left_out_is_listed_with_its_reason(project, changed):
     assert told["Beach"] == "4.0 s is too short for a clip of 10 s"
     assert told["Boulanger"].startswith("too little music for train, validation and test: 1 work, 1 movement")
     assert set(told) == {"Beach", "Boulanger"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("II. Andante (Karajan)", "2. Andante con moto (Abbado)", True),
+        ("Allegro (Karajan, 1963)", "Allegro (Mahler: Symphony No. 3 [Disc 1])", True),
+        ("Menuet", "menuet (A (B))", True),
+        ("I. Allegro", "III. Allegro", False),
+        ("1 Allegro", "3 Allegro", False),
+        ("(Intermezzo)", "(Finale)", False),
+        ("Vivace", "V", False),
+    ],
+)
+def test_performances_of_a_movement_have_one_key(one, other, alike):
+    assert (movement_key(one) == movement_key(other)) == alike
+
+
+def test_a_split_by_movement_keeps_the_performances_of_a_movement_together(changed):
+    titles = [f"{numeral}. Allegro ({name})" for numeral in ("I", "II", "III", "IV") for name in ("Abbado", "Karajan")]
+    rows = [{"composer": "M", "work": "W", "movement": title, "file": title, "start_s": 0.0} for title in titles]
+    table = pd.DataFrame(rows)
+    table.insert(0, "clip", range(len(table)))
+    for seed in range(5):
+        cut = clips.split(table, changed().clips, Draw("work", seed))
+        assert set(cut["split_by"]) == {"movement"}
+        assert (cut.groupby(cut["movement"].str.partition(".")[0])["split"].nunique() == 1).all()

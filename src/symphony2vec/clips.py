@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from symphony2vec.artifacts import Draw, Project, read_table, whole_folder, write_table
 from symphony2vec.corpus import decisions, identity
+from symphony2vec.corpus.movements import movement_key
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips, Params
 
@@ -181,7 +182,7 @@ def split(clips: pd.DataFrame, settings: Clips, draw: Draw) -> pd.DataFrame:
     for composer, own in clips.groupby("composer", sort=True):
         mode = mode_of(own, draw.split, settings.fallback)
         assert mode is not None, "large_enough left this composer out"
-        own = own.assign(group=own[GROUPED_BY[mode]].astype(str).agg(" / ".join, axis=1))
+        own = own.assign(group=_groups(own, mode))
         rng = np.random.default_rng([draw.seed, int(hashlib.sha256(str(composer).encode()).hexdigest()[:12], 16)])
         sides = share_out(
             {str(name): int(count) for name, count in own["group"].value_counts().items()},
@@ -193,13 +194,22 @@ def split(clips: pd.DataFrame, settings: Clips, draw: Draw) -> pd.DataFrame:
     return pd.concat(parts).sort_values("clip").reset_index(drop=True)[columns]
 
 
+def _groups(clips: pd.DataFrame, mode: str) -> pd.Series:
+    """The group of every clip; the performances of one movement are one group, which has the name of the first."""
+    names = clips[GROUPED_BY[mode]].astype(str).agg(" / ".join, axis=1)
+    if mode != "movement":
+        return names
+    keys = clips["work"].astype(str) + " / " + clips["movement"].astype(str).map(movement_key)
+    return names.groupby(keys).transform("min")
+
+
 def mode_of(clips: pd.DataFrame, kind: str, fallback: str) -> str | None:
     """How the clips of one composer are grouped: as asked, else by movement where allowed; None when neither holds."""
     modes = [kind]
     if kind == "work" and fallback == "movement":
         modes.append("movement")
     for mode in modes:
-        if clips.drop_duplicates(GROUPED_BY[mode]).shape[0] >= len(SIDES):
+        if _groups(clips, mode).nunique() >= len(SIDES):
             return mode
     return None
 

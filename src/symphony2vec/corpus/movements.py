@@ -28,6 +28,8 @@ _MOVEMENT = re.compile(
 _ONLY = re.compile(r"\s*(?:[ivx]{1,5}|\d{1,3}|no\.?\s*\d{1,3})\s*[.):]?\s*")
 _COUNTED = re.compile(rf"\d{{1,3}}\.?\s*(?:{words.GENRE.pattern}|{words.COMPOUND.pattern})")
 _NUMERAL = re.compile(r"(?:[ivx]{1,5}|\d{1,2})[.)]\s")
+_NUMBERED = re.compile(r"([ivx]{1,5}|\d{1,2})[.)](?=\s|$)")
+_PERFORMANCE = re.compile(r"(?:\s*\([^()]*(?:\([^()]*\)[^()]*)*\))+$")
 _BOUNDARY = re.compile(r"(?P<colon>\s*:\s+|:(?=[IVX]{1,4}\.))|\s+[-–—~]\s+|\s+/\s+|\s*;\s+")
 
 
@@ -35,6 +37,19 @@ def is_movement(text: str) -> bool:
     """Whether a text is what movements are called: "I. Allegro", "Andante con moto", "3", "2. Satz"."""
     folded = fold(text).strip()
     return bool(_ONLY.fullmatch(folded) or _MOVEMENT.match(folded.lstrip("([\"'“«")))
+
+
+def movement_key(title: str) -> str:
+    """Return what the titles of one movement of a work have in common, whoever performs it.
+
+    Its numeral where it begins with one ("II. Andante", "2. Satz"), else the title without the performance that stands
+    in brackets at its end, in lower case and without accents.
+    """
+    folded = fold(title).strip()
+    numeral = _NUMBERED.match(folded)
+    if numeral:
+        return str(words.arabic(numeral[1]))
+    return _PERFORMANCE.sub("", folded) or folded
 
 
 def split_title(text: str, composer: str = "") -> tuple[str, str]:
