@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-LIBRARIES = ("midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
+LIBRARIES = ("lxml", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
 COLUMNS = (
     "composer work movement file duration_s kind licence origin loudness_lufs gain_db source_rate_hz source_channels"
 ).split()
