@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from symphony2vec.errors import Unusable
 from symphony2vec.synthesis.instruments import STRINGS, program_of
+from symphony2vec.synthesis.movements import cut
 from symphony2vec.synthesis.notation import parts_of
 from symphony2vec.synthesis.part import Part
 
@@ -51,15 +52,27 @@ class Note:
     part: int = 0
 
 
-def notes(path: Path, interpretation: Interpretation) -> list[Note]:
+def notes(
+    path: Path, interpretation: Interpretation, start: float | None = None, end: float | None = None
+) -> list[Note]:
     """The notes of a score (MusicXML, plain or compressed; Humdrum kern) in seconds, sorted by onset.
 
+    Args:
+        path: the score.
+        interpretation: how it is played.
+        start, end: first and last bar to play, counted from 1 in file order; the whole score without them. The first
+            note that is played begins at 0 s.
+
     Raises:
-        Unusable: the file is no readable score, holds no note that sounds, or would sound longer than four hours.
+        Unusable: the file is not a readable score, has no such bars, holds no note that sounds, or would sound longer
+            than four hours.
     """
     import numpy as np
 
-    rows = _table(parts_of(path), interpretation)
+    parts = parts_of(path)
+    if start is not None or end is not None:
+        parts = cut(parts, start, end)
+    rows = _table(parts, interpretation)
     if not len(rows):
         raise Unusable("the score holds no pitched note that sounds; grace notes, cues and hidden notes are not played")
     beyond = sorted({*rows["pitch"].tolist()} - set(range(128)))
