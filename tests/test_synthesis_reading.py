@@ -326,7 +326,7 @@ def test_audio_and_labels_play_the_bars_of_the_catalogue(write: Write, tmp_path:
 
 FAULTY = {
     "two parts of one id": (part(OPEN + note(4)), part(OPEN + note(4)), "two parts with the id 'P1'"),
-    "no octave": (part(OPEN + note(4).replace("<octave>4</octave>", "")), "", "bar 1 of part P1 .* step 'C' and octave 'None'"),
+    "no octave": (part(OPEN + note(4).replace("<octave>4</octave>", "")), "", "bar 1 .* step 'C' and octave 'None'"),
     "half an octave": (part(OPEN + note(4).replace(">4<", ">4.5<", 1)), "", r"bar 1 of part P1 .* octave '4.5'"),
     "no duration": (
         part(OPEN + note(4), note(4).replace("<duration>4</duration>", "")),

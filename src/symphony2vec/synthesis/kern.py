@@ -1,4 +1,7 @@
-"""Humdrum kern becomes parts, as partitura reads it."""
+"""Humdrum kern becomes parts, as partitura reads it.
+
+Notes marked invisible (`yy`) are played: encoders mark so what a source abbreviates, as a part that doubles another.
+"""
 
 from __future__ import annotations
 

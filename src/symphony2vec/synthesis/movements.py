@@ -50,10 +50,10 @@ def movements(path: Path) -> list[Section]:
         >>> [(section.start, section.end) for section in movements(Path("quartet.mxl"))]  # doctest: +SKIP
         [(1, 246), (247, 360), (361, 467), (468, 890)]
     """
-    if path.suffix.lower() in notation.KERN:
-        return [Section(1, max(len(part.bars_q) - 1 for part in notation.parts_of(path)))]
-    notation.parts_of(path)  # whatever cannot be played is refused
-    bars = notation.document(path).findall("part[1]/measure")
+    parts, root = notation.read(path)  # what cannot be played is refused
+    if root is None:
+        return [Section(1, max(len(part.bars_q) - 1 for part in parts))]
+    bars = root.findall("part[1]/measure")
     starts = [0]
     highest = 0  # number of a bar in this movement
     for index, bar in enumerate(bars):

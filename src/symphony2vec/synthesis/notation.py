@@ -17,7 +17,15 @@ LARGEST_BYTES = 200_000_000  # of a score, unpacked; a long opera has 100 MB
 
 
 def parts_of(path: Path) -> list[Part]:
-    """Read the parts of a score that hold notes with a pitch.
+    """Read the parts of a score that hold notes with a pitch; raises as `read`."""
+    return read(path)[0]
+
+
+def read(path: Path) -> tuple[list[Part], Any]:
+    """Read a score.
+
+    Returns:
+        The parts that hold notes with a pitch, and the root of the XML document, None where the file is no XML.
 
     Raises:
         Unusable: the file is not a readable score, or holds no such part.
@@ -25,14 +33,16 @@ def parts_of(path: Path) -> list[Part]:
     suffix = path.suffix.lower()
     if suffix not in MUSICXML + KERN:
         raise Unusable(f"'{suffix}' is no kind of score that can be read; {' '.join(MUSICXML + KERN)} are")
+    root = None
     if suffix in KERN:
         _refuse_size(path.stat().st_size)
         parts, percussion = kern.parts_of(path)
     else:
-        parts, percussion = musicxml.parts_of(document(path))
+        root = document(path)
+        parts, percussion = musicxml.parts_of(root)
     if not parts:
         raise Unusable("the score holds no pitched note" + (" (percussion alone)" if percussion else ""))
-    return parts
+    return parts, root
 
 
 def document(path: Path) -> Any:
