@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-LIBRARIES = ("midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
+LIBRARIES = ("lxml", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
 COLUMNS = (
     "composer work movement file duration_s kind licence origin loudness_lufs gain_db source_rate_hz source_channels"
 ).split()
@@ -122,7 +122,7 @@ def make(job: Job) -> dict[str, Any]:
     if job.kind == "recording":
         wave, found = decode(job.source, recipe.rate_hz)
     else:
-        wave, found = play(job.source, recipe.rate_hz, recipe.interpretation, recipe.soundfont)
+        wave, found = play(job.source, recipe.rate_hz, recipe.interpretation, recipe.soundfont, job.start, job.end)
     wave, levels = level(wave, recipe.rate_hz, recipe.level)
     found |= levels | {"duration_s": round(len(wave) / recipe.rate_hz, 4)}
     _write_flac(job.target, wave, recipe.rate_hz)
@@ -132,14 +132,19 @@ def make(job: Job) -> dict[str, Any]:
 
 
 def play(
-    path: Path, rate_hz: int, interpretation: synthesis.Interpretation, soundfont: Path
+    path: Path,
+    rate_hz: int,
+    interpretation: synthesis.Interpretation,
+    soundfont: Path,
+    start: float | None = None,
+    end: float | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Play a score to mono at `rate_hz`; as `decode`, for scores."""
+    """Play a score, or its bars `start` to `end`, to mono at `rate_hz`; as `decode`, for scores."""
     import soxr
 
     if not path.is_file():
         raise Unusable("cannot be opened: no such file")
-    wave, rendered_hz = synthesis.render(synthesis.notes(path, interpretation), soundfont.read_bytes())
+    wave, rendered_hz = synthesis.render(synthesis.notes(path, interpretation, start, end), soundfont.read_bytes())
     mono = soxr.resample(wave.mean(axis=1), rendered_hz, rate_hz)
     return mono, {"source_rate_hz": rendered_hz, "source_channels": wave.shape[1]}
 

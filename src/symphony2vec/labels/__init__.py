@@ -140,7 +140,8 @@ def _scores(project: Project, params: Params, clips: pd.DataFrame) -> tuple[dict
                 left_out.append(_reason(file, f"cannot be opened: {fault.strerror or fault}"))
                 continue
             target = project.out("labels", "notes", f"{name}-{key_of(made_from, sha256)[:8]}.npz")
-            scores[file] = Score(path, sha256, project.out("audio", file), target, played, soundfont)
+            sound = project.out("audio", file)
+            scores[file] = Score(path, sha256, sound, target, played, soundfont, movement.start, movement.end)
     return scores, left_out
 
 

@@ -49,6 +49,8 @@ class Score:
     target: Path
     interpretation: synthesis.Interpretation
     soundfont: Path
+    start: float | None = None  # first and last bar, counted from 1
+    end: float | None = None
 
 
 def write(score: Score) -> int:
@@ -85,7 +87,7 @@ def transcribe(score: Score) -> Transcript:
             raise Unusable("the file has changed since it was catalogued; run `symphony2vec corpus` again")
     except OSError as fault:
         raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
-    notes = synthesis.notes(score.path, replace(score.interpretation, orchestration="score"))
+    notes = synthesis.notes(score.path, replace(score.interpretation, orchestration="score"), score.start, score.end)
     sounded = notes
     if score.interpretation.orchestration == "strings":
         sounded = [replace(note, program=synthesis.STRINGS) for note in notes]

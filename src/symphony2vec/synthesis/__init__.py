@@ -1,6 +1,7 @@
 """A score becomes MIDI, MIDI becomes a waveform: one synthesized orchestra, one soundfont, for all composers.
 
-    notation     a file becomes parts
+    notation     a file becomes parts: musicxml, kern; sounding decides which notes are played
+    movements    where the movements of a score begin and end
     score        parts become notes in seconds
     instruments  which program plays a part
     orchestra    notes become MIDI and sound
@@ -11,6 +12,7 @@ own marks are a choice.
 """
 
 from symphony2vec.synthesis.instruments import STRINGS, program_of
+from symphony2vec.synthesis.movements import Section, movements
 from symphony2vec.synthesis.orchestra import (
     BUILT_IN_SOUNDFONT,
     CEILING,
@@ -37,9 +39,11 @@ __all__ = [
     "Grid",
     "Interpretation",
     "Note",
+    "Section",
     "islands",
     "layers",
     "midi",
+    "movements",
     "notes",
     "program_of",
     "render",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
+
+from symphony2vec.synthesis.part import Part
 
 STRINGS = 48
 # First match wins, in lower case and without accents: a part's instrument-sound (MusicXML) is searched before its name.
@@ -40,9 +41,9 @@ PROGRAMS: tuple[tuple[str, int], ...] = (
 )
 
 
-def program_of(part: Any) -> int:
+def program_of(part: Part) -> int:
     """The General MIDI program of a part, from its instrument-sound first, its name second; strings otherwise."""
-    for text in (getattr(part, "instrument_sound", ""), part.part_name or "", part.part_abbreviation or ""):
+    for text in (part.instrument_sound, part.name, part.abbreviation):
         plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower().strip()
         for pattern, program in PROGRAMS:
             if re.search(pattern, plain):

@@ -6,15 +6,17 @@ played. Transposing instruments sound where they sound, not where they are writt
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec.errors import Unusable
 from symphony2vec.synthesis.instruments import STRINGS, program_of
+from symphony2vec.synthesis.movements import cut
 from symphony2vec.synthesis.notation import parts_of
+from symphony2vec.synthesis.part import Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,32 +52,39 @@ class Note:
     part: int = 0
 
 
-def notes(path: Path, interpretation: Interpretation) -> list[Note]:
+def notes(
+    path: Path, interpretation: Interpretation, start: float | None = None, end: float | None = None
+) -> list[Note]:
     """The notes of a score (MusicXML, plain or compressed; Humdrum kern) in seconds, sorted by onset.
 
+    Args:
+        path: the score.
+        interpretation: how it is played.
+        start, end: first and last bar to play, counted from 1 in file order; the whole score without them. The first
+            note that is played begins at 0 s.
+
     Raises:
-        Unusable: the file is no readable score, holds no pitched note, or would sound longer than four hours.
+        Unusable: the file is not a readable score, has no such bars, holds no note that sounds, or would sound longer
+            than four hours.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # partitura warns of every oddity of the notation
-            found = _notes(parts_of(path), interpretation)
-    except Unusable:
-        raise
-    except Exception as fault:  # a parser of foreign files fails in any way it likes, and in part when it is asked
-        line = str(fault).strip().splitlines()
-        raise Unusable(f"not a readable score: {type(fault).__name__}{': ' + line[0][:200] if line else ''}") from fault
-    if not found:
-        raise Unusable("the score holds no pitched note")
-    beyond = sorted({note.pitch for note in found} - set(range(128)))
+    import numpy as np
+
+    parts = parts_of(path)
+    if start is not None or end is not None:
+        parts = cut(parts, start, end)
+    rows = _table(parts, interpretation)
+    if not len(rows):
+        raise Unusable("the score holds no pitched note that sounds; grace notes, cues and hidden notes are not played")
+    beyond = sorted({*rows["pitch"].tolist()} - set(range(128)))
     if beyond:
         raise Unusable(f"a note has the MIDI pitch {beyond[0]}; 0 to 127 can be played")
-    first_s = min(note.onset_s for note in found)
-    last_s = max(note.end_s for note in found)
+    first_s, last_s = rows["onset_s"].min(), rows["end_s"].max()
     if not last_s - first_s <= LONGEST_S:
         raise Unusable(f"the score would sound for {(last_s - first_s) / 3600:.3g} hours; the limit is 4")
-    shifted = [Note(n.onset_s - first_s, n.end_s - first_s, n.pitch, n.velocity, n.program, n.part) for n in found]
-    return sorted(shifted, key=lambda n: (n.onset_s, n.program, n.pitch, n.end_s))
+    rows["onset_s"] -= first_s
+    rows["end_s"] -= first_s
+    order = np.lexsort([rows[name] for name in ("end_s", "pitch", "program", "onset_s")])  # the last is looked at first
+    return [Note(*row) for row in rows[order].tolist()]
 
 
 @dataclass(frozen=True)
@@ -91,15 +100,11 @@ class Grid:
     common_q: np.ndarray
 
     @classmethod
-    def of(cls, parts: list[Any]) -> Grid:
-        """Read the bar lines of the parts (partitura's `Part`)."""
+    def of(cls, parts: Sequence[Part]) -> Grid:
+        """Read the bar lines of the parts."""
         import numpy as np
-        from partitura.score import Measure
 
-        bars = []
-        for part in parts:
-            lines = {m.start.t for m in part.iter_all(Measure)} | {part.first_point.t, part.last_point.t}
-            bars.append(np.asarray(part.quarter_map(sorted(lines)), dtype=float))
+        bars = [np.unique(part.bars_q) for part in parts]
         if len({len(lines) for lines in bars}) > 1:
             counts = Counter(len(lines) - 1 for lines in bars)
             ends = [lines[-1] - lines[0] for lines in bars]
@@ -121,42 +126,41 @@ class Grid:
         return moved
 
 
-def _notes(parts: list[Any], interpretation: Interpretation) -> list[Note]:
+def _table(parts: Sequence[Part], interpretation: Interpretation) -> np.ndarray:
+    """The notes of all parts as rows (N,) with the fields of `Note`."""
+    import numpy as np
+
     grid = Grid.of(parts)
     to_seconds = _clock(parts, grid, interpretation)
-    found: list[Note] = []
+    columns = [(field.name, float if field.type == "float" else int) for field in fields(Note)]
+    tables = []
     for number, part in enumerate(parts):
-        program = STRINGS if interpretation.orchestration == "strings" else program_of(part)
-        table = part.note_array()
-        table = table[table["duration_quarter"] > 0]
-        onsets_q = table["onset_quarter"].astype(float)
-        ends_q = onsets_q + table["duration_quarter"].astype(float)
-        onsets_s, ends_s = (to_seconds(grid.common(number, times)) for times in (onsets_q, ends_q))
-        velocities = _velocities(part, onsets_q, interpretation)
-        pitches = table["pitch"] + _transpositions(part, table["onset_div"])
-        rows = zip(onsets_s, ends_s, pitches, velocities, strict=True)
-        found += [Note(float(on), float(end), int(pitch), int(vel), program, number) for on, end, pitch, vel in rows]
-    return found
+        rows = np.empty(len(part.pitches), columns)
+        rows["onset_s"], rows["end_s"] = (to_seconds(grid.common(number, q)) for q in (part.onsets_q, part.ends_q))
+        rows["pitch"], rows["velocity"] = part.pitches, _velocities(part, interpretation)
+        rows["program"] = STRINGS if interpretation.orchestration == "strings" else program_of(part)
+        rows["part"] = number
+        tables.append(rows)
+    return np.concatenate(tables)
 
 
-def _clock(parts: list[Any], grid: Grid, interpretation: Interpretation) -> Any:
+def _clock(parts: Sequence[Part], grid: Grid, interpretation: Interpretation) -> Callable[[np.ndarray], np.ndarray]:
     """A function from common quarter notes to seconds: (N,) -> (N,)."""
     import numpy as np
-    from partitura.score import Tempo, TimeSignature
 
-    lead = parts[0]
+    def common(number: int, start_q: float) -> float:
+        return float(grid.common(number, np.array([start_q]))[0])
+
     seconds_per_q = {float(grid.common_q[0]): 60.0 / interpretation.beats_per_minute}
     if interpretation.tempo == "fixed":
-        for sign in lead.iter_all(TimeSignature):
-            beat_q = 4.0 / sign.beat_type * MUSICAL_BEATS.get(sign.beats, 1)
-            start_q = float(grid.common(0, np.array([float(lead.quarter_map(sign.start.t))]))[0])
-            seconds_per_q[start_q] = 60.0 / interpretation.beats_per_minute / beat_q
+        for metre in parts[0].metres:
+            beat_q = 4.0 / metre.unit * MUSICAL_BEATS.get(metre.beats, 1)
+            seconds_per_q[common(0, metre.start_q)] = 60.0 / interpretation.beats_per_minute / beat_q
     else:
         for number, part in enumerate(parts):
-            for mark in part.iter_all(Tempo):
-                start_q = float(grid.common(number, np.array([float(part.quarter_map(mark.start.t))]))[0])
-                if 0.0 < mark.bpm < float("inf"):
-                    seconds_per_q[start_q] = mark.microseconds_per_quarter / 1e6
+            for tempo in part.tempi:
+                microseconds_per_q = round(60e6 / tempo.quarters_per_minute)  # whole ones, as MIDI writes a tempo
+                seconds_per_q[common(number, tempo.start_q)] = microseconds_per_q / 1e6
     starts_q = np.array(sorted(seconds_per_q))
     pace = np.array([seconds_per_q[start] for start in starts_q])
     starts_s = np.concatenate([[0.0], np.cumsum(np.diff(starts_q) * pace[:-1])])
@@ -169,32 +173,16 @@ def _clock(parts: list[Any], grid: Grid, interpretation: Interpretation) -> Any:
     return to_seconds
 
 
-def _transpositions(part: Any, onsets_div: np.ndarray) -> np.ndarray:
-    """Semitones from the written to the sounding pitch of each note (N,): a player may change instruments."""
+def _velocities(part: Part, interpretation: Interpretation) -> np.ndarray:
+    """The velocity of each note (N,): fixed, or the last written mark of its part."""
     import numpy as np
-    from partitura.score import Transposition
-
-    marks = {sign.start.t: sign.chromatic or 0 for sign in part.iter_all(Transposition)}
-    starts_div = np.array(sorted(marks), dtype=int)
-    semitones = np.array([0, *(marks[start] for start in sorted(marks))])
-    found: np.ndarray = semitones[np.searchsorted(starts_div, onsets_div, side="right")]
-    return found
-
-
-def _velocities(part: Any, onsets_q: np.ndarray, interpretation: Interpretation) -> np.ndarray:
-    """The velocity of each note: fixed, or the last written mark of its part."""
-    import numpy as np
-    from partitura.score import ConstantLoudnessDirection
 
     marks = {}
     if interpretation.dynamics == "score":
-        for mark in part.iter_all(ConstantLoudnessDirection):
-            velocity = VELOCITIES.get(str(mark.text or "").strip().lower())
-            if velocity:
-                marks[float(part.quarter_map(mark.start.t))] = velocity
+        marks = {mark.start_q: VELOCITIES[mark.sign] for mark in part.dynamics if mark.sign in VELOCITIES}
     starts_q = np.array([-np.inf, *sorted(marks)])
     levels = np.array([interpretation.velocity, *(marks[start] for start in sorted(marks))])
-    chosen: np.ndarray = levels[np.searchsorted(starts_q, onsets_q, side="right") - 1]
+    chosen: np.ndarray = levels[np.searchsorted(starts_q, part.onsets_q, side="right") - 1]
     return chosen
 
 
