@@ -37,7 +37,7 @@ M = TypeVar("M", bound=Model)
 FORMAT = 2  # 1 took spectrograms
 # What loading imports: the network, and of the package what its modules rest on.
 REQUIREMENTS = (
-    "joblib librosa mlflow numpy pandas pydantic pyloudnorm ruamel.yaml safetensors scikit-learn soundfile soxr "
+    "av joblib librosa mlflow numpy pandas pydantic pyloudnorm ruamel.yaml safetensors scikit-learn soundfile soxr "
     "threadpoolctl torch tqdm"
 ).split()
 SOURCE = Path(__file__).resolve().parents[1]

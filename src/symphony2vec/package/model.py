@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,15 @@ class Hearing:
 
 @dataclass(frozen=True)
 class Embedding:
-    """vectors (n, D) float32 of n pieces, with their starts and ends (n,) in seconds from the recording's own start."""
+    """vectors (n, D) float32 of n pieces, with their starts and ends (n,) in seconds from the recording's own start.
+
+    `note` says what is odd about a recording, as channels that cancel each other; "" of nearly all.
+    """
 
     vectors: np.ndarray
     starts_s: np.ndarray
     ends_s: np.ndarray
+    note: str = ""
 
 
 class Model:
@@ -104,7 +108,7 @@ class Model:
             raise UserError(f"the wave cannot be used: {reason}") from None
 
     def embed_file(self, path: str | Path, form: str = "clips", hop_s: float | None = None) -> Embedding:
-        """Embed a recording (wav, flac, ogg, mp3): see `embed`. The file is read block by block.
+        """Embed a recording (flac, wav, mp3, ogg, m4a, opus and others): see `embed`. The file is read block by block.
 
         Raises:
             UserError: the file cannot be used; it says why.
@@ -114,17 +118,21 @@ class Model:
         except Unusable as reason:
             raise UserError(f"{path}: {reason}") from None
 
-    def heard_file(self, path: Path, form: str = "clips", hop_s: float | None = None) -> Embedding:
-        """As `embed_file`, but what cannot be used raises `Unusable` with the bare reason, and so does silence."""
-        with (
-            decoding.opened(path, LONGEST_S) as file,
-            decoding.on_disk(decoding.resampled(file, self.sample_rate_hz)) as mono,
-        ):
+    def heard_file(
+        self, path: Path, form: str = "clips", hop_s: float | None = None, longest_s: float = LONGEST_S
+    ) -> Embedding:
+        """As `embed_file`, but what cannot be used raises `Unusable` with the bare reason, and so does silence.
+
+        Also what lasts longer than `longest_s`, whatever its header says.
+        """
+        with decoding.waveform_on_disk(path, self.sample_rate_hz, longest_s) as (mono, facts):
             if len(mono) < SHORTEST_S * self.sample_rate_hz:
                 raise Unusable(
                     f"too short: {len(mono) / self.sample_rate_hz:.4f} s, at least {SHORTEST_S} s are needed"
                 )
-            return self._pieces(mono, self._span(mono, silence=False), form, hop_s)
+            span = self._span(mono, silence=False)
+            notes = [facts["note"], loudness.gain_note(span.gain_db)]
+            return replace(self._pieces(mono, span, form, hop_s), note="; ".join(filter(None, notes)))
 
     def heard(self, windows: np.ndarray) -> np.ndarray:
         """Windows (B, N) float32 of exactly `duration_s` at `sample_rate_hz`, as they are -> vectors (B, D) float32."""
