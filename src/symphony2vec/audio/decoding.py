@@ -83,13 +83,18 @@ def opened(path: Path, longest_s: float) -> Iterator[Recording]:
 
 
 class Recording:
-    """The recordings of one open file, one after the other."""
+    """The recordings of one open file, one after the other.
+
+    samplerate (Hz), channels, promised_s: of the first, and the length that its header promises, where it does.
+    is_plain: whether libsndfile reads it as it is.
+    """
 
     def __init__(self, file: BinaryIO, data: FileBytes, contents: parts.Contents, longest_s: float) -> None:
         self._file, self._data, self._parts, self._longest_s = file, data, contents.parts, longest_s
         self._notes = list(contents.notes)
         self._mixer = Mixer()
         first = sources.open_part(file, data, contents.parts[0])
+        self.is_plain = contents.parts == [parts.Part()] and isinstance(first, sources.LibsndfileSource)
         self.samplerate, self.channels, self.promised_s = first.samplerate, first.channels, first.promised_s
         first.close()
         if self.promised_s is not None:
@@ -108,10 +113,7 @@ class Recording:
         """The channel that is to be decoded instead of the mean, once all was decoded; None where the mean will do."""
         channel = None if self._mixer.channel is not None else self._mixer.better_channel
         if channel is not None:
-            self._notes.append(
-                f"the channels cancel each other in {self._mixer.cancelled_share:.0%} of it; channel {channel + 1} of "
-                f"{self.channels} is taken"
-            )
+            self._notes.append(self._mixer.note(self.channels))
             self._mixer = Mixer(channel)
         return channel
 

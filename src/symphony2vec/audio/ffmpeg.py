@@ -30,15 +30,22 @@ _JOINABLE = ("asf", "wv", "ape", "tta", "tak", "matroska", "mpc8", "dsf")  # FFm
 _RAW = ("aac", "ac3")
 _REST_BYTES = 1 << 26
 _RAW_LEFT_BYTES = 1 << 14
+_ZEROS_BYTES = 1 << 20
+_MOST_TAGS = 4
 _NEARLY = 0.99  # of the promised length
 _LEAST_LOST = 0.005  # of all packets: more than that is a damaged file
 
 
 def container(data: Bytes) -> str:
     """FFmpeg's name of the container of a file, from its first bytes; "" where it is not known."""
-    at, tagged = 0, 0
-    while (size := id3v2_size(data, at)) and tagged < 3:
-        at, tagged = at + size, tagged + 1
+    at = 0
+    for _ in range(_MOST_TAGS):
+        head = data[at : at + 16]
+        # some programs put zeros before the first frame of an MP3
+        skipped = _zeros(data[at : at + _ZEROS_BYTES]) if head and not any(head) else id3v2_size(data, at)
+        if not skipped:
+            break
+        at += skipped
     head = data[at : at + 16]
     if head[4:8] in _ATOMS:
         return "mov"
@@ -50,6 +57,10 @@ def container(data: Bytes) -> str:
     if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
         return "aac" if head[1] & 0xF6 == 0xF0 else "mp3" if head[1] >> 1 & 3 else ""
     return ""
+
+
+def _zeros(head: bytes) -> int:
+    return len(head) - len(head.lstrip(b"\0"))
 
 
 class FfmpegSource:

@@ -19,6 +19,24 @@ CANCELLED_DB = 12.0
 QUIET_DB = 40.0  # blocks so far below the loudest of a recording do not tell: in noise anything happens
 LEAST_SHARE = 0.05  # of the sounding time
 
+BLOCK_FRAMES = 1 << 18
+
+
+def mix(wave: np.ndarray, rate_hz: float) -> tuple[np.ndarray, str]:
+    """One channel (N,) of a wave (N, C) in memory, as of a recording; and a note where it is not the mean.
+
+    Raises:
+        Unusable: a sample is not finite.
+    """
+    import numpy as np
+
+    mixer = Mixer()
+    for first in range(0, len(wave), BLOCK_FRAMES):
+        mixer.mono(np.ascontiguousarray(wave[first : first + BLOCK_FRAMES]), rate_hz)
+    channel = mixer.better_channel
+    mono: np.ndarray = wave.mean(axis=1) if channel is None else np.ascontiguousarray(wave[:, channel])
+    return mono, mixer.note(wave.shape[1])
+
 
 class Mixer:
     """Makes one channel of blocks, and watches whether the channels cancel each other.
@@ -33,7 +51,7 @@ class Mixer:
         self._is_cancelled: list[bool] = []
         self._energies: dict[int, float] = {}
 
-    def mono(self, block: np.ndarray, rate_hz: int) -> np.ndarray:
+    def mono(self, block: np.ndarray, rate_hz: float) -> np.ndarray:
         """One channel (n,) float32 of a block (n, C).
 
         Raises:
@@ -53,7 +71,7 @@ class Mixer:
             self._watch(block, mono, rate_hz)
         return mono
 
-    def _watch(self, block: np.ndarray, mono: np.ndarray, rate_hz: int) -> None:
+    def _watch(self, block: np.ndarray, mono: np.ndarray, rate_hz: float) -> None:
         import numpy as np
 
         samples, channels = block.shape
@@ -67,6 +85,14 @@ class Mixer:
         if is_cancelled:
             for number, energy in enumerate(np.einsum("ij,ij->j", block, block, dtype=np.float64)):
                 self._energies[number] = self._energies.get(number, 0.0) + float(energy)
+
+    def note(self, channels: int) -> str:
+        """What is said of channels that cancel each other; "" where they do not."""
+        channel = self.better_channel
+        if channel is None:
+            return ""
+        share = f"{self.cancelled_share:.0%} of it"
+        return f"the channels cancel each other in {share}; channel {channel + 1} of {channels} is taken"
 
     @property
     def cancelled_share(self) -> float:

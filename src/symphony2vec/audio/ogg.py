@@ -33,7 +33,8 @@ def links(data: Bytes) -> list[Range]:
             starts.append(at)
         in_headers = bool(marks & FIRST)
         complete = bool(marks & LAST)
-        at = end
+        # A page that was cut off reaches into what follows it.
+        at = end if end == size or data[end : end + 4] == b"OggS" else data.find(b"OggS", at + 27)
     if not starts or not complete:
         raise Unusable(CUT)
     return list(zip(starts, [*starts[1:], size], strict=True))

@@ -11,7 +11,12 @@ from typing import Any
 from symphony2vec.corpus import catalogue
 from symphony2vec.corpus.titles import Unplaced
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff")
+# What libsndfile reads, then what FFmpeg does; a video's suffix only where it is as common for sound.
+SUFFIXES = (
+    ".wav", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".caf",
+    ".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".wv", ".ape", ".tta", ".mka", ".webm", ".weba", ".mpc", ".dsf",
+    ".dff", ".tak",
+)  # fmt: skip
 _OUTSIDE = "a link that leads outside the folder; import the folder that it leads to"
 # What systems leave beside people's files; names that begin with a dot are left out as well.
 LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")

@@ -219,6 +219,7 @@ def _signature() -> Any:
     outputs = [ColSpec(many, name) for name in ("starts_s", "ends_s")]
     outputs += [ColSpec(table, name, required=False) for name in ("vectors", "probabilities")]
     outputs.append(ColSpec(Array(DataType.string), "composers", required=False))
+    outputs.append(ColSpec(DataType.string, "note", required=False))
     params = ParamSchema(
         [ParamSpec("form", DataType.string, "clips"), ParamSpec("hop_s", DataType.double, 0.5)],
     )

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from symphony2vec.audio import decoding, loudness
+from symphony2vec.audio import decoding, loudness, mixing
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.features import Recipe, represent
 from symphony2vec.package.head import Head
@@ -101,9 +101,9 @@ class Model:
         Raises:
             UserError: the wave is no array of finite floating-point samples of that length, or the form is unknown.
         """
-        mono = self._mono(np.asarray(wave), sample_rate)
+        mono, note = self._mono(np.asarray(wave), sample_rate)
         try:
-            return self._pieces(mono, self._span(mono, silence=True), form, hop_s)
+            return replace(self._pieces(mono, self._span(mono, silence=True), form, hop_s), note=note)
         except Unusable as reason:
             raise UserError(f"the wave cannot be used: {reason}") from None
 
@@ -155,7 +155,8 @@ class Model:
             found: np.ndarray = getattr(self._network, self._build["method"])(scaled).float().cpu().numpy()
         return found
 
-    def _mono(self, wave: np.ndarray, sample_rate: float) -> np.ndarray:
+    def _mono(self, wave: np.ndarray, sample_rate: float) -> tuple[np.ndarray, str]:
+        """The wave as (N,) float32 at the model's rate, and a note where its channels were not mixed."""
         import soxr
 
         if wave.ndim not in (1, 2) or not np.issubdtype(wave.dtype, np.floating):
@@ -167,13 +168,18 @@ class Model:
             raise UserError(f"a sample rate of {sample_rate} Hz is none; the wave's own rate is wanted, as 44100")
         with np.errstate(over="ignore"):  # what is no float32 becomes infinite, and is refused
             wave = wave.astype(np.float32, copy=False)
-        mono = wave.mean(axis=1) if wave.ndim == 2 and wave.shape[1] else wave.reshape(-1)
+        note = ""
+        if wave.ndim == 2 and wave.shape[1] > 1 and np.isfinite(wave).all():
+            mono, note = mixing.mix(wave, sample_rate)
+        else:
+            mono = wave.mean(axis=1) if wave.ndim == 2 and wave.shape[1] else wave.reshape(-1)
         if not np.isfinite(mono).all():
             raise UserError("some samples of the wave are not numbers (NaN or infinite)")
         if len(mono) < SHORTEST_S * sample_rate:
             raise UserError(f"the wave lasts {len(mono) / sample_rate:.4f} s; at least {SHORTEST_S} s are needed")
         same = sample_rate == self.sample_rate_hz
-        return np.asarray(mono if same else soxr.resample(mono, sample_rate, self.sample_rate_hz), dtype=np.float32)
+        resampled = mono if same else soxr.resample(mono, sample_rate, self.sample_rate_hz)
+        return np.asarray(resampled, dtype=np.float32), note
 
     def _span(self, mono: np.ndarray, silence: bool) -> loudness.Span:
         """The part of a wave that is more than silence, with its gain; all of a silent one, where that is allowed."""
