@@ -478,7 +478,9 @@ def test_a_corpus_of_scores_is_not_written_over(sound: Sound, music: Path, tmp_p
 
 def test_folders_that_cannot_be_imported_are_clear_errors(music: Path) -> None:
     (music / "x.pdf").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"no wav, flac, ogg or mp3 below .*Music \(found: 1 \.pdf\)"):
+    with pytest.raises(
+        UserError, match=r"no recording below .*Music \(flac, wav, mp3, ogg, m4a and others; found: 1 \.pdf\)"
+    ):
         recordings.survey(music)
     with pytest.raises(UserError, match="nowhere is missing; name the folder"):
         recordings.survey(music / "nowhere")

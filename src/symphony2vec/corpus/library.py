@@ -13,9 +13,9 @@ from symphony2vec.corpus.titles import Unplaced
 
 # What libsndfile reads, then what FFmpeg does; a video's suffix only where it is as common for sound.
 SUFFIXES = (
-    ".wav", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".caf",
-    ".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".wv", ".ape", ".tta", ".mka", ".webm", ".weba", ".mpc", ".dsf",
-    ".dff", ".tak",
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".bwf", ".rf64", ".w64", ".caf",
+    ".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".wv", ".ape", ".tta", ".tak", ".mka", ".webm", ".weba", ".mpc",
+    ".dsf", ".dff",
 )  # fmt: skip
 _OUTSIDE = "a link that leads outside the folder; import the folder that it leads to"
 # What systems leave beside people's files; names that begin with a dot are left out as well.
