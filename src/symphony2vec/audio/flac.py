@@ -46,12 +46,11 @@ def streams(data: Bytes) -> list[Range]:
     """The byte ranges of the FLAC streams of a file; more than one where files were joined."""
     end = without_tags(data, 0, len(data))
     starts = []
-    for marker in _MARKERS:
-        at = data.find(marker)
-        while at >= 0:
+    at = data.find(b"fLaC")
+    while at >= 0:
+        if data[at : at + 8] in _MARKERS:
             starts.append(at)
-            at = data.find(marker, at + 1)
-    starts.sort()
+        at = data.find(b"fLaC", at + 4)
     ends = [_before_id3(data, first, following) for first, following in pairwise(starts)]
     return list(zip(starts, [*ends, end], strict=True)) if starts else []
 
