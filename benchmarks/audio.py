@@ -22,7 +22,9 @@ import soxr
 
 import machine
 from symphony2vec import audio, params, synthesis
-from symphony2vec.audio import decoding
+from symphony2vec.audio import decoding, ffmpeg, parts
+from symphony2vec.audio import sources as sources_of
+from symphony2vec.audio.ranges import FileBytes
 from symphony2vec.corpus import catalogue
 
 ROOT = Path(__file__).parents[1]
@@ -90,8 +92,32 @@ def by_parts(path: Path, recipe: audio.Recipe, target: Path, clock: Clock) -> fl
 
 def blocks_of(path: Path) -> list[np.ndarray]:
     """A recording decoded to mono at its own rate."""
-    with soundfile.SoundFile(path) as file:
-        return list(decoding.mono_blocks(file))
+    with decoding.opened(path, decoding.LONGEST_S) as recording:
+        return [block for _, block in recording.mono_blocks()]
+
+
+def decoders(sources: dict[str, list[Path]], duration_s: float, rounds: int) -> list[str]:
+    """How many times real time libsndfile and FFmpeg decode each recording, in turns, and their ratio."""
+    lines = ["| | libsndfile | FFmpeg | ratio |", "|---|---|---|---|"]
+    for name, (path, *_) in sources.items():
+        speeds: dict[str, list[float]] = {"libsndfile": [], "ffmpeg": []}
+        for _ in range(rounds):
+            for decoder, speed in speeds.items():
+                speed.append(duration_s / machine.elapsed_s(lambda d=decoder, path=path: decode_with(d, path)))
+        medians = [statistics.median(speed) for speed in speeds.values()]
+        lines.append(f"| {name} | {medians[0]:.0f} | {medians[1]:.0f} | {medians[0] / medians[1]:.2f} |")
+    return lines
+
+
+def decode_with(decoder: str, path: Path) -> int:
+    """Decode a recording with one of the decoders; returns the number of its frames."""
+    with path.open("rb", buffering=0) as file:
+        container = ffmpeg.container(path.read_bytes()[:65536])
+        part = parts.Part(container=container if decoder == "ffmpeg" else "")
+        source = sources_of.open_part(file, FileBytes(file), part)
+        frames = sum(len(block) for _, block in source.blocks(decoding.BLOCK_FRAMES))
+        source.close()
+        return frames
 
 
 def resampled(blocks: list[np.ndarray], rate_hz: int) -> np.ndarray:
@@ -141,8 +167,10 @@ def main() -> None:
     chosen = scores(options.scores)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sources = {f"{len(chosen)} scores of the starter corpus": chosen} | recordings(folder, options.seconds)
+        recorded = recordings(folder, options.seconds)
+        sources = {f"{len(chosen)} scores of the starter corpus": chosen} | recorded
         lines = measured(sources, recipe, folder, options.rounds)
+        lines += ["", *decoders(recorded, options.seconds, options.rounds)]
     print(f"\n{machine.described()}\n\n{options.rounds} rounds; median (smallest to largest); share of time by part\n")
     print("\n".join(lines))
 

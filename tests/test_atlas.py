@@ -326,7 +326,7 @@ def test_a_recording_that_is_not_there_or_not_readable_leaves_its_dots_without_s
     reasons = table[~plays].groupby("recording")["sound"].agg("unique").map(list).to_dict()
     assert reasons == {
         "missing.wav": ["the recording is missing"],
-        "broken.wav": ["cannot be read as audio: Format not recognised"],
+        "broken.wav": ["not readable as audio, or damaged: Format not recognised"],
         "shorter.wav": ["the recording ends before this clip: it has become shorter since it was embedded"],
         "folder.wav": ["the recording is no file"],
         "nan.wav": ["the recording holds samples that are not finite"],

@@ -279,13 +279,13 @@ def test_litter_is_passed_over_and_other_files_are_counted(sound: Sound, music: 
     for path in ("Bach/Suite/._1.flac", ".hidden/x/y.flac", "__MACOSX/Bach/Suite/1.flac", ".DS_Store"):
         (music / path).parent.mkdir(parents=True, exist_ok=True)
         (music / path).write_bytes(b"x")
-    for path in ("Bach/booklet.PDF", "Bach/2.m4a", "README"):
+    for path in ("Bach/booklet.PDF", "Bach/2.m4p", "README"):
         (music / path).write_bytes(b"x")
     found = recordings.survey(music)
     assert list(named(found)) == ["Bach/Suite/1.flac"]
     assert not found.unplaced
-    assert found.others == {".pdf": 1, ".m4a": 1, "without suffix": 1}
-    assert "1 .m4a cannot be read; convert them to flac to use them" in found.hints
+    assert found.others == {".pdf": 1, ".m4p": 1, "without suffix": 1}
+    assert "1 .m4p cannot be read; convert them to flac to use them" in found.hints
 
 
 def test_what_cannot_be_opened_is_unplaced_with_its_reason(sound: Sound, music: Path, tmp_path: Path) -> None:
@@ -479,7 +479,9 @@ def test_a_corpus_of_scores_is_not_written_over(sound: Sound, music: Path, tmp_p
 
 def test_folders_that_cannot_be_imported_are_clear_errors(music: Path) -> None:
     (music / "x.pdf").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"no wav, flac, ogg or mp3 below .*Music \(found: 1 \.pdf\)"):
+    with pytest.raises(
+        UserError, match=r"no recording below .*Music \(flac, wav, mp3, ogg, m4a and others; found: 1 \.pdf\)"
+    ):
         recordings.survey(music)
     with pytest.raises(UserError, match="nowhere is missing; name the folder"):
         recordings.survey(music / "nowhere")

@@ -193,7 +193,7 @@ def test_the_request_of_the_package_is_answered(served, packages):
         ({"audio": "AAAA", "waveform": [0.0], "sample_rate": 8000.0}, "wanted is either audio"),
         ({"audio": "no base64!"}, "audio is not base64"),
         ({"audio": "/etc/passwd"}, "not base64|not readable as audio"),
-        ({"audio": ""}, "audio does not begin as a FLAC"),
+        ({"audio": ""}, "audio does not begin as a sound file"),
         ({"audio": base64.b64encode(b"RIFF and no more").decode()}, "not readable as audio"),
         ({"waveform": [0.0] * 100, "sample_rate": 8000.0}, r"lasts 0\.0125 s; at least 0\.1 s"),
         ({"waveform": [0.1] * 9000}, "sample_rate is missing"),

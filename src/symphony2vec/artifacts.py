@@ -50,7 +50,7 @@ REPRESENTATIONS = ("mel", "mfcc", "chroma")
 TEXT = frozenset(
     (
         "composer work movement file path kind licence origin reason group predicted split split_by draw stage model "
-        "row reading source measure a b better key mode"
+        "row reading source measure a b better key mode note"
     ).split()
 )
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import listening, parallel
+from symphony2vec.audio import decoding
 from symphony2vec.errors import Unusable, UserError
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOGETHER = 64  # clips of one recording that a worker cuts at a time
+LONGEST_S = 24 * 3600.0
 SHORTEST_S = 0.1  # a shorter end of a recording is padded to this
 
 
@@ -79,19 +83,48 @@ def cut(job: Job) -> dict[Path, str]:
     Raises:
         Unusable: nothing of the recording can be read; the message is the reason.
     """
+    reasons = {}
+    with _seekable(job.recording) as file:
+        for one in job.cuts:
+            try:
+                _write(one.target, _read(file, one), file.samplerate)
+            except Unusable as reason:
+                reasons[one.target] = str(reason)
+    return reasons
+
+
+class _Decoded:
+    """A decoded wave (N,) with what `_read` asks of a `soundfile.SoundFile`."""
+
+    def __init__(self, wave: np.ndarray, samplerate: int) -> None:
+        self._wave, self.samplerate, self.frames = wave, samplerate, len(wave)
+        self._first = 0
+
+    def seek(self, first: int) -> None:
+        """Go to a sample."""
+        self._first = first
+
+    def read(self, count: int, dtype: str, always_2d: bool) -> np.ndarray:
+        """Samples (count, 1) from there on."""
+        return self._wave[self._first : self._first + count, None].astype(dtype)
+
+
+@contextmanager
+def _seekable(recording: Path) -> Iterator[Any]:
+    """An open recording in which one can seek; what libsndfile does not read as it is is decoded whole first."""
     import soundfile
 
-    reasons = {}
+    with decoding.opened(recording, LONGEST_S) as opened:
+        is_plain, rate_hz = opened.is_plain, opened.samplerate
+    if not is_plain:
+        with decoding.waveform_on_disk(recording, rate_hz, LONGEST_S) as (wave, _):
+            yield _Decoded(wave, rate_hz)
+        return
     try:
-        with soundfile.SoundFile(job.recording) as file:
-            for one in job.cuts:
-                try:
-                    _write(one.target, _read(file, one), file.samplerate)
-                except Unusable as reason:
-                    reasons[one.target] = str(reason)
+        with soundfile.SoundFile(recording) as file:
+            yield file
     except soundfile.LibsndfileError as fault:
         raise Unusable(f"cannot be read as audio: {_reason(fault)}") from None
-    return reasons
 
 
 def _cut_all(waiting: dict[Path, list[Cut]]) -> dict[Path, str]:

@@ -2,7 +2,8 @@
 
 Reads   data/<corpus>/catalogue.csv and the files it names
 Writes  out/audio/<movement>.flac    mono, PCM 16, at audio.sample_rate_hz
-        out/audio/movements.csv      one row a FLAC: composer, work, movement, file, duration, loudness, gain, source
+        out/audio/movements.csv      one row a FLAC: composer, work, movement, file, duration, loudness, gain, source,
+                              and a note on what is odd about it
         out/audio/rejected.csv       what could not be used, with the reason
         out/audio/overview.png
 
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from symphony2vec import parallel, synthesis
 from symphony2vec.artifacts import Project, whole_file, write_table
 from symphony2vec.audio.decoding import decode
-from symphony2vec.audio.loudness import Level, level
+from symphony2vec.audio.loudness import Level, gain_note, level
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.params import Params
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-LIBRARIES = ("lxml", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
+LIBRARIES = ("av", "lxml", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
 COLUMNS = (
-    "composer work movement file duration_s kind licence origin loudness_lufs gain_db source_rate_hz source_channels"
+    "composer work movement file duration_s kind licence origin loudness_lufs gain_db source_rate_hz source_channels "
+    "note"
 ).split()
+
+NOTES_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ def make(job: Job) -> dict[str, Any]:
     else:
         wave, found = play(job.source, recipe.rate_hz, recipe.interpretation, recipe.soundfont, job.start, job.end)
     wave, levels = level(wave, recipe.rate_hz, recipe.level)
-    found |= levels | {"duration_s": round(len(wave) / recipe.rate_hz, 4)}
+    notes = [found.get("note", ""), gain_note(levels["gain_db"])]
+    found |= levels | {"duration_s": round(len(wave) / recipe.rate_hz, 4), "note": "; ".join(filter(None, notes))}
     _write_flac(job.target, wave, recipe.rate_hz)
     with whole_file(record) as partial:
         partial.write_text(json.dumps(found), encoding="utf-8")
@@ -218,6 +223,11 @@ def _finish(project: Project, rows: list[dict[str, Any]], rejected: list[dict[st
     )
     if rejected:
         print(f"audio: {len(rejected)} set aside (see {out / 'rejected.csv'}); the first: {rejected[0]['reason']}")
+    for row in [row for row in rows if row["note"]][:NOTES_SHOWN]:
+        print(f"audio: {row['composer']}, {row['work']}, {row['movement']}: {row['note']}")
+    noted = sum(bool(row["note"]) for row in rows)
+    if noted > NOTES_SHOWN:
+        print(f"audio: {noted - NOTES_SHOWN} more with a note; see {project.movements}")
     if not rows:
         raise UserError(f"no movement of the catalogue can be used; the reasons are in {out / 'rejected.csv'}")
     table = pd.DataFrame(rows, columns=COLUMNS).sort_values(["composer", "work", "movement", "file"])

@@ -17,6 +17,7 @@ SHORTEST_S = 0.4  # one block of BS.1770: below it loudness is not defined
 SILENT = 1e-5  # -100 dBFS
 LOUDEST = 1e6  # +120 dBFS: samples of 16 or 24 bits written as floating point without their scale lie below it
 HOP_SAMPLES = 512
+MUCH_GAIN_DB = 30.0  # more than that, and the noise of the recording may be all that is heard
 METERED_S = 600  # loudness is metered in pieces, which bounds the memory that an hour of sound needs
 
 
@@ -88,6 +89,11 @@ def measured(wave: np.ndarray, rate_hz: int, to: Level, short: bool = False) -> 
         raise Unusable("silent: its loudness lies below -70 LUFS")
     gain_db = min(to.loudness_lufs - loudness, to.peak_dbfs - 20.0 * float(np.log10(peak)))
     return Span(begin, end, loudness, gain_db)
+
+
+def gain_note(gain_db: float) -> str:
+    """What is said of a gain that lifts noise to the level of music; "" of a usual one."""
+    return f"very soft: raised by {gain_db:.0f} dB" if gain_db > MUCH_GAIN_DB else ""
 
 
 def trimmed(wave: np.ndarray, silence_db: float) -> np.ndarray:

@@ -133,7 +133,7 @@ def import_(
     copy: bool,
     dry_run: bool,
 ) -> None:
-    """Make a corpus of the recordings in FOLDER: wav, flac, ogg, mp3, aiff.
+    """Make a corpus of the recordings in FOLDER: flac, wav, aiff, mp3, ogg, m4a, opus, wma, wv, ape and others.
 
     \b
     Folders are read as       composer/work/movement.flac

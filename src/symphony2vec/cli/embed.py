@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMS = ("clips", "timestamps", "recording")
+NOTES_SHOWN = 10
 MODEL = click.option(
     "--model",
     default="champion",
@@ -39,6 +40,8 @@ def embed(
 ) -> None:  # fmt: skip
     """Embed recordings, files or whole folders, with a trained model.
 
+    Reads flac, wav, aiff, mp3, ogg, m4a (AAC, ALAC), opus, wma, wv, ape and others.
+
     Writes one row a vector, with the recording's path, times and, where tags or folders tell, composer, work and
     movement. What cannot be used is listed in OUT.rejected.csv, and the rest goes on. Run again, it embeds what is
     new or changed; interrupted, it goes on where it stopped.
@@ -54,6 +57,10 @@ def embed(
     made = building.write(places, out, asked, add, backend)
     count = made.table["path"].nunique()
     click.echo(f"{out}: {len(made.vectors)} vectors of {count} recordings, by {loaded.name} ({loaded.source})")
+    for path, note in list(made.notes.items())[:NOTES_SHOWN]:
+        click.echo(f"{path}: {note}")
+    if len(made.notes) > NOTES_SHOWN:
+        click.echo(f"... and {len(made.notes) - NOTES_SHOWN} more with a note")
     if len(made.rejected):
         first = made.rejected.iloc[0]
         click.echo(
@@ -120,6 +127,7 @@ def classify(
 
     loaded = Embedder.load(model, project)
     found = loaded.embed_file(recording, "clips" if hop_s is None else "timestamps", hop_s)
+    _show_note(recording, found.note)
     probabilities = loaded.classify(found.vectors)
     table = pd.DataFrame(probabilities, columns=loaded.composers)
     table.insert(0, "end_s", found.ends_s)
@@ -162,7 +170,13 @@ def _query(project: Path, query: Path, collection: Any) -> tuple[Any, Any, Any, 
             "`symphony2vec embed` makes it anew"
         )
     found = loaded.embed_file(query, facts["form"], facts["hop_s"])
+    _show_note(query, found.note)
     return found.vectors, found.starts_s, found.ends_s, path
+
+
+def _show_note(recording: Path, note: str) -> None:
+    if note:
+        click.echo(f"{recording}: {note}")
 
 
 def _row_at(at_s: float, starts_s: Any, ends_s: Any, query: Path) -> int:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,7 @@ def embed(job: Job) -> int:
     if _state(job.recording.path) != job.recording.state:
         raise Unusable("the file changed while it was read; run the command again")
     with whole_file(job.target) as partial, partial.open("wb") as file:
-        np.savez(file, vectors=found.vectors, starts_s=found.starts_s, ends_s=found.ends_s)
+        np.savez(file, vectors=found.vectors, starts_s=found.starts_s, ends_s=found.ends_s, note=found.note)
     return len(found.vectors)
 
 
@@ -199,7 +199,8 @@ def _built(
         tabled += _kept(before, {one.key: one for one in wanted}, {one.text for one in wanted}, add)
     if not tabled:
         raise UserError(f"nothing could be embedded: {rejected[0]['path']}: {rejected[0]['reason']}")
-    return _whole(tabled, asked, pd.DataFrame(rejected, columns=["path", "reason"]).sort_values(["path", "reason"]))
+    unusable_table = pd.DataFrame(rejected, columns=["path", "reason"]).sort_values(["path", "reason"])
+    return replace(_whole(tabled, asked, unusable_table), notes=_notes(fresh, parts))
 
 
 def _embedded(fresh: list[Recording], asked: Asked, parts: Path, backend: str | None) -> list[dict[str, str]]:
@@ -257,6 +258,19 @@ def _read(fresh: list[Recording], parts: Path) -> list[tuple[pd.DataFrame, np.nd
     of = np.repeat(np.arange(len(fresh)), [len(own) for own in held["vectors"]])
     times = {"start_s": np.concatenate(held["starts_s"]), "end_s": np.concatenate(held["ends_s"])}
     return [(_titled(pd.DataFrame(times), [fresh[place] for place in of]), np.concatenate(held["vectors"]))]
+
+
+def _notes(fresh: list[Recording], parts: Path) -> dict[str, str]:
+    """By path, what is odd about recordings that were embedded now."""
+    import numpy as np
+
+    notes = {}
+    for recording in fresh:
+        path = parts / f"{recording.key}.npz"
+        if path.is_file():
+            with np.load(path) as part:
+                notes[recording.text] = str(part["note"]) if "note" in part else ""
+    return {path: note for path, note in notes.items() if note}
 
 
 def _kept(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +33,16 @@ NAMED = ("model", "name", "fingerprint", "sample_rate_hz", "duration_s", "form",
 
 @dataclass(frozen=True)
 class Collection:
-    """table (n rows, see the columns of this module), vectors (n, D) float32, facts, rejected (path, reason)."""
+    """table (n rows, see the columns of this module), vectors (n, D) float32, facts, rejected (path, reason).
+
+    `notes` says by path what is odd about recordings that were embedded now; it is not written.
+    """
 
     table: pd.DataFrame
     vectors: np.ndarray
     facts: Mapping[str, Any]
     rejected: pd.DataFrame
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def write(path: Path, collection: Collection) -> None:

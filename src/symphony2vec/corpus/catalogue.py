@@ -5,7 +5,7 @@
     data/<corpus>/originals.txt     only for recordings left where they are: the folder their paths start from
 
 `path` is relative, with forward slashes, and stays inside its folder. `kind` is `score` (MusicXML, Humdrum
-kern) or `recording` (wav, flac, ogg, mp3). Where a sha256 is given, the file must still match it when it is
+kern) or `recording` (see `library.SUFFIXES`). Where a sha256 is given, the file must still match it when it is
 played. A file that holds several movements has one row for each: `start` and `end` are seconds of a recording, or the
 first and last bar of a score, counted from 1 in the order of the file; empty cells mean the beginning and the end.
 `composer` and `work` are in normal form, one name each; `printed_work` and `printed_composer` are what the tags,

@@ -12,7 +12,12 @@ from pathlib import Path, PurePosixPath
 from symphony2vec.corpus import catalogue, tags
 from symphony2vec.corpus.titles import Unplaced
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff")
+# What libsndfile reads, then what FFmpeg does; a video's suffix only where it is as common for sound.
+SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".bwf", ".rf64", ".w64", ".caf",
+    ".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".wv", ".ape", ".tta", ".tak", ".mka", ".webm", ".weba", ".mpc",
+    ".dsf", ".dff",
+)  # fmt: skip
 _OUTSIDE = "a link that leads outside the folder; import the folder that it leads to"
 # Where git-annex and DVC (cache.type symlink) keep the content of files that are links to it.
 STORE = re.compile(r"(?P<annex>/annex/objects/.+)|/[0-9a-f]{2}/[0-9a-f]{30}$")

@@ -1,4 +1,4 @@
-"""The user's own recordings: any folder of wav, flac, ogg or mp3 becomes a catalogue.
+"""The user's own recordings: any folder of recordings becomes a catalogue.
 
 Reads   a folder as people keep it, and the tags inside the files; perhaps a table of titles
 Writes  data/<corpus>/catalogue.csv, originals.txt (the recordings stay where they are) or audio/ (copies),
@@ -33,7 +33,7 @@ from symphony2vec.corpus.titles import (
 from symphony2vec.corpus.vocabulary import fold
 from symphony2vec.errors import UserError
 
-NOT_DECODED = (".m4a", ".aac", ".wma", ".ape", ".dsf", ".dff", ".opus", ".wv", ".alac", ".tta")
+NOT_DECODED = (".m4p", ".ra", ".rm", ".shn", ".ofr", ".la")
 UNPLACED = "unplaced.csv"
 COPIES = "audio"
 WAYS = ("auto", "folders", "tags", "csv")
@@ -98,7 +98,7 @@ def survey(
     paths, unplaced, others = library.find(folder, target)
     if not paths and not unplaced:
         seen = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5)) or "no file at all"
-        raise UserError(f"no wav, flac, ogg or mp3 below {folder} (found: {seen})")
+        raise UserError(f"no recording below {folder} (flac, wav, mp3, ogg, m4a and others; found: {seen})")
     placed: list[Placed] = []
     left = paths
     if table is not None:

@@ -37,7 +37,7 @@ M = TypeVar("M", bound=Model)
 FORMAT = 2  # 1 took spectrograms
 # What loading imports: the network, and of the package what its modules rest on.
 REQUIREMENTS = (
-    "joblib librosa mlflow numpy pandas pydantic pyloudnorm ruamel.yaml safetensors scikit-learn soundfile soxr "
+    "av joblib librosa mlflow numpy pandas pydantic pyloudnorm ruamel.yaml safetensors scikit-learn soundfile soxr "
     "threadpoolctl torch tqdm"
 ).split()
 SOURCE = Path(__file__).resolve().parents[1]
@@ -219,6 +219,7 @@ def _signature() -> Any:
     outputs = [ColSpec(many, name) for name in ("starts_s", "ends_s")]
     outputs += [ColSpec(table, name, required=False) for name in ("vectors", "probabilities")]
     outputs.append(ColSpec(Array(DataType.string), "composers", required=False))
+    outputs.append(ColSpec(DataType.string, "note", required=False))
     params = ParamSchema(
         [ParamSpec("form", DataType.string, "clips"), ParamSpec("hop_s", DataType.double, 0.5)],
     )

@@ -1,9 +1,10 @@
 """The code of a logged model: MLflow runs this file to load a package and to ask it, also as a server.
 
-A request is a row with either `audio`, the bytes of a FLAC, WAV, OGG or MP3 in base64, or `waveform`, a list of
-samples with full scale 1, and `sample_rate`. It is answered with starts_s, ends_s and vectors, and where the package
-holds a probe with composers and probabilities as well; a classifier has no vectors. Parameters: form and hop_s, as in
-`symphony2vec.package.model`. A request with a fault is refused with the reason; see `symphony2vec.package.serving`.
+A request is a row with either `audio`, the bytes of a sound file (FLAC, WAV, MP3, OGG, M4A, Opus ...) in base64, or
+`waveform`, a list of samples with full scale 1, and `sample_rate`. It is answered with starts_s, ends_s and vectors,
+and where the package holds a probe with composers and probabilities as well; a classifier has no vectors. A note says
+what is odd about a sound, where anything is. Parameters: form and hop_s, as in `symphony2vec.package.model`. A request
+with a fault is refused with the reason; see `symphony2vec.package.serving`.
 """
 
 from __future__ import annotations
@@ -21,17 +22,15 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from symphony2vec.audio import decoding, ffmpeg
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.package import contents, serving
-from symphony2vec.package.model import Model
+from symphony2vec.package.model import LONGEST_S, Model
 
 MOST_VECTORS = 2400  # of one answer: 20 minutes every half second
 RATES_HZ = (1_000.0, 384_000.0)
 MOST_CHANNELS = 8
-LONGEST_FRAMES = 1 << 35  # a day at the highest rate
-FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
-BEGINNINGS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff")  # of those formats; an MP3 begins with a tag or a frame
-SOUND = "the bytes of a FLAC, WAV, OGG or MP3 in base64"
+SOUND = "the bytes of a sound file (FLAC, WAV, MP3, OGG, M4A, Opus ...) in base64"
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +85,8 @@ class Request:
             raise UserError(f"wanted is either audio ({SOUND}) or waveform with sample_rate")
         found = self._file(audio) if audio is not None else self._wave(waveform, _given(row.get("sample_rate")))
         answer = {"starts_s": found.starts_s.tolist(), "ends_s": found.ends_s.tolist()}
+        if found.note:
+            answer["note"] = found.note
         if self.model.names:
             return answer | {"composers": self.model.names, "probabilities": found.vectors.tolist()}
         answer["vectors"] = found.vectors.tolist()
@@ -100,8 +101,16 @@ class Request:
         with tempfile.NamedTemporaryFile(prefix="symphony2vec-") as file:
             file.write(held)
             file.flush()
-            self._allow(_lasts_s(file.name))
-            return self.model.heard_file(Path(file.name), self.form, self.hop_s)
+            before_s, before = self.lasts_s, self.vectors
+            promised_s = _promised_s(Path(file.name))
+            self._allow(promised_s)
+            # The header may promise less than there is, so that decoding stops at what is left of the request.
+            longest_s = self.limits.seconds - before_s
+            if self.hop_s is not None and self.hop_s > 0.0:
+                longest_s = min(longest_s, (MOST_VECTORS - before) * self.hop_s)
+            found = self.model.heard_file(Path(file.name), self.form, self.hop_s, min(longest_s, LONGEST_S))
+            self._allow(max(0.0, float(found.ends_s[-1]) - promised_s))
+            return found
 
     def _wave(self, waveform: Any, rate: Any) -> Any:
         if rate is None:
@@ -139,27 +148,18 @@ def _decoded(audio: Any, megabytes: float) -> bytes:
         held = base64.b64decode(audio, validate=True)
     except (binascii.Error, ValueError) as fault:
         raise UserError(f"audio is not base64 ({fault}); wanted are {SOUND}, and no path or address") from None
-    if not held.startswith(BEGINNINGS):
-        raise UserError(f"audio does not begin as a FLAC, WAV, OGG or MP3 does; wanted are {SOUND}")
+    if not ffmpeg.container(held):
+        raise UserError(f"audio does not begin as a sound file does that can be read; wanted are {SOUND}")
     return held
 
 
-def _lasts_s(path: str) -> float:
-    """The length that a file's header claims; the decoder gives no more than that."""
-    import soundfile
-
-    try:
-        found = soundfile.info(path)
-    except soundfile.LibsndfileError as fault:
-        raise Unusable(f"not readable as audio, or damaged: {fault.error_string.strip().rstrip('.')}") from None
-    if found.format not in FORMATS:
-        raise UserError(f"audio is {found.format}; wanted are {SOUND}")
-    if found.channels > MOST_CHANNELS:
-        raise UserError(f"audio has {found.channels} channels; the limit is {MOST_CHANNELS}")
-    if found.frames > LONGEST_FRAMES:
-        raise UserError("the header of audio does not say how long it is, or lies; write the file anew")
-    _refuse_rate(found.samplerate)
-    return float(found.frames / found.samplerate)
+def _promised_s(path: Path) -> float:
+    """The length that a file's header promises, 0 where it does not; what it holds is found when it is decoded."""
+    with decoding.opened(path, LONGEST_S) as recording:
+        if recording.channels > MOST_CHANNELS:
+            raise UserError(f"audio has {recording.channels} channels; the limit is {MOST_CHANNELS}")
+        _refuse_rate(recording.samplerate)
+        return recording.promised_s or 0.0
 
 
 def _refuse_rate(rate_hz: float) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from symphony2vec.audio import decoding, loudness
+from symphony2vec.audio import decoding, loudness, mixing
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.features import Recipe, represent
 from symphony2vec.package.head import Head
@@ -50,11 +50,15 @@ class Hearing:
 
 @dataclass(frozen=True)
 class Embedding:
-    """vectors (n, D) float32 of n pieces, with their starts and ends (n,) in seconds from the recording's own start."""
+    """vectors (n, D) float32 of n pieces, with their starts and ends (n,) in seconds from the recording's own start.
+
+    `note` says what is odd about a recording, as channels that cancel each other; "" of nearly all.
+    """
 
     vectors: np.ndarray
     starts_s: np.ndarray
     ends_s: np.ndarray
+    note: str = ""
 
 
 class Model:
@@ -97,14 +101,14 @@ class Model:
         Raises:
             UserError: the wave is no array of finite floating-point samples of that length, or the form is unknown.
         """
-        mono = self._mono(np.asarray(wave), sample_rate)
+        mono, note = self._mono(np.asarray(wave), sample_rate)
         try:
-            return self._pieces(mono, self._span(mono, silence=True), form, hop_s)
+            return replace(self._pieces(mono, self._span(mono, silence=True), form, hop_s), note=note)
         except Unusable as reason:
             raise UserError(f"the wave cannot be used: {reason}") from None
 
     def embed_file(self, path: str | Path, form: str = "clips", hop_s: float | None = None) -> Embedding:
-        """Embed a recording (wav, flac, ogg, mp3): see `embed`. The file is read block by block.
+        """Embed a recording (flac, wav, mp3, ogg, m4a, opus and others): see `embed`. The file is read block by block.
 
         Raises:
             UserError: the file cannot be used; it says why.
@@ -114,17 +118,21 @@ class Model:
         except Unusable as reason:
             raise UserError(f"{path}: {reason}") from None
 
-    def heard_file(self, path: Path, form: str = "clips", hop_s: float | None = None) -> Embedding:
-        """As `embed_file`, but what cannot be used raises `Unusable` with the bare reason, and so does silence."""
-        with (
-            decoding.opened(path, LONGEST_S) as file,
-            decoding.on_disk(decoding.resampled(file, self.sample_rate_hz)) as mono,
-        ):
+    def heard_file(
+        self, path: Path, form: str = "clips", hop_s: float | None = None, longest_s: float = LONGEST_S
+    ) -> Embedding:
+        """As `embed_file`, but what cannot be used raises `Unusable` with the bare reason, and so does silence.
+
+        Also what lasts longer than `longest_s`, whatever its header says.
+        """
+        with decoding.waveform_on_disk(path, self.sample_rate_hz, longest_s) as (mono, facts):
             if len(mono) < SHORTEST_S * self.sample_rate_hz:
                 raise Unusable(
                     f"too short: {len(mono) / self.sample_rate_hz:.4f} s, at least {SHORTEST_S} s are needed"
                 )
-            return self._pieces(mono, self._span(mono, silence=False), form, hop_s)
+            span = self._span(mono, silence=False)
+            notes = [facts["note"], loudness.gain_note(span.gain_db)]
+            return replace(self._pieces(mono, span, form, hop_s), note="; ".join(filter(None, notes)))
 
     def heard(self, windows: np.ndarray) -> np.ndarray:
         """Windows (B, N) float32 of exactly `duration_s` at `sample_rate_hz`, as they are -> vectors (B, D) float32."""
@@ -147,7 +155,8 @@ class Model:
             found: np.ndarray = getattr(self._network, self._build["method"])(scaled).float().cpu().numpy()
         return found
 
-    def _mono(self, wave: np.ndarray, sample_rate: float) -> np.ndarray:
+    def _mono(self, wave: np.ndarray, sample_rate: float) -> tuple[np.ndarray, str]:
+        """The wave as (N,) float32 at the model's rate, and a note where its channels were not mixed."""
         import soxr
 
         if wave.ndim not in (1, 2) or not np.issubdtype(wave.dtype, np.floating):
@@ -159,13 +168,18 @@ class Model:
             raise UserError(f"a sample rate of {sample_rate} Hz is none; the wave's own rate is wanted, as 44100")
         with np.errstate(over="ignore"):  # what is no float32 becomes infinite, and is refused
             wave = wave.astype(np.float32, copy=False)
-        mono = wave.mean(axis=1) if wave.ndim == 2 and wave.shape[1] else wave.reshape(-1)
+        note = ""
+        if wave.ndim == 2 and wave.shape[1] > 1 and np.isfinite(wave).all():
+            mono, note = mixing.mix(wave, sample_rate)
+        else:
+            mono = wave.mean(axis=1) if wave.ndim == 2 and wave.shape[1] else wave.reshape(-1)
         if not np.isfinite(mono).all():
             raise UserError("some samples of the wave are not numbers (NaN or infinite)")
         if len(mono) < SHORTEST_S * sample_rate:
             raise UserError(f"the wave lasts {len(mono) / sample_rate:.4f} s; at least {SHORTEST_S} s are needed")
         same = sample_rate == self.sample_rate_hz
-        return np.asarray(mono if same else soxr.resample(mono, sample_rate, self.sample_rate_hz), dtype=np.float32)
+        resampled = mono if same else soxr.resample(mono, sample_rate, self.sample_rate_hz)
+        return np.asarray(resampled, dtype=np.float32), note
 
     def _span(self, mono: np.ndarray, silence: bool) -> loudness.Span:
         """The part of a wave that is more than silence, with its gain; all of a silent one, where that is allowed."""
