@@ -47,6 +47,8 @@ class Placed:
     movement: str
     by: str
     licence: str = ""
+    start: float | None = None  # s, where a cue sheet cuts the recording; None for its own ends
+    end: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Unplaced:
     composer: str = ""
     work: str = ""
     movement: str = ""
+    start: float | None = None
+    end: float | None = None
 
 
 def tidy(text: str) -> str:
