@@ -65,7 +65,7 @@ def near_duplicates(
         for file, own in groups
     ]
     work: Callable[[Job], list[np.ndarray]] = fingerprint_clips
-    for index, result in parallel.spread(work, jobs, "near-duplicates", "movement", backend=backend):
+    for index, result in parallel.spread(work, jobs, "near-duplicates", "movement", None, backend):
         if isinstance(result, Unusable):
             raise UserError(f"{jobs[index].audio}: {result}; `dvc repro -f audio` makes it again")
         for place, own in zip(groups[index][1]["clip"], result, strict=True):

@@ -110,7 +110,7 @@ def survey(
         known = {one.path: one.reason for one in unplaced}
         placed, faults = by_table(catalogue.read_rows(table, TITLES), paths, known)
         unplaced += faults
-        named = {(one.path, one.start) for one in (*placed, *faults)}
+        named = {(row.path, row.start) for row in placed} | {(row.path, row.start) for row in faults}
         left = [path for path in paths if (path, None) not in named]
     cut = sheets.read(folder, left)
     unplaced += cut.faults
