@@ -445,12 +445,16 @@ def test_a_file_that_breaks_while_it_is_read_does_not_stop_the_others(
     assert reasons(filled) == {"Bach/Suite/2.flac": "cannot be read: No such file or directory"}
 
 
-def test_the_same_bytes_twice_are_pointed_out(sound: Sound, music: Path, tmp_path: Path) -> None:
+def test_of_the_same_bytes_twice_one_is_left_out(sound: Sound, music: Path, tmp_path: Path) -> None:
     file = sound("Bach/Suite/1.flac")
     (music / "Bach/Best of").mkdir()
     (music / "Bach/Best of/x.flac").write_bytes(file.read_bytes())
     filled = recordings.fill(tmp_path / "c", recordings.survey(music))
-    assert filled.hints == ["'Bach/Suite/1.flac' holds the same sound as 'Bach/Best of/x.flac'; remove one of them"]
+    assert [one.path for one in filled.movements] == ["Bach/Suite/1.flac"]
+    assert reasons(filled) == {
+        "Bach/Best of/x.flac": "the same sound as 'Bach/Suite/1.flac' (Johann Sebastian Bach / Suite / 1), which stays"
+    }
+    assert filled.repeated == filled.unplaced
 
 
 def test_a_merge_that_meets_nobody_is_pointed_out(sound: Sound, music: Path) -> None:

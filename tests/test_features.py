@@ -184,7 +184,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(MOVEMENTS):
         wave = chord(2.95, 200.0 + 30.0 * number) + noise(2.95, number)
         soundfile.write(audio / f"movement-{number}.flac", wave, RATE_HZ, subtype="PCM_16")
-        own = {"composer": "AB"[number % 2], "file": f"movement-{number}.flac"}
+        own = {"composer": "AB"[number % 2], "work": f"Work {number}", "file": f"movement-{number}.flac"}
         rows += [own | {"start_s": start_s} for start_s in (0.0, 1.0, 2.0)]
     order = np.random.default_rng(0).permutation(len(rows))  # clips.csv need not keep a movement's clips together
     table = pd.DataFrame([rows[i] for i in order])
@@ -222,22 +222,22 @@ def whole(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The movements that are handed out to be computed, in order."""
+    """The movements whose representations are handed out to be computed, in order."""
     made: list[str] = []
     spread = parallel.spread
 
     def noted(function: Any, jobs: list[features.Job], *rest: Any) -> Any:
-        made.extend(job.audio.name for job in jobs)
+        made.extend(job.audio.name for job in jobs if isinstance(job, features.Job))
         return spread(function, jobs, *rest)
 
     monkeypatch.setattr(parallel, "spread", noted)
     return made
 
 
-def test_the_stage_writes_arrays_and_pictures_and_nothing_else(whole: dict[str, bytes]) -> None:
+def test_the_stage_writes_arrays_pictures_and_near_duplicates_and_nothing_else(whole: dict[str, bytes]) -> None:
     arrays = {f"{name}.npy" for name in REPRESENTATIONS}
     pictures = {f"{name}.png" for name in REPRESENTATIONS}
-    assert set(whole) == arrays | pictures
+    assert set(whole) == arrays | pictures | {"near_duplicates.csv"}
     assert all(whole[name].startswith(b"\x89PNG") for name in pictures)
 
 

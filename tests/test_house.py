@@ -23,8 +23,9 @@ from symphony2vec.cli import cli
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "symphony2vec"
 FLOORS = {
-    "errors": 0, "params": 0, "artifacts": 0, "tracking": 0, "figures": 0, "parallel": 0,
-    "corpus": 1, "synthesis": 1, "audio": 1, "clips": 1, "features": 1, "labels": 1, "scaling": 1, "listening": 1,
+    "errors": 0, "params": 0, "artifacts": 0, "tracking": 0, "figures": 0, "parallel": 0, "fingerprints": 0,
+    "corpus": 1, "leaks": 1, "synthesis": 1, "audio": 1, "clips": 1, "features": 1, "labels": 1, "scaling": 1,
+    "listening": 1,
     "training": 2, "package": 2, "probe": 2, "generation": 2,
     "classifiers": 3, "embeddings": 3, "ali": 3, "temporal": 3, "meaning": 4, "report": 4,
     "atlas": 5, "collection": 5, "embedder": 5, "registry": 5, "study": 5, "cli": 6, "hear": 6,

@@ -295,6 +295,14 @@ def test_the_leak_is_told_for_every_row_and_drawn(finished):
     assert "Drawn splits: 2 by work, 1 by clip;" in text
 
 
+def test_the_page_counts_clips_of_the_same_sound_on_two_sides_of_every_split(finished):
+    counts, page = table_of(finished, "near_duplicate_counts"), page_of(finished)
+    assert counts["draw"].tolist() == [draw for draw in ("work-0", "work-1", "clip-0") for _ in range(3)]
+    assert counts.loc[counts["draw"].str.startswith("work"), "near_duplicates"].tolist() == [0] * 6
+    assert 'id="near-duplicates-table"' in page
+    assert finished.out("report", "pictures", "near_duplicates.png").is_file()
+
+
 def test_the_page_links_to_files_of_the_report_alone_and_all_are_there(finished):
     page, folder = page_of(finished), finished.out("report")
     named = set(re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)["']""", page))

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from conftest import ROOT, client, of_licence, runs
-from symphony2vec import params, tracking
-from symphony2vec.artifacts import Draw, Project, read_json, write_array, write_table
+from symphony2vec import leaks, params, tracking
+from symphony2vec.artifacts import Draw, Project, read_json, read_table, write_array, write_table
 from symphony2vec.errors import UserError
 from symphony2vec.scaling import standard
 from symphony2vec.training import draws, loop
@@ -492,6 +492,24 @@ def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
     history = client(training.project).get_metric_history(run.info.run_id, "train_loss")
     assert [(one.step, one.value) for one in history] == [(7, 0.5)]
     assert "validation_loss" not in run.data.metrics  # it was no number
+
+
+def test_a_run_says_how_many_test_clips_are_in_training_as_well(training):
+    table = read_table(training.project.draw(Draw("work", 0)), "clips")
+    first, second = sorted(int(table.loc[table["split"] == side, "clip"].iloc[0]) for side in ("train", "test"))
+    pairs = pd.DataFrame([(first, second, 5.0, 0.9)], columns=leaks.COLUMNS)
+    write_table(training.project.out("features", leaks.FILE), pairs)
+    training()
+    (run,) = runs(training.project)
+    tested = int((table["split"] == "test").sum())
+    assert run.data.metrics["near_duplicate_test_clips"] == 1.0
+    assert run.data.metrics["near_duplicate_test_share"] == pytest.approx(1.0 / tested)
+
+
+def test_a_run_on_features_that_were_not_compared_says_nothing_of_it(training):
+    training()
+    (run,) = runs(training.project)
+    assert "near_duplicate_test_clips" not in run.data.metrics
 
 
 def test_a_task_knows_its_sides_and_codes(training):

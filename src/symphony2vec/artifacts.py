@@ -4,7 +4,8 @@ data/<corpus>/catalogue.csv     see `symphony2vec.corpus.catalogue`
 out/audio/                      movements.csv, rejected.csv, <movement>.flac (mono, PCM 16, at the project's rate)
 out/clips/                      clips.csv, draws/<draw>.csv, balance.csv (Table 1), splits.csv
 out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in the
-                                order of clips.csv
+                                order of clips.csv; near_duplicates.csv (symphony2vec.leaks): pairs of clips of the same
+                                sound
 out/labels/                     labels.csv (see symphony2vec.labels), left_out.csv, notes/<movement>-<key>.npz
 out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows always in the order of clips.csv
     vectors[-<reading>].npy         (clips, dimensions) float32
@@ -50,7 +51,7 @@ REPRESENTATIONS = ("mel", "mfcc", "chroma")
 TEXT = frozenset(
     (
         "composer work movement file path kind licence origin reason group predicted split split_by draw stage model "
-        "row reading source measure a b better key mode note"
+        "row reading source measure a b better key mode note other_composer other_work other_movement other_split"
     ).split()
 )
 

@@ -4,6 +4,8 @@ Reads   out/clips/clips.csv, out/audio/<movement>.flac
 Writes  out/features/mel.npy            (clips, 64, 431) float32: mel spectrogram in dB, 0 is the clip's own maximum
         out/features/mfcc.npy           (clips, 13, 431) float32: MFCC of librosa's 128-band mel spectrogram
         out/features/chroma.npy         (clips, 12, 431) float32: chroma in [0, 1], tuning estimated clip by clip
+        out/features/near_duplicates.csv  clip, other_clip, shared_s, similarity: clips that hold the same sound, for
+                                the leak check of every split (symphony2vec.leaks)
         out/features/mel.png, mfcc.png, chroma.png: Figures 3, 2 and 1 of the paper
 
 Rows are in the order of clips.csv, arrays in C order. F bins from low to high, T frames of hop_samples. The values are
@@ -23,13 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec import parallel
+from symphony2vec import leaks, parallel
 from symphony2vec.artifacts import (
     REPRESENTATIONS,
     Project,
     read_table,
     whole_file,
     whole_folder,
+    write_table,
 )
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.params import Features, Params
@@ -89,7 +92,23 @@ def run(project: Project, params: Params, backend: str | None = None) -> None:
     with whole_folder(project.out("features"), partial) as folder:
         extract(clips, project.out("audio"), folder, recipe, backend)
         _draw(clips, folder, recipe)
+        pairs = leaks.near_duplicates(clips, project.out("audio"), recipe.rate_hz, recipe.duration_s, backend)
+        write_table(folder / leaks.FILE, pairs)
         (folder / DONE).unlink()
+    _print_repeated(pairs, clips)
+
+
+def _print_repeated(pairs: pd.DataFrame, clips: pd.DataFrame) -> None:
+    """Say where two works share sound, which no split by work can keep apart."""
+    works = clips.set_index("clip")[["composer", "work"]].agg(" / ".join, axis=1)
+    between = pairs.assign(a=pairs["clip"].map(works), b=pairs["other_clip"].map(works))
+    between = between[between["a"] != between["b"]]
+    if len(between):
+        first = between.iloc[0]
+        print(
+            f"features: {len(between)} pairs of clips of different works hold the same sound, as '{first['a']}' and "
+            f"'{first['b']}'; see {leaks.FILE}, and leave one of the two out of the corpus"
+        )
 
 
 def extract(clips: pd.DataFrame, audio: Path, folder: Path, recipe: Recipe, backend: str | None = None) -> None:

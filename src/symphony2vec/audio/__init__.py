@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LIBRARIES = ("av", "lxml", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
+ROUNDED_S = 1.0  # an end may lie so far beyond the recording: positions of some sheets are whole seconds
 COLUMNS = (
     "composer work movement file duration_s kind licence origin loudness_lufs gain_db source_rate_hz source_channels "
     "note"
@@ -125,6 +126,7 @@ def make(job: Job) -> dict[str, Any]:
     recipe = job.recipe
     if job.kind == "recording":
         wave, found = decode(job.source, recipe.rate_hz)
+        wave = crop(wave, recipe.rate_hz, job.start, job.end)
     else:
         wave, found = play(job.source, recipe.rate_hz, recipe.interpretation, recipe.soundfont, job.start, job.end)
     wave, levels = level(wave, recipe.rate_hz, recipe.level)
@@ -134,6 +136,23 @@ def make(job: Job) -> dict[str, Any]:
     with whole_file(record) as partial:
         partial.write_text(json.dumps(found), encoding="utf-8")
     return found
+
+
+def crop(wave: np.ndarray, rate_hz: int, start: float | None, end: float | None) -> np.ndarray:
+    """Cut a recording to one of its movements: the samples from `start` up to `end` (s); None for its own ends.
+
+    Raises:
+        Unusable: the recording ends before its movement does: the cue sheet or the catalogue is of another file.
+    """
+    if start is None and end is None:
+        return wave
+    first, last = round((start or 0.0) * rate_hz), len(wave) if end is None else round(end * rate_hz)
+    if first >= len(wave) or last > len(wave) + rate_hz * ROUNDED_S:
+        raise Unusable(
+            f"it should lie from {start or 0.0:.2f} s to {'the end' if end is None else f'{end:.2f} s'}, but the "
+            f"recording lasts {len(wave) / rate_hz:.2f} s; mend start and end, or the cue sheet, and import again"
+        )
+    return wave[first:last]
 
 
 def play(

@@ -118,6 +118,11 @@ def openscore(folder: Path | None, from_folder: Path | None, url: str | None) ->
 @click.option("--name", default="recordings", show_default=True, help="The corpus to fill: data/NAME.")
 @click.option("--licence", default="unknown", show_default=True, help="The licence of recordings without their own.")
 @click.option("--copy", is_flag=True, help="Copy the recordings to data/NAME/audio, so that they are versioned too.")
+@click.option(
+    "--no-fingerprints",
+    is_flag=True,
+    help="Do not compare the sounds themselves; recordings whose bytes are the same are still left out.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be imported and write nothing.")
 @click.pass_obj
 def import_(
@@ -131,6 +136,7 @@ def import_(
     name: str,
     licence: str,
     copy: bool,
+    no_fingerprints: bool,
     dry_run: bool,
 ) -> None:
     """Make a corpus of the recordings in FOLDER: flac, wav, aiff, mp3, ogg, m4a, opus, wma, wv, ape and others.
@@ -144,6 +150,11 @@ def import_(
     that a changed file is noticed. Composers and works get one name each: initials, life dates, spellings,
     languages, catalogue numbers and discs are understood. Names that only look alike are shown, with the option
     that merges them; what was decided is kept in decisions.csv and holds for later imports.
+
+    The first minute of every recording is compared with that of all others, whatever their tags and formats. Of
+    those that hold the same sound one stays: not the one on a "Best of", then the one whose work has more recordings;
+    of two composers none does, unless --csv names one of them. A cue sheet beside a long file, or inside it, cuts it
+    into its tracks.
 
     A file whose work cannot be known is not guessed at: the same music could come into training and test. It
     is listed in unplaced.csv. Copy that list, fill it in, and pass it with --csv.
@@ -170,16 +181,17 @@ def import_(
         set(_works(apart, "--apart")),
     )
     decided = decisions.read(target).updated(given)
-    found = corpus_recordings.survey(recordings, by, table, None, target, decided)
+    found = corpus_recordings.survey(recordings, by, table, None, target, decided, not no_fingerprints)
     _show(found)
     if dry_run:
         click.echo("\nNothing was written (--dry-run).")
         return
     filled = corpus_recordings.fill(target, found, licence, copy)
     decisions.write(target, decided)
-    late = [one for one in filled.unplaced if one not in found.unplaced]
+    equal = [one for one in filled.repeated if one not in found.repeated]
+    late = [one for one in filled.unplaced if one not in found.unplaced and one not in equal]
     _show_lines("Could not be read:", map(_unplaced_line, late))
-    _show_lines("Same sound twice:", filled.hints)
+    _show_lines(f"The same sound twice, left out ({len(equal)}):", map(_unplaced_line, equal))
     click.echo(f"\nSince the last import: {filled.added} new, {filled.changed} changed, {filled.gone} gone.")
     if filled.unplaced:
         click.echo(
@@ -272,7 +284,9 @@ def _show(found: Survey) -> None:
     click.echo("\nPlaced by: " + (", ".join(f"{way} {count}" for way, count in ways.items() if count) or "nothing"))
     _show_lines("Taken as one:", found.merged)
     _show_lines("Look at:", found.hints)
-    _show_lines(f"Could not be placed ({len(found.unplaced)}):", map(_unplaced_line, found.unplaced))
+    nowhere = [one for one in found.unplaced if one not in found.repeated]
+    _show_lines(f"Could not be placed ({len(nowhere)}):", map(_unplaced_line, nowhere))
+    _show_lines(f"The same sound twice, left out ({len(found.repeated)}):", map(_unplaced_line, found.repeated))
     if found.others:
         counts = ", ".join(f"{count} {_printable(suffix)}" for suffix, count in found.others.most_common(SHOWN))
         click.echo(f"\nOther files, left alone: {counts}")
@@ -309,7 +323,8 @@ def _show_lines(title: str, lines: Iterable[str]) -> None:
 
 
 def _unplaced_line(one: Unplaced) -> str:
-    return f"{one.path}: {one.reason}"
+    at = "" if one.start is None else f" at {one.start:.2f} s"
+    return f"{one.path}{at}: {one.reason}"
 
 
 def _printable(text: str) -> str:

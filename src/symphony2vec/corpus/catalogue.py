@@ -176,8 +176,11 @@ def audit(folder: Path) -> tuple[list[Movement], list[Fault]]:
             f"the recordings of {folder} lie in {root}, which is not there; connect it or import them again"
         )
     sound: list[Movement] = []
+    reasons: dict[tuple[str, str], str] = {}  # a file that holds several movements is read once
     for row, one in tqdm(numbered.items(), desc="checking", unit="file", disable=None, leave=False):
-        reason = _file_fault(root / one.path, one)
+        if (one.path, one.sha256) not in reasons:
+            reasons[one.path, one.sha256] = _file_fault(root / one.path, one)
+        reason = reasons[one.path, one.sha256]
         if reason:
             faults.append(Fault(row, one.path, reason))
         else:
@@ -193,7 +196,7 @@ def _checked(folder: Path) -> tuple[dict[int, Movement], list[Fault]]:
     paths: dict[tuple[str, float | None], int] = {}
     titles: dict[tuple[str, str, str], int] = {}
     for row in rows:
-        bounds, reason = _bounds(row)
+        bounds, reason = read_bounds(row)
         cells: dict[str, Any] = {name: row.get(name) for name in REQUIRED}
         cells |= {name: row.get(name) for name in PRINTED} | {"sha256": row.get("sha256").lower()}
         one = Movement(**cells, start=bounds.get("start"), end=bounds.get("end"))
@@ -249,8 +252,8 @@ def _rows(path: Path) -> list[Row]:
     return rows
 
 
-def _bounds(row: Row) -> tuple[dict[str, float | None], str]:
-    """The cells `start` and `end` of a row as numbers, and what is wrong with them."""
+def read_bounds(row: Row) -> tuple[dict[str, float | None], str]:
+    """The cells `start` and `end` of a row as numbers, and what is wrong with them ("" if nothing)."""
     bounds: dict[str, float | None] = {}
     for name in BOUNDS:
         cell = row.get(name)

@@ -14,11 +14,11 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from symphony2vec.artifacts import whole_file
-from symphony2vec.corpus import catalogue, decisions, library
+from symphony2vec.corpus import catalogue, decisions, duplicates, library, sheets
 from symphony2vec.corpus.composers import resolve
 from symphony2vec.corpus.settling import hints, merged, settle
 from symphony2vec.corpus.titles import (
@@ -28,6 +28,7 @@ from symphony2vec.corpus.titles import (
     by_tags,
     by_tags_or_folders,
     composer_name,
+    numbered,
     tidy,
 )
 from symphony2vec.corpus.vocabulary import fold
@@ -42,7 +43,10 @@ TITLES = ("path", "composer", "work", "movement")
 
 @dataclass(frozen=True)
 class Survey:
-    """What was understood of a folder; `others` counts the files that are no recordings by suffix."""
+    """What was understood of a folder; `others` counts the files that are no recordings by suffix.
+
+    `repeated` are those of `unplaced` that are left out because another recording holds the same sound.
+    """
 
     folder: Path
     placed: list[Placed]
@@ -50,6 +54,7 @@ class Survey:
     others: Counter[str]
     hints: list[str]
     merged: list[str]
+    repeated: list[Unplaced]
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Filled:
 
     movements: list[catalogue.Movement]
     unplaced: list[Unplaced]
-    hints: list[str]
+    repeated: list[Unplaced]
     added: int
     changed: int
     gone: int
@@ -71,6 +76,7 @@ def survey(
     merges: Mapping[str, str] | None = None,
     target: Path | None = None,
     decided: decisions.Decisions | None = None,
+    listen: bool = False,
 ) -> Survey:
     """Find the recordings below `folder` and their composers, works and movements.
 
@@ -82,6 +88,7 @@ def survey(
         merges: Composers' names that stand for another one.
         target: The corpus to be filled; what lies in it is not imported when it is below `folder`.
         decided: What a person decided about look-alike names; `merges` go before it.
+        listen: Compare the sounds as well, and leave out what holds the same sound as another recording.
 
     Raises:
         UserError: the folder or the table cannot be used, or there is no recording at all.
@@ -100,28 +107,51 @@ def survey(
         seen = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5)) or "no file at all"
         raise UserError(f"no recording below {folder} (flac, wav, mp3, ogg, m4a and others; found: {seen})")
     placed: list[Placed] = []
+    named: set[tuple[str, float | None]] = set()  # the table may name single tracks of a recording
     left = paths
     if table is not None:
         known = {one.path: one.reason for one in unplaced}
         placed, faults = by_table(catalogue.read_rows(table, TITLES), paths, known)
         unplaced += faults
-        named = {one.path for one in placed} | {one.path for one in faults}
-        left = [path for path in paths if path not in named]
-    read = list(_read(folder, left, by))
+        named = {(row.path, row.start) for row in placed} | {(row.path, row.start) for row in faults}
+        left = [path for path in paths if (path, None) not in named]
+    cut = sheets.read(folder, left)
+    unplaced += cut.faults
+    faulty = {one.path for one in cut.faults}
+    read = [
+        one
+        for one in _read(folder, [path for path in left if path not in faulty], by, cut.parts)
+        if (one.path, one.start) not in named
+    ]
     placed += [one for one in read if isinstance(one, Placed)]
     unplaced += [one for one in read if isinstance(one, Unplaced)]
     decided = (decided or decisions.Decisions()).updated(decisions.Decisions(dict(merges or {})))
     settled = settle(placed, decided.composers, decided.works)
-    advice = _strays(placed, decided.composers) + _undecoded(others) + hints(settled, decided.answered)
-    return Survey(folder, settled, sorted(unplaced, key=lambda one: one.path), others, advice, merged(settled))
+    advice = _strays(placed, decided.composers) + _undecoded(others) + cut.hints + hints(settled, decided.answered)
+    combined = merged(settled)
+    repeated: list[Unplaced] = []
+    if listen:
+        settled, repeated = duplicates.leave_out(settled, duplicates.same_sound(folder, settled))
+    return Survey(folder, settled, _in_order([*unplaced, *repeated]), others, advice, combined, repeated)
 
 
-def _read(folder: Path, paths: list[str], by: str) -> Iterator[Placed | Unplaced]:
+def _in_order(unplaced: list[Unplaced]) -> list[Unplaced]:
+    return sorted(unplaced, key=lambda one: (one.path, one.start or 0.0))
+
+
+def _read(
+    folder: Path, paths: list[str], by: str, parts: Mapping[str, list[sheets.Part]]
+) -> Iterator[Placed | Unplaced]:
+    """Place every recording; one that a cue sheet cuts gives one result for each of its tracks."""
     from tqdm import tqdm
 
     for path in tqdm(paths, desc="reading tags", unit="file", disable=None if by in ("auto", "tags") else True):
         if by == "csv":
-            yield Unplaced(path, "not in the table")
+            own = parts.get(path, [sheets.Part({}, None, None)])
+            yield from (Unplaced(path, "not in the table", start=part.start, end=part.end) for part in own)
+        elif path in parts:
+            tags = library.read_tags(folder / path) if by != "folders" else {}
+            yield from (_placed_part(path, by, tags, part) for part in parts[path])
         elif by == "folders":
             yield by_folders(path, library.read_tags(folder / path))
         else:
@@ -129,21 +159,37 @@ def _read(folder: Path, paths: list[str], by: str) -> Iterator[Placed | Unplaced
             yield by_tags(path, tags) if by == "tags" else by_tags_or_folders(path, tags)
 
 
+def _placed_part(path: str, by: str, tags: Mapping[str, str], part: sheets.Part) -> Placed | Unplaced:
+    """Place one track of a cue sheet: by the sheet, then by the tags of the file, then by the folders."""
+    whole = part.start is None and part.end is None
+    # The title of a long file is not that of its tracks; where a file is one track, its own tags are the better ones.
+    shared = {name: text for name, text in tags.items() if whole or name not in ("work", "title", "track")}
+    merged = {**part.tags, **shared} if whole else {**shared, **part.tags}
+    placed = {"tags": by_tags, "auto": by_tags_or_folders}.get(by, lambda path, _: by_folders(path))(path, merged)
+    if isinstance(placed, Placed) and placed.by == "folders" and not whole and part.tags.get("title"):
+        placed = replace(placed, movement=numbered(tidy(part.tags["title"]), part.tags))
+    return replace(placed, start=part.start, end=part.end)
+
+
 def by_table(
     rows: list[catalogue.Row], paths: list[str], faults: Mapping[str, str]
 ) -> tuple[list[Placed], list[Unplaced]]:
     """Place the recordings that a table names; `faults` are the files that could not be opened.
 
+    A table may have the columns start and end (s) too, for the movements of one long recording.
+
     A path may be written with other accents' encoding than the disk has (NFC, NFD), as spreadsheets do.
     """
     known = {tidy(path): path for path in paths} | {path: path for path in paths}
-    placed: dict[str, Placed] = {}
+    placed: dict[tuple[str, float | None], Placed] = {}
     unplaced = []
     for row in rows:
+        bounds, bound_fault = catalogue.read_bounds(row)
         written = row.get("path")
         path = known.get(written) or known.get(tidy(written)) or written
         work, movement, licence = (tidy(row.get(name)) for name in ("work", "movement", "licence"))
-        one = Placed(path, composer_name(row.get("composer")), work, movement, "table", licence)
+        composer = composer_name(row.get("composer"))
+        one = Placed(path, composer, work, movement, "table", licence, bounds.get("start"), bounds.get("end"))
         absent = [name for name in TITLES if not getattr(one, name)]
         if path in faults:
             continue
@@ -153,14 +199,17 @@ def by_table(
             reason = "the path leads outside the folder"
         elif path not in known:
             reason = "no recording of that path in the folder"
-        elif path in placed:
+        elif bound_fault:
+            reason = bound_fault
+        elif (path, one.start) in placed:
             reason = "the path stands in an earlier row already"
         elif row.beyond:
             reason = f"{row.beyond} more cells than columns; put names with commas in quotes"
         else:
-            placed[path] = one
+            placed[path, one.start] = one
             continue
-        unplaced.append(Unplaced(path, f"row {row.number}: {reason}", one.composer, one.work, one.movement))
+        titled = (one.composer, one.work, one.movement, one.start, one.end)
+        unplaced.append(Unplaced(path, f"row {row.number}: {reason}", *titled))
     return list(placed.values()), unplaced
 
 
@@ -186,7 +235,9 @@ def fill(target: Path, found: Survey, licence: str = "unknown", copy: bool = Fal
     """
     before = _catalogued(target)
     sums, faults = _checksums(found.folder, found.placed)
-    unplaced = sorted([*found.unplaced, *faults], key=lambda one: one.path)
+    readable = [one for one in found.placed if one.path in sums]
+    placed, equal = duplicates.leave_out(readable, _equal_files(readable, sums))
+    unplaced = _in_order([*found.unplaced, *faults, *equal])
     _write_unplaced(target / UNPLACED, unplaced)
     if not sums:
         raise UserError(
@@ -204,21 +255,23 @@ def fill(target: Path, found: Survey, licence: str = "unknown", copy: bool = Fal
             path=(prefix / one.path).as_posix(),
             kind="recording",
             licence=one.licence or licence,
-            origin=f"recording: {one.path}",
+            origin=f"recording: {one.path}" + ("" if one.start is None else f" from {one.start:g} s"),
             sha256=sums[one.path],
+            start=one.start,
+            end=one.end,
             printed_work=one.printed_work,
             printed_composer=one.printed_composer,
         )
-        for one in found.placed
-        if one.path in sums
+        for one in placed
     ]
     if copy and not inside:
-        _copy(found.folder, target / COPIES, sums)
+        _copy(found.folder, target / COPIES, {one.path: sums[one.path] for one in placed})
     catalogue.write(target, movements, None if copy or inside else found.folder)
     after = {one.origin: one.sha256 for one in movements}
     both = before.keys() & after.keys()
     changed = sum(before[name] != after[name] for name in both)
-    return Filled(movements, unplaced, _twins(movements), len(after) - len(both), changed, len(before) - len(both))
+    repeated = [*found.repeated, *equal]
+    return Filled(movements, unplaced, repeated, len(after) - len(both), changed, len(before) - len(both))
 
 
 def _catalogued(target: Path) -> dict[str, str]:
@@ -237,27 +290,40 @@ def _checksums(folder: Path, placed: list[Placed]) -> tuple[dict[str, str], list
     sums: dict[str, str] = {}
     faults = []
 
-    def checksum(one: Placed) -> str | OSError:
+    def checksum(path: str) -> str | OSError:
         try:
-            return catalogue.checksum(folder / one.path)
+            return catalogue.checksum(folder / path)
         except OSError as fault:
             return fault
 
-    bar = tqdm(total=len(placed), desc="checksums", unit="file", disable=None, leave=False)
+    tracks: dict[str, list[Placed]] = {}
+    for one in placed:
+        tracks.setdefault(one.path, []).append(one)
+    bar = tqdm(total=len(tracks), desc="checksums", unit="file", disable=None, leave=False)
     with bar, ThreadPoolExecutor(2) as pool:
-        for one, found in zip(placed, pool.map(checksum, placed), strict=True):
+        for path, found in zip(tracks, pool.map(checksum, tracks), strict=True):
             bar.update()
             if isinstance(found, str):
-                sums[one.path] = found
+                sums[path] = found
             else:
                 reason = f"cannot be read: {found.strerror}"
-                faults.append(Unplaced(one.path, reason, one.composer, one.work, one.movement))
+                faults += [Unplaced(path, reason, one.composer, one.work, one.movement) for one in tracks[path]]
     return sums, faults
+
+
+def _equal_files(placed: list[Placed], sums: Mapping[str, str]) -> list[list[Placed]]:
+    """Groups of recordings whose bytes are the same, from the same place on."""
+    groups: dict[tuple[str, float | None], list[Placed]] = {}
+    for one in placed:
+        groups.setdefault((sums[one.path], one.start), []).append(one)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _write_unplaced(path: Path, unplaced: list[Unplaced]) -> None:
     if unplaced:
-        catalogue.write_rows(path, (*TITLES, "reason"), (vars(one) for one in unplaced))
+        cut = any(one.start is not None or one.end is not None for one in unplaced)
+        columns = (*TITLES, *(catalogue.BOUNDS if cut else ()), "reason")
+        catalogue.write_rows(path, columns, ({name: getattr(one, name) for name in columns} for one in unplaced))
     else:
         path.unlink(missing_ok=True)
 
@@ -276,14 +342,3 @@ def _copy(folder: Path, copies: Path, sums: Mapping[str, str]) -> None:
             if catalogue.checksum(partial) != expected:
                 raise UserError(f"{folder / path} changed while it was copied; run the import again")
         short.replace(target)
-
-
-def _twins(movements: list[catalogue.Movement]) -> list[str]:
-    """Recordings whose bytes are the same: in two works, they can come into training and test."""
-    first: dict[str, catalogue.Movement] = {}
-    found = []
-    for one in movements:
-        known = first.setdefault(one.sha256, one)
-        if known is not one:
-            found.append(f"'{one.path}' holds the same sound as '{known.path}'; remove one of them")
-    return found

@@ -51,6 +51,8 @@ class Placed:
     movement: str
     by: str
     licence: str = ""
+    start: float | None = None  # s, where a cue sheet cuts the recording; None for its own ends
+    end: float | None = None
     also: tuple[str, ...] = field(default=(), compare=False)
     performance: tuple[str, ...] = field(default=(), compare=False)
     printed_work: str = field(default="", compare=False)
@@ -66,6 +68,8 @@ class Unplaced:
     composer: str = ""
     work: str = ""
     movement: str = ""
+    start: float | None = None
+    end: float | None = None
 
 
 def by_folders(path: str, tags: Mapping[str, str] = NO_TAGS) -> Placed | Unplaced:
@@ -253,5 +257,15 @@ def _placed(
         )
         printed = tidy(tags.get("work", "") or tags.get("title", "")) if by == "tags" else work
         written = tidy(tags.get("composer", "")) if by == "tags" else composer
-        return Placed(path, composer, work, movement, by, "", also, performance, printed or work, written or composer)
+        return Placed(
+            path,
+            composer,
+            work,
+            movement,
+            by,
+            also=also,
+            performance=performance,
+            printed_work=printed or work,
+            printed_composer=written or composer,
+        )
     return Unplaced(path, reason, composer, work, movement)

@@ -13,7 +13,7 @@ Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
 """
 
 from symphony2vec.figures.canvas import save
-from symphony2vec.figures.corpus import audio_overview, class_balance, split_map
+from symphony2vec.figures.corpus import audio_overview, class_balance, near_duplicates, split_map
 from symphony2vec.figures.curves import compared, game, losses
 from symphony2vec.figures.labels import labels_overview
 from symphony2vec.figures.meaning import profile
@@ -48,6 +48,7 @@ __all__ = [
     "labels_overview",
     "leak",
     "losses",
+    "near_duplicates",
     "pairs",
     "pairs_matrix",
     "parallel",

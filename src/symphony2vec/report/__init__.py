@@ -3,8 +3,9 @@
 Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml;
         out/temporal and out/meaning where they are
 Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leak.csv, claims.csv, corpus.csv,
-        balance.csv, splits.csv, rejected.csv, left_out.csv; parts.csv, generation.csv, walks.csv, knowledge.csv,
-        retrieval.csv, where there is something to tell; pictures/*.png, sounds/*.mp3
+        balance.csv, splits.csv, rejected.csv, left_out.csv; near_duplicates.csv, near_duplicate_counts.csv, parts.csv,
+        generation.csv, walks.csv, knowledge.csv, retrieval.csv, where there is something to tell; pictures/*.png,
+        sounds/*.mp3
 
     first       the temporal model beside everything else
     tables      every model, and what the stages wrote
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from symphony2vec import clips
+from symphony2vec import clips, leaks
 from symphony2vec.artifacts import Project, read_table, whole_file, whole_folder, write_table
 from symphony2vec.params import Params
 from symphony2vec.report import counts, first, tables, walks, worth
@@ -53,6 +54,7 @@ def run(project: Project, params: Params) -> None:
         "rejected": read_table(project.out("audio", "rejected.csv"), "audio"),
         "left_out": read_table(project.out("clips", "left_out.csv"), "clips"),
         **tables.meaning(project),
+        **leaks.tables(project, drawn),
     }
     more = {
         "parts": worth.parts(project, params, against, draws),

@@ -60,6 +60,8 @@ def draw(told: dict[str, pd.DataFrame], folder: Path) -> None:
     figures.save(folder / "pairs.png", figures.pairs_matrix(*_matrix(told["pairs"], results)))
     if told["leak"]["split"].nunique() > 1:
         figures.save(folder / "leak.png", figures.leak(told["leak"]))
+    if "near_duplicate_counts" in told:
+        figures.save(folder / "near_duplicates.png", figures.near_duplicates(told["near_duplicate_counts"]))
 
 
 def draw_first(told: dict[str, pd.DataFrame], against: str, folder: Path) -> None:

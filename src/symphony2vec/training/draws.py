@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec import clips, tracking
+from symphony2vec import clips, leaks, tracking
 from symphony2vec.artifacts import Draw, Project, key_of, read_json, read_table, whole_folder, write_table
 from symphony2vec.params import Params
 
@@ -106,6 +106,7 @@ def on_every(
     shared = ("scaling.py", "training/loop.py", "training/source.py", "package")
     made_from = key_of(seen, *(SOURCE / name for name in (*shared, *code)))
     settings_key = key_of(made_from, dict(settings))  # the same for all draws of one configuration
+    near_duplicates = leaks.read(project)
     for draw in wanted:
         about = subject(draw)
         table = read_table(project.draw(draw), "clips")
@@ -118,6 +119,7 @@ def on_every(
             tracking.run(project, about, noted(params, draw, table, about_draw), seen, kept / "run.json") as opened,
             whole_folder(home / draw.name) as folder,
         ):
+            opened.metrics(leaks.metrics(near_duplicates, table))
             train(Task(about, draw, table, folder, kept, opened, params, _licences(project, table)))
             tracking.write_record(folder / "run.json", opened, about, key, key_of(project.draw(draw)))
         shutil.rmtree(kept)
