@@ -29,7 +29,7 @@ def fill(folder: Path) -> int:
     Raises:
         UserError: music21 is not installed, or its corpus differs from the one the list was made from.
     """
-    scores = _music21_corpus()
+    scores = packaged_folder()
     movements = listed()
     for movement in movements:
         there = folder / movement.path
@@ -65,7 +65,12 @@ def listed() -> list[catalogue.Movement]:
     ]
 
 
-def _music21_corpus() -> Path:
+def packaged_folder() -> Path:
+    """The folder of music21's corpus.
+
+    Raises:
+        UserError: music21 is not installed.
+    """
     spec = importlib.util.find_spec("music21")
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
