@@ -131,6 +131,7 @@ def test_case_sound_5_a_long_file_is_cut_at_the_indices_of_its_sheet(tmp_path: P
     found = recordings.survey(tmp_path)
     assert spans(found) == [(0.0, CUT_S), (CUT_S, None)]
     assert {one.composer for one in found.placed} == {"A B"}
+    assert len({one.work for one in found.placed}) == 2
     assert {one.path for one in found.placed} == {"CDImage.flac"}
     assert not found.unplaced
 
@@ -165,6 +166,20 @@ def test_case_sound_5_the_commands_import_copy_and_check(project: Project, tmp_p
         assert done.exit_code == 0, done.output
     assert [path.name for path in (project.corpus("own") / "audio").iterdir()] == ["CDImage.flac"]
     assert "all 2 movements are there" in done.output
+
+
+def test_a_sheet_fits_the_sound_and_not_the_header(tmp_path: Path) -> None:
+    image(tmp_path)
+    wave, _ = soundfile.read(tmp_path / "CDImage.flac", dtype="int16")
+    (tmp_path / "CDImage.flac").unlink()
+    soundfile.write(tmp_path / "CDImage.wav", wave, RATE_HZ)
+    data = bytearray((tmp_path / "CDImage.wav").read_bytes())
+    at = data.find(b"data") + 4
+    data[at : at + 4] = (len(wave) // 8).to_bytes(4, "little")  # bytes: a sixteenth of the sound
+    (tmp_path / "CDImage.wav").write_bytes(data)
+    found = recordings.survey(tmp_path)
+    assert spans(found) == [(0.0, CUT_S), (CUT_S, None)]
+    assert not found.unplaced
 
 
 @pytest.mark.parametrize("named", ["CDImage.wav", "range.wav"])

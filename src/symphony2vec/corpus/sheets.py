@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from symphony2vec.corpus import cue
 from symphony2vec.corpus.titles import Unplaced
+from symphony2vec.errors import Unusable
 
 SUFFIX = ".cue"
 EMBEDDED = (".flac", ".ape", ".wv", ".ogg", ".oga", ".tta")  # whose tags may hold a sheet
@@ -140,7 +141,10 @@ def _place(
 ) -> None:
     tracks = [track for track in sheet.tracks if track.file == name]
     try:
-        ends = cue.bounds(tracks, _duration_s(folder / path))
+        try:
+            ends = cue.bounds(tracks, _duration_s(folder / path))
+        except cue.SheetError:  # the header may promise less than the file holds
+            ends = cue.bounds(tracks, _decoded_s(folder / path))
     except cue.SheetError as fault:
         faults[path] = Unplaced(path, f"{shown} does not fit it: {fault}; mend or remove it")
         return
@@ -166,6 +170,17 @@ def _duration_s(file: Path) -> float:
         return float(mutagen.File(file).info.length) or math.inf
     except Exception:  # on damaged files mutagen raises nearly anything; the audio stage will judge the sound itself
         return math.inf
+
+
+def _decoded_s(file: Path) -> float:
+    """The length of the sound itself; that of the header where it cannot be decoded."""
+    from symphony2vec.audio import decoding
+
+    try:
+        with decoding.opened(file, decoding.LONGEST_S) as recording:
+            return sum(len(block) / rate_hz for rate_hz, block in recording.mono_blocks())
+    except Unusable:
+        return _duration_s(file)
 
 
 def _embedded(file: Path) -> str:
