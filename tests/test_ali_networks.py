@@ -181,7 +181,8 @@ def printed(table: list[tuple], latent: int) -> list[tuple[object, ...]]:
         count = 2 * latent if maps == "2 x LD" else maps
         after = ["batch norm"] if norm else []
         after += [] if nonlinearity == "linear" else [nonlinearity]
-        rows.append((operation, kernel, stride, (0, 0), count, pytest.approx(dropout, rel=0.15), *after))
+        # a batch norm gives an exact zero now and then, which depends on the processor's rounding
+        rows.append((operation, kernel, stride, (0, 0), count, pytest.approx(dropout, rel=0.15, abs=1e-4), *after))
     return rows
 
 
