@@ -124,7 +124,7 @@ def test_similar_finds_a_noisy_copy_with_its_times(collected, library, trained, 
     lines = done.stdout.splitlines()
     assert lines[0] == "recordings"
     path = library / "Bright" / "Sonata 2" / "1 Allegro.flac"
-    assert lines[1].endswith(f"  Bright, Sonata 2, 1 Allegro  ({path})")
+    assert lines[1].endswith(f"  Bright, Sonata No. 2, 1 Allegro  ({path})")
     assert float(lines[1].split()[0]) > 0.9
     assert lines[4] == "passages"
     assert len(lines) == 8

@@ -313,7 +313,13 @@ SCORES = {
     "c.musicxml": score({"Soprano": melody(65), "Organ": melody(53)}),
 }
 RECORDINGS = ("x.flac", "y.flac", "z.flac")
-SHORT = {"corpus__name": "small", "clips__duration_s": 2.0, "clips__minimum_fill": 0.3, "labels__minimum_notes": 3}
+SHORT = {
+    "corpus__name": "small",
+    "clips__duration_s": 2.0,
+    "clips__minimum_fill": 0.3,
+    "clips__alike_works": "allow",  # "a.musicxml" and "b.musicxml" look alike
+    "labels__minimum_notes": 3,
+}
 
 
 @pytest.fixture
