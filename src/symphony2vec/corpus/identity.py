@@ -306,6 +306,9 @@ def _by_catalogue(one: WorkName, other: WorkName) -> bool | None:
         return None
     if any(_same_number(a, b) for a, b in shared):
         return True
+    # Shostakovich's first violin concerto is op. 77 and op. 99
+    if one.number is not None and one.key and one.ordinal == other.ordinal and one.key == other.key:
+        return True
     extracted = one.genre != other.genre and bool({one.genre, other.genre} & _EXTRACTED)
     return bool(extracted and one.name and set(one.name) == set(other.name))
 
