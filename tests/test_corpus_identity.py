@@ -653,3 +653,8 @@ def test_a_shelf_is_not_the_composer_whom_the_name_of_the_file_states():
 def test_one_concerto_under_two_opus_numbers_is_asked():
     rows = [("A B", f"Violin Concerto No. 1 in A minor, Op. {opus}", "1") for opus in (77, 99)]
     assert len(identity.questions(rows)) == 1
+
+
+def test_the_suite_of_a_ballet_whose_title_is_in_another_language_is_asked():
+    rows = [("Igor Stravinsky", work, "1") for work in ("L'oiseau de feu", "The Firebird Suite (1919)")]
+    assert len(identity.questions(rows)) == 1

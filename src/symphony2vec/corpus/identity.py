@@ -260,6 +260,8 @@ def alike_works(one: Work, other: Work) -> bool:
     digits = [_digits(name.name) for name in (first, second)]
     if not (first.titled or second.titled) and digits[0] == digits[1] and (one.movements & other.movements) - {""}:
         return True
+    if _holds_title(first, second) or _holds_title(second, first):
+        return True
     numbers = _by_catalogue(first, second)
     if numbers is not None:
         return numbers
@@ -297,6 +299,12 @@ def _collected(one: WorkName, other: WorkName) -> bool:
         return any(_same_number(a, b) for a in one.catalogue for b in other.catalogue)
     numbers = [set(name.numbers) or ({name.number} if name.number is not None else set()) for name in (one, other)]
     return not numbers[0] or not numbers[1] or bool(numbers[0] & numbers[1])
+
+
+def _holds_title(one: WorkName, other: WorkName) -> bool:
+    """Whether a name holds the well-known title of another work: the suite of "L'oiseau de feu" is of the Firebird."""
+    titles = [set(number.split()[1:]) for number in one.catalogue if number.startswith("title ")]
+    return not (one.catalogue & other.catalogue) and any(title <= set(other.name) for title in titles)
 
 
 def _by_catalogue(one: WorkName, other: WorkName) -> bool | None:
