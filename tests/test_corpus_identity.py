@@ -610,3 +610,51 @@ def test_old_catalogues_read_and_the_printed_names_come_back(tmp_path):
 def test_an_album_of_unknown_works_is_one_work(music):
     flac(music / "a.flac", composer="A B", album="Album [Disc 2]", title="Allegro")
     assert recordings.survey(music).placed[0].work == "Album"
+
+
+@pytest.mark.parametrize(
+    ("composer", "work", "texts"),
+    [
+        ("Igor Stravinsky", "title rite of spring", "Le sacre du printemps (The Rite of Spring)|Весна священная"),
+        (
+            "Modest Mussorgsky",
+            "title pictures at an exhibition",
+            "Pictures at an Exhibition (Orch. Ravel)|Картинки с выставки",
+        ),
+        (
+            "Gustav Mahler",
+            "title das lied von der erde",
+            "Das Lied von der Erde (The Song of the Earth)|Le Chant de la Terre",
+        ),
+        ("Franz Schubert", "d 759", "Die Unvollendete|The Unfinished"),
+        ("Joseph Haydn", "hob i:45", "Abschiedssinfonie|Die Abschiedssymphonie"),
+        (
+            "Camille Saint-Saëns",
+            "title carnival of the animals",
+            "Le carnaval des animaux|The Carnival of the Animals|Karneval der Tiere",
+        ),
+        ("Hector Berlioz", "op 9", "Roman Carnival Overture|Le carnaval romain, Op. 9"),
+    ],
+)
+def test_a_title_in_another_language_or_with_its_translation_is_the_same_work(composer, work, texts):
+    assert {parse(text, composer).catalogue for text in texts.split("|")} == {frozenset({work})}
+
+
+def test_a_numeral_behind_a_comma_begins_the_movement_of_a_work_without_a_number():
+    assert split_title("La Mer, I. De l'aube", "Claude Debussy") == ("La Mer", "I. De l'aube")
+    assert split_title("Adagio, I. Teil")[0] == ""
+
+
+def test_a_shelf_is_not_the_composer_whom_the_name_of_the_file_states():
+    placed = by_tags_or_folders("rips/new/01 - Brahms - Symphony No. 1 - 1 Allegro.mp3", {})
+    assert (placed.composer, placed.work) == ("Johannes Brahms", "Symphony No. 1")
+
+
+def test_one_concerto_under_two_opus_numbers_is_asked():
+    rows = [("A B", f"Violin Concerto No. 1 in A minor, Op. {opus}", "1") for opus in (77, 99)]
+    assert len(identity.questions(rows)) == 1
+
+
+def test_the_suite_of_a_ballet_whose_title_is_in_another_language_is_asked():
+    rows = [("Igor Stravinsky", work, "1") for work in ("L'oiseau de feu", "The Firebird Suite (1919)")]
+    assert len(identity.questions(rows)) == 1

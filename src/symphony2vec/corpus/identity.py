@@ -260,6 +260,8 @@ def alike_works(one: Work, other: Work) -> bool:
     digits = [_digits(name.name) for name in (first, second)]
     if not (first.titled or second.titled) and digits[0] == digits[1] and (one.movements & other.movements) - {""}:
         return True
+    if _holds_title(first, second) or _holds_title(second, first):
+        return True
     numbers = _by_catalogue(first, second)
     if numbers is not None:
         return numbers
@@ -299,12 +301,21 @@ def _collected(one: WorkName, other: WorkName) -> bool:
     return not numbers[0] or not numbers[1] or bool(numbers[0] & numbers[1])
 
 
+def _holds_title(one: WorkName, other: WorkName) -> bool:
+    """Whether a name holds the well-known title of another work: the suite of "L'oiseau de feu" is of the Firebird."""
+    titles = [set(number.split()[1:]) for number in one.catalogue if number.startswith("title ")]
+    return not (one.catalogue & other.catalogue) and any(title <= set(other.name) for title in titles)
+
+
 def _by_catalogue(one: WorkName, other: WorkName) -> bool | None:
     """Whether numbers of one catalogue may be one; None where no catalogue has both."""
     shared = [(a, b) for a in one.catalogue for b in other.catalogue if a.split(" ")[0] == b.split(" ")[0]]
     if not shared:
         return None
     if any(_same_number(a, b) for a, b in shared):
+        return True
+    # Shostakovich's first violin concerto is op. 77 and op. 99
+    if one.number is not None and one.key and one.ordinal == other.ordinal and one.key == other.key:
         return True
     extracted = one.genre != other.genre and bool({one.genre, other.genre} & _EXTRACTED)
     return bool(extracted and one.name and set(one.name) == set(other.name))

@@ -32,6 +32,8 @@ _NUMBERED = re.compile(r"([ivx]{1,5}|\d{1,2})[.)](?=\s|$)")
 _PERFORMANCE = re.compile(r"(?:\s*\([^()]*(?:\([^()]*\)[^()]*)*\))+$")
 _BOUNDARY = re.compile(r"(?P<colon>\s*:\s+|:(?=[IVX]{1,4}\.))|\s+[-–—~]\s+|\s+/\s+|\s*;\s+")
 
+_LISTED = re.compile(r",\s+(?=(?:[IVX]{1,5}|\d{1,2})\.\s)")
+
 
 def is_movement(text: str) -> bool:
     """Whether a text is what movements are called: "I. Allegro", "Andante con moto", "3", "2. Satz"."""
@@ -81,6 +83,9 @@ def split_title(text: str, composer: str = "") -> tuple[str, str]:
         return (head, text[pieces[colon][0] :].strip()) if head and not is_movement(head) else ("", text)
     if len(pieces) > 1 and _NUMERAL.match(fold(text[pieces[1][0] :])) and not is_movement(text[: pieces[0][1]]):
         return text[: pieces[0][1]].strip(), text[pieces[1][0] :].strip()
+    listed = _LISTED.search(text)  # "The Rite of Spring, I. Introduction"
+    if listed and not is_movement(text[: listed.start()]):
+        return text[: listed.start()].strip(), text[listed.end() :].strip()
     return "", text
 
 

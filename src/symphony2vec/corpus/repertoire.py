@@ -14,6 +14,9 @@ from importlib import resources
 
 from symphony2vec.corpus.workname import WorkName, keys_agree
 
+_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_ARTICLE = re.compile(r"^(?:the|a|an|der|die|das|le|la|les|il|el)\s+")
+
 
 def complete(named: WorkName, folded: str, composer: str) -> WorkName:
     """The name with what the repertoire knows of the work.
@@ -75,11 +78,20 @@ def _by_number(named: WorkName, row: dict[str, str], number: int | None) -> bool
     return named.number is None and not named.catalogue and bool(specific and (not named.name or not row["names"]))
 
 
+def _phrase(folded: str) -> str:
+    return " ".join(re.findall(r"\w+", folded.replace("'s ", " s ")))
+
+
 def _by_nickname(named: WorkName, folded: str, row: dict[str, str], number: int | None) -> bool:
-    phrase = " ".join(re.findall(r"\w+", folded.replace("'s ", " s ")))
+    phrase = _phrase(folded)
+    # "Le sacre du printemps (The Rite of Spring)": either says it
+    parts = {phrase, *map(_phrase, _BRACKETS.findall(folded)), _phrase(_BRACKETS.sub(" ", folded))}
+    parts |= {_ARTICLE.sub("", part) for part in parts}
     for nickname in filter(None, row["names"].split("=")):
-        if phrase == nickname:
+        if nickname in parts:
             return True
+        if row["genre"] == "Symphony" and re.search(rf"\b{nickname}s?(?:sinfonie|symphonie)\b", phrase):
+            return True  # "Auferstehungssinfonie"
         within = re.search(rf"\b{nickname}\b", phrase)
         if (
             within

@@ -92,6 +92,8 @@ def by_folders(path: str, tags: Mapping[str, str] = NO_TAGS) -> Placed | Unplace
             composer, rest = credit.name, [_album(folders[0], credit.name)]
         elif not _composes(folders[0], tags):
             composer, rest, reason = _behind_performer(folders, stem)
+        elif not credit and not composers.resolve(folders[0]).known:
+            composer = _composer_in_name(stem) or composer  # "rips/01 - Brahms - Symphony No. 1"
     work = rest[0] if rest else ""
     head, tail = movements.split_title(stem, composers.resolve(composer).name)
     movement = " / ".join(tidy(part) for part in (*rest[1:], stem))
@@ -100,6 +102,12 @@ def by_folders(path: str, tags: Mapping[str, str] = NO_TAGS) -> Placed | Unplace
         if not work or parsed.several or not parsed.titled:
             work, movement = head, tail or stem
     return _placed(path, composer, work, movement, "folders", reason, tags)
+
+
+def _composer_in_name(stem: str) -> str:
+    """The composer whom the name of a file states before a work, "" where it states none of the authority."""
+    credit, _ = composers.leading(re.sub(r"^(?:\d{1,3}[-.\s]+)+", "", stem))
+    return credit.name if credit else ""
 
 
 def _composes(folder: str, tags: Mapping[str, str]) -> bool:
