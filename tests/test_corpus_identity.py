@@ -658,3 +658,20 @@ def test_one_concerto_under_two_opus_numbers_is_asked():
 def test_the_suite_of_a_ballet_whose_title_is_in_another_language_is_asked():
     rows = [("Igor Stravinsky", work, "1") for work in ("L'oiseau de feu", "The Firebird Suite (1919)")]
     assert len(identity.questions(rows)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "composer", "number"),
+    [
+        ("Pastorale - Karajan - Berliner Philharmoniker (1965) [FLAC]", "Ludwig van Beethoven", {"op 68"}),
+        ("Matthäuspassion / Karajan", "Johann Sebastian Bach", {"bwv 244"}),
+        ("Eroica / Pastorale", "Ludwig van Beethoven", set()),
+    ],
+)
+def test_a_title_behind_or_before_a_performer_means_the_one_work_that_it_names(text, composer, number):
+    assert parse(text, composer).catalogue == number
+
+
+def test_a_part_of_a_cycle_does_not_contradict_the_cycle():
+    tags = {"composer": "Smetana", "work": "Má vlast", "title": "Vltava", "album": "Má vlast"}
+    assert isinstance(by_tags_or_folders("x.flac", tags), Placed)

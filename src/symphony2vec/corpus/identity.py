@@ -145,7 +145,7 @@ def conflict(one: WorkName, other: WorkName) -> bool:
     """Whether two names cannot mean one work: other numbers of one catalogue, or of one genre."""
     for first in one.catalogue:
         for second in other.catalogue:
-            if first.split(" ")[0] == second.split(" ")[0] and not _same_number(first, second):
+            if first.split(" ")[0] == second.split(" ")[0] != "title" and not _same_number(first, second):
                 return not (one.catalogue & other.catalogue)
     same_kind = one.genre and one.genre == other.genre and not (one.catalogue & other.catalogue)
     numbered = one.number is not None and other.number is not None

@@ -15,6 +15,7 @@ from importlib import resources
 from symphony2vec.corpus.workname import WorkName, keys_agree
 
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_SEPARATOR = re.compile(r"\s+[-–—/]\s+")
 _ARTICLE = re.compile(r"^(?:the|a|an|der|die|das|le|la|les|il|el)\s+")
 
 
@@ -28,21 +29,31 @@ def complete(named: WorkName, folded: str, composer: str) -> WorkName:
     """
     if named.several:
         return named
-    for row in _repertoire().get(composer, ()):
-        if not _means(named, folded, row):
-            continue
-        catalogue = named.catalogue | ({row["catalogue"]} - {""})
-        if not catalogue and row["number"] == "":
-            catalogue = frozenset({f"title {row['names'].split('=')[0]}"})
-        return replace(
-            named,
-            catalogue=catalogue,
-            genre=row["genre"] or named.genre,
-            instruments=frozenset(row["instrument"].split()) if row["genre"] else named.instruments,
-            number=int(row["number"]) if row["number"] else named.number,
-            key=row["key"] or named.key,
-        )
-    return named
+    row = _meant(named, folded, composer)
+    if row is None:
+        return named
+    catalogue = named.catalogue | ({row["catalogue"]} - {""})
+    if not catalogue and row["number"] == "":
+        catalogue = frozenset({f"title {row['names'].split('=')[0]}"})
+    return replace(
+        named,
+        catalogue=catalogue,
+        genre=row["genre"] or named.genre,
+        instruments=frozenset(row["instrument"].split()) if row["genre"] else named.instruments,
+        number=int(row["number"]) if row["number"] else named.number,
+        key=row["key"] or named.key,
+    )
+
+
+def _meant(named: WorkName, folded: str, composer: str) -> dict[str, str] | None:
+    """The row that a text means; of a text in pieces ("Pastorale - Karajan (1965)") the only row that a piece means."""
+    rows = _repertoire().get(composer, [])
+    whole = next((row for row in rows if _means(named, folded, row)), None)
+    if whole is not None:
+        return whole
+    pieces = [piece for piece in _SEPARATOR.split(_BRACKETS.sub(" ", folded)) if piece.strip()]
+    meant = [row for row in rows if any(_means(named, piece, row) for piece in pieces)] if len(pieces) > 1 else []
+    return meant[0] if len(meant) == 1 else None
 
 
 @functools.cache
