@@ -199,7 +199,10 @@ def test_one_work_under_two_names_is_hinted_at() -> None:
     works = ["Symphony in D", "Symphony No. 5 in D", "Symphony No. 6 in F"]
     hints = settling.hints([Placed(work, "Bach", work, "1", "folders") for work in works])
     option = '--work "Bach: Symphony in D=Symphony No. 5 in D"'
-    assert hints == [f"Bach: 'Symphony in D' and 'Symphony No. 5 in D' may be one work; {option} merges them"]
+    assert hints == [
+        f"Bach: 'Symphony in D' and 'Symphony No. 5 in D' may be one work; {option} merges them, --apart instead of "
+        "--work keeps them apart"
+    ]
 
 
 def test_a_folder_named_half_by_tags_is_hinted_at() -> None:

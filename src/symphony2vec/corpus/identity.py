@@ -58,7 +58,10 @@ class Question:
     def __str__(self) -> str:
         """One line for people."""
         if self.composer:
-            return f"{self.composer}: '{self.name}' and '{self.other}' may be one work; {self.option} merges them"
+            return (
+                f"{self.composer}: '{self.name}' and '{self.other}' may be one work; {self.option} merges them, "
+                "--apart instead of --work keeps them apart"
+            )
         return f"'{self.name}' and '{self.other}' look like one composer; {self.option} merges them"
 
 
