@@ -121,6 +121,13 @@ def shares(count: int) -> pd.DataFrame:
     )
 
 
+def crossing(folds: int) -> pd.DataFrame:
+    """Shares of near-duplicate clips of as many folds, between every two splits."""
+    between = [("validation", "train"), ("test", "train"), ("test", "validation")]
+    rows = [(f"work-{fold}", *sides, 0.01 * fold) for fold in range(folds) for sides in between]
+    return pd.DataFrame(rows, columns=["draw", "split", "other_split", "share"])
+
+
 DRAWN: dict[str, Callable[[int], Figure]] = {
     "audio_overview": lambda n: figures.audio_overview(clips(n)),
     "class_balance": lambda n: figures.class_balance(shares(n)),
@@ -143,6 +150,7 @@ DRAWN: dict[str, Callable[[int], Figure]] = {
     "profile": lambda n: figures.profile(grouped(n).assign(baseline=0.1, value=0.4, model="PCA"), "What they know"),
     "timeline": lambda n: figures.timeline(told(n), [f"c{row}" for row in range(n)], "a.flac, by PCA"),
     "leak": lambda n: figures.leak(leaks(n)),
+    "near_duplicates": lambda n: figures.near_duplicates(crossing(n)),
     "pairs_matrix": differences,
     "history": lambda n: figures.history(searched(n), "Study"),
     "importances": lambda n: figures.importances({f"parameter {row}": row / n for row in range(n)}, "Study"),

@@ -179,7 +179,10 @@ def eight_movements(root: Path) -> Project:
         file = f"movement-{number}.flac"
         wave = 0.1 * np.random.default_rng(number).standard_normal(3 * 22050)
         soundfile.write(root / "out" / "audio" / file, wave, 22050, subtype="PCM_16")
-        rows += [{"composer": "AB"[number % 2], "file": file, "start_s": start_s} for start_s in (0.0, 1.0, 2.0)]
+        rows += [
+            {"composer": "AB"[number % 2], "work": file, "file": file, "start_s": start_s}
+            for start_s in (0.0, 1.0, 2.0)
+        ]
     table = pd.DataFrame([rows[i] for i in np.random.default_rng(0).permutation(len(rows))])
     table.insert(0, "clip", range(len(table)))
     write_table(root / "out" / "clips" / "clips.csv", table)
