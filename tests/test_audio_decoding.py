@@ -148,6 +148,38 @@ def _aiff(path: Path, size: int, subtype: str = "PCM_16") -> bytes:
     return sounds.with_size(data, size, b"SSND", ">")
 
 
+def _caf(path: Path, size: int | None = None, subtype: str = "PCM_16", seed: int = 1) -> bytes:
+    """A CAF; with a size, one whose header gives that many bytes of samples."""
+    data = written(path.with_suffix(".caf"), stereo(DURATION_S, seed), subtype=subtype).read_bytes()
+    return data if size is None else _caf_of(data, size)
+
+
+def _caf_of(data: bytes, size: int) -> bytes:
+    changed = bytearray(data)
+    at = changed.find(b"data")
+    changed[at + 4 : at + 12] = struct.pack(">q", size + 4)
+    return bytes(changed)
+
+
+def _alac_caf(path: Path) -> bytes:
+    return encode(path.with_suffix(".caf"), stereo(DURATION_S), "alac").read_bytes()
+
+
+def _without(data: bytes, begin: float, share: float) -> bytes:
+    """The data without a share of it, from another share on."""
+    first = int(len(data) * begin)
+    return data[:first] + data[first + int(len(data) * share) :]
+
+
+def _overwritten(data: bytes, begin: float, share: float) -> bytes:
+    first, count = int(len(data) * begin), int(len(data) * share)
+    return data[:first] + bytes(count) + data[first + count :]
+
+
+def _pages(data: bytes) -> list[bytes]:
+    return [b"OggS" + page for page in data.split(b"OggS")[1:]]
+
+
 QUARTER = round(DURATION_S * RATE_HZ) // 4 * 4
 WHOLE: dict[str, tuple[str, Damage, float]] = {
     # MP3
@@ -193,6 +225,14 @@ WHOLE: dict[str, tuple[str, Damage, float]] = {
     "BW64 that promises less": ("wav", lambda p: _rf64(p, b"BW64", 4 * RATE_HZ), 1),
     "AIFF that promises less": ("aiff", lambda p: _aiff(p, 8 + 4 * RATE_HZ), 1),
     "AIFF of 24 bits that promises less": ("aiff", lambda p: _aiff(p, 8 + 6 * RATE_HZ, "PCM_24"), 1),
+    # CAF
+    "CAF that promises less": ("caf", lambda p: _caf(p, 4 * RATE_HZ), 1),
+    "CAF of 24 bits that promises less": ("caf", lambda p: _caf(p, 6 * RATE_HZ, "PCM_24"), 1),
+    "CAF of floats that promises less": ("caf", lambda p: _caf(p, 8 * RATE_HZ, "FLOAT"), 1),
+    "CAF of size 0": ("caf", lambda p: _caf(p, 0), 1),
+    "CAF of unknown size": ("caf", lambda p: _caf(p, -5), 1),
+    "joined CAF": ("caf", lambda p: _caf(p) + _caf(p, seed=2), 2),
+    "joined CAF with ALAC": ("caf", lambda p: _alac_caf(p) * 2, 2),
     # Ogg
     "chained Vorbis": ("ogg", lambda p: _ogg(p) + _ogg(p, 2), 2),
     "chained Vorbis of two rates": ("ogg", lambda p: _ogg(p) + _ogg(p, 2, 48000), 2),
@@ -285,6 +325,25 @@ CUT: dict[str, tuple[str, Damage, str]] = {
     "WavPack": ("wv", lambda p: _cut(encode(p.with_suffix(".wv"), stereo(8.0), "wavpack").read_bytes()), "^cut off: "),
     "TTA": ("tta", lambda p: _cut(encode(p.with_suffix(".tta"), stereo(8.0), "tta").read_bytes()), "^cut off: "),
     "Matroska": ("mka", lambda p: _cut(encode(p.with_suffix(".mka"), stereo(8.0), "aac").read_bytes()), "^cut off: "),
+    "CAF": ("caf", lambda p: _cut(_caf(p)), "^cut off: 50% of the sound that its header promises is there$"),
+    "CAF with ALAC": ("caf", lambda p: _cut(_alac_caf(p)), "^cut off: 50%|^not readable as audio"),
+    "a second CAF": ("caf", lambda p: _caf(p) + _cut(_caf(p)), "^cut off: 50%"),
+    "CAF with ALAC that promises less": ("caf", lambda p: _caf_of(_alac_caf(p), 9999), "^the length in its header"),
+    "W64": ("w64", lambda p: _cut(written(p.with_suffix(".w64"), stereo(8.0)).read_bytes()), "^cut off: 50%"),
+    "RF64": ("wav", lambda p: _cut(_rf64(p, b"RF64", None)), "^cut off: 50% of the sound that its header promises"),
+    "AU": ("au", lambda p: _cut(written(p.with_suffix(".au"), stereo(8.0)).read_bytes()), "^cut off: 50% of the sou"),
+    "VOC": ("voc", lambda p: _cut(written(p.with_suffix(".voc"), stereo(8.0)).read_bytes()), "^cut off: less than it"),
+    "joined AU": ("au", lambda p: written(p.with_suffix(".au"), stereo(8.0)).read_bytes() * 2, "^its header gives"),
+    "Vorbis with a gap": ("ogg", lambda p: _without(_ogg(p), 0.5, 0.2), "^damaged: .* pages of its Ogg stream are mi"),
+    "Opus with a gap": (
+        "opus", lambda p: _without(_ogg(p, 1, 48000, "OPUS"), 0.5, 0.2), "^damaged: .* pages of its Ogg stream are mi",
+    ),
+    "Opus without a page": (
+        "opus", lambda p: b"".join((d := _pages(_ogg(p, 1, 48000, "OPUS")))[:-3] + d[-2:]), "^damaged: 1 of ",
+    ),
+    "Opus with zeros": (
+        "opus", lambda p: _overwritten(_ogg(p, 1, 48000, "OPUS"), 0.5, 0.01), "^damaged: . of .* missing or damaged$",
+    ),
     "joined WMA": ("wma", lambda p: encode(p.with_suffix(".wma"), stereo(8.0), "wmav2", kbit=192).read_bytes() * 2,
                    "^another recording follows|^cut off"),
     "joined WavPack": ("wv", lambda p: encode(p.with_suffix(".wv"), stereo(8.0), "wavpack").read_bytes() * 2,
@@ -303,6 +362,22 @@ def test_less_than_the_header_promises_is_set_aside_with_the_reason(case: str, t
     path = put(tmp_path / f"case.{suffix}", make(tmp_path / "part"))
     with pytest.raises(Unusable, match=reason):
         audio.decode(path, MODEL_HZ)
+
+
+def test_a_lost_page_of_a_long_ogg_is_said(tmp_path: Path) -> None:
+    pages = _pages(written(tmp_path / "a.ogg", stereo(60.0, 1, 48000), 48000, "OPUS").read_bytes())
+    assert len(pages) > 40
+    begins_late = put(tmp_path / "late.opus", b"".join(pages[:2] + pages[10:]))
+    _, facts = audio.decode(begins_late, MODEL_HZ)
+    assert facts["note"] == ""  # a recorded station: nothing is missing within the sound
+    path = put(tmp_path / "many.opus", b"".join(pages) * 3)
+    healthy, facts = audio.decode(path, MODEL_HZ)
+    assert facts["note"] == "3 recordings joined in one file"
+    put(path, b"".join(pages[:20] + pages[21:]) + b"".join(pages) * 2)
+    wave, facts = audio.decode(path, MODEL_HZ)
+    lost = f"1 of {3 * len(pages)} pages of its Ogg stream are missing or damaged"
+    assert facts["note"] == f"3 recordings joined in one file; {lost}"
+    assert len(wave) == pytest.approx(len(healthy), abs=2 * MODEL_HZ)
 
 
 def test_raw_aac_that_ends_within_a_frame_is_said_to(tmp_path: Path) -> None:

@@ -63,8 +63,9 @@ class Mixer:
         if self.channel is not None and self.channel < channels:
             mono = np.ascontiguousarray(block[:, self.channel])
         else:
-            # numpy's mean over two columns takes forty times as long as their sum
-            mono = (block[:, 0] + block[:, 1]) * np.float32(0.5) if channels == 2 else block.mean(axis=1)
+            with np.errstate(over="ignore", invalid="ignore"):  # refused below
+                # numpy's mean over two columns takes forty times as long as their sum
+                mono = (block[:, 0] + block[:, 1]) * np.float32(0.5) if channels == 2 else block.mean(axis=1)
         if not np.isfinite(mono).all():
             raise Unusable("some of its samples are not numbers (NaN or infinite)")
         if channels > 1 and self.channel is None:

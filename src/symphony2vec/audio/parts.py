@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import BinaryIO
 
-from symphony2vec.audio import ffmpeg, flac, mpeg, ogg, pcm
+from symphony2vec.audio import caf, ffmpeg, flac, mpeg, ogg, pcm
 from symphony2vec.audio.ranges import FileBytes, Range, Ranges
 from symphony2vec.errors import Unusable
 
@@ -53,6 +53,8 @@ def examine(file: BinaryIO, data: FileBytes) -> Contents:
     if pcm.is_pcm_container(data[:16]):
         return _of_pcm(data)
     container = ffmpeg.container(data)
+    if container == "caf":
+        return _of_caf(data)
     if container == "ogg":
         return _of_ogg(data)
     if container == "flac":
@@ -63,7 +65,7 @@ def examine(file: BinaryIO, data: FileBytes) -> Contents:
 
 
 def _joined(parts: list[Part], notes: list[str]) -> Contents:
-    notes = list(dict.fromkeys(notes))
+    notes = list(filter(None, dict.fromkeys(notes)))
     return Contents(parts, [f"{len(parts)} recordings joined in one file", *notes] if len(parts) > 1 else notes)
 
 
@@ -81,9 +83,21 @@ def _of_pcm(data: FileBytes) -> Contents:
     return _joined(parts, notes)
 
 
+def _of_caf(data: FileBytes) -> Contents:
+    parts, notes = [], []
+    at, end = 0, len(data)
+    while at < end:
+        samples = caf.locate(data, at)
+        is_whole = samples == caf.Samples(0, end)
+        parts.append(Part() if is_whole else Part([(samples.begin, samples.end)], samples.coding))
+        notes.append(samples.note)
+        at = samples.end if samples.coding is None else end
+    return _joined(parts, notes)
+
+
 def _of_ogg(data: FileBytes) -> Contents:
-    links = ogg.links(data)
-    return _joined([Part([link]) for link in links], []) if len(links) > 1 else Contents([Part()])
+    links, note = ogg.links(data)
+    return _joined([Part([link]) for link in links] if len(links) > 1 else [Part()], [note] if note else [])
 
 
 def _of_flac(data: FileBytes) -> Contents:

@@ -17,7 +17,7 @@ JUNK_BYTES = 4096  # what follows the samples and is no chunk counts as sound fr
 TAIL_BYTES = 1 << 20  # chunks after samples of unknown size are looked for within the end of the file
 WRAP = 1 << 32
 # What programs write that stream to a pipe and cannot know the size: all ones, or the largest signed number.
-_PLACEHOLDERS = (range(0x7FFF_F000, 0x8000_0001), range(0xFFFF_F000, 0x1_0000_0000))
+_PLACEHOLDERS = (range(0x7FFF_F000, 0x8000_0001), range(0xFFFF_F000, 0x1_0000_0000), range(1 << 62, 1 << 64))
 _TAGS_AFTER = (
     b"LIST",
     b"id3 ",
@@ -85,7 +85,7 @@ def locate(data: Bytes, begin: int, end: int) -> tuple[Samples | None, int]:
         byte at which another sound file begins, else `end`.
 
     Raises:
-        Unusable: the header is wrong, and the coding is not one that can be read without it.
+        Unusable: it is cut off, or the header is wrong and the coding is not one that can be read without it.
     """
     style = _Style(data, begin)
     head: dict[bytes, _Chunk] = {}
@@ -100,6 +100,9 @@ def locate(data: Bytes, begin: int, end: int) -> tuple[Samples | None, int]:
     promised_end = start + promised
     unknown = any(promised in sizes for sizes in _PLACEHOLDERS) and promised_end > end
     if promised_end > end and not unknown:
+        if style.wide or b"ds64" in head:  # of which libsndfile says nothing
+            share = max(0, end - start) / promised
+            raise Unusable(f"cut off: {share:.0%} of the sound that its header promises is there")
         return None, end
     for at in (promised_end, promised_end + 1):
         if not unknown and is_pcm_container(data[at : min(at + 16, end)]):

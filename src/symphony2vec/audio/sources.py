@@ -14,6 +14,21 @@ from symphony2vec.errors import Unusable
 if TYPE_CHECKING:
     import numpy as np
 
+_LENGTHS = re.compile(r"^\s*(?:data|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+# Containers whose bytes `parts` has looked at; of the others, old ones of uncompressed sound, a long rest is refused.
+_EXAMINED = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "OGG", "MP3", "CAF")
+_BYTES = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "ULAW": 1,
+    "ALAW": 1,
+}
+_REST_BYTES = 1 << 16
 _NO_LENGTH = 1 << 40  # frames: libsndfile's words for "unknown" lie above
 
 
@@ -60,7 +75,7 @@ class LibsndfileSource:
     def _refuse_odd_lengths(self) -> None:
         if self._sound.frames == 0:
             raise Unusable("holds no samples: it is empty, or cut off near its start")
-        lengths = re.search(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", self._sound.extra_info, re.MULTILINE)
+        lengths = _LENGTHS.search(self._sound.extra_info)
         if lengths and int(lengths[1]) < 0xFFFFFFF0 and int(lengths[1]) > int(lengths[2]):
             share = int(lengths[2]) / int(lengths[1])
             raise Unusable(f"cut off: {share:.0%} of the sound that its header promises is there")
@@ -104,7 +119,21 @@ def open_part(file: BinaryIO, data: FileBytes, part: Part) -> Source:
         if not container:
             raise
         return ffmpeg.FfmpegSource(_view(file, part), container, part.whole_media, part.is_counted)
-    return LibsndfileSource(sound, part.is_counted)
+    source = LibsndfileSource(sound, part.is_counted)
+    _refuse_rest(sound, data)
+    return source
+
+
+def _refuse_rest(sound: Any, data: FileBytes) -> None:
+    if sound.format in _EXAMINED or sound.subtype not in _BYTES:
+        return
+    held = sound.frames * sound.channels * _BYTES[sound.subtype]
+    if "truncated" in sound.extra_info:
+        sound.close()
+        raise Unusable("cut off: less than its header promises is there")
+    if len(data) - held > _REST_BYTES:
+        sound.close()
+        raise Unusable(f"its header gives {held} bytes of sound, {len(data)} are there: write it anew, or split it")
 
 
 def _view(file: BinaryIO, part: Part) -> Any:
