@@ -542,6 +542,21 @@ def test_channels_that_cancel_in_one_movement_of_a_file_are_found(tmp_path: Path
     assert np.sqrt(np.mean(found[-10 * MODEL_HZ :] ** 2)) == pytest.approx(0.2 / np.sqrt(2), rel=0.05)
 
 
+@pytest.mark.parametrize("kind", ["a hall", "half as loud", "a shift"])
+def test_an_inverted_channel_is_found_where_not_all_cancels(kind: str, tmp_path: Path) -> None:
+    wave = tone(60, 3)
+    other = {
+        "a hall": -wave + 0.5 * (tone(60, 11) - tone(60, 12)) / np.float32(np.sqrt(2)),
+        "half as loud": -0.5 * wave,
+        "a shift": -np.roll(wave, 11),
+    }[kind]
+    both = np.stack([wave + (0.3 * tone(60, 9) if kind == "a hall" else 0), other], axis=1).astype(np.float32)
+    found, facts = audio.decode(written(tmp_path / "a.wav", both, subtype="FLOAT"), MODEL_HZ)
+    assert facts["note"].startswith("the channels cancel each other")
+    channel = int(facts["note"].rpartition("; channel ")[2][0]) - 1
+    assert np.sqrt(np.mean(found**2)) == pytest.approx(np.sqrt(np.mean(both[:, channel] ** 2)), rel=0.02)
+
+
 def orchestra(kind: str) -> np.ndarray:
     """Stereo as real recordings have it, (N, 2): 30 s."""
     rng = np.random.default_rng(7)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Below the mean of unrelated channels. Two channels of equal level come so low at a correlation of -0.94.
 CANCELLED_DB = 12.0
+# Over a whole recording less is enough: its channels have a correlation of -0.75, which no pair of microphones gives.
+CANCELLED_WHOLE_DB = 6.0
 QUIET_DB = 40.0  # blocks so far below the loudest of a recording do not tell: in noise anything happens
 LEAST_SHARE = 0.05  # of the sounding time
 
@@ -49,7 +51,9 @@ class Mixer:
         self._seconds: list[float] = []
         self._powers: list[float] = []
         self._is_cancelled: list[bool] = []
-        self._energies: dict[int, float] = {}
+        self._energies: dict[int, float] = {}  # of the channels, where they cancel
+        self._whole: dict[int, float] = {}
+        self._mixed = self._unrelated = 0.0  # energies of the mean, and what it would be of unrelated channels
 
     def mono(self, block: np.ndarray, rate_hz: float) -> np.ndarray:
         """One channel (n,) float32 of a block (n, C).
@@ -83,8 +87,11 @@ class Mixer:
         self._seconds.append(samples / rate_hz)
         self._powers.append(total / channels / samples)
         self._is_cancelled.append(is_cancelled)
-        if is_cancelled:
-            for number, energy in enumerate(np.einsum("ij,ij->j", block, block, dtype=np.float64)):
+        self._mixed += mixed
+        self._unrelated += total / channels**2
+        for number, energy in enumerate(np.einsum("ij,ij->j", block, block, dtype=np.float64)):
+            self._whole[number] = self._whole.get(number, 0.0) + float(energy)
+            if is_cancelled:
                 self._energies[number] = self._energies.get(number, 0.0) + float(energy)
 
     def note(self, channels: int) -> str:
@@ -92,8 +99,8 @@ class Mixer:
         channel = self.better_channel
         if channel is None:
             return ""
-        share = f"{self.cancelled_share:.0%} of it"
-        return f"the channels cancel each other in {share}; channel {channel + 1} of {channels} is taken"
+        share = f" in {self.cancelled_share:.0%} of it" if self.cancelled_share >= LEAST_SHARE else ""
+        return f"the channels cancel each other{share}; channel {channel + 1} of {channels} is taken"
 
     @property
     def cancelled_share(self) -> float:
@@ -110,6 +117,10 @@ class Mixer:
     @property
     def better_channel(self) -> int | None:
         """The channel to take instead of the mean: the loudest where they cancel; None where they do not."""
-        if self.cancelled_share < LEAST_SHARE:
+        if self.cancelled_share >= LEAST_SHARE:
+            energies = self._energies
+        elif self._mixed < self._unrelated * 10.0 ** (-CANCELLED_WHOLE_DB / 10.0):
+            energies = self._whole
+        else:
             return None
-        return max(self._energies, key=lambda number: (self._energies[number], -number))
+        return max(energies, key=lambda number: (energies[number], -number))
