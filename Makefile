@@ -42,9 +42,9 @@ needs-git:
 music: env
 	@! grep -q '^  name: starter' params.yaml || [ -f data/starter/catalogue.csv ] || $(BIN)/symphony2vec corpus starter
 
-# A process a core, each with one thread; the tests of a file stay together.
+# One thread each, and one process more than cores, as many tests wait for a server; the tests of a file stay together.
 test: env lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile
 
 # The numerical tests with older instructions and two threads: what holds by rounding on one processor fails here.
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \
@@ -53,7 +53,7 @@ NUMERICAL := temporal_networks temporal_losses temporal_views temporal_learner a
 	embeddings_networks features scaling probe generation listening
 
 portable: env
-	$(OLD_PROCESSOR) $(BIN)/pytest $(NUMERICAL:%=tests/test_%.py)
+	$(OLD_PROCESSOR) $(BIN)/pytest -n auto -k "not kill and not worker" $(NUMERICAL:%=tests/test_%.py)
 
 lint: env
 	$(BIN)/ruff check src tests benchmarks notebooks
