@@ -245,7 +245,10 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
     @contextmanager
     def recording(current: Graph) -> Iterator[None]:
         assert current.generators  # torch refuses random numbers of a generator that is registered later
-        yield
+        try:
+            yield
+        except RuntimeError:
+            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904 - as torch does
 
     monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", create)

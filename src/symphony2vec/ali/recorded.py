@@ -105,7 +105,8 @@ class CudaGraph:
             with self._game.recording(), torch.cuda.graph(graph):
                 output = work()
         except RuntimeError as fault:
-            line = (str(fault).splitlines() or [type(fault).__name__])[0]
+            cause = fault.__context__ or fault  # ending a recording that failed raises another error
+            line = (str(cause).splitlines() or [type(cause).__name__])[0]
             raise UserError(
                 f"ALI's update cannot be recorded as a CUDA graph ({line}); set SYMPHONY2VEC_ALI_STEP=eager and run "
                 "the same command again"
