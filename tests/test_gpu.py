@@ -174,7 +174,14 @@ def game_gradients(device: torch.device) -> list[Tensor]:
         part.to(device)
     values = (value.to(device) for value in (CROP, Z, normal(BATCH, LATENT, seed=5)))
     Game(*parts, 1e-4, 1e-4, (0.5, 0.999)).step(*values)
-    return gradients(*parts)
+    return [gradient for part in parts for gradient in normalise(gradients(part))]
+
+
+def normalise(tensors: list[Tensor]) -> list[Tensor]:
+    """Tensors of norm 1 together: the gradient of one network does not hide that of another."""
+    norm = torch.cat([tensor.flatten() for tensor in tensors]).norm()
+    assert norm > 0.0
+    return [tensor / norm for tensor in tensors]
 
 
 def ali_encoder_gradients(study_params: Params, device: torch.device) -> list[Tensor]:
@@ -390,7 +397,7 @@ def test_a_package_made_on_a_gpu_gives_the_same_vectors_on_the_cpu_and_back(trai
 
 def test_the_temporal_model_learns_in_bfloat16_and_compiled_what_it_learns_in_float32():
     plain, fast = temporal(Devices(0, 1, CPU)), temporal(devices.alone(DEVICE))
-    assert NAME == "cpu" or fast._devices.bf16
+    assert NAME == "cpu" or fast._devices.bf16 == torch.cuda.is_bf16_supported(including_emulation=False)
     for _ in range(3):
         losses, expected = fast.step(one_rank.ROWS), plain.step(one_rank.ROWS)
         for name, value in expected.items():
