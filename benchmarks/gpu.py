@@ -33,11 +33,12 @@ from typing import Any
 import torch
 
 import gpu_parts
+import gpu_work
 import machine
 
 SECONDS = 460.0
 # Time limit of each part as a share of the total; a later part may also use what earlier ones left over.
-SHARES = {"tests": 0.24, "ali": 0.33, "temporal": 0.17, "training": 0.17, "embedding": 0.09}
+SHARES = {"tests": 0.27, "ali": 0.32, "temporal": 0.16, "training": 0.16, "embedding": 0.09}
 CLIPS = "clips"  # runs while the tests run
 CLIPS_SHARE = 0.35  # of the total, from the start on
 ENDS_WITHIN_S = 5.0
@@ -167,10 +168,10 @@ def run_part(name: str, out: Path, device: str, seconds: float) -> None:
     """Run one part in this process."""
     folder = out / "work" / ("project" if name in IN_PROJECT else name)
     folder.mkdir(parents=True, exist_ok=True)
-    size = gpu_parts.Size() if device == "cuda" else gpu_parts.SMALL
+    size = gpu_work.Size() if device == "cuda" else gpu_work.SMALL
     deadline = time.monotonic() + seconds
-    sheet = gpu_parts.Sheet(sheet_path(out, name))
-    gpu_parts.PARTS[name](gpu_parts.Work(sheet, size, torch.device(device), folder.resolve(), deadline))
+    sheet = gpu_work.Sheet(sheet_path(out, name))
+    gpu_parts.PARTS[name](gpu_work.Work(sheet, size, torch.device(device), folder.resolve(), deadline))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

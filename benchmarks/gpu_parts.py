@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import json
 import os
 import shutil
 import statistics
@@ -12,216 +10,26 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
+import gpu_work
 import machine
+from gpu_ali import measure_ali
+from gpu_work import Work, in_turns, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results" / "starter.csv"
 GPU_TESTS = "SYMPHONY2VEC_GPU_TESTS"
 OUTCOMES = ("PASSED", "FAILED", "SKIPPED", "ERROR")
-AIM = 10.0  # speed-up of ALI's update over the plain eager one
 MODEL = "full-40"
-COMPILING_S = 45.0  # with less time left, a variant that must be compiled is skipped
-FINISHING_S = 8.0  # left for the last rows of a part
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured.
-
-    crops: per batch of ALI; latent: D of ALI; updates: per round; rounds; loss_updates: updates whose losses are
-    compared; matrix_rows: of the square matrices of the ceiling; setting: changes to the temporal model;
-    recording_s: length of each recording; recordings_per_process; processes: numbers of processes that decode.
-    """
-
-    crops: tuple[int, ...] = (100, 1000)
-    latent: int = 128
-    updates: int = 20
-    rounds: int = 15
-    loss_updates: int = 200
-    matrix_rows: int = 8192
-    setting: dict[str, Any] = field(default_factory=dict)
-    recording_s: float = 60.0
-    recordings_per_process: int = 4
-    processes: tuple[int, ...] = (1, 4, 16)
-
-
-SMALL = Size(
-    crops=(4,),
-    latent=8,
-    updates=1,
-    rounds=2,
-    loss_updates=3,
-    matrix_rows=64,
-    setting={"width": 2, "frames": 32, "batch": 4, "played": 2, "masked_frames": 8, "step_latent": 2},
-    recording_s=11.0,
-    recordings_per_process=1,
-    processes=(1,),
-)
-
-
-class Sheet:
-    """Results of one part, written to disk after every entry so that a part that is stopped keeps its results."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.notes: list[str] = []
-        self.tables: dict[str, list[dict[str, Any]]] = {}
-        self._write()
-
-    def note(self, line: str) -> None:
-        """Add a line of text."""
-        self.notes.append(line)
-        self._write()
-
-    def row(self, table: str, cells: dict[str, Any]) -> None:
-        """Add a row to a table."""
-        self.tables.setdefault(table, []).append(cells)
-        self._write()
-
-    def replace(self, table: str, cells: dict[str, Any]) -> None:
-        """Make a table of one row."""
-        self.tables[table] = [cells]
-        self._write()
-
-    def _write(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps({"notes": self.notes, "tables": self.tables}, indent=1), encoding="utf-8")
-        partial.replace(self._path)
-
-
-@dataclass(frozen=True)
-class Work:
-    """Input of a part: its results sheet, the sizes, the device, a folder for files, and its deadline."""
-
-    sheet: Sheet
-    size: Size
-    device: torch.device
-    folder: Path
-    deadline: float  # of time.monotonic
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until the deadline."""
-        return self.deadline - time.monotonic()
-
-    def attempt(self, what: str, call: Callable[[], Any]) -> Any:
-        """The result of a call, or None if it raises; a note then gives the reason, and the part continues."""
-        try:
-            return call()
-        except Exception as fault:  # compilers, drivers and libraries fail in many ways
-            line = (str(fault).splitlines() or [""])[0]
-            self.sheet.note(f"{what} failed: {type(fault).__name__}: {line}")
-            return None
-
-
-# timing ---------------------------------------------------------------------------------------------------------------
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def elapsed_ms(call: Callable[[], object], count: int, device: torch.device) -> float:
-    """Milliseconds per call, over `count` calls without a synchronisation between them."""
-    wait(device)
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    wait(device)
-    return 1e3 * (time.perf_counter() - start) / count
-
-
-def in_turns(
-    contenders: dict[str, Callable[[], object]], count: int, work: Work, reserve_s: float = 0.0
-) -> dict[str, list[float]]:
-    """Milliseconds per call of each contender, which take turns round by round while time is left."""
-    times_ms: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(work.size.rounds):
-        if number and work.left_s < reserve_s + FINISHING_S:
-            break
-        for name, contender in contenders.items():
-            times_ms[name].append(elapsed_ms(contender, count, work.device))
-    return times_ms
-
-
-def spread(values: Sequence[float]) -> str:
-    """Median, minimum and maximum, with three significant digits."""
-    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
-
-
-@contextlib.contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 in cuDNN and cuBLAS inside the block."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    settings = cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.allow_tf32 = matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = settings
-
-
-def measure_ceilings(work: Work) -> dict[str, float]:
-    """FLOP/s of a large matrix product and a large convolution on this device, by operation and precision."""
-    rates: dict[str, float] = {}
-    for precision, dtype, allowed in (
-        ("float32", torch.float32, False),
-        ("TF32", torch.float32, True),
-        ("bfloat16", torch.bfloat16, False),
-    ):
-        with tf32(allowed), torch.inference_mode():
-            for operation, measure in (("matrix product", product_rate), ("convolution", convolution_rate)):
-                name = f"{operation}, {precision}"
-                rate = work.attempt(name, lambda measure=measure, dtype=dtype: measure(dtype, work))
-                if rate is not None:
-                    rates[name] = rate
-                    cells = {"operation": operation, "precision": precision, "TFLOP/s": f"{rate / 1e12:.3g}"}
-                    work.sheet.row("Ceilings of this device", cells)
-    return rates
-
-
-def product_rate(dtype: torch.dtype, work: Work) -> float:
-    """FLOP/s of a product of two square matrices."""
-    rows = work.size.matrix_rows
-    left, right = (torch.randn(rows, rows, device=work.device, dtype=dtype) for _ in range(2))
-    return 2.0 * rows**3 / shortest_s(lambda: left @ right, work)
-
-
-def convolution_rate(dtype: torch.dtype, work: Work) -> float:
-    """FLOP/s of a 3x3 convolution of 256 channels, channels last."""
-    channels, side, batch = (256, 64, 64) if work.device.type == "cuda" else (8, 8, 2)
-    x = torch.randn(batch, channels, side, side, device=work.device, dtype=dtype).to(memory_format=torch.channels_last)
-    layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(work.device, dtype)
-    layer = layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return 2.0 * batch * channels**2 * 9 * side**2 / shortest_s(lambda: layer(x), work)
-
-
-def shortest_s(call: Callable[[], object], work: Work) -> float:
-    """Shortest time of a call in seconds."""
-    elapsed_ms(call, 3, work.device)
-    return min(elapsed_ms(call, 5, work.device) for _ in range(5)) / 1e3
-
-
-# tests ----------------------------------------------------------------------------------------------------------------
 
 
 def run_tests(work: Work) -> None:
     """Run the GPU tests and record each outcome as it is printed."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-vv", "--tb=short", "-p", "no:cacheprovider"]
-    if work.device.type == "cpu":
-        command += ["-k", "pca"]
     process = subprocess.Popen(
-        [*command, str(ROOT / "tests" / "test_gpu.py")],
+        pytest_command(work.device.type),
         cwd=ROOT,
         env={**os.environ, GPU_TESTS: work.device.type},
         stdout=subprocess.PIPE,
@@ -242,6 +50,12 @@ def run_tests(work: Work) -> None:
         raise SystemExit(f"{len(failures)} tests failed, or pytest could not run (status {process.returncode})")
 
 
+def pytest_command(device: str) -> list[str]:
+    """The command that runs the tests; on a CPU one of them, as a sample."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-vv", "--tb=short", "-p", "no:cacheprovider"]
+    return [*command, *(["-k", "pca"] if device == "cpu" else []), str(ROOT / "tests" / "test_gpu.py")]
+
+
 def parse_outcome(line: str) -> tuple[str, str]:
     """Test and outcome of a line that pytest prints as "tests/test_gpu.py::test_x[a b] PASSED [ 3%]"; else ("", "")."""
     path, separator, rest = line.strip().partition("::")
@@ -250,171 +64,6 @@ def parse_outcome(line: str) -> tuple[str, str]:
         if separator and space and path.endswith(".py") and not path.startswith(OUTCOMES):
             return (test, outcome) if not after or after[0] in " (" else ("", "")
     return "", ""
-
-
-# ALI ------------------------------------------------------------------------------------------------------------------
-
-
-def measure_ali(work: Work) -> None:
-    """Compare the losses of 200 updates, then measure the speed of an update for each batch size."""
-    ceilings = measure_ceilings(work)
-    work.attempt("comparison of losses", lambda: compare_losses(work))
-    share_s = work.left_s / len(work.size.crops)
-    for number, crops in enumerate(work.size.crops):
-        measure_updates(crops, ceilings, work, reserve_s=share_s * (len(work.size.crops) - 1 - number))
-
-
-def measure_updates(crops: int, ceilings: dict[str, float], work: Work, reserve_s: float) -> None:
-    """Measure every variant of an update at one batch size; leave `reserve_s` seconds to the other batch sizes."""
-    import ali
-
-    latent, device = work.size.latent, work.device
-    values = ali.drawn(crops, latent, device)
-    plain = ali.Plain(latent, device)
-    contenders: dict[str, Callable[[], object]] = {
-        "plain, all networks again": lambda: plain.step(*values),
-        "plain, only D again": lambda: plain.step(*values, again=False),
-    }
-    for name, recorded, compiler in variants(device):
-        if compiler and work.left_s - reserve_s < COMPILING_S:
-            work.sheet.note(f"{name}, {crops} crops: skipped, no time to compile")
-            continue
-
-        def create(recorded: bool = recorded, compiler: str = compiler) -> Callable[[], object]:
-            step = create_step(ali.game(latent, device), values, recorded, compiler)
-            step()  # compiles
-            return step
-
-        step = work.attempt(f"{name}, {crops} crops", create)
-        if step is not None:
-            contenders[name] = step
-    for contender in contenders.values():
-        elapsed_ms(contender, 3, device)
-    times_ms = in_turns(contenders, work.size.updates, work, reserve_s)
-    plain_ms = times_ms["plain, all networks again"]
-    flop = crops * ali.operations(latent)
-    for name, step_ms in times_ms.items():
-        rate = flop / (min(step_ms) / 1e3)
-        is_counted = name.startswith("ours")  # the plain update computes more
-        cells = {
-            "crops": crops,
-            "update": name,
-            "ms": spread(step_ms),
-            "crops/s": f"{1e3 * crops / statistics.median(step_ms):.0f}",
-            "speed-up over plain": spread([p / o for p, o in zip(plain_ms, step_ms, strict=True)]),
-            "TFLOP/s": f"{rate / 1e12:.3g}" if is_counted else "",
-        }
-        for ceiling in ("matrix product, TF32", "convolution, TF32", "matrix product, float32"):
-            if ceiling in ceilings:
-                cells[f"% of {ceiling}"] = f"{100.0 * rate / ceilings[ceiling]:.3g}" if is_counted else ""
-        work.sheet.row("ALI's update", cells)
-    fastest = min(times_ms, key=lambda name: statistics.median(times_ms[name]))
-    ratio = statistics.median([p / o for p, o in zip(plain_ms, times_ms[fastest], strict=True)])
-    verdict = "reached" if ratio >= AIM else "not reached"
-    work.sheet.note(
-        f"{crops} crops: '{fastest}' is the fastest, {ratio:.1f} times as fast as plain; "
-        f"the aim of {AIM:g} is {verdict}"
-    )
-
-
-def variants(device: torch.device) -> list[tuple[str, bool, str]]:
-    """Variants of our update: name, whether it is recorded as a CUDA graph, and the compiler."""
-    eager = [("ours, eager", False, "")]
-    if device.type != "cuda":
-        return eager
-    return [
-        *eager,
-        ("ours, recorded", True, ""),
-        ("ours, compiled and recorded", True, "inductor"),
-        ("ours, compiled", False, "inductor"),
-    ]
-
-
-def create_step(
-    game: Any, values: tuple[Tensor, ...], recorded: bool, compiler: str
-) -> Callable[[], dict[str, Tensor]]:
-    """An update of a game on values that lie on the device; if recorded, each call overwrites the last losses."""
-    from symphony2vec.ali.losses import Game
-    from symphony2vec.ali.recorded import WARM_UP, CudaGraph
-
-    if compiler:
-        group = game.generator_optimiser.param_groups[0]
-        rate, betas = group["lr"], group["betas"]
-        game = Game(game.encoder, game.generator, game.discriminator, rate, rate, betas, compiler=compiler)
-    if not recorded:
-        return lambda: game.step(*values)
-    graph = CudaGraph(game, [])
-    for _ in range(WARM_UP):
-        losses = graph.run(lambda: game.step(*values))
-    replay = graph.record(lambda: torch.stack([*game.step(*values).values()]))
-    return lambda: dict(zip(losses, replay().unbind(), strict=True))
-
-
-def compare_losses(work: Work) -> None:
-    """Differences of the losses of 200 float32 updates from the same weights and crops, without dropout.
-
-    The adversarial game amplifies rounding errors; the difference from double precision shows how much.
-    """
-    import ali
-
-    latent, device, crops = work.size.latent, work.device, work.size.crops[0]
-
-    def curve(step: Callable[..., dict[str, Tensor]], dtype: torch.dtype = torch.float32) -> Tensor:
-        losses = []
-        for number in range(work.size.loss_updates):
-            update = step(*(value.to(dtype) for value in ali.drawn(crops, latent, device, number)))
-            losses.append(torch.stack([update["discriminator_loss"], update["generator_loss"]]).double())
-        return torch.stack(losses, dim=1).cpu()
-
-    def create_game(dtype: torch.dtype = torch.float32) -> Any:
-        return ali.game(latent, device, dtype, dropout=0.0)
-
-    curves = {
-        "the same again": lambda: curve(create_game().step),
-        "plain": lambda: curve(ali.plain(latent, device, torch.float32).step),
-        "ours in double precision": lambda: curve(create_game(torch.float64).step, torch.float64),
-    }
-    if device.type == "cuda":
-        inputs = tuple(value.clone() for value in ali.drawn(crops, latent, device))
-        curves["ours, recorded"] = lambda: curve(create_recorded(create_game(), inputs))
-    with tf32(False):
-        eager = curve(create_game().step)
-        others = {name: work.attempt(f"losses of {name}", create) for name, create in curves.items()}
-    for name, other in others.items():
-        if other is not None:
-            difference = (eager - other).abs()
-            cells = {
-                "ours, eager, against": name,
-                f"{ali.EARLY} updates": f"{difference[:, : ali.EARLY].max().item():.1e}",
-                f"{work.size.loss_updates} updates": f"{difference.max().item():.1e}",
-                "of the mean loss": f"{(eager - other).mean(dim=1).abs().max().item():.1e}",
-            }
-            work.sheet.row(f"Largest difference of losses in float32, {crops} crops", cells)
-
-
-def create_recorded(game: Any, inputs: tuple[Tensor, ...]) -> Callable[..., dict[str, Tensor]]:
-    """A recorded update of a game, which starts from the weights that the game has now."""
-    networks = (game.encoder, game.generator, game.discriminator)
-    weights = [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]
-    replay = create_step(game, inputs, recorded=True, compiler="")
-    for network, state in zip(networks, weights, strict=True):
-        network.load_state_dict(state)
-    reset_moments(game)
-
-    def step(*values: Tensor) -> dict[str, Tensor]:
-        for target, value in zip(inputs, values, strict=True):
-            target.copy_(value)
-        return replay()
-
-    return step
-
-
-def reset_moments(game: Any) -> None:
-    """Reset both optimisers in place: a recorded graph keeps using the same memory."""
-    for optimiser in (game.discriminator_optimiser, game.generator_optimiser):
-        for state in optimiser.state.values():
-            for value in state.values():
-                value.zero_()
 
 
 # the temporal model ---------------------------------------------------------------------------------------------------
@@ -442,7 +91,7 @@ def measure_temporal(work: Work) -> None:
     }
     contenders: dict[str, Callable[[], object]] = {}
     for name, devices in precisions.items():
-        if devices.compiles and work.left_s < COMPILING_S:
+        if devices.compiles and work.left_s < gpu_work.COMPILING_S:
             work.sheet.note(f"{name}: skipped, no time to compile")
             continue
         updates = work.attempt(name, lambda devices=devices: load.work(load.learner(devices)))
