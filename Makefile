@@ -1,6 +1,11 @@
 # make run: from a fresh clone to the table of results.  make test: the tests.  Both build the environment when needed.
 PYTHON ?= python3
 PORT ?= 5001
+# TORCH=cpu: a new environment gets the build of PyTorch without CUDA (0.2 GB to download on Linux instead of 2.7 GB).
+TORCH ?=
+$(if $(filter-out cpu,$(TORCH)),$(error TORCH is '$(TORCH)'; it must be cpu, or empty for PyTorch's default build))
+# Where make gpu writes its report.
+OUT ?= gpu
 BIN := .venv/bin
 HEAR := .venv-hear/bin
 # Whether this folder has a commit of a repository of its own, and git is there.
@@ -8,15 +13,17 @@ GIT := git rev-parse --verify HEAD >/dev/null 2>&1 && git ls-files --error-unmat
 # dvc runs the stages through a shell, which finds symphony2vec here.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run paper test portable lint env scm needs-git ui bench hear clean music
+.PHONY: help run paper test portable lint env scm needs-git ui bench gpu hear clean music
 
 help:
-	@echo "make run    build the environment, fill data/ with the starter corpus if it is empty, run the pipeline, show results"
+	@echo "make run    build the environment, fill data/ with the starter corpus if it is empty, run the pipeline, show results;"
+	@echo "            TORCH=cpu builds it with the small PyTorch without CUDA"
 	@echo "make paper  the whole study: five seeds, and the splits by movement and by clip beside it (hours)"
 	@echo "make test   lint, type-check and test"
 	@echo "make portable  run the numerical tests as on an older processor"
 	@echo "make ui     open the MLflow UI on http://127.0.0.1:5001"
 	@echo "make bench  measure speed and memory"
+	@echo "make gpu    test and measure on a GPU, in eight minutes, and write the report to the folder gpu/ (OUT=folder)"
 	@echo "make hear   run the HEAR benchmark's validator, in an environment of its own (4 GB); MODEL=champion takes your model"
 	@echo "make clean  remove the environment (music, outputs and runs stay)"
 
@@ -74,6 +81,9 @@ bench: env
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 
+gpu: env
+	$(BIN)/python benchmarks/gpu.py --out '$(OUT)'
+
 hear: .venv-hear/.ready
 	$(if $(MODEL),$(HEAR)/hear-validator symphony2vec.hear --model '$(MODEL)' --device cpu,$(BIN)/pytest -rs tests/test_hear.py)
 
@@ -85,6 +95,8 @@ env: .venv/.ready
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 		|| { echo "$(PYTHON) cannot make environments with pip; on Debian: apt install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
+	$(if $(TORCH),$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--no-deps --index-url https://download.pytorch.org/whl/cpu torch)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

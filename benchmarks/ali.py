@@ -87,7 +87,7 @@ class Plain:
 
         The published source steps D first and lets E and G meet the new D; that computes as much.
         """
-        entropy, ones, zeros = F.binary_cross_entropy_with_logits, torch.ones(len(x)).to(x), torch.zeros(len(x)).to(x)
+        entropy, ones, zeros = F.binary_cross_entropy_with_logits, x.new_ones(len(x)), x.new_zeros(len(x))
         x_hat, z_hat = self.pairs(x, z, noise)
         self.generator_optimiser.zero_grad()
         of_makers = entropy(self.logits(x, z_hat), zeros) + entropy(self.logits(x_hat, z), ones)

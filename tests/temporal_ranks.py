@@ -60,7 +60,7 @@ def exact(devices: Devices, adversary: float = 0.25) -> TemporalLearner:
 
     def normal(shape: torch.Size) -> Tensor:
         whole = torch.randn(len(ROWS), *shape[1:], generator=drawn, dtype=torch.float64)
-        return whole[devices.rank :: devices.count]
+        return whole[devices.rank :: devices.count].to(devices.device)
 
     made._normal = normal
     return made

@@ -38,7 +38,7 @@ HEAVY = {
 }  # fmt: skip
 # Networks and their training: they import torch as they are imported, and so only functions import them.
 NETWORKS = {
-    "ali.attempt", "ali.crops", "ali.latent", "ali.learner", "ali.losses", "ali.networks",
+    "ali.attempt", "ali.crops", "ali.latent", "ali.learner", "ali.losses", "ali.networks", "ali.recorded",
     "classifiers.learner", "classifiers.networks",
     "embedder",
     "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",
@@ -46,7 +46,7 @@ NETWORKS = {
     "package.contents", "package.example", "package.head", "package.loader", "package.model",
     "temporal.attempt", "temporal.devices", "temporal.kept", "temporal.learner", "temporal.losses",
     "temporal.networks", "temporal.training", "temporal.views",
-    "training.loop", "training.source", "training.watch",
+    "training.loop", "training.precision", "training.source", "training.watch",
 }  # fmt: skip
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py" or path.parent != SOURCE)

@@ -87,6 +87,8 @@ def _ali(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
     source = Source(array, scaled, loop.device())
     heard = attempt.Heard(source, task.codes, task.rows("train"), task.rows("validation"))
     learner = attempt.begun(heard, latent, setting, ali.crop, seed)
+    if source.device.type == "cuda":
+        task.opened.tag("step", learner.step_kind)
     fixed = np.random.default_rng(seed).standard_normal((2 * SHOWN, latent))
 
     def evaluate(epoch: int) -> dict[str, float]:

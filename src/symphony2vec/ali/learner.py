@@ -1,10 +1,14 @@
 """Training of ALI and of its encoder as a classifier.
 
+On a GPU an update of ALI is recorded as a CUDA graph and replayed (`symphony2vec.ali.recorded`), unless the variable
+`SYMPHONY2VEC_ALI_STEP` says "eager". On a CPU it runs eagerly.
+
 B clips, D latent dimensions, K composers. x (B, 1, 32, 32) crops in [0, 1], z (B, D); x_hat = G(z), z_hat = E(x).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,11 +20,28 @@ from torch.nn.functional import cross_entropy
 from symphony2vec.ali import crops
 from symphony2vec.ali.losses import Game, discriminator_loss, generator_loss
 from symphony2vec.ali.networks import Discriminator, Encoder, Generator, initialise
+from symphony2vec.ali.recorded import CudaGraph, RecordedUpdate
+from symphony2vec.errors import UserError
 from symphony2vec.params import Crop, Network, Setting
-from symphony2vec.training import loop, watch
+from symphony2vec.training import loop, precision, watch
 from symphony2vec.training.source import Source
 
 AT_ONCE = 200
+STEP = "SYMPHONY2VEC_ALI_STEP"
+# How an update runs on a GPU: eagerly; recorded as a CUDA graph; recorded, with its networks compiled.
+EAGER, RECORDED, COMPILED = STEPS = ("eager", "recorded", "compiled")
+
+
+def step_kind(device: torch.device) -> str:
+    """How an update runs on this device: eager, recorded or compiled.
+
+    Raises:
+        UserError: the variable `SYMPHONY2VEC_ALI_STEP` has another value.
+    """
+    kind = os.environ.get(STEP) or RECORDED
+    if kind not in STEPS:
+        raise UserError(f"{STEP} is '{kind}'; it must be one of {', '.join(STEPS)}")
+    return kind if device.type == "cuda" else EAGER
 
 
 class AliLearner:
@@ -38,6 +59,9 @@ class AliLearner:
         for network in (self.encoder, self.generator_network, self.discriminator):
             initialise(network, start)
             network.to(source.device)
+        # A gate depends on the losses and instance noise on the update: such updates cannot be recorded.
+        is_fixed = not (setting.gate or setting.instance_noise or setting.batch_norm)
+        self.step_kind = step_kind(source.device) if is_fixed else EAGER
         batches = (source.batch(part) for part in source.batches(training, AT_ONCE))
         self.generator_network.set_bias(crops.mean_image(batches, crop))
         self.generator = torch.Generator(source.device).manual_seed(seed)
@@ -56,16 +80,25 @@ class AliLearner:
             betas,
             setting.gate or None,
             self.generator,
+            "inductor" if self.step_kind == COMPILED else "",
         )
+        self._replay: RecordedUpdate | None = None
+        if self.step_kind != EAGER:
+            self._replay = RecordedUpdate(self._update, CudaGraph(self._game, [self.generator]))
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """One update of all three networks on a crop of each of these clips."""
-        x = crops.drawn(self._source.batch(rows), self._crop, self.generator)
-        z, noise = (self.normal(len(rows)) for _ in range(2))
+        losses = (self._replay or self._update)(self._source.batch(rows))
+        self._updates += 1
+        return losses
+
+    def _update(self, clips: Tensor) -> dict[str, Tensor]:
+        """One update on a crop of each of these clips (B, F, T)."""
+        x = crops.drawn(clips, self._crop, self.generator)
+        z, noise = (self.normal(len(clips)) for _ in range(2))
         for network in self._networks.values():
             network.train()
         fading = self._setting.instance_noise * (1.0 - self._updates / self._last_update)
-        self._updates += 1
         return self._game.step(x, z, noise, max(fading, 0.0))
 
     def normal(self, count: int) -> Tensor:
@@ -77,7 +110,7 @@ class AliLearner:
         self._eval()
         drawn = torch.Generator(self._source.device).manual_seed(0)
         total = {"validation_discriminator_loss": 0.0, "validation_generator_loss": 0.0}
-        with torch.inference_mode():
+        with precision.evaluation():
             for part in self._source.batches(rows, AT_ONCE):
                 x = crops.middle(self._source.batch(part), self._crop.bands)
                 z, noise = (torch.randn(len(part), self._latent, generator=drawn, device=x.device) for _ in range(2))
@@ -126,7 +159,7 @@ class AliLearner:
     def generate(self, z: np.ndarray) -> np.ndarray:
         """G(z): (B, D) -> (B, 32, 32) in [0, 1]."""
         self._eval()
-        with torch.inference_mode():
+        with precision.evaluation():
             parts = torch.from_numpy(np.float32(z)).to(self._source.device).split(AT_ONCE)
             made: np.ndarray = torch.cat([self.generator_network(part)[:, 0].cpu() for part in parts]).numpy()
         return made
@@ -147,6 +180,8 @@ class AliLearner:
         optimisers = (self._game.discriminator_optimiser, self._game.generator_optimiser)
         for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(kept)
+        if self._replay is not None:  # the optimisers' state lies in other memory now
+            self._replay.forget()
         self._updates = int(state["updates"])
 
     def _eval(self) -> None:
@@ -213,7 +248,7 @@ class EncoderLearner:
 
 
 def _through(source: Source, rows: np.ndarray, through: Callable[[Tensor], Tensor]) -> np.ndarray:
-    with torch.inference_mode():
+    with precision.evaluation():
         parts = [through(source.batch(part)).float().cpu() for part in source.batches(rows, AT_ONCE)]
     found: np.ndarray = torch.cat(parts).numpy()
     return found

@@ -9,6 +9,9 @@ same forward pass.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
@@ -34,8 +37,9 @@ class Game:
 
     `rate` is the learning rate of encoder and generator, `discriminator_rate` that of the discriminator.
     With a `gate`, the discriminator steps only while the loss of encoder and generator is below it. `random` draws the
-    instance noise (None: torch's global generator, which also draws the dropout). The networks must already be on
-    their device; whether they train or infer (batch norm, dropout) is the caller's to set.
+    instance noise (None: torch's global generator, which also draws the dropout). With a `compiler`, a backend of
+    torch.compile such as "inductor", the networks are compiled for the update. The networks must already be on their
+    device; whether they train or infer (batch norm, dropout) is the caller's to set.
     """
 
     def __init__(
@@ -48,8 +52,13 @@ class Game:
         betas: tuple[float, float],
         gate: float | None = None,
         random: torch.Generator | None = None,
+        compiler: str = "",
     ) -> None:
         self.encoder, self.generator, self.discriminator = encoder, generator, discriminator
+        self._encode, self._generate, self._discriminate = (
+            torch.compile(network, backend=compiler, dynamic=False) if compiler else network
+            for network in (encoder, generator, discriminator)
+        )
         self.discriminator_optimiser = _adam([discriminator], discriminator_rate, betas)
         self.generator_optimiser = _adam([encoder, generator], rate, betas)
         self.gate = gate
@@ -95,8 +104,8 @@ class Game:
 
     def _samples(self, x: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """x_hat (B, 1, 32, 32) = G(z), and z_hat (B, D) around the mean of E(x)."""
-        mean, log_sigma = self.encoder(x)
-        return self.generator(z), mean + torch.exp(log_sigma) * noise
+        mean, log_sigma = self._encode(x)
+        return self._generate(z), mean + torch.exp(log_sigma) * noise
 
     def _logits(
         self, x: Tensor, z_hat: Tensor, x_hat: Tensor, z: Tensor, instance_noise: float
@@ -106,8 +115,27 @@ class Game:
         if instance_noise:
             drawn = torch.randn(both_x.shape, generator=self.random, dtype=x.dtype, device=x.device)
             both_x = both_x + instance_noise * drawn
-        logit_q, logit_p = self.discriminator(both_x, both_z).split(len(x))
+        logit_q, logit_p = self._discriminate(both_x, both_z).split(len(x))
         return logit_q, logit_p
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Make both optimisers capturable while a CUDA graph records them.
+
+        Outside of a recording torch warns about the flag, and a checkpoint would carry it to a CPU.
+        """
+        groups = [
+            group
+            for optimiser in (self.discriminator_optimiser, self.generator_optimiser)
+            for group in optimiser.param_groups
+        ]
+        for group in groups:
+            group["capturable"] = True
+        try:
+            yield
+        finally:
+            for group in groups:
+                group["capturable"] = False
 
     def _forget(self) -> None:
         self.discriminator_optimiser.zero_grad()

@@ -162,8 +162,11 @@ def convolve(layer: nn.Module, x: Tensor) -> Tensor:
 def dropped(x: Tensor, rate: float) -> Tensor:
     """Dropout of x (B, C, F, T), at `rate` rounded to 1/65536: four 16-bit draws for each number torch draws.
 
-    torch's own dropout spends a tenth of a training step on its draws. They come from torch's global generator.
+    On a CPU torch's own dropout spends a tenth of a training step on its random numbers. A GPU and compiled code use
+    torch's own: it is one kernel, which a compiler fuses with its neighbours. Both draw from torch's global generator.
     """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.dropout(x, rate)
     dropped_steps = round(rate * DROPOUT_STEPS)
     places = x.permute(0, 2, 3, 1)
     numbers = torch.empty(math.ceil(x.numel() / 4), dtype=torch.int64, device=x.device)

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from symphony2vec.classifiers import networks
 from symphony2vec.params import Lstm, Network
 from symphony2vec.tracking import Subject
-from symphony2vec.training import loop
+from symphony2vec.training import loop, precision
 from symphony2vec.training.source import Source
 
 AT_ONCE = 256
@@ -47,7 +47,7 @@ class ClassifierLearner:
         """Loss and accuracy on other clips (of an LSTM the accuracy of its votes)."""
         self.network.eval()
         total = 0.0
-        with torch.inference_mode():
+        with precision.evaluation():
             for part in self._source.batches(rows, AT_ONCE):
                 total += float(self._loss(part)) * len(part)
         named = self.probabilities(rows)[0].argmax(axis=1)
@@ -57,7 +57,7 @@ class ClassifierLearner:
     def probabilities(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Of these rows (B, K), and of their chunks (B, C, K) where there are any."""
         self.network.eval()
-        with torch.inference_mode():
+        with precision.evaluation():
             parts = self._source.batches(rows, AT_ONCE)
             every = torch.cat([self.network(self._source.batch(part)).softmax(dim=2).cpu() for part in parts]).numpy()
         chunked = self.network.chunk_frames > 0

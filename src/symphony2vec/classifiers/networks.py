@@ -216,4 +216,4 @@ class Classifier(nn.Module):
     def probabilities(self, x: Tensor) -> Tensor:
         """(B, K): the softmax, or the chunks' vote."""
         every = self(x).softmax(dim=2)
-        return torch.from_numpy(vote(every.numpy())).float() if self.chunk_frames else every[:, 0]
+        return torch.from_numpy(vote(every.cpu().numpy())).float() if self.chunk_frames else every[:, 0]

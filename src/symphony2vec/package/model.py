@@ -27,6 +27,7 @@ from symphony2vec.errors import Unusable, UserError
 from symphony2vec.features import Recipe, represent
 from symphony2vec.package.head import Head
 from symphony2vec.scaling import Scaling, middle_crop
+from symphony2vec.training import precision
 
 FORMS = ("clips", "timestamps", "recording")
 AT_ONCE = 32
@@ -148,7 +149,7 @@ class Model:
         return self.head.probabilities(vectors)
 
     def _asked(self, values: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
+        with precision.evaluation():
             values = middle_crop(values, self._build["crop"]) if "crop" in self._build else values
             scaled = torch.from_numpy(self._scaling.apply(values)).to(self._device)
             scaled = scaled.flatten(1) if self._build.get("flatten") else scaled

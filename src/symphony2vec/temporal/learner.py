@@ -28,7 +28,7 @@ from symphony2vec.temporal.networks import (
     Projection,
     whole,
 )
-from symphony2vec.training import loop, watch
+from symphony2vec.training import loop, precision, watch
 from symphony2vec.training.source import Source
 
 AT_ONCE = 128
@@ -170,7 +170,7 @@ class TemporalLearner:
         neighbours = views.Neighbours(self._movements, rows, own.positives)
         encoder, projection = self.encoder.eval(), self.projection.eval()
         total = 0.0
-        with torch.inference_mode():
+        with precision.evaluation():
             order = torch.randperm(len(rows), generator=dice, device=dice.device).cpu().numpy()
             for part in self._source.batches(rows[order], own.batch):  # in order a batch would be of one movement
                 both = np.concatenate([part, neighbours.drawn(part, dice)])
@@ -184,7 +184,7 @@ class TemporalLearner:
         """The means c (B, D) and z (B, S, Z), and the pooled features (B, 2 H), of whole clips."""
         network = self.averaged.module.eval()
         found: list[Codes] = []
-        with torch.inference_mode():
+        with precision.evaluation():
             found = [network(whole(self._source.batch(part))) for part in self._source.batches(rows, AT_ONCE)]
         names = ("c", "z", "pooled")
         return {name: torch.cat([getattr(one, name).cpu() for one in found]).numpy() for name in names}
@@ -202,7 +202,7 @@ class TemporalLearner:
         """G(c, z): (B, D) and (B, S, Z) to (B, F, S * STRIDE), scaled."""
         network, device = self.averaged_generator.module.eval(), self._source.device
         made = []
-        with torch.inference_mode():
+        with precision.evaluation():
             for start in range(0, len(c), AT_ONCE):
                 part = (torch.from_numpy(one[start : start + AT_ONCE]).to(device) for one in (c, z))
                 made.append(network(*part).cpu())
@@ -306,7 +306,7 @@ class LabelsLearner:
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """(B, K) of whole clips."""
         network: ClipClassifier = self.averaged.module.eval()
-        with torch.inference_mode():
+        with precision.evaluation():
             parts = [network.probabilities(self._source.batch(p)).cpu() for p in self._source.batches(rows, AT_ONCE)]
         found: np.ndarray = torch.cat(parts).numpy()
         return found

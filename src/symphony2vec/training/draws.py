@@ -103,7 +103,7 @@ def on_every(
     """
     wanted = list(clips.draws(params))
     home = project.out(subject(wanted[0]).stage, subject(wanted[0]).name)
-    shared = ("scaling.py", "training/loop.py", "training/source.py", "package")
+    shared = ("scaling.py", "training/loop.py", "training/precision.py", "training/source.py", "package")
     made_from = key_of(seen, *(SOURCE / name for name in (*shared, *code)))
     settings_key = key_of(made_from, dict(settings))  # the same for all draws of one configuration
     near_duplicates = leaks.read(project)

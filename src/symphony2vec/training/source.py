@@ -32,12 +32,17 @@ class Source:
     def batch(self, rows: np.ndarray) -> Tensor:
         """The clips of these rows: (B, F, T) float32."""
         if self._held is not None:
-            return self._held[torch.as_tensor(rows, device=self.device)]
+            return self._held[self._places(rows)]
         return self._read(rows)
 
     def batches(self, rows: np.ndarray, at_once: int = 256) -> list[np.ndarray]:
         """The rows in order, in parts small enough for one pass."""
         return np.array_split(rows, max(1, -(-len(rows) // at_once)))
+
+    def _places(self, rows: np.ndarray) -> Tensor:
+        """The rows as an index on the device; the copy to a GPU does not wait for the kernels in its queue."""
+        places = torch.as_tensor(rows)
+        return places.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else places
 
     def _read(self, rows: np.ndarray) -> Tensor:
         scaled = np.empty((len(rows), *self._array.shape[1:]), dtype=np.float32)
