@@ -85,7 +85,7 @@ def _works(composer: str, recordings: list[Placed], merges: Mapping[tuple[str, s
     for group, (main, others), recording in zip(groups, names, recordings, strict=True):
         texts[group].texts[without_discs(recording.work)] += 1
         texts[group].names += [main, *others]
-    titles = {group: identity.display(work) for group, work in texts.items()}
+    titles = identity.displays(texts)
     for name, other in _targets(composer, merges).items():
         hit = {group for group, work in texts.items() if fold(name) in {fold(titles[group]), *map(fold, work.texts)}}
         target = [
