@@ -763,3 +763,31 @@ def test_a_tag_of_the_work_that_fits_two_numbers_joins_them_not(composer, bare, 
     works = [row.work for row in rows]
     assert works[:2] == works[2:]
     assert works[0] != works[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "placed"),
+    [
+        ("rips/x/01 - Uematsu - Final Fantasy VII - Opening.mp3", ("Uematsu", "Final Fantasy VII", "Opening")),
+        ("rips/Final Fantasy/01 - Nobuo Uematsu - Opening.mp3", ("Nobuo Uematsu", "Final Fantasy", "Opening")),
+        ("from_bob/2019/01 - Uematsu - Final Fantasy VII - Opening.mp3", ("Uematsu", "Final Fantasy VII", "Opening")),
+        ("Downloads/01 - Mahler - Symphony No. 1 - I. Langsam.mp3", ("Gustav Mahler", "Symphony No. 1", "I. Langsam")),
+        ("Nobuo Uematsu/Final Fantasy/01 - Opening - Bombing Mission.mp3", ("Nobuo Uematsu", "Final Fantasy", "01 - Opening - Bombing Mission")),
+        ("Uematsu/Final Fantasy/01 - Allegro - Presto.mp3", ("Uematsu", "Final Fantasy", "01 - Allegro - Presto")),
+        ("A-F/Ferrán/Works/01 Opening.mp3", ("Ferrán", "Works", "01 Opening")),
+        ("A/W/part/1.mp3", ("A", "W", "part / 1")),
+        ("2019/Ana Lima/Songs/1.mp3", ("Ana Lima", "Songs", "1")),
+        ("rips/x/01 - Opening.mp3", None),
+        ("rips/x/01 - Uematsu - Opening.mp3", None),
+        ("downloads/01 - Opening.mp3", None),
+        ("bobs music/album/01 - Uematsu - Game - Opening.mp3", None),
+    ],
+)  # fmt: skip
+def test_a_shelf_is_not_the_composer(path, placed):
+    found = by_tags_or_folders(path, {})
+    if placed is None:
+        assert isinstance(found, Unplaced)
+        assert not found.composer or found.composer in path.split("/")[-1]
+    else:
+        assert isinstance(found, Placed)
+        assert (found.composer, found.work, found.movement) == placed
