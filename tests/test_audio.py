@@ -440,3 +440,33 @@ def test_an_interrupted_run_leaves_no_half_made_file_and_the_next_one_goes_on(
     fresh = {path.name: path.read_bytes() for path in project.out("audio").iterdir()}
     assert fresh.keys() == resumed.keys()
     assert [name for name in fresh if fresh[name] != resumed[name]] == []
+
+
+def test_a_long_file_is_decoded_once_for_all_its_movements(
+    project: Project, corpus: Path, small: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(corpus / "side.wav", noise(9.0), RATE_HZ)
+    soundfile.write(corpus / "other.wav", noise(2.0, 1), RATE_HZ)
+    bounds = [(0.0, 3.0), (3.0, 6.5), (6.5, None), (20.0, 30.0)]
+    rows = [
+        Movement("Holst", "Side", str(i), "side.wav", "recording", "", "", start=start, end=end)
+        for i, (start, end) in enumerate(bounds)
+    ]
+    catalogue.write(corpus, [*rows, movement("other.wav")])
+    calls: list[str] = []
+
+    def decode(path: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, object]]:
+        calls.append(path.name)
+        return decoding.decode(path, rate_hz)
+
+    monkeypatch.setattr(audio, "decode", decode)
+    monkeypatch.setattr(
+        "symphony2vec.parallel.spread", lambda function, tasks, *_, **__: enumerate(map(function, tasks))
+    )
+    audio.run(project, small)
+    assert sorted(calls) == ["other.wav", "side.wav"]
+    assert "should lie from 20.00 s to 30.00 s" in reasons(project)["side.wav"]
+    for row in rows[:3]:
+        job = audio._job(corpus, row, tmp_path, audio._recipe(small))
+        audio.make(job)
+        assert job.target.read_bytes() == (project.out("audio") / job.target.name).read_bytes()

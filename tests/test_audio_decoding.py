@@ -305,6 +305,27 @@ def _cut(data: bytes, share: float = 0.5) -> bytes:
     return data[: int(len(data) * share)]
 
 
+def _mp2(path: Path) -> bytes:
+    return encode(path.with_suffix(".mp2"), stereo(DURATION_S), "mp2", "mp2", kbit=192).read_bytes()
+
+
+def _ac3(path: Path, codec: str = "ac3") -> bytes:
+    return encode(path.with_suffix(f".{codec}"), stereo(DURATION_S), codec, codec, kbit=192).read_bytes()
+
+
+def _old(path: Path, name: str) -> bytes:
+    """A file of one of libsndfile's old formats, of 16 bits."""
+    file = path.with_suffix(f".{name.lower()}")
+    wave = stereo(DURATION_S)
+    soundfile.write(file, wave[:, 0] if name in ("SVX", "SDS") else wave, RATE_HZ, format=name, subtype="PCM_16")
+    return file.read_bytes()
+
+
+def _promising(data: bytes, frames: int) -> bytes:
+    """An AVR file whose header counts so many frames."""
+    return data[:26] + struct.pack(">I", frames) + data[30:]
+
+
 CUT: dict[str, tuple[str, Damage, str]] = {
     "MP3": ("mp3", lambda p: _cut(_mp3(p)), r"^cut off: 4\.0 of 8\.0 s can be decoded$"),
     "FLAC": ("flac", lambda p: _cut(_flac(p)), "damaged: flac decoder lost sync|^cut off: "),
@@ -345,7 +366,19 @@ CUT: dict[str, tuple[str, Damage, str]] = {
         "opus", lambda p: _overwritten(_ogg(p, 1, 48000, "OPUS"), 0.5, 0.01), "^damaged: . of .* missing or damaged$",
     ),
     "joined WMA": ("wma", lambda p: encode(p.with_suffix(".wma"), stereo(8.0), "wmav2", kbit=192).read_bytes() * 2,
-                   "^another recording follows|^cut off"),
+                   "^another recording follows the first in the same file; split it$"),
+    "MP2": ("mp2", lambda p: _cut(_mp2(p))[:-100], "^cut off: its last frame is incomplete$"),
+    "AC-3": ("ac3", lambda p: _cut(_ac3(p))[:-100], "^cut off: its last frame is incomplete$"),
+    "E-AC-3": ("eac3", lambda p: _cut(_ac3(p, "eac3"))[:-100], "^cut off: its last frame is incomplete$"),
+    **{
+        name: (name.lower(), lambda p, name=name: _cut(_old(p, name)), "^cut off: 50% of the sound that its header")
+        for name in ("AVR", "NIST", "SVX", "MPC2K", "MAT5")
+    },
+    "AVR that promises less": ("avr", lambda p: _promising(_old(p, "AVR"), 9999), "^its header gives 39996 bytes of"),
+    **{
+        f"joined {name}": (name.lower(), lambda p, name=name: _old(p, name) * 2, "^another recording follows|^its head")
+        for name in ("AVR", "NIST", "PAF", "PVF", "IRCAM", "MAT5", "VOC", "SDS")
+    },
     "joined WavPack": ("wv", lambda p: encode(p.with_suffix(".wv"), stereo(8.0), "wavpack").read_bytes() * 2,
                        "^another recording follows the first in the same file; split it$"),
     "joined TTA": ("tta", lambda p: encode(p.with_suffix(".tta"), stereo(8.0), "tta").read_bytes() * 2,
@@ -362,6 +395,27 @@ def test_less_than_the_header_promises_is_set_aside_with_the_reason(case: str, t
     path = put(tmp_path / f"case.{suffix}", make(tmp_path / "part"))
     with pytest.raises(Unusable, match=reason):
         audio.decode(path, MODEL_HZ)
+
+
+@pytest.mark.parametrize("name", ["AVR", "NIST", "SVX", "MPC2K", "MAT5", "PAF", "PVF", "IRCAM", "SDS"])
+def test_old_formats_that_are_whole_are_read_whole(name: str, tmp_path: Path) -> None:
+    assert decoded_s(put(tmp_path / f"a.{name.lower()}", _old(tmp_path / "b", name))) == pytest.approx(
+        DURATION_S, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(("suffix", "make"), [("mp2", _mp2), ("ac3", _ac3)])
+def test_streams_of_frames_that_are_whole_or_joined_are_read_whole(suffix: str, make: Damage, tmp_path: Path) -> None:
+    data = make(tmp_path / "b")
+    for count in (1, 2):
+        assert decoded_s(put(tmp_path / f"a.{suffix}", data * count + sounds.ID3V1)) == pytest.approx(
+            count * DURATION_S, abs=0.1
+        )
+
+
+def test_an_mp3_without_a_count_that_ends_within_a_frame_is_said_to(tmp_path: Path) -> None:
+    _, facts = audio.decode(put(tmp_path / "a.mp3", _mp3(tmp_path / "b", xing=False, kbit=192)[:-100]), MODEL_HZ)
+    assert facts["note"] == "its last frame is incomplete: it may be cut off"
 
 
 def test_a_lost_page_of_a_long_ogg_is_said(tmp_path: Path) -> None:

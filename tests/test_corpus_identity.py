@@ -19,12 +19,12 @@ from mutagen import apev2, id3
 from symphony2vec import clips, params
 from symphony2vec.artifacts import Project, write_table
 from symphony2vec.cli.corpus import corpus
-from symphony2vec.corpus import catalogue, identity, openscore, recordings, settling, starter, tags
+from symphony2vec.corpus import catalogue, identity, openscore, recordings, repertoire, settling, starter, tags
 from symphony2vec.corpus.authority import authority
 from symphony2vec.corpus.composers import resolve
 from symphony2vec.corpus.movements import split_title
 from symphony2vec.corpus.titles import Placed, Unplaced, by_tags_or_folders
-from symphony2vec.corpus.vocabulary import without_discs
+from symphony2vec.corpus.vocabulary import fold, without_discs
 from symphony2vec.corpus.works import parse
 from symphony2vec.errors import UserError
 
@@ -104,7 +104,7 @@ OTHERS = {
     ("Richard Strauss", "op 64"): "Eine Alpensinfonie|An Alpine Symphony|Alpensymphonie|Eine Alpensinfonie, op. 64",
     ("Hector Berlioz", "op 14"): "Symphonie fantastique|Symphonie fantastique, Op. 14|Fantastic Symphony",
     ("Igor Stravinsky", "title rite of spring"): "The Rite of Spring|Le sacre du printemps|Le Sacre du Printemps",
-    ("Gustav Holst", "title planets"): "The Planets|Die Planeten",
+    ("Gustav Holst", "op 32"): "The Planets|Die Planeten",
     ("Antonio Vivaldi", "rv 269"): "Concerto in E major, RV 269 'La primavera'|RV 269|RV269",
 }  # fmt: skip
 NUMBERS = [
@@ -675,3 +675,119 @@ def test_a_title_behind_or_before_a_performer_means_the_one_work_that_it_names(t
 def test_a_part_of_a_cycle_does_not_contradict_the_cycle():
     tags = {"composer": "Smetana", "work": "Má vlast", "title": "Vltava", "album": "Má vlast"}
     assert isinstance(by_tags_or_folders("x.flac", tags), Placed)
+
+
+# The repertoire: one title in several languages, several works under one title
+
+
+def test_every_row_of_the_repertoire_is_sound():
+    for composer, rows in repertoire._repertoire().items():
+        assert resolve(composer).name == composer
+        for row in rows:
+            for name in filter(None, row["names"].split("=")):
+                assert name == repertoire._phrase(fold(name))
+
+
+def one_work(composer: str, texts: str) -> set[str]:
+    return {row.work for row in settled(*((composer, text, "") for text in texts.split("|")))}
+
+
+def asked(composer: str, *works: str) -> set[frozenset[str]]:
+    named = [row.work for row in settled(*((composer, work, "") for work in works))]
+    return {frozenset((q.name, q.other)) for q in identity.questions((composer, work, "1") for work in named)}
+
+
+@pytest.mark.parametrize(
+    ("composer", "texts"),
+    [
+        ("Maurice Ravel", "Concerto pour la main gauche|Piano Concerto for the Left Hand in D major|Klavierkonzert für die linke Hand|Piano Concerto in D"),
+        ("Bedřich Smetana", "Má vlast: II. Vltava|The Moldau|Die Moldau|Mein Vaterland|Vltava"),
+        ("Claude Debussy", "La mer|The Sea|Das Meer|La Mer, L. 109|La mer, trois esquisses symphoniques"),
+        ("Claude Debussy", "Prélude à l'après-midi d'un faune|Prelude to the Afternoon of a Faun|Vorspiel zum Nachmittag eines Fauns"),
+        ("Ottorino Respighi", "Pini di Roma|Pines of Rome|Les pins de Rome|Pinien von Rom"),
+        ("Igor Stravinsky", "Le sacre du printemps|The Rite of Spring|Frühlingsopfer"),
+        ("Richard Strauss", "Ein Heldenleben|A Hero's Life|Une vie de héros"),
+        ("Richard Strauss", "Also sprach Zarathustra|Thus Spoke Zarathustra|Ainsi parlait Zarathoustra, op. 30"),
+        ("Modest Mussorgsky", "Kartinki s vystavki|Pictures at an Exhibition|Bilder einer Ausstellung|Tableaux d'une exposition"),
+        ("Igor Stravinsky", "L'oiseau de feu: Suite (1919)|The Firebird Suite (1919)|Firebird Suite (1919 version)|Der Feuervogel, Suite 1919"),
+        ("George Frideric Handel", "Water Music Suite No. 1 in F|Water Music Suite No. 1 in F, HWV 348|Wassermusik, Suite Nr. 1 F-Dur"),
+        ("Felix Mendelssohn", "Ein Sommernachtstraum: Ouvertüre op. 21|Overture to A Midsummer Night's Dream|A Midsummer Night's Dream, Op. 21"),
+        ("Edvard Grieg", "Peer Gynt Suite No. 1|Peer-Gynt-Suite Nr. 1|Peer Gynt, 1. Suite, Op. 46"),
+        ("Igor Stravinsky", "Symphony of Psalms|Symphonie de psaumes|Psalmensinfonie"),
+        ("Johann Strauss II", "Kaiserwalzer|Emperor Waltz|Valse de l'empereur"),
+    ],
+)  # fmt: skip
+def test_one_title_in_several_languages_is_one_work(composer, texts):
+    assert len(one_work(composer, texts)) == 1
+
+
+@pytest.mark.parametrize(
+    ("composer", "works", "questions"),
+    [
+        ("Felix Mendelssohn", ("A Midsummer Night's Dream, Op. 21", "A Midsummer Night's Dream, Op. 61"), 1),
+        ("Felix Mendelssohn", ("A Midsummer Night's Dream", "Ein Sommernachtstraum, op. 21", "Ein Sommernachtstraum, op. 61"), 2),
+        ("George Frideric Handel", ("Water Music Suite No. 1", "Water Music Suite No. 2", "Water Music, HWV 350"), 0),
+        ("George Frideric Handel", ("Wassermusik", "Water Music Suite No. 2 in D"), 1),
+        ("George Frideric Handel", ("Suite No. 1 in B flat", "Water Music Suite No. 1"), 0),
+        ("Edvard Grieg", ("Peer Gynt Suite No. 1", "Peer Gynt, 2. Suite"), 0),
+        ("Edvard Grieg", ("Peer Gynt", "Peer Gynt Suite No. 1", "Peer Gynt Suite No. 2"), 2),
+        ("Igor Stravinsky", ("L'oiseau de feu", "The Firebird Suite (1919)", "Der Feuervogel: Suite (1945)"), 3),
+        ("Wolfgang Amadeus Mozart", ("Mass in C major", "Coronation Mass"), 1),
+        ("Maurice Ravel", ("Piano Concerto in G", "Concerto pour la main gauche"), 0),
+        ("Antonio Vivaldi", ("Le quattro stagioni", "La primavera"), 1),
+        ("A B", ("Pini di Siena", "Pines of Siena"), 1),
+        ("A B", ("Drei Tänze", "Three Dances"), 1),
+        ("A B", ("Four Songs for Orchestra", "Vier Lieder für Orchester"), 1),
+        ("A B", ("Three Dances", "Four Dances"), 0),
+        ("A B", ("Gloria", "Gloria in D, Op. 4"), 1),
+        ("A B", ("Suite (1911)", "Suite (1945)"), 1),
+    ],
+)  # fmt: skip
+def test_one_title_of_several_works_joins_none_and_is_asked(composer, works, questions):
+    assert len(one_work(composer, "|".join(works))) == len(works)
+    assert len(asked(composer, *works)) >= questions
+    assert bool(asked(composer, *works)) == bool(questions)
+
+
+@pytest.mark.parametrize(
+    ("composer", "bare", "titles"),
+    [
+        ("Felix Mendelssohn", "A Midsummer Night's Dream", ("A Midsummer Night's Dream, Op. 21", "A Midsummer Night's Dream, Op. 61")),
+        ("George Frideric Handel", "Water Music", ("Water Music Suite No. 1, HWV 348", "Water Music Suite No. 2, HWV 349")),
+        ("A B", "Symphony No. 5", ("Symphony No. 5, Op. 76", "Symphony No. 5, Op. 95")),
+        ("A B", "Masquerade", ("Masquerade Suite, Op. 3", "Masquerade Suite, Op. 9")),
+    ],
+)  # fmt: skip
+def test_a_tag_of_the_work_that_fits_two_numbers_joins_them_not(composer, bare, titles):
+    rows = settled(*((composer, bare, title) for title in titles), *((composer, title, "") for title in titles))
+    works = [row.work for row in rows]
+    assert works[:2] == works[2:]
+    assert works[0] != works[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "placed"),
+    [
+        ("rips/x/01 - Uematsu - Final Fantasy VII - Opening.mp3", ("Uematsu", "Final Fantasy VII", "Opening")),
+        ("rips/Final Fantasy/01 - Nobuo Uematsu - Opening.mp3", ("Nobuo Uematsu", "Final Fantasy", "Opening")),
+        ("from_bob/2019/01 - Uematsu - Final Fantasy VII - Opening.mp3", ("Uematsu", "Final Fantasy VII", "Opening")),
+        ("Downloads/01 - Mahler - Symphony No. 1 - I. Langsam.mp3", ("Gustav Mahler", "Symphony No. 1", "I. Langsam")),
+        ("Nobuo Uematsu/Final Fantasy/01 - Opening - Bombing Mission.mp3", ("Nobuo Uematsu", "Final Fantasy", "01 - Opening - Bombing Mission")),
+        ("Uematsu/Final Fantasy/01 - Allegro - Presto.mp3", ("Uematsu", "Final Fantasy", "01 - Allegro - Presto")),
+        ("A-F/Ferrán/Works/01 Opening.mp3", ("Ferrán", "Works", "01 Opening")),
+        ("A/W/part/1.mp3", ("A", "W", "part / 1")),
+        ("2019/Ana Lima/Songs/1.mp3", ("Ana Lima", "Songs", "1")),
+        ("rips/x/01 - Opening.mp3", None),
+        ("rips/x/01 - Uematsu - Opening.mp3", None),
+        ("downloads/01 - Opening.mp3", None),
+        ("bobs music/album/01 - Uematsu - Game - Opening.mp3", None),
+    ],
+)  # fmt: skip
+def test_a_shelf_is_not_the_composer(path, placed):
+    found = by_tags_or_folders(path, {})
+    if placed is None:
+        assert isinstance(found, Unplaced)
+        assert not found.composer or found.composer in path.split("/")[-1]
+    else:
+        assert isinstance(found, Placed)
+        assert (found.composer, found.work, found.movement) == placed

@@ -218,6 +218,34 @@ def test_a_track_of_a_long_file_and_its_own_file_are_the_same_sound(folder: Path
     assert [(one.path, one.start) for one in heard(folder).repeated] == [("A/Single/2.wav", None)]
 
 
+def test_a_file_that_holds_another_and_more_is_told_and_both_stay(folder: Path) -> None:
+    first, second = piece(25.0), piece(25.0, seed=1)
+    record(folder / "A/W/1.flac", first)
+    record(folder / "A/V/side.flac", np.concatenate([first, second]))
+    record(folder / "A/W/twice.wav", np.concatenate([first, first]))
+    record(folder / "A/U/long.flac", np.concatenate([first, *(piece(30.0, seed=s) for s in (3, 4, 5))]))
+    found = heard(folder)
+    assert found.repeated == []
+    told = [hint for hint in found.hints if "holds the sound of 'A/W/1.flac' and more; both stay" in hint]
+    assert sorted(hint.split("'")[1] for hint in told) == ["A/U/long.flac", "A/V/side.flac", "A/W/twice.wav"]
+    assert ["give both one work" in hint for hint in sorted(told)] == [True, True, False]
+
+
+def test_a_suffix_goes_with_the_copy_that_it_told_apart(folder: Path) -> None:
+    for name in ("a", "b"):
+        record(folder / f"A/W/{name}/1.flac", piece(10.0))
+    record(folder / "A/W/c/1.flac", piece(10.0, seed=1))
+    for name in ("d", "e"):
+        record(folder / f"A/V/{name}/1.flac", piece(10.0, seed=2))
+    tags = {"composer": "A", "work": "W", "title": "1"}
+    for file in folder.rglob("*.flac"):
+        opened = mutagen.File(file)
+        opened.update(tags | {"work": file.parts[-3]})
+        opened.save()
+    placed = {one.path: one.movement for one in heard(folder).placed}
+    assert placed == {"A/W/a/1.flac": "1 (a)", "A/W/c/1.flac": "1 (c)", "A/V/d/1.flac": "1"}
+
+
 def test_a_file_that_cannot_be_decoded_stops_nothing(folder: Path) -> None:
     record(folder / "A/W/1.flac", piece(8.0))
     (folder / "A/W/2.flac").write_bytes(b"no sound")

@@ -90,6 +90,7 @@ def test_case_score_1_cue_and_hidden_notes_are_not_played(write: Write) -> None:
 SILENT = {
     "a cue": note(7, extra="<cue/>"),
     "a voice of cues over a rest": rest() + BACK + note(7, extra="<cue/>", voice=2),
+    "a chord over a cue": note(6, extra="<cue/>") + note(7, extra="<chord/>"),
     "a cue in a chord": note(5) + note(7, extra="<cue/><chord/>"),
     "a hidden note over a rest": rest() + BACK + note(7, attributes=HIDDEN, voice=2),
     "a hidden member of a chord": note(5) + note(7, extra="<chord/>", attributes=HIDDEN),

@@ -20,6 +20,7 @@ import importlib.metadata
 import json
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+Decoder = Callable[[Path, int], "tuple[np.ndarray, dict[str, Any]]"]
 LIBRARIES = ("av", "lxml", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
 ROUNDED_S = 1.0  # an end may lie so far beyond the recording: positions of some sheets are whole seconds
 COLUMNS = (
@@ -101,17 +103,58 @@ def run(project: Project, params: Params, backend: str | None = None) -> None:
         except Unusable as reason:
             rejected.append(_rejection(movement, reason))
     rows = []
-    for index, result in parallel.spread(make, jobs, "audio", "movement", backend=backend):
-        if isinstance(result, Unusable):
-            rejected.append(_rejection(kept[index], result))
-        elif not jobs[index].target.is_file():
-            raise UserError(f"{jobs[index].target}: a worker made it elsewhere; every worker must see this very folder")
-        else:
-            rows.append(_row(kept[index], jobs[index], result))
+    groups = _by_recording(jobs)
+    tasks = [tuple(jobs[index] for index in group) for group in groups]
+    for task, results in parallel.spread(make_all, tasks, "audio", "file", backend=backend):
+        every = [results] * len(tasks[task]) if isinstance(results, Unusable) else results
+        for index, result in zip(groups[task], every, strict=True):
+            if isinstance(result, Unusable):
+                rejected.append(_rejection(kept[index], result))
+            elif not jobs[index].target.is_file():
+                target = jobs[index].target
+                raise UserError(f"{target}: a worker made it elsewhere; every worker must see this very folder")
+            else:
+                rows.append(_row(kept[index], jobs[index], result))
     _finish(project, rows, rejected)
 
 
-def make(job: Job) -> dict[str, Any]:
+def _by_recording(jobs: Sequence[Job]) -> list[list[int]]:
+    """The places of the jobs, those of one recording together, so that a long file is decoded once for all of them."""
+    groups: dict[tuple[Path, str, int], list[int]] = {}
+    for index, job in enumerate(jobs):
+        groups.setdefault((job.source, job.sha256, -1 if job.kind == "recording" else index), []).append(index)
+    return list(groups.values())
+
+
+def make_all(jobs: Sequence[Job]) -> list[dict[str, Any] | Unusable]:
+    """Make the FLACs of the movements of one recording, as `make` does each; the file is decoded once.
+
+    Returns:
+        For each job its record, or why it cannot be used.
+    """
+    decoded: dict[int, tuple[np.ndarray, dict[str, Any]] | Unusable] = {}
+
+    def decode_once(source: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]]:
+        if rate_hz not in decoded:
+            try:
+                decoded[rate_hz] = decode(source, rate_hz)
+            except Unusable as reason:
+                decoded[rate_hz] = reason
+        result = decoded[rate_hz]
+        if isinstance(result, Unusable):
+            raise Unusable(str(result))
+        return result
+
+    results: list[dict[str, Any] | Unusable] = []
+    for job in jobs:
+        try:
+            results.append(make(job, decode_once))
+        except Unusable as reason:
+            results.append(reason)
+    return results
+
+
+def make(job: Job, decoder: Decoder = decode) -> dict[str, Any]:
     """Make one FLAC and the record beside it, unless they are there; returns the record.
 
     Raises:
@@ -125,13 +168,15 @@ def make(job: Job) -> dict[str, Any]:
         raise Unusable("the file has changed since it was catalogued; run `symphony2vec corpus` again")
     recipe = job.recipe
     if job.kind == "recording":
-        wave, found = decode(job.source, recipe.rate_hz)
+        wave, found = decoder(job.source, recipe.rate_hz)
         wave = crop(wave, recipe.rate_hz, job.start, job.end)
     else:
         wave, found = play(job.source, recipe.rate_hz, recipe.interpretation, recipe.soundfont, job.start, job.end)
     wave, levels = level(wave, recipe.rate_hz, recipe.level)
     notes = [found.get("note", ""), gain_note(levels["gain_db"])]
-    found |= levels | {"duration_s": round(len(wave) / recipe.rate_hz, 4), "note": "; ".join(filter(None, notes))}
+    found = (
+        found | levels | {"duration_s": round(len(wave) / recipe.rate_hz, 4), "note": "; ".join(filter(None, notes))}
+    )
     _write_flac(job.target, wave, recipe.rate_hz)
     with whole_file(record) as partial:
         partial.write_text(json.dumps(found), encoding="utf-8")

@@ -16,9 +16,9 @@ from symphony2vec.errors import Unusable
 if TYPE_CHECKING:
     import numpy as np
 
-_EBML, _ASF = b"\x1a\x45\xdf\xa3", bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_EBML, ASF = b"\x1a\x45\xdf\xa3", bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _MAGIC = {
-    _ASF: "asf", b"wvpk": "wv", b"MAC ": "ape", b"TTA1": "tta", b"MPCK": "mpc8", b"MP+": "mpc", _EBML: "matroska",
+    ASF: "asf", b"wvpk": "wv", b"MAC ": "ape", b"TTA1": "tta", b"MPCK": "mpc8", b"MP+": "mpc", _EBML: "matroska",
     b"DSD ": "dsf", b"FRM8": "iff", b"tBaK": "tak", b"OggS": "ogg", b"fLaC": "flac", b"riff": "w64", b"RIFF": "wav",
     b"RF64": "wav", b"BW64": "wav", b"caff": "caf", b"\x0b\x77": "ac3",
 }  # fmt: skip

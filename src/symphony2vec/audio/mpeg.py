@@ -28,6 +28,7 @@ class Stream:
     """Frames of one rate and layout that belong together, with the header that an encoder wrote before them.
 
     promised, promised_bytes: what that header says; None where there is none, or it does not say.
+    is_cut_off: whether the file ends within a frame of it.
     """
 
     rate_hz: int
@@ -38,6 +39,12 @@ class Stream:
     header: Range | None = None
     promised: int | None = None
     promised_bytes: int | None = None
+    is_cut_off: bool = False
+
+    @property
+    def is_layer_2(self) -> bool:
+        """Whether its frames are those of an MP2 file, whose encoders write no header."""
+        return self.layout >> 2 & 3 == 2
 
     @property
     def held_bytes(self) -> int:
@@ -57,6 +64,8 @@ def streams(data: Bytes) -> list[Stream]:
         frame = _frame(head[:4])
         if frame is None or at + frame[0] > size:
             _close(current, begin, at)
+            if frame is not None and current is not None:
+                current.is_cut_off = frame[1:3] == (current.frame_samples, current.rate_hz)
             at = begin = _first_frame(data, at + 1 if frame is None else at + frame[0], size)
             continue
         length, samples, rate_hz, layout = frame

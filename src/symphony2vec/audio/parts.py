@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import BinaryIO
 
-from symphony2vec.audio import caf, ffmpeg, flac, mpeg, ogg, pcm
+from symphony2vec.audio import ac3, caf, ffmpeg, flac, mpeg, ogg, pcm
 from symphony2vec.audio.ranges import FileBytes, Range, Ranges
 from symphony2vec.errors import Unusable
 
 _WHOLE = 0.99  # of what a header promises: some encoders round
+_ASF_HEAD_BYTES = 24  # of an object: its GUID and size
+_LAST_FRAME = "cut off: its last frame is incomplete"
 _EDIT_S = 1.0  # an edit list that leaves out more than the samples before and after the sound
 
 
@@ -61,6 +63,10 @@ def examine(file: BinaryIO, data: FileBytes) -> Contents:
         return _of_flac(data)
     if container == "mp3":
         return _of_mpeg(file, data)
+    if container == "ac3" and ac3.is_cut_off(data):
+        raise Unusable(_LAST_FRAME)
+    if container == "asf":
+        return _of_asf(data)
     return _of_mov(file, data) if container == "mov" else Contents([Part()])
 
 
@@ -130,10 +136,13 @@ def _of_mpeg(file: BinaryIO, data: FileBytes) -> Contents:
     frames_s = stream.frame_samples / stream.rate_hz
     bare = Part(stream.ranges, container="mp3", is_counted=False)
     if not stream.promised:
+        if stream.is_cut_off and stream.is_layer_2:
+            raise Unusable(_LAST_FRAME)
+        notes = ["its last frame is incomplete: it may be cut off"] if stream.is_cut_off else []
         # Without a count libsndfile guesses from the first frame's bit rate, and gives no more than its guess.
         if _guessed_s(file) >= stream.frames * frames_s:
-            return Contents([Part(is_counted=False)])
-        return Contents([bare], [f"its header gives no length; {stream.frames * frames_s:.1f} s are there"])
+            return Contents([Part(is_counted=False)], notes)
+        return Contents([bare], [f"its header gives no length; {stream.frames * frames_s:.1f} s are there", *notes])
     if stream.frames > stream.promised + 1 or (stream.frames < stream.promised * _WHOLE and _has_all_bytes(stream)):
         claims = f"its header gives {stream.promised * frames_s:.1f} s; {stream.frames * frames_s:.1f} s are there"
         return Contents([bare], [claims])
@@ -163,6 +172,19 @@ def _guessed_s(file: BinaryIO) -> float:
             return float(sound.frames / sound.samplerate)
     except soundfile.LibsndfileError:
         return 0.0
+
+
+def _of_asf(data: FileBytes) -> Contents:
+    """Joined WMA files are refused: FFmpeg guesses the length of both from the bit rate and calls them cut off."""
+    at = 0
+    while at + _ASF_HEAD_BYTES <= len(data):
+        if at and data[at : at + 16] == ffmpeg.ASF:
+            raise Unusable("another recording follows the first in the same file; split it")
+        size = int.from_bytes(data[at + 16 : at + 24], "little")
+        if size < _ASF_HEAD_BYTES:  # the program that wrote it could not know the size
+            break
+        at += size
+    return Contents([Part()])
 
 
 def _of_mov(file: BinaryIO, data: FileBytes) -> Contents:

@@ -14,7 +14,7 @@ from symphony2vec.errors import Unusable
 if TYPE_CHECKING:
     import numpy as np
 
-_LENGTHS = re.compile(r"^\s*(?:data|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_LENGTHS = re.compile(r"^\s*(?:data|SSND|BODY|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 # Containers whose bytes `parts` has looked at; of the others, old ones of uncompressed sound, a long rest is refused.
 _EXAMINED = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "OGG", "MP3", "CAF")
 _BYTES = {
@@ -28,7 +28,10 @@ _BYTES = {
     "ULAW": 1,
     "ALAW": 1,
 }
+_PACKED = ("SDS",)  # more bytes than the samples have: seven bits each
 _REST_BYTES = 1 << 16
+_MAGIC_BYTES, _NIST_BYTES = 8, 1024  # what the files of one format begin with; the header of a NIST file
+_UNCOUNTED = 0xFFFF_F000 >> 3  # all ones, divided by the bytes of a frame
 _NO_LENGTH = 1 << 40  # frames: libsndfile's words for "unknown" lie above
 
 
@@ -125,15 +128,38 @@ def open_part(file: BinaryIO, data: FileBytes, part: Part) -> Source:
 
 
 def _refuse_rest(sound: Any, data: FileBytes) -> None:
+    """Refuse a file of an old format that holds less or more than its header promises, or a second file."""
     if sound.format in _EXAMINED or sound.subtype not in _BYTES:
         return
-    held = sound.frames * sound.channels * _BYTES[sound.subtype]
+    frame_bytes = sound.channels * _BYTES[sound.subtype]
+    promised = _promised_frames(sound, data)
+    held = (sound.frames if promised is None else promised) * frame_bytes
+    reason = ""
     if "truncated" in sound.extra_info:
+        reason = "cut off: less than its header promises is there"
+    elif promised is not None and promised > sound.frames:
+        reason = f"cut off: {sound.frames / promised:.0%} of the sound that its header promises is there"
+    elif len(data) - held > _REST_BYTES and sound.format not in _PACKED:
+        reason = f"its header gives {held} bytes of sound, {len(data)} are there: write it anew, or split it"
+    elif len(set(data[:_MAGIC_BYTES])) > 2 and data.find(data[:_MAGIC_BYTES], _MAGIC_BYTES) >= 0:
+        reason = "another recording follows the first in the same file; split it"
+    if reason:
         sound.close()
-        raise Unusable("cut off: less than its header promises is there")
-    if len(data) - held > _REST_BYTES:
-        sound.close()
-        raise Unusable(f"its header gives {held} bytes of sound, {len(data)} are there: write it anew, or split it")
+        raise Unusable(reason)
+
+
+def _promised_frames(sound: Any, data: FileBytes) -> int | None:
+    """The frames that the header of an old format counts and libsndfile passes over; None where it counts none."""
+    counted, frame_bytes = None, 1
+    if sound.format in ("AVR", "MPC2K"):
+        counted = re.search(r"^\s*Frames\s*:\s*(\d+)", sound.extra_info, re.MULTILINE)
+    elif sound.format == "NIST":
+        counted = re.search(r"^sample_count -i (\d+)", data[:_NIST_BYTES].decode("latin-1"), re.MULTILINE)
+    elif sound.format == "MAT5":
+        sizes = list(re.finditer(r"Size : (\d+)", sound.extra_info))
+        counted, frame_bytes = (sizes[-1] if sizes else None), sound.channels * _BYTES[sound.subtype]
+    frames = int(counted[1]) // frame_bytes if counted else 0
+    return frames if 0 < frames < _UNCOUNTED else None
 
 
 def _view(file: BinaryIO, part: Part) -> Any:

@@ -8,6 +8,9 @@ one stays, so that no sound can come into training and test:
     2. where composers differ and no table decides, none stays: nobody can tell from the sound whose name is right;
     3. else one whose work does not have the name of a selection ("The Best of ..."), then one whose work has more
        recordings, then one without lossy coding, then the first by path.
+
+A much longer recording that has the sound of another one in its first minute *holds* it (joined files, a whole side
+of a record): both stay, and a person is told.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from symphony2vec.corpus import sheets
 from symphony2vec.corpus.titles import Placed, Unplaced
 from symphony2vec.errors import Unusable
 
@@ -34,6 +38,17 @@ SELECTION = re.compile(
 )
 LOSSLESS = (".flac", ".wav", ".aif", ".aiff", ".alac", ".ape", ".wv")
 SHORTEST_SHARE = 0.5  # of the shorter fingerprint that must agree; the two may begin some seconds apart
+
+
+MUCH_LONGER, LEAST_MORE_S = 1.3, 5.0  # silence and applause at its ends make a recording longer, but not that much
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups of recordings with the same sound, and pairs of which the first, much longer, holds the second."""
+
+    same: list[list[Placed]]
+    held: list[tuple[Placed, Placed]]
 
 
 @dataclass(frozen=True)
@@ -72,12 +87,13 @@ def fingerprint_starts(job: Job) -> list[np.ndarray]:
     return [fingerprints.fingerprint(np.concatenate(wave or [np.zeros(0, np.float32)])) for wave in waves]
 
 
-def same_sound(folder: Path, placed: Sequence[Placed]) -> list[list[Placed]]:
-    """Find the groups of recordings that hold the same sound, each sorted by path."""
+def compare(folder: Path, placed: Sequence[Placed]) -> Comparison:
+    """Find the recordings that hold the same sound, all sorted by path."""
     from symphony2vec import fingerprints
 
     words = _listen(folder, placed)
     leaders = list(range(len(placed)))
+    held: list[tuple[int, int]] = []
 
     def leader(place: int) -> int:
         while leaders[place] != place:
@@ -85,15 +101,47 @@ def same_sound(folder: Path, placed: Sequence[Placed]) -> list[list[Placed]]:
         return place
 
     for match in fingerprints.matches(words):
-        shorter = min(len(words[match.first]), len(words[match.second]))
-        if match.frames >= SHORTEST_SHARE * shorter:
-            leaders[leader(match.second)] = leader(match.first)
+        first, second = match.first, match.second
+        if match.frames < SHORTEST_SHARE * min(len(words[first]), len(words[second])):
+            continue
+        for length in (sheets.header_length_s, sheets.decoded_length_s):  # what a header says is not taken for true
+            lengths = [_length_s(folder, placed[place], words[place], length) for place in (first, second)]
+            is_held = math.inf > max(lengths) > max(MUCH_LONGER * min(lengths), min(lengths) + LEAST_MORE_S)
+            if not is_held:
+                leaders[leader(second)] = leader(first)
+                break
+        else:
+            held.append((first, second) if lengths[0] > lengths[1] else (second, first))
     groups: dict[int, list[Placed]] = defaultdict(list)
     for place, recording in enumerate(placed):
         groups[leader(place)].append(recording)
-    return sorted(
-        (sorted(group, key=_order) for group in groups.values() if len(group) > 1), key=lambda group: _order(group[0])
+    same = [sorted(group, key=_order) for group in groups.values() if len(group) > 1]
+    pairs = [(placed[long], placed[short]) for long, short in held if leader(long) != leader(short)]
+    return Comparison(
+        sorted(same, key=lambda group: _order(group[0])),
+        sorted(pairs, key=lambda pair: (_order(pair[0]), _order(pair[1]))),
     )
+
+
+def _length_s(folder: Path, recording: Placed, words: np.ndarray, length: Callable[[Path], float]) -> float:
+    """Seconds of a recording without digital silence; `length` is asked only of what goes on after the first minute."""
+    from symphony2vec import fingerprints
+
+    heard_s = int((words != 0).sum()) * fingerprints.FRAME_S
+    if len(words) * fingerprints.FRAME_S < HEARD_S - 1.0:
+        return heard_s
+    end = length(folder / recording.path) if recording.end is None else recording.end
+    return max(heard_s, end - (recording.start or 0.0))
+
+
+def held_hints(held: Sequence[tuple[Placed, Placed]]) -> list[str]:
+    """One line for each longer recording that holds the sound of a shorter one."""
+    lines = []
+    for long, short in held:
+        one_work = (long.composer, long.work) == (short.composer, short.work)
+        advice = "" if one_work else "; remove one of them, or give both one work, so that no split parts them"
+        lines.append(f"'{_shown(long)}' holds the sound of '{_shown(short)}' and more; both stay{advice}")
+    return lines
 
 
 def _order(recording: Placed) -> tuple[str, float]:

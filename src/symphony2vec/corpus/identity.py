@@ -19,6 +19,8 @@ from symphony2vec.corpus.vocabulary import fold
 from symphony2vec.corpus.workname import NAMED, WorkName, keys_agree
 
 ALIKE = 0.88  # difflib's ratio of two names of works without a genre
+COGNATE_LETTERS, COGNATE_SHARE = 5, 0.55  # of the longer of two words, from its beginning on
+YEAR = re.compile(r"1[6-9]\d\d|20\d\d")
 _SYSTEMS = {
     "k": "K.",
     "d": "D.",
@@ -114,12 +116,18 @@ def group_works(names: Sequence[tuple[WorkName, Sequence[WorkName]]]) -> list[st
         for main, others in names
     ]
     partners: dict[str, set[str]] = defaultdict(set)
-    for (node, others), (main, _) in zip(nodes, names, strict=True):
+    related: dict[str, set[WorkName]] = defaultdict(set)
+    for (node, others), (main, others_named) in zip(nodes, names, strict=True):
+        related[node] |= set(_related(main, others_named))
         if not main.titled:
             partners[node] |= {sets.root(other) for other in others}
+    contrary = {
+        node for node, linked in related.items() if any(conflict(one, other) for one, other in combinations(linked, 2))
+    }
     words = []
     for (node, others), (main, _) in zip(nodes, names, strict=True):
-        collected = not main.titled and len(partners[node]) > 1  # "Orchestral Works" holds several works
+        # "Orchestral Works" holds several works; "A Midsummer Night's Dream" is the title of op. 21 and of op. 61
+        collected = node in contrary or main.candidates or (not main.titled and len(partners[node]) > 1)
         if others and not collected:
             for other in others:
                 sets.join(node, other)
@@ -129,7 +137,12 @@ def group_works(names: Sequence[tuple[WorkName, Sequence[WorkName]]]) -> list[st
 
 def _related(main: WorkName, others: Sequence[WorkName]) -> list[WorkName]:
     return [
-        name for name in others if name.titled and not name.several and not main.several and not conflict(main, name)
+        name
+        for name in others
+        if name.titled
+        and not name.several
+        and (not main.several or name.catalogue & main.candidates)
+        and not conflict(main, name)
     ]
 
 
@@ -160,6 +173,20 @@ def _same_number(one: str, other: str) -> bool:
     (first, _, sub), (second, _, other_sub) = one.partition("/"), other.partition("/")
     digits = [re.sub(r"(?<=\d)(?:bis|ter|[a-z])$", "", number) for number in (first, second)]
     return digits[0] == digits[1] and (first != second or not sub or not other_sub or sub == other_sub)
+
+
+def displays(works: Mapping[str, Work]) -> dict[str, str]:
+    """The readable normal form of each of a composer's works; two works never have the same one."""
+    titles = {group: display(work) for group, work in works.items()}
+    common = Counter(map(fold, titles.values()))
+    for group, title in titles.items():
+        if common[fold(title)] > 1:  # the tag of the work gives both the same title
+            work = works[group]
+            texts = [name.text for name in work.names if name.catalogue and not name.several]
+            numbers = [number for name in work.names for number in name.catalogue if not number.startswith("title ")]
+            own = min(texts, key=lambda text: (len(text), text)) if texts else ""
+            titles[group] = own or (f"{title}, {_written(min(numbers))}" if numbers else title)
+    return titles
 
 
 def display(work: Work) -> str:
@@ -258,6 +285,8 @@ def _distinctive(movement: str) -> str:
 def alike_works(one: Work, other: Work) -> bool:
     """Whether nothing that two works of one composer say of themselves tells them apart."""
     first, second = one.names[0], other.names[0]
+    if first.candidates or second.candidates:
+        return _may_be(first, second) or _may_be(second, first)
     if first.several or second.several:
         return _collected(first, second)
     digits = [_digits(name.name) for name in (first, second)]
@@ -268,7 +297,7 @@ def alike_works(one: Work, other: Work) -> bool:
     numbers = _by_catalogue(first, second)
     if numbers is not None:
         return numbers
-    words, others = set(first.name), set(second.name)
+    words, others = set(_english(first.name)), set(_english(second.name))
     if first.genre and second.genre:
         if first.genre != second.genre:
             return bool(words and words == others)
@@ -278,7 +307,7 @@ def alike_works(one: Work, other: Work) -> bool:
         return True
     if (digits[0] and digits[1] and digits[0] != digits[1]) or not words or not others:
         return False
-    if words <= others or others <= words:
+    if words <= others or others <= words or _cognate(_english(first.name), _english(second.name)):
         return True
     matcher = difflib.SequenceMatcher(None, " ".join(first.name), " ".join(second.name), autojunk=False)
     ratios = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
@@ -293,6 +322,44 @@ def _digits(words: tuple[str, ...]) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=65536)
 def _squashed(text: str) -> str:
     return re.sub(r"\W", "", fold(text))
+
+
+def _may_be(one: WorkName, other: WorkName) -> bool:
+    """Whether a title that several works bear may mean another work, or a title that several works bear as well."""
+    if one.candidates & (other.catalogue | other.candidates):
+        return True
+    apart = any(
+        number.split(" ")[0] == candidate.split(" ")[0] and not _same_number(number, candidate)
+        for number in other.catalogue
+        for candidate in one.candidates
+    )
+    return bool(one.candidates) and not apart and bool(one.name) and set(one.name) <= set(other.name)
+
+
+@functools.lru_cache(maxsize=65536)
+def _english(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(vocabulary.TITLE_WORDS.get(word, word) for word in words)
+
+
+@functools.lru_cache(maxsize=65536)
+def _cognate(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether the words of two titles pair off by their beginnings, as in "Pini di Roma" and "Pines of Rome"."""
+    if len(one) != len(other) or any(word.isdigit() for word in (*one, *other)):
+        return False
+    fewest = 3 if len(one) > 1 else 5
+    left = [composers.skeleton(word) for word in other]
+    for word in map(composers.skeleton, one):
+        pair = next((candidate for candidate in left if _begin_alike(word, candidate, fewest)), None)
+        if pair is None:
+            return False
+        left.remove(pair)
+    return any(len(word) >= COGNATE_LETTERS for word in (*one, *other))
+
+
+def _begin_alike(one: str, other: str, fewest: int) -> bool:
+    places = enumerate(zip(one, other, strict=False))
+    shared = next((place for place, (sign, same) in places if sign != same), min(len(one), len(other)))
+    return one == other or shared >= max(fewest, COGNATE_SHARE * max(len(one), len(other)))
 
 
 def _collected(one: WorkName, other: WorkName) -> bool:
@@ -332,8 +399,10 @@ def _same_genre(one: WorkName, other: WorkName, words: set[str], others: set[str
     ):
         return False
     if one.genre in NAMED or (one.number is None and other.number is None):
-        nested = words <= others or others <= words
-        if one.genre in vocabulary.WEAK and not (words and others) and not (one.key and other.key):
+        # the suites of 1911 and of 1919 share most of their music
+        words, others = ({word for word in names if not YEAR.fullmatch(word)} for names in (words, others))
+        nested = words <= others or others <= words or _cognate(tuple(sorted(words)), tuple(sorted(others)))
+        if one.genre in vocabulary.WEAK and bool(words) != bool(others) and not (one.key and other.key):
             return False
         return nested
     return True

@@ -16,7 +16,7 @@ from symphony2vec.corpus.titles import Unplaced
 SUFFIXES = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".bwf", ".rf64", ".w64", ".caf",
     ".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".wv", ".ape", ".tta", ".tak", ".mka", ".webm", ".weba", ".mpc",
-    ".dsf", ".dff",
+    ".dsf", ".dff", ".ac3", ".eac3",
 )  # fmt: skip
 _OUTSIDE = "a link that leads outside the folder; import the folder that it leads to"
 # Where git-annex and DVC (cache.type symlink) keep the content of files that are links to it.

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from symphony2vec.artifacts import whole_file
 from symphony2vec.corpus import catalogue, decisions, duplicates, library, sheets
 from symphony2vec.corpus.composers import resolve
-from symphony2vec.corpus.settling import hints, merged, settle
+from symphony2vec.corpus.settling import hints, merged, settle, tell_apart
 from symphony2vec.corpus.titles import (
     Placed,
     Unplaced,
@@ -131,7 +131,10 @@ def survey(
     combined = merged(settled)
     repeated: list[Unplaced] = []
     if listen:
-        settled, repeated = duplicates.leave_out(settled, duplicates.same_sound(folder, settled))
+        sounds = duplicates.compare(folder, settled)
+        advice += duplicates.held_hints(sounds.held)
+        settled, repeated = duplicates.leave_out(settled, sounds.same)
+        settled = tell_apart(settled)
     return Survey(folder, settled, _in_order([*unplaced, *repeated]), others, advice, combined, repeated)
 
 
@@ -237,6 +240,7 @@ def fill(target: Path, found: Survey, licence: str = "unknown", copy: bool = Fal
     sums, faults = _checksums(found.folder, found.placed)
     readable = [one for one in found.placed if one.path in sums]
     placed, equal = duplicates.leave_out(readable, _equal_files(readable, sums))
+    placed = tell_apart(placed)
     unplaced = _in_order([*found.unplaced, *faults, *equal])
     _write_unplaced(target / UNPLACED, unplaced)
     if not sums:

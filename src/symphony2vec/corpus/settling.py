@@ -40,7 +40,7 @@ def settle(
                 printed_work=recording.printed_work or recording.work,
                 printed_composer=recording.printed_composer or recording.composer,
             )
-    return _told_apart(settled)
+    return tell_apart(settled)
 
 
 def _composers(written: list[str], merges: Mapping[str, str], recordings: list[Placed]) -> list[str]:
@@ -85,7 +85,7 @@ def _works(composer: str, recordings: list[Placed], merges: Mapping[tuple[str, s
     for group, (main, others), recording in zip(groups, names, recordings, strict=True):
         texts[group].texts[without_discs(recording.work)] += 1
         texts[group].names += [main, *others]
-    titles = {group: identity.display(work) for group, work in texts.items()}
+    titles = identity.displays(texts)
     for name, other in _targets(composer, merges).items():
         hit = {group for group, work in texts.items() if fold(name) in {fold(titles[group]), *map(fold, work.texts)}}
         target = [
@@ -104,19 +104,23 @@ def _targets(composer: str, merges: Mapping[tuple[str, str], str]) -> dict[str, 
     }
 
 
-def _told_apart(placed: list[Placed]) -> list[Placed]:
-    """Add the performance, else the end of the path, to movements of one title, until none is left."""
-    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for index, one in enumerate(placed):
-        groups[one.composer, one.work, one.movement].append(index)
-    same = [group for group in groups.values() if len(group) > 1]
-    if not same:
-        return placed
-    told = list(placed)
-    for group in same:
-        for index, tail in zip(group, _labels([placed[index] for index in group]), strict=True):
-            told[index] = replace(placed[index], movement=f"{placed[index].movement} ({tail})")
-    return _told_apart(told)
+def tell_apart(placed: Iterable[Placed]) -> list[Placed]:
+    """Add the performance, else the end of the path, to movements of one title, until none is left.
+
+    What an earlier call added is taken off first: once a recording is left out, nothing may be left to tell apart.
+    """
+    told = [replace(one, movement=one.bare_movement or one.movement) for one in placed]
+    told = [replace(one, bare_movement=one.movement) for one in told]
+    while True:
+        groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+        for index, one in enumerate(told):
+            groups[one.composer, one.work, one.movement].append(index)
+        same = [group for group in groups.values() if len(group) > 1]
+        if not same:
+            return told
+        for group in same:
+            for index, tail in zip(group, _labels([told[index] for index in group]), strict=True):
+                told[index] = replace(told[index], movement=f"{told[index].movement} ({tail})")
 
 
 def _labels(recordings: list[Placed]) -> list[str]:

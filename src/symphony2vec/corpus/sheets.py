@@ -142,9 +142,9 @@ def _place(
     tracks = [track for track in sheet.tracks if track.file == name]
     try:
         try:
-            ends = cue.bounds(tracks, _duration_s(folder / path))
+            ends = cue.bounds(tracks, header_length_s(folder / path))
         except cue.SheetError:  # the header may promise less than the file holds
-            ends = cue.bounds(tracks, _decoded_s(folder / path))
+            ends = cue.bounds(tracks, decoded_length_s(folder / path))
     except cue.SheetError as fault:
         faults[path] = Unplaced(path, f"{shown} does not fit it: {fault}; mend or remove it")
         return
@@ -157,7 +157,7 @@ def _place(
     found[path].append((shown, own))
 
 
-def _duration_s(file: Path) -> float:
+def header_length_s(file: Path) -> float:
     """The length that the header gives; infinite where it gives none."""
     import mutagen
     import soundfile
@@ -172,7 +172,7 @@ def _duration_s(file: Path) -> float:
         return math.inf
 
 
-def _decoded_s(file: Path) -> float:
+def decoded_length_s(file: Path) -> float:
     """The length of the sound itself; that of the header where it cannot be decoded."""
     from symphony2vec.audio import decoding
 
@@ -180,7 +180,7 @@ def _decoded_s(file: Path) -> float:
         with decoding.opened(file, decoding.LONGEST_S) as recording:
             return sum(len(block) / rate_hz for rate_hz, block in recording.mono_blocks())
     except Unusable:
-        return _duration_s(file)
+        return header_length_s(file)
 
 
 def _embedded(file: Path) -> str:
@@ -190,7 +190,7 @@ def _embedded(file: Path) -> str:
     try:
         opened = mutagen.File(file)
         values = [str(value) for key in ("cuesheet", "Cuesheet", "CUESHEET") for value in _values(opened.tags, key)]
-    except Exception:  # as in _duration_s
+    except Exception:  # as in header_length_s
         return ""
     return values[0] if values else ""
 

@@ -18,18 +18,25 @@ from symphony2vec.corpus.composers import COLLECTIVE, composer_name, tidy
 from symphony2vec.corpus.vocabulary import fold, without_discs
 
 NO_TAGS: Mapping[str, str] = {}
-_SHELVES = {
-    "classical",
-    "classical music",
-    "klassik",
-    "classique",
-    "clasica",
-    "classica",
-    "music",
-    "musik",
-    "flac",
-    "mp3",
-}
+# Names of folders that say where files come from or what kind they are, and never who wrote the music.
+_SHELVES = set(
+    "classical, classical music, klassik, classique, clasica, classica, music, my music, musik, musique, flac, "
+    "mp3, ogg, wav, lossless, lossy, audio, sound, sounds, rips, rip, ripped, cd rips, cdrips, cds, lps, "
+    "vinyl, tapes, radio, downloads, download, incoming, inbox, new, new folder, neu, unsorted, to sort, sort, "
+    "sorted, misc, miscellaneous, various, other, others, temp, tmp, old, backup, backups, archive, archives, "
+    "library, collection, collections, media, files, folder, share, shared, public, import, imports, imported, "
+    "albums, album, singles, tracks, songs, itunes, itunes media, itunes music, soundtrack, soundtracks, ost, "
+    "film, film music, filmmusik, game music, games, vgm, anime, opera, operas, symphonies, concertos, "
+    "chamber, chamber music, kammermusik, orchestral, orchestra, orchester, choral, vocal, piano, early music, "
+    "baroque, barock, romantic, modern, 20th century, favourites, stuff, torrents, torrent, mixed, mix, box, "
+    "boxes, sets, favorites, playlist, playlists, untitled, desktop, documents, dokumente, home, data, nas, "
+    "usb, hdd, disk, drive".split(", ")
+)
+# A letter or a range of letters, a year, a date
+_INDEX = re.compile(r"(?P<first>[^\W_])(?:\s*[-–]\s*(?P<last>[^\W_]))?|(?:1[89]|20)\d\d(?:[-_. ]\d{1,2}){0,2}")
+_NO_WORK = "no folder of a work between composer and file"
+_PLACE_IN_NAME = re.compile(r"^(?:\d{1,3}[-.\s]+)+")
+_PERSON = re.compile(r"[^\W\d_][^\W\d_.'’-]*(?:[\s.'’-]+[^\W\d_][^\W\d_.'’-]*){0,3}\.?")
 _PERFORMERS = ("artist", "albumartist", "conductor")
 _ENSEMBLE = re.compile(
     r"\b(?:orchest(?:ra|er|re)|orquesta|philharmoni\w*|filarmonic\w*|symphoniker|sinfoniker|ensemble|choir|chor|quartet|quartett|"
@@ -57,6 +64,7 @@ class Placed:
     performance: tuple[str, ...] = field(default=(), compare=False)
     printed_work: str = field(default="", compare=False)
     printed_composer: str = field(default="", compare=False)
+    bare_movement: str = field(default="", compare=False)  # before it was told apart from others of the same title
 
 
 @dataclass(frozen=True)
@@ -81,12 +89,24 @@ def by_folders(path: str, tags: Mapping[str, str] = NO_TAGS) -> Placed | Unplace
     *folders, name = PurePosixPath(path).parts
     folders = [folder for folder in (without_discs(tidy(folder)) for folder in folders) if folder]
     stem = tidy(PurePosixPath(name).stem)
-    while len(folders) > 2 and fold(folders[0]) in _SHELVES:
+    person, head = _person_in_name(stem)
+    count = len(folders)
+    while folders and (_is_shelf(folders[0]) or _is_index(folders, bool(person) or len(folders) < count)):
         del folders[0]
+    if person:
+        first = folders[0] if folders else ""
+        known = first and (composers.resolve(first).known or composers.leading(first)[0])
+        on_shelf = len(folders) == 1 and count > 1  # "rips/Final Fantasy/01 - Uematsu - Opening"
+        if not first or (not known and (on_shelf or not _PERSON.fullmatch(first))):
+            movement = _behind_person(stem, person, head)
+            return _placed(path, _known_name(person), head or first, movement, "folders", _NO_WORK, tags)
+        if not known and first == first.lower() and not composers.resolve(person).known:
+            reason = f"the folder '{first}' and the name of the file ('{person}') may both name the composer"
+            return Unplaced(path, reason, movement=stem)
     composer, reason = composer_name(folders[0]) if folders else "", "no folder of a composer above it"
     rest = folders[1:]
     if folders:
-        reason = "no folder of a work between composer and file"
+        reason = _NO_WORK
         credit, _ = composers.leading(folders[0])
         if credit and not composers.resolve(folders[0]).known and len(folders) == 1:
             composer, rest = credit.name, [_album(folders[0], credit.name)]
@@ -106,8 +126,52 @@ def by_folders(path: str, tags: Mapping[str, str] = NO_TAGS) -> Placed | Unplace
 
 def _composer_in_name(stem: str) -> str:
     """The composer whom the name of a file states before a work, "" where it states none of the authority."""
-    credit, _ = composers.leading(re.sub(r"^(?:\d{1,3}[-.\s]+)+", "", stem))
+    credit, _ = composers.leading(_PLACE_IN_NAME.sub("", stem))
     return credit.name if credit else ""
+
+
+def _person_in_name(stem: str) -> tuple[str, str]:
+    """The person whom the name of a file seems to state behind its track number, and the work that may follow.
+
+    Returns:
+        As in ("Uematsu", "Final Fantasy VII") of "01 - Uematsu - Final Fantasy VII - Opening"; empty without any.
+    """
+    place = _PLACE_IN_NAME.match(stem)
+    pieces = [piece.strip() for piece in re.split(r"\s+[-–—]\s+", stem[place.end() :])] if place else []
+    if len(pieces) < 2 or not _PERSON.fullmatch(pieces[0]) or movements.is_movement(pieces[0]):
+        return "", ""
+    said = works.parse(pieces[0])
+    if said.genre or said.catalogue or _ENSEMBLE.search(fold(pieces[0])) or not pieces[0][0].isupper():
+        return "", ""
+    return pieces[0], pieces[1] if len(pieces) > 2 else ""
+
+
+def _behind_person(stem: str, person: str, work: str) -> str:
+    """The movement in the name of a file that states a person, and perhaps a work, before it."""
+    behind = stem.partition(person)[2]
+    behind = behind.partition(work)[2] if work else behind
+    return behind.strip(" -–—")
+
+
+def _is_shelf(folder: str) -> bool:
+    return " ".join(re.split(r"[\W_]+", fold(folder))).strip() in _SHELVES
+
+
+def _is_index(folders: list[str], is_bare: bool) -> bool:
+    """Whether the first folder is a letter or a year that files are sorted by, and not a name.
+
+    A letter is one before a folder that begins with it ("B/Brahms"), or where `is_bare` says that no name is expected.
+    """
+    match = _INDEX.fullmatch(fold(folders[0]).strip())
+    if not match or len(folders) < 3:
+        return match is not None and is_bare
+    letters = match["first"], match["last"] or match["first"]
+    return is_bare or not match["first"] or letters[0] <= fold(folders[1])[:1] <= letters[1]
+
+
+def _known_name(name: str) -> str:
+    credit = composers.resolve(name)
+    return credit.name if credit.known else name
 
 
 def _composes(folder: str, tags: Mapping[str, str]) -> bool:
@@ -130,7 +194,7 @@ def _behind_performer(folders: list[str], stem: str) -> tuple[str, list[str], st
             return credit.name, [_album(text, credit.name), *folders[place + 1 :]], ""
         whole = composers.resolve(text)
         if whole.known and whole.composes:
-            return whole.name, folders[place + 1 :], "no folder of a work between composer and file"
+            return whole.name, folders[place + 1 :], _NO_WORK
     credit, _ = composers.leading(stem)
     return (credit.name if credit else ""), folders[1:], f"'{folders[0]}' performs, and nothing names the composer"
 

@@ -12,10 +12,11 @@ import unicodedata
 _GENRES = {
     "Sinfonia concertante": "sinfonia concertante, symphonie concertante, konzertante sinfonie, sinfonia concertant",
     "Chamber Symphony": "chamber symphony, kammersymphonie, kammersinfonie, symphonie de chambre, sinfonia da camera",
-    "Sinfonietta": "sinfonietta, simfonietta",
+    "Sinfonietta": "sinfonietta, simfonietta, symfonietta, symphonietta, симфониетта",
     "Symphonic Poem": "symphonic poem, tone poem, tondichtung, sinfonische dichtung, symphonische dichtung, "
     "poeme symphonique, poema sinfonico | symphonic poems, tone poems, tondichtungen, poemes symphoniques",
-    "Symphonic Dances": "symphonic dances, sinfonische tanze, symphonische tanze, danses symphoniques",
+    "Symphonic Dances": "symphonic dances, sinfonische tanze, symphonische tanze, danses symphoniques, "
+    "danze sinfoniche, danzas sinfonicas, symfoniske danser, symfonicke tance, симфонические танцы",
     "Symphony": "symphony, symphonie, sinfonie, sinfonia, symfonie, symfonia, symfoni, simfonia, szimfonia, sinfoni, "
     "simfonija, симфония, симфонии, sym., symph., sinf. | symphonies, symphonien, sinfonien, sinfonias, symfonier",
     "Concerto for Orchestra": "concerto for orchestra, konzert fur orchester, concerto pour orchestre, "
@@ -71,6 +72,8 @@ _GENRES = {
     "Te Deum": "te deum",
     "Magnificat": "magnificat",
     "Gloria": "gloria",
+    "Incidental Music": "incidental music, schauspielmusik, buhnenmusik, musique de scene, musiche di scena, "
+    "musica incidental, musica de escena, scenisk musik, scenemusikk, музыка к драме",
 }  # fmt: skip
 # Names of movements as well: they say which work it is only with a number, a key or a catalogue number beside them.
 WEAK = {
@@ -144,10 +147,70 @@ ORDINALS = {
     )
     for word in words.split()
 }
+# Words of titles in other languages, by the English one. They tell that two titles may be one, not that they are.
+_TITLE_WORDS = {
+    "two": "zwei deux due dos dva",
+    "three": "drei trois tre tres tri",
+    "four": "vier quatre quattro cuatro ctyri",
+    "five": "funf cinq cinque cinco",
+    "six": "sechs six sei seis",
+    "piece": "pieces stuck stucke pezzi pezzo pieza piezas",
+    "dance": "dances tanz tanze danse danses danza danze danzas tanec tance tanc tancok taniec",
+    "song": "songs lied lieder chant chants chanson chansons canto canti canzone cancion canciones pisen pisne piesn",
+    "string": "strings streicher cordes archi cuerdas smycce",
+    "wind": "winds blaser vents fiati vientos",
+    "orchestra": "orchestral orchester orchesterstucke orchestre orquesta orchestrale orkester",
+    "night": "nacht nuit notte noche noc",
+    "day": "tag jour giorno dia",
+    "year": "jahr annee anno ano",
+    "spring": "fruhling printemps primavera jaro",
+    "summer": "sommer ete estate verano leto",
+    "autumn": "herbst automne autunno otono podzim",
+    "winter": "hiver inverno invierno zima",
+    "season": "seasons jahreszeiten saisons stagioni estaciones",
+    "forest": "woods wald foret bosco bosque les",
+    "festive": "festival festlich festliche fete fetes festa festiva festivo fiesta",
+    "death": "tod mort morte muerte",
+    "life": "leben vie vita vida",
+    "love": "liebe amour amore amor laska",
+    "dream": "traum reve sogno sueno sen",
+    "spanish": "spanisch spanische espagnol espagnole espagnoles spagnolo spagnola espanol espanola espanolas",
+    "hungarian": "ungarisch ungarische hongrois hongroise hongroises ungherese hungaro hungara magyar",
+    "russian": "russisch russische russe russes russo ruso rusa",
+    "italian": "italienisch italienische italien italienne italiano italiana",
+    "slavonic": "slavic slawisch slawische slave slaves slavo eslava slovanske slovansky",
+    "norwegian": "norwegisch norwegische norvegien norvegienne norske norsk",
+    "french": "franzosisch francais francaise",
+    "german": "deutsch deutsche deutsches allemand allemande tedesco aleman",
+    "english": "englisch anglais anglaise",
+    "theme": "thema themes tema",
+    "folk": "volks populaire populaires popolare popolari popular populares",
+    "sea": "meer mer mare mar",
+    "king": "konig roi re rey kral",
+    "bird": "vogel oiseau oiseaux uccello uccelli pajaro",
+    "little": "small klein kleine kleines petit petite piccolo piccola pequena mala",
+    "great": "gross grosse grand grande",
+    "new": "neu neue neuen nouveau nouvelle nuovo nuova nuevo novy",
+    "world": "welt monde mondo mundo svet",
+    "child": "children kinder enfant enfants bambini ninos",
+    "symphonic": "symphonisch symphonische sinfonische symphonique symphoniques sinfonico sinfonica sinfonici",
+    "lake": "see lac lago jezero",
+    "blue": "blau blaue bleu blu azul",
+    "city": "stadt ville citta ciudad",
+    "hero": "held heros eroe heroe",
+    "black": "schwarz schwarze noir noire nero negro",
+    "white": "weiss weisse blanc blanche bianco blanco",
+    "old": "alt alte alten ancien anciens antico antiche antigua",
+    "garden": "gardens garten jardin jardins giardino giardini jardines",
+    "moon": "mond lune luna",
+    "sun": "sonne soleil sole sol",
+}
+TITLE_WORDS = {word: english for english, words in _TITLE_WORDS.items() for word in words.split()}
+
 _number = r"(?:no|nr|nos|nrn|num|numero|nummer|number|n)\s*[.°:_]{0,2}\s*(?:o\b\.?)?\s*"
 _count = r"(?P<{}>\d{{1,4}}|[ivx]{{1,6}}(?=[^\w.]|\.?$|\.(?!\s*\w)))"
 NUMBERED = re.compile(rf"(?<![^\W_])(?:{_number}|#\s*){_count.format('count')}(?![^\W_])")
-AFTER = re.compile(rf"\s*[,-]?\s*{_count.format('count')}(?![^\W_])(?!\s*(?:movements|pieces|parts|satze))")
+AFTER = re.compile(rf"\s*[,-]?\s*(?!\d{{4}}){_count.format('count')}(?![^\W_])(?!\s*(?:movements|pieces|parts|satze))")
 _suffix = r"(?:st|nd|rd|th|er|ere|re|e|eme|ieme|te|[.ºª]|a|o)?"
 _ordinal = "|".join(sorted(ORDINALS, key=len, reverse=True))
 BEFORE = re.compile(rf"(?<![^\W_])(?:(?P<digits>\d{{1,3}}){_suffix}|(?P<word>{_ordinal}))\s+$")

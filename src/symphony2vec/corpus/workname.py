@@ -8,14 +8,15 @@ from symphony2vec.corpus import vocabulary as words
 from symphony2vec.corpus.vocabulary import fold
 
 # A number counts within a name here: the Peer Gynt Suite No. 1 is not the Arlésienne Suite No. 1.
-NAMED = words.WEAK | {"Suite", "Mass", "Cantata", "Rhapsody", "Symphonic Dances"}
+NAMED = words.WEAK | {"Suite", "Mass", "Cantata", "Rhapsody", "Symphonic Dances", "Incidental Music"}
 
 
 @dataclass(frozen=True)
 class WorkName:
     """What a text says of a work; empty where it says nothing of a thing.
 
-    `catalogue` holds numbers as "op 18/1" or "k 550"; `several` marks a text that names a collection of works.
+    `catalogue` holds numbers as "op 18/1" or "k 550"; `several` marks a text that names a collection of works, or one
+    whose title several works bear: `candidates` are then the numbers of those.
     """
 
     text: str
@@ -27,6 +28,7 @@ class WorkName:
     name: tuple[str, ...] = ()
     several: bool = False
     numbers: tuple[int, ...] = ()
+    candidates: frozenset[str] = frozenset()
     end: int = 0
 
     @property

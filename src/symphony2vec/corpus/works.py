@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from symphony2vec.corpus import vocabulary as words
 from symphony2vec.corpus.composers import tidy
-from symphony2vec.corpus.repertoire import complete
+from symphony2vec.corpus.repertoire import complete, translate
 from symphony2vec.corpus.vocabulary import fold
 from symphony2vec.corpus.workname import WorkName
 
@@ -51,7 +51,7 @@ _LETTERS = {
 }  # fmt: skip
 _SOLOISTS = {
     "Concerto", "Concertino", "Sonata", "Sonatina", "Quartet", "Quintet", "Trio", "Sextet", "Septet", "Octet", "Nonet",
-    "Romance",
+    "Romance", "Serenade",
 }  # fmt: skip
 _STOP = set(
     "in for and the a an of de la le les du des d l fur und pour et per e y en di il i op major minor dur moll "
@@ -61,7 +61,7 @@ _STOP = set(
     "orchestre orchestra orquesta und mit avec con with fur solo solos from aus to zu opus no nr der die das "
     "ein eine un une "
     "nos nrn to die el los las gesamtaufnahme gekurzt auszuge extraits integrale version original "
-    "deluxe edition".split()
+    "deluxe edition revised fassung versione wersja".split()
 )
 
 
@@ -75,7 +75,17 @@ def parse(text: str, composer: str = "") -> WorkName:
     """
     text = words.without_discs(tidy(text))
     folded, places = mapped(text)
+    named = _read(text, folded, places, composer)
+    translated = translate(text, folded, places, composer)
+    if translated == text:
+        return named
+    # what it says is read in one language; where it ends is a place in the text as it stands
+    return replace(_read(translated, *mapped(translated), composer), text=text, end=named.end)
+
+
+def _read(text: str, folded: str, places: list[int], composer: str) -> WorkName:
     catalogue, several, rest, end = _catalogued(text, folded, places, composer)
+    uncounted = rest
     genre, instruments, number, numbers, plural, rest, end = _genre(rest, end)
     key = ""
     for place, pattern in enumerate(words.KEYS):
@@ -90,7 +100,7 @@ def parse(text: str, composer: str = "") -> WorkName:
     named = WorkName(
         text, frozenset(catalogue), genre, frozenset(instruments), number, key, name, several or plural, numbers
     )
-    return replace(complete(named, folded, composer), end=places[end] if end < len(places) else len(text))
+    return replace(complete(named, uncounted, composer), end=places[end] if end < len(places) else len(text))
 
 
 def mapped(text: str) -> tuple[str, list[int]]:

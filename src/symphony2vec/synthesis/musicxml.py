@@ -72,6 +72,7 @@ class _Pass:
         self.bar = 0
         self.start = self.position = self.end = 0.0
         self.before: Event | None = None  # the note that a chord is added to
+        self.is_cue_chord = False  # whether that chord begins with a cue note
         self.handlers = {
             "note": self._note,
             "backup": self._backup,
@@ -120,12 +121,15 @@ class _Pass:
             end = onset + (self._duration(child["duration"].text) if "duration" in child and not grace else 0.0)
         note = Event(onset, end, self.bar, _text(child, "voice") or "1", _text(child, "staff") or "1")
         note.hidden = element.get("print-object") == "no"
+        if not (chord and self.before):
+            self.is_cue_chord = "cue" in child
         if "pitch" in child:
             self.stream.pitched = True
             if "duration" not in child and not grace and not (chord and self.before):
                 raise self.fault("holds a note without a duration")
             note.pitch = self._pitch(child)
-            note.silent = "cue" in child or ("dynamics" in element.attrib and _number(element.get("dynamics")) == 0.0)
+            is_cue = "cue" in child or self.is_cue_chord
+            note.silent = is_cue or ("dynamics" in element.attrib and _number(element.get("dynamics")) == 0.0)
             note.ties = _ties(element, child)
         elif "unpitched" in child:
             self.stream.unpitched = True

@@ -1,7 +1,7 @@
 """Which notes of a part sound, and how long.
 
-- Cue notes (`<cue/>`) and notes of velocity 0 (`dynamics="0"`) are silent. Small notes without `<cue/>` sound: they
-  are cadenzas, written-out ornaments and alternatives that the editors chose.
+- Cue notes (`<cue/>`), the other notes of their chords, and notes of velocity 0 (`dynamics="0"`) are silent. Small
+  notes without `<cue/>` sound: they are cadenzas, written-out ornaments and alternatives that the editors chose.
 - A note with `print-object="no"` is silent where its staff shows another note or a rest at the same time, or its
   part the same pitch: programs hide the realisation of a trill, a doubled unison, the note that an accidental above
   a trill hangs from. It sounds where nothing else is shown and its voice shows notes elsewhere in the part: so
