@@ -209,6 +209,28 @@ def test_initials_of_an_unknown_composer_are_asked():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Musorgskij, Modest Petrovič (1839-1881)", "Modest Mussorgsky"),
+        ("Rachmaninow, Sergiusz", "Sergei Rachmaninoff"),
+        ("J. S. Bach - Leopold Stokowski", "Johann Sebastian Bach"),
+        ("Bach - Busoni", "Johann Sebastian Bach"),
+    ],
+)
+def test_patronymics_given_names_of_other_languages_and_arrangers_do_not_hide_the_composer(text, name):
+    assert (resolve(text).name, resolve(text).known) == (name, True)
+
+
+@pytest.mark.parametrize("text", ["Trad. arr. Britten", "Anon. (15th c.)", "Gustav Mahler, Friedrich Rückert"])
+def test_nobody_arranged_and_a_composer_with_a_poet_are_not_placed(text):
+    assert resolve(text).fault
+
+
+def test_the_czech_sign_of_a_number_is_one():
+    assert parse("Symfonie č. 4", "Bohuslav Martinů").number == 4
+
+
 def test_a_bare_surname_means_the_owner_of_the_catalogue():
     rows = settled(
         ("Bach", "Sinfonia in D, Wq. 183", ""), ("Bach", "Suite No. 3, BWV 1068", ""), ("Haydn", "Symphony, MH 334", "")
