@@ -179,6 +179,7 @@ _TITLE_WORDS = {
     "russian": "russisch russische russe russes russo ruso rusa",
     "italian": "italienisch italienische italien italienne italiano italiana",
     "slavonic": "slavic slawisch slawische slave slaves slavo eslava slovanske slovansky",
+    "romanian": "rumanisch rumanische roumain roumaine roumaines rumeno rumene romane rumunske",
     "norwegian": "norwegisch norwegische norvegien norvegienne norske norsk",
     "french": "franzosisch francais francaise",
     "german": "deutsch deutsche deutsches allemand allemande tedesco aleman",
