@@ -209,6 +209,28 @@ def test_initials_of_an_unknown_composer_are_asked():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Musorgskij, Modest Petrovič (1839-1881)", "Modest Mussorgsky"),
+        ("Rachmaninow, Sergiusz", "Sergei Rachmaninoff"),
+        ("J. S. Bach - Leopold Stokowski", "Johann Sebastian Bach"),
+        ("Bach - Busoni", "Johann Sebastian Bach"),
+    ],
+)
+def test_patronymics_given_names_of_other_languages_and_arrangers_do_not_hide_the_composer(text, name):
+    assert (resolve(text).name, resolve(text).known) == (name, True)
+
+
+@pytest.mark.parametrize("text", ["Trad. arr. Britten", "Anon. (15th c.)", "Gustav Mahler, Friedrich Rückert"])
+def test_nobody_arranged_and_a_composer_with_a_poet_are_not_placed(text):
+    assert resolve(text).fault
+
+
+def test_the_czech_sign_of_a_number_is_one():
+    assert parse("Symfonie č. 4", "Bohuslav Martinů").number == 4
+
+
 def test_a_bare_surname_means_the_owner_of_the_catalogue():
     rows = settled(
         ("Bach", "Sinfonia in D, Wq. 183", ""), ("Bach", "Suite No. 3, BWV 1068", ""), ("Haydn", "Symphony, MH 334", "")
@@ -247,6 +269,7 @@ def test_a_work_is_known_by_every_spelling(composer, work, text):
             "III. Allegro",
         ),
         ("Piano Sonata No. 8: Adagio cantabile", "Piano Sonata No. 8", "Adagio cantabile"),
+        ("Sinfonie D-dur Hob. I: 101 'Die Uhr': 1. Adagio", "Sinfonie D-dur Hob. I:101 'Die Uhr'", "1. Adagio"),
         ("Fidelio, Op. 72: Act 1: Overture", "Fidelio, Op. 72", "Act 1: Overture"),
         ("I. Allegro con brio", "", "I. Allegro con brio"),
         ("Allegro - Andante", "", "Allegro - Andante"),
@@ -738,6 +761,8 @@ def test_one_title_in_several_languages_is_one_work(composer, texts):
         ("A B", ("Pini di Siena", "Pines of Siena"), 1),
         ("A B", ("Drei Tänze", "Three Dances"), 1),
         ("A B", ("Four Songs for Orchestra", "Vier Lieder für Orchester"), 1),
+        ("A B", ("Romanian Folk Dances, Op. 6", "Rumänische Volkstänze"), 1),
+        ("A B", ("Drei Orchesterstücke", "Three Pieces for Orchestra"), 1),
         ("A B", ("Three Dances", "Four Dances"), 0),
         ("A B", ("Gloria", "Gloria in D, Op. 4"), 1),
         ("A B", ("Suite (1911)", "Suite (1945)"), 1),

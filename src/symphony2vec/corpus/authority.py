@@ -144,9 +144,10 @@ def lookup(text: str, years: Sequence[int] = ()) -> list[Person]:
                 return dated
         if not given and len(people) > 1:
             people = [p for p in people if p.alone] or people
-        if not people and given and len(_index()[surname]) == 1 and not years:
+        if not people and given and len(_index()[surname]) == 1:
             # patronymics and further names that the authority does not list
-            people = [person for person in _index()[surname] if person.given and _fits(given[0], person.given[0])]
+            known = [p for p in _index()[surname] if not years or p.born is None or abs(p.born - years[0]) <= 3]
+            people = [person for person in known if person.given and _begins(given[0], person.given[0])]
         whole = [person for person in people if len(person.given) == len(given)]
         people = whole if len(whole) == 1 and len(given) > 1 else people  # J.C. is not J.C.F.
         composing = [person for person in people if person.composes]
@@ -170,6 +171,11 @@ def in_order(tokens: Sequence[str], names: Sequence[frozenset[str]]) -> bool:
             return False
         place += 1
     return True
+
+
+def _begins(token: str, names: frozenset[str]) -> bool:
+    """Whether a word may be a given name in another language: Sergiusz is Sergei."""
+    return _fits(token, names) or any(name[:4] == skeleton(token)[:4] for name in names if len(name) > 3)
 
 
 def _fits(token: str, names: frozenset[str]) -> bool:

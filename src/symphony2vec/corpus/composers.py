@@ -36,6 +36,7 @@ _COMPOSER_ROLE = re.compile(
     r"|zugeschrieben)\s*:?(?!\w)",
     re.IGNORECASE,
 )
+_BRACKETS = re.compile(r"[(\[][^()\[\]]*[)\]]")
 _YEAR = r"(?:c\.?|ca\.?|circa|um|b\.?|d\.?|born|geb\.?|died|gest\.?|n[ée]e?|\*|†|✝)?\s*\d{4}(?:-\d\d-\d\d|/\d{1,2})?\??"
 _DATES = re.compile(
     rf"[\s,]*[(\[]?\s*(?<!\w){_YEAR}\s*(?:[-–—‐‑−/~]\s*(?:{_YEAR})?|,\s*{_YEAR})?(?![\w])(?:\s*[,;]?\s*[^\W\d]+)?\s*[)\]]|"
@@ -101,6 +102,8 @@ def resolve(text: str) -> Credit:
     people: dict[str, Credit] = {}
     for part in _parts(whole):
         credit = _person(part)
+        if fold(_BRACKETS.sub(" ", credit.name)).strip(" .[]()<>") in COLLECTIVE:
+            continue
         if credit.key:
             people.setdefault(credit.key, credit)
     if len(people) > 1:
@@ -135,6 +138,8 @@ def _comma_parts(piece: str) -> list[str]:
     singles = [lookup(name) for name in names]
     if all(len(found) == 1 for found in singles):
         return names
+    if len(singles[0]) == 1 and given_words(names[0]) and len(names[1].split()) > 1:
+        return names  # "Gustav Mahler, Friedrich Rückert": both are whole names
     if len(names) > 2 and len(names) % 2 == 0:
         pairs = [", ".join(names[place : place + 2]) for place in range(0, len(names), 2)]
         if all(lookup(pair) for pair in pairs):
@@ -167,9 +172,10 @@ def _person(text: str) -> Credit:
     key = " ".join(name_tokens(name)) or fold(name)
     key = f"{key} {years[0]}" if len(found) > 1 and years else key
     candidates = tuple(person.name for person in found if person.composes)
-    hyphened = re.fullmatch(r"([^\W\d_]{3,})\s?[-–]\s?([^\W\d_]{3,})", undated)
-    if hyphened and all(len(lookup(part)) == 1 for part in hyphened.groups()):
-        return _person(hyphened[1])  # Bach-Busoni, Mussorgsky-Ravel: the second one arranged it
+    hyphened = re.fullmatch(r"([^\W\d_]{3,})\s?[-–]\s?([^\W\d_]{3,})|(.{3,})\s[-–]\s(.{3,})", undated)
+    pair = [part for part in hyphened.groups() if part] if hyphened else []
+    if pair and all(len(lookup(part)) == 1 for part in pair):
+        return _person(pair[0])  # Bach-Busoni, Mussorgsky-Ravel: the second one arranged it
     return Credit(name, key, bare=bare, candidates=candidates)
 
 

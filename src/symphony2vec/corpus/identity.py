@@ -19,7 +19,7 @@ from symphony2vec.corpus.vocabulary import fold
 from symphony2vec.corpus.workname import NAMED, WorkName, keys_agree
 
 ALIKE = 0.88  # difflib's ratio of two names of works without a genre
-COGNATE_LETTERS, COGNATE_SHARE = 5, 0.55  # of the longer of two words, from its beginning on
+COGNATE_LETTERS, COGNATE_SHARE = 5, 0.5  # of the longer of two words, from its beginning on
 YEAR = re.compile(r"1[6-9]\d\d|20\d\d")
 _SYSTEMS = {
     "k": "K.",
@@ -307,7 +307,11 @@ def alike_works(one: Work, other: Work) -> bool:
         return True
     if (digits[0] and digits[1] and digits[0] != digits[1]) or not words or not others:
         return False
-    if words <= others or others <= words or _cognate(_english(first.name), _english(second.name)):
+    if (
+        words <= others
+        or others <= words
+        or _cognate(*map(_english, (first.name, second.name)), 5 if len(words) == 1 else 3)
+    ):
         return True
     matcher = difflib.SequenceMatcher(None, " ".join(first.name), " ".join(second.name), autojunk=False)
     ratios = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
@@ -342,11 +346,10 @@ def _english(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=65536)
-def _cognate(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+def _cognate(one: tuple[str, ...], other: tuple[str, ...], fewest: int = 3) -> bool:
     """Whether the words of two titles pair off by their beginnings, as in "Pini di Roma" and "Pines of Rome"."""
     if len(one) != len(other) or any(word.isdigit() for word in (*one, *other)):
         return False
-    fewest = 3 if len(one) > 1 else 5
     left = [composers.skeleton(word) for word in other]
     for word in map(composers.skeleton, one):
         pair = next((candidate for candidate in left if _begin_alike(word, candidate, fewest)), None)

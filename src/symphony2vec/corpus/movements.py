@@ -32,6 +32,7 @@ _NUMBERED = re.compile(r"([ivx]{1,5}|\d{1,2})[.)](?=\s|$)")
 _PERFORMANCE = re.compile(r"(?:\s*\([^()]*(?:\([^()]*\)[^()]*)*\))+$")
 _BOUNDARY = re.compile(r"(?P<colon>\s*:\s+|:(?=[IVX]{1,4}\.))|\s+[-–—~]\s+|\s+/\s+|\s*;\s+")
 
+_HOBOKEN = re.compile(r"(\bhob(?:oken)?\.?\s*[ivx]+[a-h]?)\s*:\s+(?=[a-z]?\d)", re.IGNORECASE)  # its colon cuts nothing
 _LISTED = re.compile(r",\s+(?=(?:[IVX]{1,5}|\d{1,2})\.\s)")
 
 
@@ -64,7 +65,7 @@ def split_title(text: str, composer: str = "") -> tuple[str, str]:
     Returns:
         As in ("Symphony No. 5 in C minor, Op. 67", "I. Allegro con brio"); no work where the title names none.
     """
-    text = words.without_discs(tidy(text))
+    text = _HOBOKEN.sub(r"\1:", words.without_discs(tidy(text)))
     credit, rest = leading(text)
     if credit and rest and (not composer or credit.name == composer):
         text = rest

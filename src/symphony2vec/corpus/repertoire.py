@@ -26,7 +26,7 @@ _GENRE_OR_COUNT = re.compile(rf"{GENRE.pattern}|\d")
 # Genres whose number or key alone does not say which work is meant: Handel wrote several suites in F major.
 _BY_NAME = {"Suite", "Overture", "Mass", "Incidental Music", "Waltz", "March", "Rhapsody", "Quartet"}
 _COMPOUND = re.compile(
-    r"(?<![^\W_])(?P<first>[^\W\d_]{4,})(?P<genre>ouverture|suite|walzer|marsch|messe|konzert|fantasie|rhapsodie|serenade)(?![^\W_])"
+    r"(?<![^\W_])(?P<first>[^\W\d_]{4,})(?P<genre>ouverture|suite|walzer|marsch|messe|konzert|fantasie|rhapsodie|serenade|tanze|lieder|stucke)(?![^\W_])"
 )
 
 
@@ -44,12 +44,14 @@ def translate(text: str, folded: str, places: list[int], composer: str) -> str:
     if pattern is not None:
         for match in pattern.finditer(folded):
             alias = _phrase(match[0])
-            if titles.get(alias, alias) != alias:
-                spans.append((match.start(), match.end(), titles[alias]))
+            spans.append((match.start(), match.end(), titles.get(alias, alias)))
     for match in _COMPOUND.finditer(folded):
-        if match[0] not in COMPOUNDS and not GENRE.fullmatch(match[0]):
+        is_title = any(begin <= match.start() < end for begin, end, _ in spans)
+        if match[0] not in COMPOUNDS and not GENRE.fullmatch(match[0]) and not is_title:
             spans.append((match.start(), match.end(), f"{match['first']} {match['genre']}"))
     for begin, end, title in sorted(spans, reverse=True):
+        if title == _phrase(folded[begin:end]):
+            continue
         stop = places[end] if end < len(places) else len(text)
         text = text[: places[begin]] + title + text[stop:]
     return text

@@ -179,6 +179,7 @@ _TITLE_WORDS = {
     "russian": "russisch russische russe russes russo ruso rusa",
     "italian": "italienisch italienische italien italienne italiano italiana",
     "slavonic": "slavic slawisch slawische slave slaves slavo eslava slovanske slovansky",
+    "romanian": "rumanisch rumanische roumain roumaine roumaines rumeno rumene romane rumunske",
     "norwegian": "norwegisch norwegische norvegien norvegienne norske norsk",
     "french": "franzosisch francais francaise",
     "german": "deutsch deutsche deutsches allemand allemande tedesco aleman",
@@ -207,7 +208,7 @@ _TITLE_WORDS = {
 }
 TITLE_WORDS = {word: english for english, words in _TITLE_WORDS.items() for word in words.split()}
 
-_number = r"(?:no|nr|nos|nrn|num|numero|nummer|number|n)\s*[.°:_]{0,2}\s*(?:o\b\.?)?\s*"
+_number = r"(?:no|nr|nro|nos|nrn|num|numero|nummer|number|cislo|szam|(?:c|sz)(?=\.)|n)\s*[.°:_]{0,2}\s*(?:o\b\.?)?\s*"
 _count = r"(?P<{}>\d{{1,4}}|[ivx]{{1,6}}(?=[^\w.]|\.?$|\.(?!\s*\w)))"
 NUMBERED = re.compile(rf"(?<![^\W_])(?:{_number}|#\s*){_count.format('count')}(?![^\W_])")
 AFTER = re.compile(rf"\s*[,-]?\s*(?!\d{{4}}){_count.format('count')}(?![^\W_])(?!\s*(?:movements|pieces|parts|satze))")
