@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import math
 import shutil
@@ -17,10 +18,9 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from ruamel.yaml import YAML
 
 from conftest import ROOT, Trained
-from symphony2vec import params
+from symphony2vec import audio, clips, features, probe, temporal
 from symphony2vec.artifacts import Project
 
 CPU = torch.device("cpu")
@@ -240,24 +240,45 @@ def test_the_cpu_runs_are_those_of_the_study(parts):
     assert accuracies["work-0"] == pytest.approx(159 / 239)
 
 
-def test_a_whole_training_is_timed_and_its_accuracy_compared(
-    parts, gpu_work, work, trained: Trained, tmp_path, monkeypatch
-):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    project = Project(tmp_path / "project")
-    for name in ("out/audio", "out/clips", "out/features", "mlruns"):
-        shutil.copytree(trained.project.root / name, project.root / name)
-    shutil.copyfile(ROOT / "dvc.yaml", project.root / "dvc.yaml")
-    values = YAML(typ="safe").load(trained.project.params.read_text(encoding="utf-8"))
-    values["temporal"]["full"] |= {**gpu_work.SMALL.setting, "epochs": 1, "played": 2}
-    YAML().dump(values, project.params)
-    parts.train_and_probe(project, params.read(project.params), work)
+def test_a_whole_training_is_timed_and_its_accuracy_compared(parts, work, trained: Trained, tmp_path, monkeypatch):
+    project, calls = Project(tmp_path / "project"), []
+    probe_scores = trained.project.out("probe", "embeddings", "vae-mel", "work-0", "scores.json")
+
+    def train(*arguments: Any) -> None:
+        inspect.signature(stages["temporal"]).bind(*arguments)
+        calls.append(arguments[2:])
+
+    def write_scores(*arguments: Any) -> None:
+        inspect.signature(stages["probe"]).bind(*arguments)
+        calls.append(arguments[2:])
+        target = project.out("probe", "temporal", "full-40", "work-0")
+        target.mkdir(parents=True)
+        shutil.copyfile(probe_scores, target / "scores.json")
+
+    stages = {"temporal": temporal.run, "probe": probe.run}
+    monkeypatch.setattr(temporal, "run", train)
+    monkeypatch.setattr(probe, "run", write_scores)
+    parts.train_and_probe(project, trained.params, work)
+    assert calls == [("full-40",), ("temporal", "full-40")]
     ((title, (row,)),) = work.sheet.tables.items()
+    accuracy = 100.0 * json.loads(probe_scores.read_text())["scores"][0]["test_accuracy"]
     assert title == "full-40, split work-0"
-    assert 0.0 <= float(row["accuracy, %"]) <= 100.0
+    assert row["accuracy, %"] == f"{accuracy:.1f}"
     assert row["same split on a CPU, %"] == "66.5"
     assert row["all splits on a CPU, %"] == "60.7 to 70.7"
-    assert row["within that range"] == ("yes" if 60.7 <= float(row["accuracy, %"]) <= 70.7 else "no")
+    assert row["within that range"] == ("yes" if 60.7 <= accuracy <= 70.7 else "no")
+
+
+def test_the_clips_are_those_of_the_starter_corpus_in_a_project_of_its_own(parts, work, monkeypatch):
+    calls = []
+    for stage in (audio, clips, features):
+        monkeypatch.setattr(stage, "run", lambda project, settings, stage=stage: calls.append((stage, project)))
+    parts.make_clips(work)
+    assert [stage for stage, _ in calls] == [audio, clips, features]
+    project = Project(work.folder / "project")
+    assert {used for _, used in calls} == {project}
+    assert (project.corpus("starter") / "catalogue.csv").is_file()
+    assert [row["stage"] for row in work.sheet.tables["Clips of the starter corpus"]] == ["audio", "clips", "features"]
 
 
 def test_a_training_without_clips_says_what_is_missing(parts, work):
