@@ -49,9 +49,9 @@ needs-git:
 music: env
 	@! grep -q '^  name: starter' params.yaml || [ -f data/starter/catalogue.csv ] || $(BIN)/symphony2vec corpus starter
 
-# One thread each, and one process more than cores, as many tests wait for a server; the tests of a file stay together.
+# A process a core, each with one thread; the tests of a file stay together.
 test: env lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 # The numerical tests with older instructions and two threads: what holds by rounding on one processor fails here.
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \

@@ -137,13 +137,13 @@ def test_the_work_goes_before_the_album() -> None:
 
 
 def test_auto_takes_tags_where_they_name_composer_and_work_else_folders() -> None:
-    path = "Folder/Work/x.flac"
+    path = "Kalmár/Work/x.flac"
     by_tags = titles.by_tags_or_folders(path, {"composer": "Tag", "album": "Album"})
     by_folders = titles.by_tags_or_folders(path, {"composer": "Tag"})
     neither = titles.by_tags_or_folders("x.flac", {"composer": "Tag"})
     assert isinstance(by_tags, Placed)
     assert isinstance(by_folders, Placed)
-    assert (by_tags.composer, by_folders.composer) == ("Tag", "Folder")
+    assert (by_tags.composer, by_folders.composer) == ("Tag", "Kalmár")
     assert neither == Unplaced(
         "x.flac", "no folder of a composer above it, and no tag of work or album", "Tag", "", "x"
     )

@@ -236,14 +236,14 @@ def test_a_suffix_goes_with_the_copy_that_it_told_apart(folder: Path) -> None:
         record(folder / f"A/W/{name}/1.flac", piece(10.0))
     record(folder / "A/W/c/1.flac", piece(10.0, seed=1))
     for name in ("d", "e"):
-        record(folder / f"A/V/{name}/1.flac", piece(10.0, seed=2))
+        record(folder / f"A/Y/{name}/1.flac", piece(10.0, seed=2))
     tags = {"composer": "A", "work": "W", "title": "1"}
     for file in folder.rglob("*.flac"):
         opened = mutagen.File(file)
         opened.update(tags | {"work": file.parts[-3]})
         opened.save()
     placed = {one.path: one.movement for one in heard(folder).placed}
-    assert placed == {"A/W/a/1.flac": "1 (a)", "A/W/c/1.flac": "1 (c)", "A/V/d/1.flac": "1"}
+    assert placed == {"A/W/a/1.flac": "1 (a)", "A/W/c/1.flac": "1 (c)", "A/Y/d/1.flac": "1"}
 
 
 def test_a_file_that_cannot_be_decoded_stops_nothing(folder: Path) -> None:

@@ -310,7 +310,8 @@ def commands(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_make_gpu_runs_the_script():
-    assert commands("gpu", "OUT=report").stdout.splitlines()[-1].endswith("python benchmarks/gpu.py --out 'report'")
+    lines = commands("gpu", "OUT=report").stdout.splitlines()
+    assert any(line.endswith("python benchmarks/gpu.py --out 'report'") for line in lines)
 
 
 def test_the_small_pytorch_is_installed_first_where_it_is_asked_for():
