@@ -139,8 +139,8 @@ def _person_in_name(stem: str) -> tuple[str, str]:
     pieces = [piece.strip() for piece in re.split(r"\s+[-–—]\s+", stem[place.end() :])] if place else []
     if len(pieces) < 2 or not _PERSON.fullmatch(pieces[0]) or movements.is_movement(pieces[0]):
         return "", ""
-    said = works.parse(pieces[0])
-    if said.genre or said.catalogue or _ENSEMBLE.search(fold(pieces[0])) or not pieces[0][0].isupper():
+    parsed = works.parse(pieces[0])
+    if parsed.genre or parsed.catalogue or _ENSEMBLE.search(fold(pieces[0])) or not pieces[0][0].isupper():
         return "", ""
     return pieces[0], pieces[1] if len(pieces) > 2 else ""
 
