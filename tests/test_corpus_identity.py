@@ -715,7 +715,7 @@ def one_work(composer: str, texts: str) -> set[str]:
     return {row.work for row in settled(*((composer, text, "") for text in texts.split("|")))}
 
 
-def asked(composer: str, *works: str) -> set[frozenset[str]]:
+def question_pairs(composer: str, *works: str) -> set[frozenset[str]]:
     named = [row.work for row in settled(*((composer, work, "") for work in works))]
     return {frozenset((q.name, q.other)) for q in identity.questions((composer, work, "1") for work in named)}
 
@@ -770,8 +770,8 @@ def test_one_title_in_several_languages_is_one_work(composer, texts):
 )  # fmt: skip
 def test_one_title_of_several_works_joins_none_and_is_asked(composer, works, questions):
     assert len(one_work(composer, "|".join(works))) == len(works)
-    assert len(asked(composer, *works)) >= questions
-    assert bool(asked(composer, *works)) == bool(questions)
+    assert len(question_pairs(composer, *works)) >= questions
+    assert bool(question_pairs(composer, *works)) == bool(questions)
 
 
 @pytest.mark.parametrize(

@@ -233,17 +233,17 @@ def test_a_file_that_holds_another_and_more_is_told_and_both_stay(folder: Path) 
 
 def test_a_suffix_goes_with_the_copy_that_it_told_apart(folder: Path) -> None:
     for name in ("a", "b"):
-        record(folder / f"A/W/{name}/1.flac", piece(10.0))
-    record(folder / "A/W/c/1.flac", piece(10.0, seed=1))
+        record(folder / f"A/Idyll/{name}/1.flac", piece(10.0))
+    record(folder / "A/Idyll/c/1.flac", piece(10.0, seed=1))
     for name in ("d", "e"):
-        record(folder / f"A/Y/{name}/1.flac", piece(10.0, seed=2))
-    tags = {"composer": "A", "work": "W", "title": "1"}
+        record(folder / f"A/Elegy/{name}/1.flac", piece(10.0, seed=2))
+    tags = {"composer": "A", "title": "1"}
     for file in folder.rglob("*.flac"):
         opened = mutagen.File(file)
         opened.update(tags | {"work": file.parts[-3]})
         opened.save()
     placed = {one.path: one.movement for one in heard(folder).placed}
-    assert placed == {"A/W/a/1.flac": "1 (a)", "A/W/c/1.flac": "1 (c)", "A/Y/d/1.flac": "1"}
+    assert placed == {"A/Idyll/a/1.flac": "1 (a)", "A/Idyll/c/1.flac": "1 (c)", "A/Elegy/d/1.flac": "1"}
 
 
 def test_a_file_that_cannot_be_decoded_stops_nothing(folder: Path) -> None:

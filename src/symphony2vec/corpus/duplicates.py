@@ -47,8 +47,8 @@ MUCH_LONGER, LEAST_MORE_S = 1.3, 5.0  # silence and applause at its ends make a 
 class Comparison:
     """Groups of recordings with the same sound, and pairs of which the first, much longer, holds the second."""
 
-    same: list[list[Placed]]
-    held: list[tuple[Placed, Placed]]
+    groups: list[list[Placed]]
+    containments: list[tuple[Placed, Placed]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def compare(folder: Path, placed: Sequence[Placed]) -> Comparison:
 
     words = _listen(folder, placed)
     leaders = list(range(len(placed)))
-    held: list[tuple[int, int]] = []
+    containments: list[tuple[int, int]] = []
 
     def leader(place: int) -> int:
         while leaders[place] != place:
@@ -106,17 +106,17 @@ def compare(folder: Path, placed: Sequence[Placed]) -> Comparison:
             continue
         for length in (sheets.header_length_s, sheets.decoded_length_s):  # what a header says is not taken for true
             lengths = [_length_s(folder, placed[place], words[place], length) for place in (first, second)]
-            is_held = math.inf > max(lengths) > max(MUCH_LONGER * min(lengths), min(lengths) + LEAST_MORE_S)
-            if not is_held:
+            is_longer = math.inf > max(lengths) > max(MUCH_LONGER * min(lengths), min(lengths) + LEAST_MORE_S)
+            if not is_longer:
                 leaders[leader(second)] = leader(first)
                 break
         else:
-            held.append((first, second) if lengths[0] > lengths[1] else (second, first))
+            containments.append((first, second) if lengths[0] > lengths[1] else (second, first))
     groups: dict[int, list[Placed]] = defaultdict(list)
     for place, recording in enumerate(placed):
         groups[leader(place)].append(recording)
     same = [sorted(group, key=_order) for group in groups.values() if len(group) > 1]
-    pairs = [(placed[long], placed[short]) for long, short in held if leader(long) != leader(short)]
+    pairs = [(placed[long], placed[short]) for long, short in containments if leader(long) != leader(short)]
     return Comparison(
         sorted(same, key=lambda group: _order(group[0])),
         sorted(pairs, key=lambda pair: (_order(pair[0]), _order(pair[1]))),
@@ -134,10 +134,10 @@ def _length_s(folder: Path, recording: Placed, words: np.ndarray, length: Callab
     return max(heard_s, end - (recording.start or 0.0))
 
 
-def held_hints(held: Sequence[tuple[Placed, Placed]]) -> list[str]:
+def containment_hints(containments: Sequence[tuple[Placed, Placed]]) -> list[str]:
     """One line for each longer recording that holds the sound of a shorter one."""
     lines = []
-    for long, short in held:
+    for long, short in containments:
         one_work = (long.composer, long.work) == (short.composer, short.work)
         advice = "" if one_work else "; remove one of them, or give both one work, so that no split parts them"
         lines.append(f"'{_shown(long)}' holds the sound of '{_shown(short)}' and more; both stay{advice}")

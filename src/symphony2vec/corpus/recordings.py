@@ -132,8 +132,8 @@ def survey(
     repeated: list[Unplaced] = []
     if listen:
         sounds = duplicates.compare(folder, settled)
-        advice += duplicates.held_hints(sounds.held)
-        settled, repeated = duplicates.leave_out(settled, sounds.same)
+        advice += duplicates.containment_hints(sounds.containments)
+        settled, repeated = duplicates.leave_out(settled, sounds.groups)
         settled = tell_apart(settled)
     return Survey(folder, settled, _in_order([*unplaced, *repeated]), others, advice, combined, repeated)
 

@@ -113,9 +113,9 @@ def _meant(named: WorkName, folded: str, composer: str) -> dict[str, str] | None
         titled = [row for row in whole if not row["genre"]]  # a title alone means the whole work, not its suite
         whole = titled if len(titled) == 1 and not named.genre else whole
     if len(whole) > 1:
-        wanted = {number for row in whole for number in row["catalogue"].split("+")}
+        numbers = {number for row in whole for number in row["catalogue"].split("+")}
         return next(
-            (row for row in rows if "+" in row["catalogue"] and wanted <= set(row["catalogue"].split("+"))), None
+            (row for row in rows if "+" in row["catalogue"] and numbers <= set(row["catalogue"].split("+"))), None
         )
     if whole:
         return whole[0]

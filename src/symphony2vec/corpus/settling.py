@@ -109,18 +109,18 @@ def tell_apart(placed: Iterable[Placed]) -> list[Placed]:
 
     What an earlier call added is taken off first: once a recording is left out, nothing may be left to tell apart.
     """
-    told = [replace(one, movement=one.bare_movement or one.movement) for one in placed]
-    told = [replace(one, bare_movement=one.movement) for one in told]
+    labelled = [replace(one, movement=one.bare_movement or one.movement) for one in placed]
+    labelled = [replace(one, bare_movement=one.movement) for one in labelled]
     while True:
         groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-        for index, one in enumerate(told):
+        for index, one in enumerate(labelled):
             groups[one.composer, one.work, one.movement].append(index)
         same = [group for group in groups.values() if len(group) > 1]
         if not same:
-            return told
+            return labelled
         for group in same:
-            for index, tail in zip(group, _labels([told[index] for index in group]), strict=True):
-                told[index] = replace(told[index], movement=f"{told[index].movement} ({tail})")
+            for index, tail in zip(group, _labels([labelled[index] for index in group]), strict=True):
+                labelled[index] = replace(labelled[index], movement=f"{labelled[index].movement} ({tail})")
 
 
 def _labels(recordings: list[Placed]) -> list[str]:

@@ -21,16 +21,15 @@ NO_TAGS: Mapping[str, str] = {}
 # Names of folders that say where files come from or what kind they are, and never who wrote the music.
 _SHELVES = set(
     "classical, classical music, klassik, classique, clasica, classica, music, my music, musik, musique, flac, "
-    "mp3, ogg, wav, lossless, lossy, audio, sound, sounds, rips, rip, ripped, cd rips, cdrips, cds, lps, "
-    "vinyl, tapes, radio, downloads, download, incoming, inbox, new, new folder, neu, unsorted, to sort, sort, "
-    "sorted, misc, miscellaneous, various, other, others, temp, tmp, old, backup, backups, archive, archives, "
-    "library, collection, collections, media, files, folder, share, shared, public, import, imports, imported, "
-    "albums, album, singles, tracks, songs, itunes, itunes media, itunes music, soundtrack, soundtracks, ost, "
-    "film, film music, filmmusik, game music, games, vgm, anime, opera, operas, symphonies, concertos, "
-    "chamber, chamber music, kammermusik, orchestral, orchestra, orchester, choral, vocal, piano, early music, "
-    "baroque, barock, romantic, modern, 20th century, favourites, stuff, torrents, torrent, mixed, mix, box, "
-    "boxes, sets, favorites, playlist, playlists, untitled, desktop, documents, dokumente, home, data, nas, "
-    "usb, hdd, disk, drive".split(", ")
+    "mp3, ogg, wav, lossless, lossy, audio, rips, rip, ripped, cd rips, cdrips, cds, lps, vinyl, tapes, radio, "
+    "downloads, download, incoming, inbox, new, new folder, neu, unsorted, to sort, sort, sorted, misc, "
+    "miscellaneous, various, other, others, temp, tmp, old, backup, backups, archive, archives, library, "
+    "collection, collections, media, files, share, shared, public, import, imports, imported, albums, singles, "
+    "tracks, songs, itunes, itunes media, itunes music, soundtrack, soundtracks, ost, film, film music, "
+    "filmmusik, game music, games, vgm, anime, opera, operas, symphonies, concertos, chamber, chamber music, "
+    "kammermusik, orchestral, orchester, choral, vocal, early music, baroque, barock, romantic, modern, 20th "
+    "century, favourites, stuff, torrents, torrent, mixed, mix, box, boxes, sets, favorites, playlist, "
+    "playlists, untitled, desktop, documents, dokumente, nas, usb, hdd".split(", ")
 )
 # A letter or a range of letters, a year, a date
 _INDEX = re.compile(r"(?P<first>[^\W_])(?:\s*[-–]\s*(?P<last>[^\W_]))?|(?:1[89]|20)\d\d(?:[-_. ]\d{1,2}){0,2}")
@@ -140,8 +139,8 @@ def _person_in_name(stem: str) -> tuple[str, str]:
     pieces = [piece.strip() for piece in re.split(r"\s+[-–—]\s+", stem[place.end() :])] if place else []
     if len(pieces) < 2 or not _PERSON.fullmatch(pieces[0]) or movements.is_movement(pieces[0]):
         return "", ""
-    said = works.parse(pieces[0])
-    if said.genre or said.catalogue or _ENSEMBLE.search(fold(pieces[0])) or not pieces[0][0].isupper():
+    parsed = works.parse(pieces[0])
+    if parsed.genre or parsed.catalogue or _ENSEMBLE.search(fold(pieces[0])) or not pieces[0][0].isupper():
         return "", ""
     return pieces[0], pieces[1] if len(pieces) > 2 else ""
 
