@@ -72,8 +72,8 @@ def worth(counts: pd.DataFrame, settings: Probe) -> list[Worth]:
 
 def table(found: dict[str, list[Worth]]) -> str:
     """One line a row that every corpus has."""
-    heads = [f"{corpus}: untrained | trained | training adds" for corpus in found]
-    lines = [f"| row | {' | '.join(heads)} |", "|---" * (1 + 3 * len(found)) + "|"]
+    heads = [f"{corpus}: random initialisation | trained | difference" for corpus in found]
+    lines = [f"| model | {' | '.join(heads)} |", "|---" * (1 + 3 * len(found)) + "|"]
     by_row = [{one.row: one for one in own} for own in found.values()]
     for row in by_row[0]:
         if all(row in own for own in by_row):

@@ -88,16 +88,33 @@ def published(corpus: str) -> Any:
 def test_what_training_is_worth_is_told_as_the_counts_say():
     settings = params.read(ROOT / "params.yaml").probe
     found = {corpus: untrained.worth(published(corpus), settings) for corpus in untrained.CORPORA}
-    section = (
-        (ROOT / "docs" / "results.md")
-        .read_text(encoding="utf-8")
-        .split("## Effect of training")[1]
-        .split("    python")[0]
-    )
-    _, _, *shown = [line for line in section.splitlines() if line.startswith("|")]
-    assert len(shown) == 9
-    assert set(shown) <= set(untrained.table(found).splitlines())
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = text.split("## Effect of training")[1].split("    python")[0]
+    head, _, *models = [line for line in section.splitlines() if line.startswith("|")]
+    table = untrained.table(found).splitlines()
+    assert head == table[0]
+    assert len(models) == 9
+    assert set(models) <= set(table)
     assert [len(own) for own in found.values()] == [len(untrained.ENCODERS)] * 2
+
+
+def test_the_full_tables_have_the_accuracies_of_the_counts():
+    results = ROOT / "docs" / "results"
+    tables, splits = (pd.read_csv(results / f"{name}.csv") for name in ("tables", "splits"))
+    for corpus in untrained.CORPORA:
+        counts = published(corpus)
+        names = (counts["model"] + " " + counts["reading"]).str.strip().rename("name")
+        sums = counts.groupby([names, "draw"])[["right", "clips"]].sum()
+        accuracy = (100.0 * sums["right"] / sums["clips"]).unstack()
+        by_work = accuracy.filter(like="work-").mean(axis=1)
+        for shown, expected in (
+            (tables[tables["corpus"] == corpus].set_index("model")["accuracy"], by_work),
+            (splits[splits["corpus"] == corpus].set_index("model")["work"], by_work),
+            (splits[splits["corpus"] == corpus].set_index("model")["movement"], accuracy["movement-0"]),
+            (splits[splits["corpus"] == corpus].set_index("model")["clip"], accuracy["clip-0"]),
+        ):
+            assert len(shown) >= 50
+            assert shown.to_numpy() == pytest.approx(expected[shown.index].to_numpy(), abs=0.051)
 
 
 def test_the_starts_are_the_counts_of_the_untrained_alternatives():
