@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import machine
-from symphony2vec.ali import networks
-from symphony2vec.ali.losses import Game
 from symphony2vec.figures import canvas
+from symphony2vec.models.ali import networks
+from symphony2vec.models.ali.losses import Game
 
 RATE, BETAS = 1e-4, (0.5, 0.999)
 DROPOUT = 0.2

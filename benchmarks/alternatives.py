@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import Project, read_array, read_table, write_array
+from symphony2vec.project import Project, read_array, read_table, write_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ def one_scale() -> Sequence[tuple[Any, str, Any]]:
     """One mean and one deviation for all bands."""
     import numpy as np
 
-    from symphony2vec import scaling
+    from symphony2vec.package import scaling
 
     def standard(array: np.ndarray, rows: np.ndarray) -> scaling.Scaling:
         mean, deviation = scaling.moments(array, rows)
@@ -53,7 +53,7 @@ def normed_before_relu() -> Sequence[tuple[Any, str, Any]]:
     """Batch norm between the linear layer and the ReLU."""
     from torch import nn
 
-    from symphony2vec.classifiers import networks
+    from symphony2vec.models.classifiers import networks
 
     plain = networks.feed_forward
 
@@ -68,21 +68,21 @@ def normed_before_relu() -> Sequence[tuple[Any, str, Any]]:
 
 def summed() -> Sequence[tuple[Any, str, Any]]:
     """The squared error summed over a clip's values."""
-    from symphony2vec.embeddings import losses
+    from symphony2vec.models.embeddings import losses
 
     return [(losses, "mean_squared_error", losses.reconstruction)]
 
 
 def last_layer() -> Sequence[tuple[Any, str, Any]]:
     """The Jacobian of the last layer alone, which is linear: the squared norm of its weights."""
-    from symphony2vec.embeddings import losses
+    from symphony2vec.models.embeddings import losses
 
     return [(losses, "contractive", lambda encoder, _x, _generator: encoder[-1].weight.square().sum())]
 
 
 def averaged_bound() -> Sequence[tuple[Any, str, Any]]:
     """The squared error averaged over a clip's values, not halved, beside a divergence summed over the code."""
-    from symphony2vec.embeddings import losses
+    from symphony2vec.models.embeddings import losses
 
     def loss(x: Any, x_hat: Any, mean: Any, log_variance: Any) -> Any:
         return losses.mean_squared_error(x, x_hat) + losses.kl(mean, log_variance)
@@ -95,7 +95,7 @@ def saturating() -> Sequence[tuple[Any, str, Any]]:
 
     The curve of the validation loss stays that of the shipped game.
     """
-    from symphony2vec.ali import losses
+    from symphony2vec.models.ali import losses
 
     def loss(logit_q: Any, logit_p: Any) -> Any:
         return -losses.discriminator_loss(logit_q, logit_p)
@@ -108,7 +108,7 @@ def torch_start() -> Sequence[tuple[Any, str, Any]]:
     import torch
     from torch import nn
 
-    from symphony2vec.ali import learner
+    from symphony2vec.models.ali import learner
 
     def initialise(network: nn.Module, generator: torch.Generator) -> None:
         seed = int(torch.randint(2**31, (1,), generator=generator))
@@ -123,7 +123,7 @@ def torch_start() -> Sequence[tuple[Any, str, Any]]:
 
 def no_bias() -> Sequence[tuple[Any, str, Any]]:
     """The generator's output bias starts at 0, a grey picture."""
-    from symphony2vec.ali.networks import Generator
+    from symphony2vec.models.ali.networks import Generator
 
     return [(Generator, "set_bias", lambda _self, _mean_image: None)]
 
@@ -132,7 +132,7 @@ def raw_levels(project: Project, folder: Path) -> None:
     """MFCC of the music without the gain that brings it to one level: the first coefficient moves with it."""
     import numpy as np
 
-    from symphony2vec.features import MFCC_MEL_BANDS
+    from symphony2vec.features.stage import MFCC_MEL_BANDS
 
     gain_db = read_table(project.movements, "audio").set_index("file")["gain_db"]
     clips = read_table(project.clips, "clips")

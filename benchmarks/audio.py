@@ -21,11 +21,13 @@ import soundfile
 import soxr
 
 import machine
-from symphony2vec import audio, params, synthesis
-from symphony2vec.audio import decoding, ffmpeg, parts
-from symphony2vec.audio import sources as sources_of
-from symphony2vec.audio.ranges import FileBytes
+from symphony2vec import params, synthesis
+from symphony2vec.audio import stage as audio
 from symphony2vec.corpus import catalogue
+from symphony2vec.decoding import ffmpeg, parts
+from symphony2vec.decoding import recording as decoding
+from symphony2vec.decoding import sources as sources_of
+from symphony2vec.decoding.ranges import FileBytes
 
 ROOT = Path(__file__).parents[1]
 SOURCE_RATE_HZ = 44100

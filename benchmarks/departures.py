@@ -19,8 +19,8 @@ from unittest import mock
 
 from alternatives import ALTERNATIVES, Alternative
 from paired import paired
-from symphony2vec.artifacts import Draw, Project, read_array, read_table, write_table
 from symphony2vec.errors import UserError
+from symphony2vec.project import Draw, Project, read_array, read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def made(name: str, source: Project, scratch: Path) -> pd.DataFrame:
     """Train and probe the rows of one alternative: COLUMNS of the report's counts, after the alternative's name."""
     import pandas as pd
 
-    from symphony2vec import probe
+    from symphony2vec.evaluation.probe import stage as probe
 
     alternative = ALTERNATIVES[name]
     project, params = prepared(alternative, source, scratch / name)
@@ -113,7 +113,9 @@ def linked(target: Path, link: Path) -> None:
 
 def sounded(project: Project, params: Params, source: Project) -> None:
     """The music, its clips and their representations, made anew unless that is done; works stay on their sides."""
-    from symphony2vec import audio, clips, features
+    from symphony2vec.audio import stage as audio
+    from symphony2vec.clips import stage as clips
+    from symphony2vec.features import stage as features
 
     if not project.feature("mel").is_file():
         audio.run(project, params)
@@ -127,7 +129,10 @@ def sounded(project: Project, params: Params, source: Project) -> None:
 
 def trained(project: Project, params: Params, stage: str, model: str) -> None:
     """One row on every draw."""
-    from symphony2vec import ali, classifiers, embeddings, temporal
+    from symphony2vec.models.ali import stage as ali
+    from symphony2vec.models.classifiers import stage as classifiers
+    from symphony2vec.models.embeddings import stage as embeddings
+    from symphony2vec.models.temporal import stage as temporal
 
     if stage in ("ali", "temporal"):
         {"ali": ali, "temporal": temporal}[stage].run(project, params, model)
@@ -152,7 +157,7 @@ def probed(source: Project, params: Params, row: str) -> pd.DataFrame:
     """As `counts`, of the vectors that `source` has of a row, probed with other parameters."""
     import pandas as pd
 
-    from symphony2vec import probe
+    from symphony2vec.evaluation.probe import regression, scores
 
     stage, _, model = row.partition("/")
     found = []
@@ -160,7 +165,7 @@ def probed(source: Project, params: Params, row: str) -> pd.DataFrame:
         draw = Draw("work", params.clips.seed + number)
         clips = read_table(source.draw(draw), "clips")
         for path in sorted(source.out(stage, model, draw.name).glob("vectors*.npy")):
-            works = probe.by_work(probe.fit(read_array(path, stage), clips, params.probe), clips)
+            works = scores.correct_by_work(regression.fit(read_array(path, stage), clips, params.probe), clips)
             reading = path.stem.partition("-")[2]
             found.append(works.assign(stage=stage, model=model, reading=reading, draw=draw.name))
     if not found:
@@ -181,7 +186,7 @@ def added(path: Path, found: pd.DataFrame) -> None:
 
 def table(own: pd.DataFrame, shipped: pd.DataFrame, settings: Any) -> str:
     """Markdown: each alternative's rows and readings, as shipped and otherwise, with the interval of the difference."""
-    from symphony2vec.report import comparison
+    from symphony2vec.evaluation import statistics
 
     lines = ["| instead | row | draws | shipped | instead | difference |", "|---|---|---|---|---|---|"]
     for name, alternative in ALTERNATIVES.items():
@@ -191,7 +196,7 @@ def table(own: pd.DataFrame, shipped: pd.DataFrame, settings: Any) -> str:
             before, after, low, high = paired(
                 shipped[(shipped[KEYS[1:4]] == list(of)).all(axis=1)], rows, draws, row, settings
             )
-            sure = "**" if comparison.side(low, high, len(draws)) else ""
+            sure = "**" if statistics.significance(low, high, len(draws)) else ""
             difference = f"{sure}{after - before:+.1f} [{low:.1f}, {high:.1f}]{sure}"
             lines.append(f"| {alternative.says} | {row} | {len(draws)} | {before:.1f} | {after:.1f} | {difference} |")
     return "\n".join(lines)

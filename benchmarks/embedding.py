@@ -29,9 +29,9 @@ import machine
 import memory
 from symphony2vec import params
 from symphony2vec.collection import building
-from symphony2vec.embeddings import networks, pca
-from symphony2vec.package import contents, model
-from symphony2vec.scaling import unit
+from symphony2vec.models.embeddings import networks, pca
+from symphony2vec.package import contents, model, saving
+from symphony2vec.package.scaling import unit
 
 ROOT = Path(__file__).parents[1]
 SOURCE_RATE_HZ = 44100
@@ -123,7 +123,7 @@ def spread(works: list[Callable[[], np.ndarray]]) -> None:
 def package(folder: Path, kind: str) -> Path:
     """A package of random weights, at the size that params.yaml asks for."""
     stored = params.read(ROOT / "params.yaml")
-    hearing = contents._hearing(stored, "mel")
+    hearing = saving._hearing(stored, "mel")
     frames = 1 + round(stored.audio.sample_rate_hz * stored.clips.duration_s) // stored.features.hop_samples
     sizes = {"values": stored.features.mel_bands * frames, "dimensions": stored.embeddings.dimensions}
     made: nn.Module
@@ -138,13 +138,13 @@ def package(folder: Path, kind: str) -> Path:
     scaling = unit("mel", stored.features.mel_bands, stored.features.dynamic_range_db).as_plain()
     place = folder / kind
     place.mkdir()
-    return contents.save(place, made, contents.Config(subject, "", build, scaling, hearing, [], data))
+    return saving.save(place, made, contents.Config(subject, "", build, scaling, hearing, [], data))
 
 
 def ours(music: Path, folder: Path) -> None:
     """What the command `symphony2vec embed` does, on all cores."""
     loaded = network(folder)
-    asked = building.Asked(folder, str(folder), loaded.name, loaded.fingerprint, "clips", None)
+    asked = building.EmbeddingRequest(folder, str(folder), loaded.name, loaded.fingerprint, "clips", None)
     made = building.build([music], asked)
     assert not len(made.rejected)
 

@@ -20,7 +20,8 @@ import soundfile
 import threadpoolctl
 
 import machine
-from symphony2vec import features, params
+from symphony2vec import params
+from symphony2vec.features import stage as features
 
 ROOT = Path(__file__).parents[1]
 CLIPS_A_MOVEMENT = 8

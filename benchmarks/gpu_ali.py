@@ -94,8 +94,8 @@ def create_step(
     game: Any, values: tuple[Tensor, ...], recorded: bool, compiler: str
 ) -> Callable[[], dict[str, Tensor]]:
     """An update of a game on values that lie on the device; if recorded, each call overwrites the last losses."""
-    from symphony2vec.ali.losses import Game
-    from symphony2vec.ali.recorded import WARM_UP, CudaGraph
+    from symphony2vec.models.ali.losses import Game
+    from symphony2vec.models.ali.recorded import WARM_UP, CudaGraph
 
     if compiler:
         group = game.generator_optimiser.param_groups[0]

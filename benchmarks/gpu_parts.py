@@ -73,8 +73,8 @@ def measure_temporal(work: Work) -> None:
     """Measure an update in each precision, compiled or not: clips/s, share of the ceiling, busy share of the GPU."""
     import temporal
     from symphony2vec import params
-    from symphony2vec.temporal.devices import Devices
-    from symphony2vec.temporal.learner import TemporalLearner
+    from symphony2vec.models.temporal.devices import Devices
+    from symphony2vec.models.temporal.learner import TemporalLearner
 
     setting = params.read(ROOT / "params.yaml").temporal.full.model_copy(update=work.size.setting)
     load = temporal.Load(setting, 40, work.size.updates, work.size.rounds)
@@ -132,9 +132,12 @@ def read_bytes() -> int | None:
 
 def make_clips(work: Work) -> None:
     """Render the starter corpus, cut it into clips and compute the features, in a new project."""
-    from symphony2vec import audio, clips, features, params
-    from symphony2vec.artifacts import Project
+    from symphony2vec import params
+    from symphony2vec.audio import stage as audio
+    from symphony2vec.clips import stage as clips
     from symphony2vec.corpus import starter
+    from symphony2vec.features import stage as features
+    from symphony2vec.project import Project
 
     project = Project(work.folder / "project")
     project.root.mkdir(parents=True)
@@ -150,7 +153,7 @@ def make_clips(work: Work) -> None:
 def measure_training(work: Work) -> None:
     """Train full-40 on the starter corpus and compare its accuracy with those of CPU runs."""
     from symphony2vec import params
-    from symphony2vec.artifacts import Project
+    from symphony2vec.project import Project
 
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # the run belongs to the project, which is removed afterwards
     project = Project(work.folder / "project")
@@ -161,8 +164,9 @@ def measure_training(work: Work) -> None:
 
 def train_and_probe(project: Any, settings: Any, work: Work) -> None:
     """Train full-40 on the only split of a project, probe it, and record times and accuracy."""
-    from symphony2vec import probe, temporal
-    from symphony2vec.artifacts import read_json
+    from symphony2vec.evaluation.probe import stage as probe
+    from symphony2vec.models.temporal import stage as temporal
+    from symphony2vec.project import read_json
 
     training_s = machine.elapsed_s(lambda: temporal.run(project, settings, MODEL))
     probe_s = machine.elapsed_s(lambda: probe.run(project, settings, "temporal", MODEL))
@@ -240,8 +244,9 @@ def time_parts(path: Path, package: Path) -> dict[str, float]:
     import numpy as np
 
     import embedding
-    from symphony2vec.audio import decoding, loudness
-    from symphony2vec.features import represent
+    from symphony2vec.audio import loudness
+    from symphony2vec.decoding import recording as decoding
+    from symphony2vec.features.stage import represent
     from symphony2vec.package import model
 
     embedder = embedding.network(package)

@@ -26,9 +26,11 @@ import psutil
 import soundfile
 
 import machine
-from symphony2vec import features, params, scaling
-from symphony2vec.artifacts import REPRESENTATIONS
-from symphony2vec.embeddings import pca
+from symphony2vec import params
+from symphony2vec.features import stage as features
+from symphony2vec.models.embeddings import pca
+from symphony2vec.package import scaling
+from symphony2vec.project import REPRESENTATIONS
 
 ROOT = Path(__file__).parents[1]
 MB = 1e6

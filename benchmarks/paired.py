@@ -27,13 +27,13 @@ def paired(
     Raises:
         UserError: one of the two lacks a draw.
     """
-    from symphony2vec.report import comparison
+    from symphony2vec.evaluation import statistics
 
     lacking = [draw for draw in draws if not all((side["draw"] == draw).any() for side in (before, after))]
     if lacking:
         raise UserError(f"the counts have no row {row} to compare on {lacking[0]}")
-    found = comparison.counts([[side[side["draw"] == draw] for draw in draws] for side in (before, after)])
-    drawn = comparison.resampled(found, settings.bootstrap_draws, settings.seed)
-    low, high = (100.0 * end[1, 0] for end in comparison.differences(drawn, settings.confidence))
+    found = statistics.count([[side[side["draw"] == draw] for draw in draws] for side in (before, after)])
+    drawn = statistics.bootstrap_accuracy(found, settings.bootstrap_draws, settings.seed)
+    low, high = (100.0 * end[1, 0] for end in statistics.paired_differences(drawn, settings.confidence))
     first, second = 100.0 * found.accuracy().mean(axis=1)
     return float(first), float(second), float(low), float(high)

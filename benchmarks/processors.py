@@ -21,13 +21,14 @@ import torch
 from torch import nn
 
 from machine import described, music
-from symphony2vec import features, params, synthesis
+from symphony2vec import params, synthesis
 from symphony2vec.audio.loudness import Level, level
 from symphony2vec.corpus import starter
-from symphony2vec.embeddings import pca
+from symphony2vec.features import stage as features
 from symphony2vec.labels import measures
-from symphony2vec.temporal.networks import STRIDE, Encoder
-from symphony2vec.training import loop
+from symphony2vec.models.embeddings import pca
+from symphony2vec.models.temporal.networks import STRIDE, Encoder
+from symphony2vec.models.training import loop
 
 STORED = params.read(Path(__file__).parents[1] / "params.yaml")
 CLIPS = 80  # of one second each, enough for 40 principal components

@@ -24,10 +24,10 @@ from ruamel.yaml import YAML
 
 import machine
 from symphony2vec import params, study, tracking
-from symphony2vec.artifacts import Draw, Project, write_array, write_table
+from symphony2vec.models.training import loop
+from symphony2vec.project import Draw, Project, write_array, write_table
 from symphony2vec.study import trials
 from symphony2vec.study.database import Database
-from symphony2vec.training import loop
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES, COMPOSERS = 431, 5

@@ -22,13 +22,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import machine
 from symphony2vec import params
+from symphony2vec.models.temporal import losses, networks, ranks, views
+from symphony2vec.models.temporal.devices import Devices
+from symphony2vec.models.temporal.learner import TemporalLearner
+from symphony2vec.models.training import loop
+from symphony2vec.models.training.source import Source
+from symphony2vec.package.scaling import Scaling
 from symphony2vec.params import TemporalSetting
-from symphony2vec.scaling import Scaling
-from symphony2vec.temporal import losses, networks, ranks, views
-from symphony2vec.temporal.devices import Devices
-from symphony2vec.temporal.learner import TemporalLearner
-from symphony2vec.training import loop
-from symphony2vec.training.source import Source
 
 BINS, FRAMES = 64, 431
 CLIPS = 512

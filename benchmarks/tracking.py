@@ -31,8 +31,9 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 import machine
-from symphony2vec import embeddings, params, tracking
-from symphony2vec.artifacts import Draw, Project, write_array, write_table
+from symphony2vec import params, tracking
+from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.project import Draw, Project, write_array, write_table
 from symphony2vec.tracking import runs
 
 ROOT = Path(__file__).parents[1]

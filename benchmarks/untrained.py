@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from paired import paired
-from symphony2vec.artifacts import read_table
 from symphony2vec.errors import UserError
+from symphony2vec.project import read_table
 
 if TYPE_CHECKING:
     import pandas as pd

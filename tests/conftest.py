@@ -17,9 +17,14 @@ import soundfile
 from ruamel.yaml import YAML
 
 from postgres import postgres, postgresql_programs
-from symphony2vec import audio, clips, embeddings, features, params, probe, tracking
-from symphony2vec.artifacts import Project, read_json, read_table, write_table
+from symphony2vec import params, tracking
+from symphony2vec.audio import stage as audio
+from symphony2vec.clips import stage as clips
 from symphony2vec.corpus import catalogue
+from symphony2vec.evaluation.probe import stage as probe
+from symphony2vec.features import stage as features
+from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.project import Project, read_json, read_table, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 

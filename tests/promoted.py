@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from symphony2vec import tracking
-from symphony2vec.artifacts import Project, write_table
+from symphony2vec.project import Project, write_table
 
 WORKS, CLIPS = 12, 10
 GOLDEN = np.arange(1.0, 7.0, dtype=np.float32).reshape(2, 3)

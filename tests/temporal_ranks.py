@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from symphony2vec.models.temporal import ranks
+from symphony2vec.models.temporal.devices import Devices
+from symphony2vec.models.temporal.learner import LabelsLearner, TemporalLearner
+from symphony2vec.models.temporal.training import Training
+from symphony2vec.models.training.source import Source
+from symphony2vec.package.scaling import Scaling
 from symphony2vec.params import TemporalSetting
-from symphony2vec.scaling import Scaling
-from symphony2vec.temporal import ranks
-from symphony2vec.temporal.devices import Devices
-from symphony2vec.temporal.learner import LabelsLearner, TemporalLearner
-from symphony2vec.temporal.training import Training
-from symphony2vec.training.source import Source
 
 CLIPS, BINS, FRAMES, LATENT = 12, 32, 32, 6
 ROWS = np.arange(7)  # an odd number: the ranks have shares of unequal size

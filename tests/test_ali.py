@@ -17,15 +17,16 @@ import torch
 from scipy.stats import spearmanr
 
 from conftest import ROOT, client, lasting, of_licence, runs, with_database
-from symphony2vec import ali, params, tracking
-from symphony2vec.ali import crops, latent
-from symphony2vec.ali.learner import AliLearner, EncoderLearner
-from symphony2vec.artifacts import Draw, Project, write_array, write_table
+from symphony2vec import params, tracking
 from symphony2vec.errors import UserError
+from symphony2vec.models.ali import crops, latent
+from symphony2vec.models.ali import stage as ali
+from symphony2vec.models.ali.learner import AliLearner, EncoderLearner
+from symphony2vec.models.training.folds import CURVES
+from symphony2vec.models.training.source import Source
+from symphony2vec.package.scaling import middle_crop, unit
 from symphony2vec.params import Crop
-from symphony2vec.scaling import middle_crop, unit
-from symphony2vec.training.draws import CURVES
-from symphony2vec.training.source import Source
+from symphony2vec.project import Draw, Project, write_array, write_table
 
 CLIPS, LATENT = 40, 8
 SIDES = np.repeat(["train", "validation", "test"], [24, 8, 8])
@@ -245,7 +246,7 @@ def test_an_interrupted_game_goes_on_to_the_same_vectors(heard, small, tmp_path,
             raise KeyboardInterrupt
         return step(learner, rows)
 
-    monkeypatch.setattr("symphony2vec.training.loop.fit.__defaults__", (0.0,))
+    monkeypatch.setattr("symphony2vec.models.training.loop.fit.__defaults__", (0.0,))
     monkeypatch.setattr(AliLearner, "step", stopped)
     with pytest.raises(KeyboardInterrupt):
         ali.run(made, small, "original-8")

@@ -11,9 +11,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from symphony2vec.ali import networks
-from symphony2vec.ali.losses import Game, discriminator_loss, generator_loss
-from symphony2vec.ali.networks import Discriminator, Encoder, Generator
+from symphony2vec.models.ali import networks
+from symphony2vec.models.ali.losses import Game, discriminator_loss, generator_loss
+from symphony2vec.models.ali.networks import Discriminator, Encoder, Generator
 
 LATENT = 8
 BATCH = 4

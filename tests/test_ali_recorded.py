@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from symphony2vec import params
-from symphony2vec.ali import learner as learners
-from symphony2vec.ali import networks
-from symphony2vec.ali.learner import AliLearner
-from symphony2vec.ali.losses import Game
-from symphony2vec.ali.recorded import WARM_UP, CudaGraph, Losses, RecordedUpdate
 from symphony2vec.errors import UserError
-from symphony2vec.scaling import unit
-from symphony2vec.training.source import Source
+from symphony2vec.models.ali import learner as learners
+from symphony2vec.models.ali import networks
+from symphony2vec.models.ali.learner import AliLearner
+from symphony2vec.models.ali.losses import Game
+from symphony2vec.models.ali.recorded import WARM_UP, CudaGraph, Losses, RecordedUpdate
+from symphony2vec.models.training.source import Source
+from symphony2vec.package.scaling import unit
 from test_ali import reduced, spectrograms
 
 UPDATES = WARM_UP + 4

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from symphony2vec import artifacts
-from symphony2vec.artifacts import Draw, Project
+from symphony2vec import project as artifacts
 from symphony2vec.errors import UserError
+from symphony2vec.project import Draw, Project
 
 
 def test_the_project_is_found_from_a_folder_inside_it(project):

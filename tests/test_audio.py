@@ -18,13 +18,15 @@ import pyloudnorm
 import pytest
 import soundfile
 
-from symphony2vec import audio, synthesis
-from symphony2vec.artifacts import Project
-from symphony2vec.audio import decoding, loudness
+from symphony2vec import synthesis
+from symphony2vec.audio import loudness
+from symphony2vec.audio import stage as audio
 from symphony2vec.corpus import catalogue
 from symphony2vec.corpus.catalogue import Movement
+from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.params import Params
+from symphony2vec.project import Project
 
 Changed = Callable[..., Params]
 RATE_HZ = 22050

@@ -18,13 +18,14 @@ import soxr
 
 import sounds
 from sounds import RATE_HZ, encode, mp3, stereo, tone, written
-from symphony2vec import audio
-from symphony2vec.artifacts import Project, read_table
-from symphony2vec.audio import decoding, ffmpeg, flac, mpeg, ranges
+from symphony2vec.audio import stage as audio
 from symphony2vec.corpus import catalogue, library
 from symphony2vec.corpus.catalogue import Movement
+from symphony2vec.decoding import ffmpeg, flac, mpeg, ranges
+from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable
 from symphony2vec.params import Params
+from symphony2vec.project import Project, read_table
 
 MODEL_HZ = 22050
 DURATION_S = 8.0
@@ -275,7 +276,7 @@ def test_the_samples_are_those_of_the_healthy_file(case: str, tmp_path: Path) ->
 
 
 def test_samples_that_lie_beyond_4_gigabytes_are_found_by_the_wrapped_size() -> None:
-    from symphony2vec.audio import pcm
+    from symphony2vec.decoding import pcm
 
     buffer = io.BytesIO()
     soundfile.write(buffer, stereo(1.0), RATE_HZ, format="WAV")
@@ -713,7 +714,7 @@ def test_case_sound_1_2_3_4_and_6_in_embed(embedder: Any, tmp_path: Path, monkey
     music = tmp_path / "music"
     music.mkdir()
     lengths = sound_cases(music)
-    made = building.write([music], tmp_path / "x.parquet", building.Asked.of(embedder, "clips", None))
+    made = building.write([music], tmp_path / "x.parquet", building.EmbeddingRequest.of(embedder, "clips", None))
     assert not len(made.rejected)
     ends_s = made.table.groupby("path")["end_s"].max()
     for name, duration_s in lengths.items():

@@ -17,13 +17,14 @@ import pytest
 import torch
 
 from conftest import ROOT, client, lasting, of_licence, runs, with_database
-from symphony2vec import classifiers, params, tracking
-from symphony2vec.artifacts import Draw, Project, write_array, write_table
-from symphony2vec.classifiers.learner import ClassifierLearner
-from symphony2vec.classifiers.networks import vote
+from symphony2vec import params, tracking
 from symphony2vec.errors import UserError
-from symphony2vec.scaling import standard
-from symphony2vec.training.source import Source
+from symphony2vec.models.classifiers import stage as classifiers
+from symphony2vec.models.classifiers.learner import ClassifierLearner
+from symphony2vec.models.classifiers.networks import vote
+from symphony2vec.models.training.source import Source
+from symphony2vec.package.scaling import standard
+from symphony2vec.project import Draw, Project, write_array, write_table
 
 SIDES = np.repeat(["train", "validation", "test"], [32, 8, 8])
 CODES = np.arange(48) % 2

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from symphony2vec.classifiers.networks import LSTM, chunks, cnn, fair_cnn, feed_forward, vote
 from symphony2vec.errors import UserError
+from symphony2vec.models.classifiers.networks import LSTM, chunks, cnn, fair_cnn, feed_forward, vote
 
 SHAPES = {"mel": (64, 431), "mfcc": (13, 431), "chroma": (12, 431)}
 SIZES = {

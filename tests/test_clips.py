@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from symphony2vec import clips
-from symphony2vec.artifacts import Draw, read_table, write_table
+from symphony2vec.clips import stage as clips
 from symphony2vec.corpus.movements import movement_key
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips
+from symphony2vec.project import Draw, read_table, write_table
 
 
 def music(works: dict[str, list[list[float]]]) -> pd.DataFrame:

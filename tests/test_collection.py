@@ -42,12 +42,12 @@ def vae(trained: Trained) -> Embedder:
     return Embedder.load(trained.package())
 
 
-def asked_of(loaded: Embedder, form: str = "clips", hop_s: float | None = None) -> building.Asked:
-    return building.Asked(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, form, hop_s)
+def asked_of(loaded: Embedder, form: str = "clips", hop_s: float | None = None) -> building.EmbeddingRequest:
+    return building.EmbeddingRequest(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, form, hop_s)
 
 
 @pytest.fixture(scope="module")
-def asked(vae: Embedder) -> building.Asked:
+def asked(vae: Embedder) -> building.EmbeddingRequest:
     return asked_of(vae)
 
 
@@ -244,7 +244,7 @@ def embed(job):
     return real(job)
 building.embed = embed
 loaded = Embedder.load(sys.argv[1])
-asked = building.Asked(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, "clips", None)
+asked = building.EmbeddingRequest(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, "clips", None)
 building.write([Path(sys.argv[2])], Path(sys.argv[3]), asked)
 """
 
@@ -623,7 +623,7 @@ def test_a_transposed_and_a_noisy_copy_rank_first(trained, tmp_path):
 
 def test_two_formats_of_one_name_do_not_share_their_facts(library, tmp_path, asked, trained):
     building.write([library], tmp_path / "x.npy", asked)
-    other = building.Asked.of(Embedder.load(trained.package(model="pca-mel")), "recording", None)
+    other = building.EmbeddingRequest.of(Embedder.load(trained.package(model="pca-mel")), "recording", None)
     building.write([library], tmp_path / "x.csv", other)
     assert tables.read(tmp_path / "x.npy").facts["fingerprint"] == asked.fingerprint
     assert tables.read(tmp_path / "x.csv").facts["fingerprint"] == other.fingerprint != asked.fingerprint
@@ -645,7 +645,9 @@ def test_a_package_that_was_replaced_meanwhile_embeds_nothing_under_its_former_n
 
 def test_the_hop_that_is_not_named_is_the_hop_that_is(trained):
     loaded = Embedder.load(trained.package())
-    assert building.Asked.of(loaded, "timestamps", None) == building.Asked.of(loaded, "timestamps", 0.5)
+    assert building.EmbeddingRequest.of(loaded, "timestamps", None) == building.EmbeddingRequest.of(
+        loaded, "timestamps", 0.5
+    )
     for form, hop_s, reason in (
         ("clips", 0.5, "a hop is for the form timestamps alone"),
         ("timestamps", 0.0, "a hop of 0 s"),
@@ -653,7 +655,7 @@ def test_the_hop_that_is_not_named_is_the_hop_that_is(trained):
         ("windows", None, "no form 'windows'"),
     ):
         with pytest.raises(UserError, match=reason):
-            building.Asked.of(loaded, form, hop_s)
+            building.EmbeddingRequest.of(loaded, form, hop_s)
 
 
 def test_a_csv_whose_vectors_are_no_numbers_is_one_line(library, tmp_path, asked):

@@ -13,12 +13,12 @@ import soundfile
 from click.testing import CliRunner
 
 from conftest import music
-from symphony2vec import audio
-from symphony2vec.artifacts import Project, read_table
+from symphony2vec.audio import stage as audio
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.corpus import catalogue, cue, recordings, sheets
 from symphony2vec.errors import Unusable
 from symphony2vec.params import Params
+from symphony2vec.project import Project, read_table
 
 RATE_HZ = 22050
 SHEET = """PERFORMER "Orchestra"

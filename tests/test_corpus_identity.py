@@ -16,9 +16,9 @@ import soundfile
 from click.testing import CliRunner, Result
 from mutagen import apev2, id3
 
-from symphony2vec import clips, params
-from symphony2vec.artifacts import Project, write_table
+from symphony2vec import params
 from symphony2vec.cli.corpus import corpus
+from symphony2vec.clips import stage as clips
 from symphony2vec.corpus import catalogue, identity, openscore, recordings, repertoire, settling, starter, tags
 from symphony2vec.corpus.authority import authority
 from symphony2vec.corpus.composers import resolve
@@ -27,6 +27,7 @@ from symphony2vec.corpus.titles import Placed, Unplaced, by_tags_or_folders
 from symphony2vec.corpus.vocabulary import fold, without_discs
 from symphony2vec.corpus.works import parse
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project, write_table
 
 Run = Callable[..., Result]
 MOVEMENTS = ("I. Allegro", "II. Andante", "III. Finale")

@@ -18,10 +18,12 @@ import soundfile
 from click.testing import CliRunner
 from mutagen import id3
 
-from symphony2vec import audio, clips, params
-from symphony2vec.artifacts import Project, read_table
+from symphony2vec import params
+from symphony2vec.audio import stage as audio
 from symphony2vec.cli.corpus import corpus
+from symphony2vec.clips import stage as clips
 from symphony2vec.corpus import catalogue
+from symphony2vec.project import Project, read_table
 
 ROMAN = ("I", "II", "III", "IV")
 TEMPI = ("Allegro con brio", "Andante con moto", "Scherzo. Allegro", "Finale. Presto")

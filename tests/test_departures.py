@@ -17,15 +17,16 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from symphony2vec import params, scaling
-from symphony2vec.ali import learner as ali_learner
-from symphony2vec.ali import losses as ali_losses
-from symphony2vec.ali.networks import Encoder
-from symphony2vec.artifacts import Project, read_table, write_table
-from symphony2vec.classifiers import networks as classifier_networks
-from symphony2vec.embeddings import losses as embedding_losses
+from symphony2vec import params
 from symphony2vec.errors import UserError
-from symphony2vec.features import MFCC_MEL_BANDS
+from symphony2vec.features.stage import MFCC_MEL_BANDS
+from symphony2vec.models.ali import learner as ali_learner
+from symphony2vec.models.ali import losses as ali_losses
+from symphony2vec.models.ali.networks import Encoder
+from symphony2vec.models.classifiers import networks as classifier_networks
+from symphony2vec.models.embeddings import losses as embedding_losses
+from symphony2vec.package import scaling
+from symphony2vec.project import Project, read_table, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "departures.py"
@@ -275,7 +276,7 @@ def test_the_losses_are_those_of_the_alternatives():
 
 
 def test_in_the_saturating_game_encoder_and_generator_raise_what_the_discriminator_lowers():
-    from symphony2vec.ali import networks
+    from symphony2vec.models.ali import networks
 
     torch.manual_seed(0)
     made = networks.Encoder(4), networks.Generator(4), networks.Discriminator(4, 0.0)
@@ -294,7 +295,7 @@ def test_in_the_saturating_game_encoder_and_generator_raise_what_the_discriminat
 
 
 def test_without_its_bias_the_generator_starts_from_grey():
-    from symphony2vec.ali.networks import Generator
+    from symphony2vec.models.ali.networks import Generator
 
     with mock.patch.object(*alternatives.no_bias()[0]):
         generator = Generator(4)

@@ -15,12 +15,16 @@ import soundfile
 import soxr
 from click.testing import CliRunner
 
-from symphony2vec import audio, clips, features, figures, fingerprints, leaks
-from symphony2vec.artifacts import Draw, Project, read_table, write_table
+from symphony2vec import figures
+from symphony2vec.audio import stage as audio
 from symphony2vec.cli.corpus import corpus
-from symphony2vec.corpus import catalogue, duplicates, recordings
+from symphony2vec.clips import leaks
+from symphony2vec.clips import stage as clips
+from symphony2vec.corpus import catalogue, duplicates, fingerprints, recordings
 from symphony2vec.corpus.titles import Placed
+from symphony2vec.features import stage as features
 from symphony2vec.params import Params
+from symphony2vec.project import Draw, Project, read_table, write_table
 
 RATE_HZ = 22050
 

@@ -18,10 +18,10 @@ import soxr
 
 from conftest import CLIP_S, COMPOSERS, RATE_HZ, Trained, client, music
 from symphony2vec import tracking
-from symphony2vec.audio import decoding
+from symphony2vec.decoding import recording as decoding
 from symphony2vec.embedder import Embedder
-from symphony2vec.embeddings import networks
 from symphony2vec.errors import Unusable, UserError
+from symphony2vec.models.embeddings import networks
 from symphony2vec.package.model import window_starts
 
 CLIP = round(CLIP_S * RATE_HZ)

@@ -17,13 +17,15 @@ import torch
 from sklearn.decomposition import PCA
 
 from conftest import ROOT, client, lasting, of_licence, runs
-from symphony2vec import embeddings, generation, params, tracking
-from symphony2vec.artifacts import Draw, Project, write_array, write_table
-from symphony2vec.embeddings import losses, networks, pca
-from symphony2vec.embeddings.learner import AutoencoderLearner
+from symphony2vec import params, tracking
 from symphony2vec.errors import UserError
-from symphony2vec.scaling import batches, standard, symmetric
-from symphony2vec.training.source import Source
+from symphony2vec.models import generation
+from symphony2vec.models.embeddings import losses, networks, pca
+from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.models.embeddings.learner import AutoencoderLearner
+from symphony2vec.models.training.source import Source
+from symphony2vec.package.scaling import batches, standard, symmetric
+from symphony2vec.project import Draw, Project, write_array, write_table
 
 NETWORKS = ("ae", "cae", "vae")
 TRAINING, HELD_OUT, TEST = np.arange(40), np.arange(40, 48), np.arange(48, 60)
@@ -395,7 +397,7 @@ def test_validation_losses_are_the_same_at_every_call_and_change_nothing(setting
 def test_validation_losses_do_not_depend_on_the_size_of_the_parts(settings, monkeypatch):
     found = trained("cae", settings, 5)
     whole = found.learner.losses(TRAINING)
-    monkeypatch.setattr("symphony2vec.embeddings.learner.AT_ONCE", 7)
+    monkeypatch.setattr("symphony2vec.models.embeddings.learner.AT_ONCE", 7)
     assert found.learner.losses(TRAINING)["validation_loss"] == pytest.approx(whole["validation_loss"], rel=0.05)
     np.testing.assert_allclose(found.learner.encode(TRAINING), found.learner.encode(TRAINING), atol=1e-5)
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from symphony2vec.embeddings import losses
-from symphony2vec.embeddings.networks import Autoencoder, VariationalAutoencoder
+from symphony2vec.models.embeddings import losses
+from symphony2vec.models.embeddings.networks import Autoencoder, VariationalAutoencoder
 
 
 def tiny() -> tuple[nn.Sequential, torch.Tensor]:

@@ -19,9 +19,10 @@ import pytest
 import soundfile
 import threadpoolctl
 
-from symphony2vec import features, parallel, params
-from symphony2vec.artifacts import REPRESENTATIONS, Project, write_table
+from symphony2vec import parallel, params
 from symphony2vec.errors import UserError
+from symphony2vec.features import stage as features
+from symphony2vec.project import REPRESENTATIONS, Project, write_table
 
 ROOT = Path(__file__).parents[1]
 STORED = params.read(ROOT / "params.yaml")

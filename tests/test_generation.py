@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy.linalg import sqrtm
 
-from symphony2vec import generation
 from symphony2vec.errors import UserError
+from symphony2vec.models import generation
 
 CLIPS, BINS, FRAMES = 60, 20, 40
 

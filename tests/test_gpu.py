@@ -19,25 +19,25 @@ from torch import Tensor, nn
 
 import temporal_ranks as one_rank
 from conftest import ROOT
-from symphony2vec import params, scaling
-from symphony2vec.ali import crops
-from symphony2vec.ali import learner as ali
-from symphony2vec.ali import networks as ali_networks
-from symphony2vec.ali.losses import Game
-from symphony2vec.classifiers import networks as classifiers
-from symphony2vec.classifiers.learner import ClassifierLearner
-from symphony2vec.embeddings import networks as autoencoders
-from symphony2vec.embeddings import pca
-from symphony2vec.embeddings.learner import AutoencoderLearner
-from symphony2vec.package import contents
+from symphony2vec import params
+from symphony2vec.models.ali import crops
+from symphony2vec.models.ali import learner as ali
+from symphony2vec.models.ali import networks as ali_networks
+from symphony2vec.models.ali.losses import Game
+from symphony2vec.models.classifiers import networks as classifiers
+from symphony2vec.models.classifiers.learner import ClassifierLearner
+from symphony2vec.models.embeddings import networks as autoencoders
+from symphony2vec.models.embeddings import pca
+from symphony2vec.models.embeddings.learner import AutoencoderLearner
+from symphony2vec.models.temporal import devices, networks, ranks
+from symphony2vec.models.temporal.devices import Devices
+from symphony2vec.models.temporal.learner import LabelsLearner, TemporalLearner
+from symphony2vec.models.training import loop
+from symphony2vec.models.training.source import Source
+from symphony2vec.package import contents, saving, scaling
 from symphony2vec.package.model import Model
 from symphony2vec.params import Crop, Params
-from symphony2vec.temporal import devices, networks, ranks
-from symphony2vec.temporal.devices import Devices
-from symphony2vec.temporal.learner import LabelsLearner, TemporalLearner
 from symphony2vec.tracking import Subject
-from symphony2vec.training import loop
-from symphony2vec.training.source import Source
 
 NAME = os.environ.get("SYMPHONY2VEC_GPU_TESTS", "cuda")
 CPU, DEVICE = torch.device("cpu"), torch.device(NAME)
@@ -371,8 +371,8 @@ def test_a_package_made_on_a_gpu_gives_the_same_vectors_on_the_cpu_and_back(trai
     network, build, clip_scaling = train(study_params)
     subject = {"stage": "temporal", "model": "test", "representation": "mel", "draw": "work-0"}
     data = {"corpus": "made", "sides": {}, "composers": {}, "orchestration": "", "licences": []}
-    hearing = contents._hearing(study_params, "mel")
-    folder = contents.save(
+    hearing = saving._hearing(study_params, "mel")
+    folder = saving.save(
         tmp_path, network, contents.Config(subject, "", build, clip_scaling.as_plain(), hearing, [], data)
     )
     golden = np.load(folder / "artifacts" / contents.GOLDEN)

@@ -20,8 +20,12 @@ import pytest
 import torch
 
 from conftest import ROOT, Trained
-from symphony2vec import audio, clips, features, probe, temporal
-from symphony2vec.artifacts import Project
+from symphony2vec.audio import stage as audio
+from symphony2vec.clips import stage as clips
+from symphony2vec.evaluation.probe import stage as probe
+from symphony2vec.features import stage as features
+from symphony2vec.models.temporal import stage as temporal
+from symphony2vec.project import Project
 
 CPU = torch.device("cpu")
 

@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import save_file
 
 from conftest import client
-from symphony2vec import hear, registry, scaling, tracking
-from symphony2vec.artifacts import Project
+from symphony2vec import hear, registry, tracking
 from symphony2vec.embedder import Embedder, Embedding
-from symphony2vec.embeddings.networks import Encoder
 from symphony2vec.errors import UserError
-from symphony2vec.features import Recipe
-from symphony2vec.package import contents
+from symphony2vec.features.stage import Recipe
+from symphony2vec.models.embeddings.networks import Encoder
+from symphony2vec.package import contents, scaling
 from symphony2vec.params import Features
+from symphony2vec.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 VALIDATOR = ROOT / ".venv-hear" / "bin" / "hear-validator"

@@ -1,14 +1,16 @@
-"""The names hold together, and no module imports from a floor above its own."""
+"""The names hold together, and no module imports from a level above its own."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import inspect
 import itertools
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +19,26 @@ import pytest
 from ruamel.yaml import YAML
 
 from symphony2vec import params
-from symphony2vec.artifacts import REPRESENTATIONS
 from symphony2vec.cli import cli
+from symphony2vec.project import REPRESENTATIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "symphony2vec"
-FLOORS = {
-    "errors": 0, "params": 0, "artifacts": 0, "tracking": 0, "figures": 0, "parallel": 0, "fingerprints": 0,
-    "corpus": 1, "leaks": 1, "synthesis": 1, "audio": 1, "clips": 1, "features": 1, "labels": 1, "scaling": 1,
-    "listening": 1,
-    "training": 2, "package": 2, "probe": 2, "generation": 2,
-    "classifiers": 3, "embeddings": 3, "ali": 3, "temporal": 3, "meaning": 4, "report": 4,
-    "atlas": 5, "collection": 5, "embedder": 5, "registry": 5, "study": 5, "cli": 6, "hear": 6,
+LEVELS = {
+    "errors": 0, "params": 0, "project": 0,
+    "corpus": 1, "decoding": 1, "figures": 1, "parallel": 1, "synthesis": 1, "tracking": 1,
+    "audio": 2, "clips": 2, "features": 2, "labels": 2,
+    "models": 3, "package": 3,
+    "evaluation": 4, "report": 4,
+    "atlas": 5, "collection": 5, "embedder": 5, "registry": 5, "serving": 5, "study": 5,
+    "cli": 6, "hear": 6,
 }  # fmt: skip
+# Extras of pyproject.toml: only where one is used is it imported, and one line says how to install it.
+OPTIONAL = {"dask", "distributed", "embedding_atlas", "umap"}
+# What `--help` does not load: everything that computes.
 HEAVY = {
-    "IPython", "PIL", "accelerate", "boto3", "dask", "distributed", "dvc", "embedding_atlas", "jinja2", "joblib",
-    "librosa", "lxml", "matplotlib", "midirenderer", "mlflow", "music21", "mutagen", "numba", "numpy", "optuna",
-    "pandas", "partitura", "plotly", "pretty_midi", "psycopg", "pyarrow", "pyloudnorm", "safetensors", "scipy",
-    "sklearn", "soundfile", "soxr", "threadpoolctl", "torch", "tqdm", "umap",
-}  # fmt: skip
-# Networks and their training: they import torch as they are imported, and so only functions import them.
-NETWORKS = {
-    "ali.attempt", "ali.crops", "ali.latent", "ali.learner", "ali.losses", "ali.networks", "ali.recorded",
-    "classifiers.learner", "classifiers.networks",
-    "embedder",
-    "embeddings.learner", "embeddings.losses", "embeddings.networks", "embeddings.pca",
-    "hear",  # its interface is made of tensors
-    "package.contents", "package.example", "package.head", "package.loader", "package.model",
-    "temporal.attempt", "temporal.devices", "temporal.kept", "temporal.learner", "temporal.losses",
-    "temporal.networks", "temporal.training", "temporal.views",
-    "training.loop", "training.precision", "training.source", "training.watch",
+    "accelerate", "av", "joblib", "librosa", "matplotlib", "mlflow", "numpy", "optuna", "pandas", "scipy", "sklearn",
+    "soundfile", "torch",
 }  # fmt: skip
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py" or path.parent != SOURCE)
@@ -58,6 +50,12 @@ def word(stage: str) -> str:
 
 
 WORDS = sorted({word(stage) for stage in PIPELINE})
+
+
+def home(stage: str) -> str:
+    """The package of a stage below symphony2vec, as "models/ali"."""
+    name = word(stage)
+    return next(str(path.relative_to(SOURCE)) for path in sorted(SOURCE.rglob(name)) if (path / "stage.py").is_file())
 
 
 def room(path: Path) -> str:
@@ -101,14 +99,13 @@ COMMANDS = [instance["cmd"] for _, instance in INSTANCES]
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_one_word_leads_from_stage_to_module_command_folder_test_and_section(stage):
     house = word(stage)
-    assert (SOURCE / f"{house}.py").is_file() or (SOURCE / house).is_dir()
-    assert callable(importlib.import_module(f"symphony2vec.{house}").run)
+    assert callable(importlib.import_module(f"symphony2vec.{home(stage).replace('/', '.')}.stage").run)
     assert house in cli.commands
     assert PIPELINE[stage]["cmd"].split()[:2] == ["symphony2vec", house]
     (out,) = PIPELINE[stage]["outs"]
     assert (out if isinstance(out, str) else next(iter(out))).split("/")[:2] == ["out", house]
-    code = {f"src/symphony2vec/{house}", f"src/symphony2vec/{house}.py"}
-    assert code & set(PIPELINE[stage]["deps"])
+    code = f"src/symphony2vec/{home(stage)}"
+    assert any(dependency.startswith(code) for dependency in PIPELINE[stage]["deps"])
     tests = ROOT / "tests"
     assert (tests / f"test_{house}.py").is_file() or list(tests.glob(f"test_{house}_*.py"))
     if house != "report":
@@ -129,7 +126,7 @@ def test_the_pipeline_trains_every_model_that_the_command_line_offers():
         if "crop" in representation.type.choices:
             wanted.add(f"symphony2vec {name} ff crop")
         assert {command for command in COMMANDS if command.split()[1] == name} == wanted
-        assert tuple(model.type.choices) == importlib.import_module(f"symphony2vec.{name}").MODELS
+        assert tuple(model.type.choices) == importlib.import_module(f"symphony2vec.models.{name}.stage").MODELS
 
 
 def test_every_ali_of_the_pipeline_is_a_setting_and_a_size():
@@ -137,7 +134,7 @@ def test_every_ali_of_the_pipeline_is_a_setting_and_a_size():
     assert names
     for name in names:
         setting, size = name.split("-")
-        assert setting in importlib.import_module("symphony2vec.ali").SETTINGS
+        assert setting in importlib.import_module("symphony2vec.models.ali.stage").SETTINGS
         assert int(size) >= 1
 
 
@@ -163,66 +160,50 @@ def test_every_parameter_and_every_code_file_a_stage_depends_on_exists(stage, in
             assert (ROOT / dependency).exists(), dependency
 
 
+def imports(node: ast.AST) -> Iterator[str]:
+    """The dotted names that the import statements at and below a node may bind."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Import):
+            yield from (alias.name for alias in inner.names)
+        elif isinstance(inner, ast.ImportFrom):
+            assert inner.level == 0, "a relative import"
+            yield from (f"{inner.module}.{alias.name}" for alias in inner.names)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_from_its_own_floor_or_below(path):
-    own = FLOORS[room(path)]
+def test_a_module_imports_from_its_own_level_or_below(path):
+    own = LEVELS[room(path)]
+    for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        package, _, inner = name.partition(".")
+        other = inner.split(".")[0]
+        if package == "symphony2vec" and other in LEVELS:
+            assert LEVELS[other] <= own, f"{name_of(path)} (level {own}) imports {other} (level {LEVELS[other]})"
+
+
+def test_every_room_has_a_level():
+    assert {room(path) for path in MODULES} == set(LEVELS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_stand_at_the_top_unless_the_library_is_optional(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("symphony2vec"):
-            inner = (node.module or "").split(".")[1:]
-            names = inner[:1] or [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("symphony2vec.")]
-        for name in names:
-            if name in FLOORS:
-                assert FLOORS[name] <= own, f"{path.name} (floor {own}) imports {name} (floor {FLOORS[name]})"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert {name.partition(".")[0] for name in imports(node)} <= OPTIONAL, f"{node.name}, line {node.lineno}"
 
 
-def test_every_room_has_a_floor():
-    assert {room(path) for path in MODULES} == set(FLOORS)
+def test_no_module_is_part_of_an_import_cycle():
+    names = {dotted(path): path for path in MODULES}
+    graph = {}
+    for name, path in names.items():
+        inner = {other.removeprefix("symphony2vec.") for other in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        graph[name] = {other if other in names else other.rpartition(".")[0] for other in inner} & set(names) - {name}
+    graphlib.TopologicalSorter(graph).prepare()  # a CycleError names the cycle
 
 
-def when_imported(path: Path) -> set[str]:
-    """All that a module imports as it is imported itself, by dotted name: not inside functions or TYPE_CHECKING."""
-    found: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            waiting += node.orelse
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: a relative import"
-            found |= {f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)}
-        waiting += ast.iter_child_nodes(node)
-    return found
-
-
-def test_the_networks_are_modules_that_need_torch_or_numpy_at_once():
-    def needed(path: Path) -> bool:
-        names = when_imported(path)
-        networks = {f"symphony2vec.{network}" for network in NETWORKS}
-        return bool(HEAVY & {name.split(".")[0] for name in names} or networks & names)
-
-    assert {dotted(path) for path in MODULES if needed(path)} == NETWORKS
-
-
-@pytest.mark.parametrize("path", [path for path in MODULES if dotted(path) not in NETWORKS], ids=name_of)
-def test_heavy_libraries_and_networks_are_imported_inside_functions(path):
-    names = when_imported(path)
-    assert not HEAVY & {name.split(".")[0] for name in names}
-    assert not {f"symphony2vec.{network}" for network in NETWORKS} & names
-
-
-def test_importing_every_other_module_loads_nothing_heavy():
-    others = sorted({f"symphony2vec.{dotted(path)}" for path in MODULES if dotted(path) not in NETWORKS})
-    code = f"import importlib, sys; [importlib.import_module(name) for name in {others}]; print(*sys.modules)"
+def test_help_loads_no_library_that_computes():
+    code = "import sys, symphony2vec.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert set(others) <= set(loaded)
+    assert "symphony2vec.cli.lazy" in loaded
     assert not HEAVY & set(loaded)
 
 
@@ -260,7 +241,7 @@ def test_the_readme_names_only_commands_that_exist():
 
 def test_public_functions_say_what_they_do():
     for name_of_stage in WORDS:
-        module = importlib.import_module(f"symphony2vec.{name_of_stage}")
+        module = importlib.import_module(f"symphony2vec.{home(name_of_stage).replace('/', '.')}.stage")
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and not name.startswith("_"):
                 assert function.__doc__, f"{name_of_stage}.{name}"

@@ -24,9 +24,12 @@ import test_ali
 import test_classifiers
 import test_embeddings
 from conftest import runs, with_database
-from symphony2vec import ali, classifiers, embeddings, figures, params, tracking
-from symphony2vec.artifacts import Project
-from symphony2vec.training import loop
+from symphony2vec import figures, params, tracking
+from symphony2vec.models.ali import stage as ali
+from symphony2vec.models.classifiers import stage as classifiers
+from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.models.training import loop
+from symphony2vec.project import Project
 
 
 class Stage(NamedTuple):

@@ -17,12 +17,15 @@ import pytest
 import soundfile
 
 from conftest import music
-from symphony2vec import audio, clips, labels, parallel, params, synthesis
-from symphony2vec.artifacts import Project, read_table
+from symphony2vec import parallel, params, synthesis
+from symphony2vec.audio import stage as audio
+from symphony2vec.clips import stage as clips
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.labels import harmony, measures, transcript
+from symphony2vec.labels import stage as labels
 from symphony2vec.labels.transcript import Transcript
+from symphony2vec.project import Project, read_table
 from symphony2vec.synthesis.instruments import PROGRAMS
 
 Changed = Callable[..., params.Params]

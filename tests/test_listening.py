@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from symphony2vec import listening
 from symphony2vec.errors import UserError
+from symphony2vec.features import inversion as listening
 
 RATE_HZ, FFT, HOP, BANDS = 22050, 2048, 512, 64
 PEAK = 10.0 ** (listening.PEAK_DBFS / 20.0)

@@ -14,10 +14,11 @@ from sklearn.metrics import average_precision_score, r2_score
 from sklearn.preprocessing import StandardScaler
 
 from conftest import ROOT, client, with_database
-from symphony2vec import figures, meaning, params, tracking
-from symphony2vec.artifacts import Draw, Project, key_of, read_json, read_table, write_array, write_table
+from symphony2vec import figures, params, tracking
 from symphony2vec.errors import UserError
-from symphony2vec.meaning import probes, retrieval, summary, targets
+from symphony2vec.evaluation.meaning import probes, retrieval, summary, targets
+from symphony2vec.evaluation.meaning import stage as meaning
+from symphony2vec.project import Draw, Project, key_of, read_json, read_table, write_array, write_table
 from symphony2vec.report import page, tables
 
 COMPOSERS = ("Bach", "Brahms", "Mahler")

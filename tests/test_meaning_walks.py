@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from symphony2vec import meaning, params
-from symphony2vec.artifacts import Project, read_table, write_array
-from symphony2vec.meaning import measures, targets, walks
+from symphony2vec import params
+from symphony2vec.evaluation.meaning import measures, targets, walks
+from symphony2vec.evaluation.meaning import stage as meaning
+from symphony2vec.package.scaling import Scaling
+from symphony2vec.project import Project, read_table, write_array
 from symphony2vec.report import walks as shown
-from symphony2vec.scaling import Scaling
 
 BINS, FRAMES, DIMENSIONS, STEPS = 16, 20, 6, 4
 LABELS = {label.name: label for label in targets.LABELS}
@@ -162,7 +163,7 @@ def walked(project: Project, few, tmp_path: Path) -> Path:
     """What is written of an untrained network with some noise in its codes."""
     import torch
 
-    from symphony2vec.temporal import kept, networks
+    from symphony2vec.models.temporal import kept, networks
 
     own, told, vectors = corpus()
     array = np.random.default_rng(0).uniform(-60.0, 0.0, (len(own), BINS, 40)).astype(np.float32)

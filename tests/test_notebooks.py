@@ -19,8 +19,15 @@ from nbclient import NotebookClient
 from ruamel.yaml import YAML
 
 from conftest import ROOT
-from symphony2vec import ali, classifiers, clips, embeddings, features, params, probe, report, tracking
-from symphony2vec.artifacts import Project, read_table, write_array, write_table
+from symphony2vec import params, tracking
+from symphony2vec.clips import stage as clips
+from symphony2vec.evaluation.probe import stage as probe
+from symphony2vec.features import stage as features
+from symphony2vec.models.ali import stage as ali
+from symphony2vec.models.classifiers import stage as classifiers
+from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.project import Project, read_table, write_array, write_table
+from symphony2vec.report import stage as report
 
 NOTEBOOKS = ("from_sound_to_vector", "results")
 COMPOSERS = ("Ana Fantasía", "Берлиоз", "Chaminade, Cécile")

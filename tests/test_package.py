@@ -19,12 +19,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from conftest import COMPOSERS, Trained, client
-from symphony2vec import ali, classifiers, probe, tracking
-from symphony2vec.artifacts import read_json
+from symphony2vec import tracking
 from symphony2vec.errors import UserError
+from symphony2vec.evaluation.probe import stage as probe
+from symphony2vec.models.ali import stage as ali
+from symphony2vec.models.classifiers import stage as classifiers
 from symphony2vec.package import contents, example, head
 from symphony2vec.package.head import Head
 from symphony2vec.package.model import Model
+from symphony2vec.project import read_json
 
 # Stage, model, the package's folder in its run, the file of the stage that its answers equal
 PACKAGES = {
@@ -63,7 +66,7 @@ def packages(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict
     """The package of every kind of model, copied out of its run to a folder elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
-        patch.setattr("symphony2vec.ali.latent.RESAMPLES", 100)
+        patch.setattr("symphony2vec.models.ali.latent.RESAMPLES", 100)
         for model in ("ff-crop", "lstm-mel"):
             classifiers.run(trained.project, trained.params, *model.split("-"))
         for model in ("paper-8", "encoder-8"):
@@ -266,7 +269,7 @@ def other_shapes(folder: Path) -> None:
     save_file({name: np.zeros((2, 2), np.float32) for name in load_file(path)}, path)
 
 
-BUILD = {"module": "symphony2vec.embeddings.networks", "name": "Encoder", "arguments": {}, "method": "encode"}
+BUILD = {"module": "symphony2vec.models.embeddings.networks", "name": "Encoder", "arguments": {}, "method": "encode"}
 DAMAGE = {
     "no config": (without("config.json"), r"holds no model of symphony2vec: artifacts/config\.json is missing"),
     "no weights": (without("weights.safetensors"), "No such file"),

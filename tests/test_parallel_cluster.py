@@ -25,12 +25,13 @@ import soundfile
 
 import servers
 from conftest import Trained
-from symphony2vec import features, parallel, params
-from symphony2vec.artifacts import Project, write_table
+from symphony2vec import parallel, params
 from symphony2vec.collection import building
 from symphony2vec.embedder import Embedder
 from symphony2vec.errors import Unusable, UserError
+from symphony2vec.features import stage as features
 from symphony2vec.parallel import cluster
+from symphony2vec.project import Project, write_table
 
 ROOT = Path(__file__).parents[1]
 HERE = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"}
@@ -259,7 +260,7 @@ def test_a_cluster_embeds_to_the_same_bytes_though_a_worker_is_killed(
     trained: Trained, two_workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = Embedder.load(trained.package())
-    asked = building.Asked(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, "clips", None)
+    asked = building.EmbeddingRequest(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, "clips", None)
     sounds, watched = [trained.project.out("audio")], tmp_path / "watched"
     watched.mkdir()
     here = building.write(sounds, tmp_path / "here.parquet", asked, backend=parallel.PROCESSES)

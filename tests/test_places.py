@@ -22,12 +22,14 @@ from ruamel.yaml import YAML
 
 import servers
 from conftest import RATE_HZ, ROOT, Trained, client, music, with_database
-from symphony2vec import audio, embeddings, params, registry, tracking
-from symphony2vec.artifacts import Project, read_json, write_table
+from symphony2vec import params, registry, tracking
+from symphony2vec.audio import stage as audio
 from symphony2vec.cli import cli
 from symphony2vec.collection import table as tables
 from symphony2vec.corpus import library, recordings
 from symphony2vec.errors import UserError
+from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.project import Project, read_json, write_table
 from symphony2vec.registry import candidates, gates
 from symphony2vec.study.database import Database
 from symphony2vec.tracking import places

@@ -12,11 +12,14 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.preprocessing import StandardScaler
 
 from conftest import ROOT, client, runs
-from symphony2vec import probe, tracking
-from symphony2vec.artifacts import Draw, Project, key_of, read_table, write_array, write_json, write_table
+from symphony2vec import tracking
 from symphony2vec.errors import UserError
+from symphony2vec.evaluation import statistics
+from symphony2vec.evaluation.probe import regression, scores
+from symphony2vec.evaluation.probe import stage as probe
+from symphony2vec.models.training import watch
 from symphony2vec.package.head import log_loss, softmax
-from symphony2vec.training import watch
+from symphony2vec.project import Draw, Project, key_of, read_table, write_array, write_json, write_table
 
 COMPOSERS = ("Bach", "Brahms", "Mahler")
 
@@ -38,8 +41,12 @@ def made(separation: float, seed: int = 0, works: int = 12, clips_a_work: int = 
     return np.concatenate(vectors).astype(np.float32), clips
 
 
+def bootstrap(counts, settings):
+    return statistics.bootstrap_scores(counts, settings.bootstrap_draws, settings.seed)
+
+
 def scored(vectors, clips, settings):
-    return probe.score(probe.fit(vectors, clips, settings), clips, settings)
+    return scores.score(regression.fit(vectors, clips, settings), clips, settings)
 
 
 def test_separate_composers_are_named_and_noise_is_not(changed):
@@ -60,24 +67,24 @@ def test_the_scale_and_place_of_a_dimension_do_not_matter(changed):
 def test_test_clips_never_reach_the_fit_nor_the_choice_of_strength(changed):
     vectors, clips = made(0.5)
     settings = changed().probe
-    before = probe.fit(vectors, clips, settings)
+    before = regression.fit(vectors, clips, settings)
     test = (clips["split"] == "test").to_numpy()
     spoiled = vectors.copy()
     spoiled[test] = 1e6
     relabelled = clips.copy()
     relabelled.loc[test, "composer"] = "Bach"
-    after = probe.fit(spoiled, relabelled, settings)
+    after = regression.fit(spoiled, relabelled, settings)
     assert after.strength == before.strength
     np.testing.assert_array_equal(after.probabilities[~test], before.probabilities[~test])
 
 
 def test_the_temperature_is_the_validation_clips_and_test_clips_only_judge_it(changed):
     vectors, clips = made(0.5)
-    before = probe.fit(vectors, clips, changed().probe)
+    before = regression.fit(vectors, clips, changed().probe)
     test = (clips["split"] == "test").to_numpy()
     spoiled = vectors.copy()
     spoiled[test] = np.random.default_rng(1).standard_normal(spoiled[test].shape)
-    after = probe.fit(spoiled, clips, changed().probe)
+    after = regression.fit(spoiled, clips, changed().probe)
     assert after.calibration["temperature"] == before.calibration["temperature"] == before.head.temperature
     assert after.calibration["test_log_loss_calibrated"] != before.calibration["test_log_loss_calibrated"]
     validation = (clips["split"] == "validation").to_numpy()
@@ -90,7 +97,7 @@ def test_a_row_that_is_on_no_side_is_answered_and_decides_nothing(changed):
     vectors, clips = made(1.0)
     asked = pd.concat([clips, pd.DataFrame({"composer": ["?"], "split": ["asked"]})], ignore_index=True)
     before, after = (
-        probe.fit(values, table, changed().probe)
+        regression.fit(values, table, changed().probe)
         for values, table in ((vectors, clips), (np.concatenate([vectors, vectors[:1]]), asked))
     )
     np.testing.assert_array_equal(after.probabilities[:-1], before.probabilities)
@@ -100,10 +107,10 @@ def test_a_row_that_is_on_no_side_is_answered_and_decides_nothing(changed):
 
 def test_validation_chooses_the_strength_and_the_most_regularised_of_equals(changed):
     vectors, clips = made(6.0)
-    assert probe.fit(vectors, clips, changed().probe).strength == min(changed().probe.strengths)
+    assert regression.fit(vectors, clips, changed().probe).strength == min(changed().probe.strengths)
     noisy, clips = made(0.4, seed=3)
     settings = changed(probe__strengths=[1.0, 1e-6]).probe
-    by_hand = {s: probe.fit(noisy, clips, changed(probe__strengths=[s]).probe) for s in settings.strengths}
+    by_hand = {s: regression.fit(noisy, clips, changed(probe__strengths=[s]).probe) for s in settings.strengths}
     validation = (clips["split"] == "validation").to_numpy()
 
     def accuracy(outcome):
@@ -111,28 +118,28 @@ def test_validation_chooses_the_strength_and_the_most_regularised_of_equals(chan
         return (named == clips["composer"][validation]).mean()
 
     best = max(sorted(by_hand), key=lambda s: accuracy(by_hand[s]))
-    assert probe.fit(noisy, clips, settings).strength == best
+    assert regression.fit(noisy, clips, settings).strength == best
 
 
 def test_accuracy_f1_and_majority_agree_with_scikit_learn(changed):
     vectors, clips = made(0.6)
     clips = clips.drop(clips.index[(clips["composer"] == "Mahler") & (clips["clip"] % 2 == 0)]).reset_index(drop=True)
     vectors = vectors[clips["clip"]]
-    outcome = probe.fit(vectors, clips, changed().probe)
-    scores = probe.score(outcome, clips, changed().probe)
-    told = probe.predictions(outcome, clips.assign(clip=range(len(clips))))
-    assert scores["test_accuracy"] == pytest.approx(accuracy_score(told["composer"], told["predicted"]))
-    assert scores["test_macro_f1"] == pytest.approx(f1_score(told["composer"], told["predicted"], average="macro"))
+    outcome = regression.fit(vectors, clips, changed().probe)
+    found = scores.score(outcome, clips, changed().probe)
+    told = scores.predictions(outcome, clips.assign(clip=range(len(clips))))
+    assert found["test_accuracy"] == pytest.approx(accuracy_score(told["composer"], told["predicted"]))
+    assert found["test_macro_f1"] == pytest.approx(f1_score(told["composer"], told["predicted"], average="macro"))
     majority = clips.loc[clips["split"] == "train", "composer"].value_counts().idxmax()
-    assert scores["majority_composer"] == majority
-    assert scores["majority_accuracy"] == pytest.approx((told["composer"] == majority).mean())
+    assert found["majority_composer"] == majority
+    assert found["majority_accuracy"] == pytest.approx((told["composer"] == majority).mean())
     assert told.filter(like="p(").sum(axis=1).to_numpy() == pytest.approx(np.ones(len(told)), abs=1e-4)
 
 
 def test_the_bootstrap_draws_whole_groups(changed):
     settings = changed(probe__bootstrap_draws=4000).probe
     always, never = np.diag([10, 0]), np.array([[0, 10], [0, 0]])
-    drawn = probe.bootstrap(np.array([always, never]), settings)["test_accuracy"]
+    drawn = bootstrap(np.array([always, never]), settings)["test_accuracy"]
     assert set(np.unique(drawn)) == {0.0, 0.5, 1.0}  # never a part of a work
     assert np.mean(drawn == 0.5) == pytest.approx(0.5, abs=0.04)
 
@@ -148,7 +155,12 @@ def test_one_work_of_many_clips_gives_a_wider_interval_than_many_works(changed):
     )
 
     def width(counts):
-        return np.ptp(np.quantile(probe.bootstrap(counts, settings)["test_accuracy"], [0.025, 0.975]))
+        return np.ptp(
+            np.quantile(
+                bootstrap(counts, settings)["test_accuracy"],
+                [0.025, 0.975],
+            )
+        )
 
     assert width(few) > 2 * width(many)
 
@@ -160,20 +172,23 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(changed):
     for _ in range(200):
         right = rng.binomial(5, 0.6, size=40)
         counts = np.array([[[r, 5 - r], [0, 0]] for r in right])
-        low, high = np.quantile(probe.bootstrap(counts, settings)["test_accuracy"], [0.025, 0.975])
+        low, high = np.quantile(
+            bootstrap(counts, settings)["test_accuracy"],
+            [0.025, 0.975],
+        )
         held += low <= 0.6 <= high
     assert 0.88 <= held / 200 <= 0.99
 
 
 def test_an_absent_composer_does_not_lower_f1():
-    assert probe.macro_f1(np.array([[4, 0, 0], [0, 4, 0], [0, 0, 0]])) == pytest.approx(1.0)
+    assert statistics.macro_f1(np.array([[4, 0, 0], [0, 4, 0], [0, 0, 0]])) == pytest.approx(1.0)
     # of the first 2 * 3 / (4 + 3), of the second 1; what was named third counts against the first
-    assert probe.macro_f1(np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]])) == pytest.approx((6 / 7 + 1) / 2)
+    assert statistics.macro_f1(np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]])) == pytest.approx((6 / 7 + 1) / 2)
 
 
 def test_a_probe_that_does_not_converge_says_so(changed):
     vectors, clips = made(0.3)
-    outcome = probe.fit(vectors, clips, changed(probe__max_iterations=1, probe__strengths=[1.0]).probe)
+    outcome = regression.fit(vectors, clips, changed(probe__max_iterations=1, probe__strengths=[1.0]).probe)
     assert not outcome.converged
 
 
@@ -181,7 +196,7 @@ def test_vectors_that_are_not_numbers_are_refused(changed):
     vectors, clips = made(1.0)
     vectors[3, 2] = np.nan
     with pytest.raises(UserError, match="not finite numbers: the model that made them has diverged"):
-        probe.fit(vectors, clips, changed().probe)
+        regression.fit(vectors, clips, changed().probe)
 
 
 def test_a_warm_start_chooses_and_says_what_fresh_fits_would(changed):
@@ -198,7 +213,7 @@ def test_a_warm_start_chooses_and_says_what_fresh_fits_would(changed):
         }
         held_out = sides == "validation"
         best = max(settings.strengths, key=lambda s: fresh[s].score(scaled[held_out], composer[held_out]))
-        outcome = probe.fit(vectors, clips, settings)
+        outcome = regression.fit(vectors, clips, settings)
         assert outcome.strength == best
         np.testing.assert_allclose(outcome.probabilities, fresh[best].predict_proba(scaled), atol=2e-3)
 
@@ -206,8 +221,8 @@ def test_a_warm_start_chooses_and_says_what_fresh_fits_would(changed):
 def test_the_probabilities_of_a_strength_are_not_those_of_a_later_one(changed):
     """The one probe goes on to other strengths after the best: what is returned must not follow it."""
     vectors, clips = made(6.0)
-    first = probe.fit(vectors, clips, changed(probe__strengths=[1e-4]).probe)
-    several = probe.fit(vectors, clips, changed(probe__strengths=[1e-4, 10.0]).probe)
+    first = regression.fit(vectors, clips, changed(probe__strengths=[1e-4]).probe)
+    several = regression.fit(vectors, clips, changed(probe__strengths=[1e-4, 10.0]).probe)
     assert several.strength == 1e-4
     np.testing.assert_array_equal(several.probabilities, first.probabilities)
 
@@ -326,7 +341,9 @@ def test_every_reading_is_scored_and_the_one_that_counts_comes_first(embedded, c
 
 def test_a_model_with_further_readings_only_is_refused(embedded, changed):
     vectors_of(embedded).rename(vectors_of(embedded).with_name("vectors-crops.npy"))
-    with pytest.raises(UserError, match=r"holds neither vectors.npy nor probabilities.npy; `dvc repro` makes it again"):
+    with pytest.raises(
+        UserError, match=r"holds neither vectors.npy nor probabilities.npy; `dvc repro` trains the model again"
+    ):
         probe.run(embedded, changed())
 
 
@@ -341,7 +358,7 @@ def test_the_probabilities_of_a_classifier_are_scored_as_they_are(embedded, chan
     test = (clips["split"] == "test").to_numpy()
     wrong = test & (np.arange(len(clips)) % 3 == 0)
     add(embedded, "classifiers", "ff", "mel", {"probabilities": believed(clips, wrong)})
-    monkeypatch.setattr(probe, "fit", None)  # nothing is fitted
+    monkeypatch.setattr(regression, "fit", None)  # nothing is fitted
     probe.run(embedded, changed(), "classifiers")
     (scores,) = scores_of(embedded, "classifiers", "ff-mel")
     assert scores["test_accuracy"] == pytest.approx(1 - wrong[test].mean())
@@ -401,7 +418,7 @@ def test_the_works_add_up_to_the_accuracy(embedded, changed):
 
 def test_works_of_one_title_by_two_composers_are_two_works(changed):
     vectors, clips = made(1.0)
-    table = probe.by_work(probe.fit(vectors, clips, changed().probe), clips)
+    table = scores.correct_by_work(regression.fit(vectors, clips, changed().probe), clips)
     assert table["work"].tolist() == [f"{name} / {work}" for name in COMPOSERS for work in ("11", "3", "7")]
 
 
@@ -447,13 +464,13 @@ def test_a_run_the_server_does_not_know_gets_one_that_stands_for_it(embedded, ch
 def test_vectors_of_another_split_are_refused(embedded, changed):
     clips = read_table(embedded.draw(DRAW), "clips")
     write_table(embedded.draw(DRAW), clips.assign(split=clips["split"].to_numpy()[::-1]))
-    with pytest.raises(UserError, match="the clips have changed since the stage embeddings made pca-mel; run `dvc"):
+    with pytest.raises(UserError, match="the clips have changed since the stage embeddings trained pca-mel; run `dvc"):
         probe.run(embedded, changed(), "embeddings", "pca-mel")
 
 
 def test_vectors_of_a_draw_that_is_gone_are_refused(embedded, changed):
     embedded.draw(DRAW).unlink()
-    with pytest.raises(UserError, match="the clips have changed since the stage embeddings made pca-mel; run `dvc"):
+    with pytest.raises(UserError, match="the clips have changed since the stage embeddings trained pca-mel; run `dvc"):
         probe.run(embedded, changed(), "embeddings", "pca-mel")
 
 
@@ -481,7 +498,7 @@ def test_a_run_deleted_in_the_ui_gets_one_that_stands_for_it(embedded, changed):
 
 def test_a_model_that_is_not_there_is_named(embedded, changed):
     for name in ("vae-mel", "../../elsewhere"):
-        with pytest.raises(UserError, match=f"no model '{name}' in .*`dvc repro` makes them"):
+        with pytest.raises(UserError, match=f"no model '{name}' in .*`dvc repro` trains them"):
             probe.run(embedded, changed(), "embeddings", name)
     with pytest.raises(UserError, match=r"no models in .*ali"):
         probe.run(embedded, changed(), "ali")

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from conftest import client, with_database
 from promoted import package, trained
 from symphony2vec import params, registry, tracking
-from symphony2vec.artifacts import Project
 from symphony2vec.cli import cli
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project
 from symphony2vec.registry import gates, history, promotion, smoke, sources
 
 TABLES = ("registered_models", "registered_model_aliases", "model_versions", "model_version_tags")

@@ -10,8 +10,8 @@ import pytest
 
 from conftest import client
 from symphony2vec import registry, tracking
-from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project
 from symphony2vec.registry import sources
 
 

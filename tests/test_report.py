@@ -21,9 +21,10 @@ import soundfile
 from ruamel.yaml import YAML
 
 from conftest import ROOT, runs
-from symphony2vec import figures, params, report
-from symphony2vec.artifacts import Project, write_table
+from symphony2vec import figures, params
+from symphony2vec.project import Project, write_table
 from symphony2vec.report import pictures, tables, walks
+from symphony2vec.report import stage as report
 
 BIN = Path(sys.executable).parent
 NETWORKS = ("ff", "cnn", "fair_cnn", "lstm")

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from symphony2vec.artifacts import Project, write_json, write_table
 from symphony2vec.errors import UserError
-from symphony2vec.report import comparison, counts, tables
+from symphony2vec.evaluation import statistics
+from symphony2vec.project import Project, write_json, write_table
+from symphony2vec.report import counts, tables
 
 BOOTSTRAP = (1000, 0.95, 0)  # draws, confidence, seed
 
@@ -41,7 +42,7 @@ def row(name: str, draws: list[pd.DataFrame], validation: float = 0.5, stage: st
 
 
 def drawn(models: list[list[pd.DataFrame]], draws: int = 1000) -> np.ndarray:
-    return comparison.resampled(comparison.counts(models), draws, seed=0)
+    return statistics.bootstrap_accuracy(statistics.count(models), draws, seed=0)
 
 
 def pair(one: list[pd.DataFrame], other: list[pd.DataFrame]) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def test_twenty_points_on_every_work_are_better_however_much_the_works_differ():
     assert (told["better"], told["difference"]) == ("a", 0.2)
     assert (told["low"], told["high"]) == pytest.approx((0.2, 0.2))  # paired: the works' own spread is gone
     assert pair(lower, higher)["better"] == "b"
-    low, high = comparison.interval(drawn([lower, higher]), 0.95)
+    low, high = statistics.interval(drawn([lower, higher]), 0.95)
     assert low[1] < high[0]  # their own intervals overlap all the same
 
 
@@ -88,7 +89,7 @@ def test_one_better_work_of_three_is_not_enough():
 def test_the_difference_and_its_interval_change_sign_with_the_models():
     one, other = [works([9, 4, 6, 8])], [works([5, 6, 2, 8])]
     found = drawn([one, other])
-    low, high = comparison.differences(found, 0.95)
+    low, high = statistics.paired_differences(found, 0.95)
     np.testing.assert_allclose(low, -high.T)
     np.testing.assert_array_equal(np.diag(low), [0.0, 0.0])
     assert low[0, 1] < 0.2 < high[0, 1]
@@ -109,7 +110,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says_where_works_are_
     held, naive, rounds = 0, 0, 200
     for _ in range(rounds):
         own = correlated(rng, groups=40, draws=3)
-        low, high = comparison.interval(drawn([own], draws=300), 0.95)
+        low, high = statistics.interval(drawn([own], draws=300), 0.95)
         held += low[0] <= 0.6 <= high[0]
         shares = pd.concat(own)
         mean, count = shares["right"].sum() / shares["clips"].sum(), shares["clips"].sum()
@@ -120,14 +121,14 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says_where_works_are_
 
 def test_more_draws_of_the_same_works_do_not_narrow_the_interval():
     once = [works([9, 1, 5, 0, 8, 3])]
-    (low_1,), (high_1,) = comparison.interval(drawn([once]), 0.95)
-    (low_5,), (high_5,) = comparison.interval(drawn([once * 5]), 0.95)
+    (low_1,), (high_1,) = statistics.interval(drawn([once]), 0.95)
+    (low_5,), (high_5,) = statistics.interval(drawn([once * 5]), 0.95)
     assert (low_5, high_5) == pytest.approx((low_1, high_1))
 
 
 def test_the_mean_over_draws_is_the_plain_mean_of_their_accuracies():
     small, large = works([4, 2], clips=4), works([30, 10, 20], clips=100)  # 6 of 8, 60 of 300
-    counts = comparison.counts([[small, large]])
+    counts = statistics.count([[small, large]])
     np.testing.assert_allclose(counts.accuracy(), [[0.75, 0.2]])
     table, _ = tables.results([row("one", [small, large])], *BOOTSTRAP)
     assert table["accuracy"].tolist() == [0.475]
@@ -147,7 +148,7 @@ def test_one_draw_has_no_spread():
 
 def test_works_that_are_not_in_every_draw_count_where_they_are():
     first, second = works({"a": 10, "b": 0}), works({"c": 5})
-    counts = comparison.counts([[first, second]])
+    counts = statistics.count([[first, second]])
     np.testing.assert_array_equal(counts.clips, [[[10, 10, 0], [0, 0, 10]]])
     np.testing.assert_array_equal(counts.right, [[[10, 0, 0], [0, 0, 5]]])
     assert counts.accuracy().tolist() == [[0.5, 0.5]]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from symphony2vec import figures
-from symphony2vec.artifacts import Project, write_array
+from symphony2vec.project import Project, write_array
 from symphony2vec.report import first, tables
 
 BOOTSTRAP = (500, 0.95, 0)  # draws, confidence, seed

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from symphony2vec.artifacts import Project, key_of, write_json, write_table
-from symphony2vec.report import comparison, worth
+from symphony2vec.evaluation import statistics
+from symphony2vec.project import Project, key_of, write_json, write_table
+from symphony2vec.report import worth
 
 DRAWS = ["work-0", "work-1", "work-2"]
 WORKS = list("abcdefgh")
@@ -85,7 +86,7 @@ def test_the_mean_of_a_value_is_over_clips_and_works_of_one_name_by_two_composer
     table = pd.DataFrame(
         {"composer": ["x", "x", "x", "y"], "work": ["1", "1", "2", "1"], "value": [1.0, 2.0, 6.0, 7.0]}
     )
-    counts = comparison.values([[table]])
+    counts = statistics.sum_values([[table]])
     assert counts.accuracy().tolist() == [[4.0]]
     assert counts.clips.tolist() == [[[2.0, 1.0, 1.0]]]
 
@@ -94,4 +95,4 @@ def test_the_mean_of_a_value_is_over_clips_and_works_of_one_name_by_two_composer
     ("low", "high", "draws", "side"), [(0.1, 0.2, 3, 1), (-0.2, -0.1, 5, -1), (-0.1, 0.1, 5, 0), (0.1, 0.2, 2, 0)]
 )
 def test_a_difference_has_a_side_where_its_interval_holds_no_0_and_draws_are_not_few(low, high, draws, side):
-    assert comparison.side(low, high, draws) == side
+    assert statistics.significance(low, high, draws) == side

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from symphony2vec import scaling
-from symphony2vec.scaling import CROP, Scaling
+from symphony2vec.package import scaling
+from symphony2vec.package.scaling import CROP, Scaling
 
 RANGE_DB = 80.0
 TRAINING = np.arange(0, 40, 2)

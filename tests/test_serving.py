@@ -28,11 +28,12 @@ import pytest
 import soundfile
 import torch
 
-from symphony2vec.classifiers import networks as classifiers
-from symphony2vec.embeddings import networks
 from symphony2vec.errors import UserError
-from symphony2vec.package import contents, serving
-from symphony2vec.scaling import unit
+from symphony2vec.models.classifiers import networks as classifiers
+from symphony2vec.models.embeddings import networks
+from symphony2vec.package import contents, saving
+from symphony2vec.package.scaling import unit
+from symphony2vec.serving import adapter as serving
 
 RATE_HZ, DURATION_S, BANDS, HOP_SAMPLES, DIMENSIONS = 8000, 1.0, 16, 512, 5
 FRAMES = 1 + RATE_HZ // HOP_SAMPLES
@@ -64,7 +65,7 @@ def package(tmp_path_factory, settings) -> Path:
     arguments = {"values": BANDS * FRAMES, "dimensions": DIMENSIONS}
     build = {"module": networks.__name__, "name": "Encoder", "arguments": arguments, "method": "encode"}
     network = networks.Encoder(**arguments)
-    return contents.save(tmp_path_factory.mktemp("package"), network, config(settings, {**build, "flatten": True}))
+    return saving.save(tmp_path_factory.mktemp("package"), network, config(settings, {**build, "flatten": True}))
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +250,7 @@ def test_a_classifier_answers_with_composers_and_no_vectors(tmp_path, settings, 
     shape = {"representation": "mel", "shape": [BANDS, FRAMES], "composers": 2, "chunk_frames": 0}
     build = {"module": classifiers.__name__, "name": "Classifier", "arguments": {"kind": "ff", **shape}}
     network, build["method"] = classifiers.Classifier(**build["arguments"]), "probabilities"
-    folder = contents.save(tmp_path, network, config(settings, build, "ff"))
+    folder = saving.save(tmp_path, network, config(settings, build, "ff"))
     (found,) = mlflow.pyfunc.load_model(str(folder)).predict(pd.DataFrame([{"audio": example}]))
     assert found["composers"] == ["Bach", "Haydn"]
     assert found.keys() == {"starts_s", "ends_s", "composers", "probabilities"}

@@ -24,11 +24,12 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from conftest import client
-from symphony2vec import ali, params, study, tracking
-from symphony2vec.ali import attempt
-from symphony2vec.artifacts import Project
+from symphony2vec import params, study, tracking
 from symphony2vec.errors import UserError
+from symphony2vec.models.ali import attempt
+from symphony2vec.models.ali import stage as ali
 from symphony2vec.params import Params
+from symphony2vec.project import Project
 from symphony2vec.report import pictures
 from symphony2vec.study import space, trials, verdict, winner, workers
 from symphony2vec.study.database import Database, drawn_again
@@ -494,7 +495,7 @@ def test_test_clips_have_no_part_and_the_stage_trains_the_winner_as_the_study_di
     here, small, tmp_path_factory, monkeypatch
 ):
     """Spectrograms of test clips that are no numbers would spoil whatever they reached."""
-    monkeypatch.setattr("symphony2vec.ali.latent.RESAMPLES", 50)
+    monkeypatch.setattr("symphony2vec.models.ali.latent.RESAMPLES", 50)
     values = small.model_dump()
     values["study"] |= {"epochs": 2, "repeated": 1, "seeds": 1}
     given, array = params.check(values), spectrograms()

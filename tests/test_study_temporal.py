@@ -15,16 +15,17 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from conftest import ROOT, client, lasting
-from symphony2vec import params, study, temporal, tracking
-from symphony2vec.artifacts import Draw, Project, read_table, write_table
+from symphony2vec import params, study, tracking
 from symphony2vec.cli import cli
 from symphony2vec.errors import UserError
+from symphony2vec.models.temporal import attempt
+from symphony2vec.models.temporal import stage as temporal
 from symphony2vec.params import Params
+from symphony2vec.project import Draw, Project, read_table, write_table
 from symphony2vec.report import page
 from symphony2vec.study import pictures, space, winner
 from symphony2vec.study.database import PRESENT, Database, drawn_again
 from symphony2vec.study.kinds import ALI, TEMPORAL, Attempt
-from symphony2vec.temporal import attempt
 from test_ali import SIDES, spectrograms
 from test_study import Swift, beginning, database, ready, shrink, swift  # noqa: F401 (two fixtures)
 

@@ -10,11 +10,12 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from conftest import ROOT
-from symphony2vec import ali, params
-from symphony2vec.artifacts import Project
+from symphony2vec import params
 from symphony2vec.cli import cli
 from symphony2vec.errors import UserError
+from symphony2vec.models.ali import stage as ali
 from symphony2vec.params import ALI_NAME, Params
+from symphony2vec.project import Project
 from symphony2vec.study import verdict, winner
 from symphony2vec.study.database import Database
 from symphony2vec.study.kinds import ALI

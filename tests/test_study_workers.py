@@ -24,8 +24,8 @@ from ruamel.yaml import YAML
 from conftest import ROOT, client
 from postgres import PASSWORD
 from symphony2vec import params, study, tracking
-from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project
 from symphony2vec.study import verdict, workers
 from symphony2vec.study.database import Database
 from test_ali import spectrograms

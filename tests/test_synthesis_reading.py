@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from symphony2vec import audio, synthesis
+from symphony2vec import synthesis
+from symphony2vec.audio import stage as audio
 from symphony2vec.errors import Unusable
 from symphony2vec.labels import transcript
 from symphony2vec.synthesis import Interpretation, Section

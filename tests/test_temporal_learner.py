@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from symphony2vec import params, scaling
+from symphony2vec import params
+from symphony2vec.models.temporal import learner as learners
+from symphony2vec.models.temporal import losses, views
+from symphony2vec.models.temporal.learner import LabelsLearner, TemporalLearner
+from symphony2vec.models.training import loop
+from symphony2vec.models.training.source import Source
+from symphony2vec.package import scaling
 from symphony2vec.params import TemporalSetting
-from symphony2vec.temporal import learner as learners
-from symphony2vec.temporal import losses, views
-from symphony2vec.temporal.learner import LabelsLearner, TemporalLearner
-from symphony2vec.training import loop
-from symphony2vec.training.source import Source
 
 CLIPS, BINS, FRAMES, LATENT, BATCH = 32, 16, 70, 3, 8
 TRAINING, HELD_OUT = np.arange(24), np.arange(24, 32)

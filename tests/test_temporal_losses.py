@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from symphony2vec.temporal import losses
-from symphony2vec.temporal.networks import Discriminator
-from symphony2vec.training import loop
+from symphony2vec.models.temporal import losses
+from symphony2vec.models.temporal.networks import Discriminator
+from symphony2vec.models.training import loop
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

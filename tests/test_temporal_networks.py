@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from symphony2vec.temporal import networks
-from symphony2vec.temporal.networks import (
+from symphony2vec.models.temporal import networks
+from symphony2vec.models.temporal.networks import (
     STRIDE,
     AttentionPooling,
     ClipClassifier,
@@ -19,7 +19,7 @@ from symphony2vec.temporal.networks import (
     Projection,
     whole,
 )
-from symphony2vec.training import loop
+from symphony2vec.models.training import loop
 
 LATENT, STEP, WIDTH, HIDDEN = 3, 2, 2, 16
 CPU = torch.device("cpu")

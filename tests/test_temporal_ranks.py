@@ -24,12 +24,12 @@ from torch import nn
 import temporal_ranks as one_rank
 from conftest import lasting
 from symphony2vec import tracking
-from symphony2vec.artifacts import read_table
 from symphony2vec.cli import cli
 from symphony2vec.errors import UserError
-from symphony2vec.temporal import devices, ranks
-from symphony2vec.temporal.devices import Devices
-from symphony2vec.training.source import Source
+from symphony2vec.models.temporal import devices, ranks
+from symphony2vec.models.temporal.devices import Devices
+from symphony2vec.models.training.source import Source
+from symphony2vec.project import read_table
 from test_ali import project_in, spectrograms
 
 CPU = torch.device("cpu")

@@ -17,14 +17,17 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
 from conftest import COMPOSERS, ROOT, Trained, client, lasting, of_licence, with_database
-from symphony2vec import params, probe, temporal, tracking
-from symphony2vec.artifacts import Draw, Project, read_json, read_table, write_array, write_table
+from symphony2vec import params, tracking
 from symphony2vec.embedder import Embedder
 from symphony2vec.errors import UserError
+from symphony2vec.evaluation.probe import stage as probe
+from symphony2vec.models.temporal import kept, unlabelled
+from symphony2vec.models.temporal import stage as temporal
+from symphony2vec.models.temporal.learner import TemporalLearner
+from symphony2vec.models.training import watch
 from symphony2vec.package import contents
 from symphony2vec.package.model import Model
-from symphony2vec.temporal import kept, unlabelled
-from symphony2vec.temporal.learner import TemporalLearner
+from symphony2vec.project import Draw, Project, read_json, read_table, write_array, write_table
 
 CLIPS, BINS, FRAMES, LATENT = 40, 32, 70, 3
 SIDES = np.repeat(["train", "validation", "test"], [24, 8, 8])
@@ -106,10 +109,10 @@ def test_the_yardstick_gives_probabilities(heard):
         (
             "full-3",
             {f"{side}_{name}" for side in ("train", "validation") for name in ("contrast", "reconstruction")}
-            | {temporal.JUDGE}
+            | {watch.PROBE_ACCURACY}
             | {f"train_{name}" for name in GAME},
         ),
-        ("context-3", {"train_contrast", "validation_contrast", temporal.JUDGE}),
+        ("context-3", {"train_contrast", "validation_contrast", watch.PROBE_ACCURACY}),
         ("labels-3", {"train_loss", "validation_loss", "validation_accuracy"}),
     ],
 )
@@ -354,7 +357,7 @@ def test_composers_never_reach_the_vectors(model, plain, project_of, small):
         one, other = ((folder(project, model) / name).read_bytes() for project in (plain, made))
         assert one == other, name
     curves = [pd.read_csv(folder(project, model) / "curves.csv") for project in (plain, made)]
-    pd.testing.assert_frame_equal(*(one.drop(columns=temporal.JUDGE) for one in curves))
+    pd.testing.assert_frame_equal(*(one.drop(columns=watch.PROBE_ACCURACY) for one in curves))
 
 
 @pytest.mark.parametrize(("model", "file"), [("full-3", "vectors"), ("labels-3", "probabilities")])
@@ -379,7 +382,7 @@ def test_an_interrupted_training_goes_on_to_the_same_vectors(plain, project_of, 
             raise KeyboardInterrupt
         return step(learner, rows)
 
-    monkeypatch.setattr("symphony2vec.temporal.training.Training.fit.__defaults__", (0.0,))
+    monkeypatch.setattr("symphony2vec.models.temporal.training.Training.fit.__defaults__", (0.0,))
     monkeypatch.setattr(TemporalLearner, "step", stopped)
     with pytest.raises(KeyboardInterrupt):
         temporal.run(made, small, "full-3")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from symphony2vec.temporal.views import Changes, Neighbours, changed, crop
+from symphony2vec.models.temporal.views import Changes, Neighbours, changed, crop
 
 ALL = Changes(masked_bins=5, masked_frames=9, shifted_bins=2, level=0.3)
 

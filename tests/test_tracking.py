@@ -11,8 +11,8 @@ import pytest
 
 from conftest import client, runs, with_database
 from symphony2vec import tracking
-from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project
 
 SUBJECT = tracking.Subject("embeddings", "pca", "mel", "work-0")
 

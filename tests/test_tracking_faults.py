@@ -23,10 +23,11 @@ from click.testing import CliRunner
 
 from conftest import client, runs
 from mlflow_server import Door, Server
-from symphony2vec import embeddings, tracking
-from symphony2vec.artifacts import Project
+from symphony2vec import tracking
 from symphony2vec.cli import cli
 from symphony2vec.errors import UserError
+from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.project import Project
 from symphony2vec.tracking import outbox, server
 from test_embeddings import project_in, small, spectrograms
 

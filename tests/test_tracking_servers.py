@@ -15,8 +15,9 @@ import pytest
 
 import servers
 from conftest import client, runs
-from symphony2vec import embeddings, params, tracking
-from symphony2vec.artifacts import Draw, Project, write_array, write_table
+from symphony2vec import params, tracking
+from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.project import Draw, Project, write_array, write_table
 from test_tracking import WRITER
 
 

@@ -23,12 +23,14 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from conftest import ROOT, client, of_licence, runs
-from symphony2vec import leaks, params, tracking
-from symphony2vec.artifacts import Draw, Project, read_json, read_table, write_array, write_table
+from symphony2vec import params, tracking
+from symphony2vec.clips import leaks
 from symphony2vec.errors import UserError
-from symphony2vec.scaling import standard
-from symphony2vec.training import draws, loop
-from symphony2vec.training import source as sources
+from symphony2vec.models.training import folds as draws
+from symphony2vec.models.training import loop
+from symphony2vec.models.training import source as sources
+from symphony2vec.package.scaling import standard
+from symphony2vec.project import Draw, Project, read_json, read_table, write_array, write_table
 
 ROWS = np.arange(100, 159)  # 59 rows: in batches of 8, 7 updates an epoch
 PLAN = loop.Schedule(epochs=6, batch=8, seed=3)

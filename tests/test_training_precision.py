@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from symphony2vec.training import precision
+from symphony2vec.models.training import precision
 
 
 @pytest.fixture(autouse=True)

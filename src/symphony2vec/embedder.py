@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from symphony2vec.artifacts import Project
 from symphony2vec.collection import building
 from symphony2vec.collection.table import Collection
 from symphony2vec.errors import UserError
 from symphony2vec.package import contents
 from symphony2vec.package.model import Embedding, Model
+from symphony2vec.project import Project
 from symphony2vec.registry import sources
 
 __all__ = ["Embedder", "Embedding"]
@@ -56,5 +56,5 @@ class Embedder(Model):
 
     def embed_folder(self, folder: str | Path, form: str = "clips", hop_s: float | None = None) -> Collection:
         """Embed every recording below a folder, on all cores; what cannot be used is in `rejected` with its reason."""
-        asked = building.Asked.of(self, form, hop_s)
+        asked = building.EmbeddingRequest.of(self, form, hop_s)
         return building.build([Path(folder).expanduser()], asked)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from symphony2vec import __version__
-from symphony2vec.artifacts import whole_folder, write_json
 from symphony2vec.atlas import page, projection, sounds
 from symphony2vec.collection import table
 from symphony2vec.collection.table import Collection
 from symphony2vec.errors import UserError
+from symphony2vec.project import whole_folder, write_json
 
 __all__ = ["Atlas", "make", "read"]
 ABOUT = "atlas.json"

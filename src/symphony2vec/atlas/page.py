@@ -11,14 +11,15 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from symphony2vec.atlas.projection import ASPECT
 from symphony2vec.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 SOUNDS = "sounds"
 UNKNOWN = "unknown"
@@ -64,7 +65,6 @@ def table(
     `sounds` is what to say or play of each clip, None for an atlas without sound; `points` (n, 2) the places; `near`
     the rows (n, k) and distances (n, k) of the nearest others.
     """
-    import pandas as pd
 
     named = {name: clips[name].where(clips[name] != "", UNKNOWN) for name in ("composer", "work", "movement")}
     recording = clips["path"].map(lambda path: Path(path).name)
@@ -86,8 +86,6 @@ def clock(seconds: float) -> str:
 
 def write(folder: Path, static: Path, rows: pd.DataFrame, name: str) -> None:
     """Fill `folder` with the viewer, its data and its script."""
-    import pyarrow as pa
-    from pyarrow import parquet
 
     for path in static.rglob("*"):  # not copytree, which hides that the disk is full
         if path.is_file():

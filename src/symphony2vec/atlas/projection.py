@@ -7,12 +7,12 @@ vectors give the same places on one machine. They are turned so that they fill a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 from symphony2vec.collection import search
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SEED = 0
 NEIGHBOURS = 15  # UMAP's default: how far each vector looks
@@ -23,7 +23,6 @@ ASPECT = 0.35  # height by width of what is free of controls in the page's view 
 
 def standardised(vectors: np.ndarray) -> np.ndarray:
     """Each column of (n, D) with mean 0 and standard deviation 1; a constant one is 0."""
-    import numpy as np
 
     mean, deviation = search.moments(vectors)
     scaled: np.ndarray = ((vectors - mean) / deviation).astype(np.float32)
@@ -43,8 +42,6 @@ def places(points: np.ndarray) -> tuple[np.ndarray, str]:
 
 def nearest(points: np.ndarray, count: int = NEAREST) -> tuple[np.ndarray, np.ndarray]:
     """Rows (n, k) int64 and cosine distances (n, k) float32 of the k = min(count, n - 1) nearest others of each."""
-    import numpy as np
-    from sklearn.neighbors import NearestNeighbors
 
     wanted = min(count, len(points) - 1)
     if not wanted:
@@ -56,7 +53,6 @@ def nearest(points: np.ndarray, count: int = NEAREST) -> tuple[np.ndarray, np.nd
 
 def turned(places: np.ndarray) -> np.ndarray:
     """Places (n, 2) turned, so that they show largest in a view of the shape ASPECT, around (0, 0)."""
-    import numpy as np
 
     angles = np.radians(np.arange(0, 180, 2))[:, None, None]
     turns = np.block([[np.cos(angles), np.sin(angles)], [-np.sin(angles), np.cos(angles)]])  # (angles, 2, 2)
@@ -68,10 +64,6 @@ def turned(places: np.ndarray) -> np.ndarray:
 
 
 def _umap(points: np.ndarray) -> np.ndarray:
-    import warnings
-
-    import numpy as np
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its dependencies, and that some vectors stand apart from all others
         import umap
@@ -92,7 +84,6 @@ def _umap(points: np.ndarray) -> np.ndarray:
 
 def _principal(points: np.ndarray) -> np.ndarray:
     """The first two principal components (n, 2), each with its largest entry positive; zeros where there are none."""
-    import numpy as np
 
     centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)

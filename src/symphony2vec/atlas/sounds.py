@@ -13,15 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from symphony2vec import listening, parallel
-from symphony2vec.audio import decoding
+import numpy as np
+import pandas as pd
+import soundfile
+import soxr
+
+from symphony2vec import parallel
+from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable, UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
+from symphony2vec.features import inversion as listening
 
 TOGETHER = 64  # clips of one recording that a worker cuts at a time
 LONGEST_S = 24 * 3600.0
@@ -112,7 +114,6 @@ class _Decoded:
 @contextmanager
 def _seekable(recording: Path) -> Iterator[Any]:
     """An open recording in which one can seek; what libsndfile does not read as it is is decoded whole first."""
-    import soundfile
 
     with decoding.opened(recording, LONGEST_S) as opened:
         is_plain, rate_hz = opened.is_plain, opened.samplerate
@@ -168,7 +169,6 @@ def _name(stamp: str, start_s: float, end_s: float) -> str:
 
 def _read(file: Any, one: Cut) -> np.ndarray:
     """The clip as (N,) float32 from an open recording, the mean of its channels."""
-    import numpy as np
 
     first = round(one.start_s * file.samplerate)
     if first >= file.frames:
@@ -185,9 +185,6 @@ def _read(file: Any, one: Cut) -> np.ndarray:
 
 def _write(path: Path, wave: np.ndarray, rate_hz: int) -> None:
     """Write (N,) samples as MP3: at a rate that MP3 has, softer where it would clip, and not too short to play."""
-    import numpy as np
-    import soundfile
-    import soxr
 
     own_hz = max(rate for rate in listening.RATES_HZ if rate <= max(rate_hz, listening.RATES_HZ[0]))
     if own_hz != rate_hz:

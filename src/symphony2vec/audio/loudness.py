@@ -6,12 +6,12 @@ Waveforms are (N,) float32. Loudness is integrated loudness after ITU-R BS.1770 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyloudnorm
 
 from symphony2vec.errors import Unusable
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SHORTEST_S = 0.4  # one block of BS.1770: below it loudness is not defined
 SILENT = 1e-5  # -100 dBFS
@@ -56,7 +56,6 @@ def level(wave: np.ndarray, rate_hz: int, to: Level) -> tuple[np.ndarray, dict[s
     Raises:
         Unusable: the wave is silent, holds NaN, or what is left is shorter than 0.4 s.
     """
-    import numpy as np
 
     if not np.isfinite(wave).all():
         raise Unusable(f"{np.mean(~np.isfinite(wave)):.0%} of its samples are not numbers (NaN or infinite)")
@@ -73,7 +72,6 @@ def measured(wave: np.ndarray, rate_hz: int, to: Level, short: bool = False) -> 
     Raises:
         Unusable: the wave is silent or too short.
     """
-    import numpy as np
 
     peak = max(float(wave.max(initial=0.0)), -float(wave.min(initial=0.0)))
     if peak > LOUDEST:
@@ -104,7 +102,6 @@ def trimmed(wave: np.ndarray, silence_db: float) -> np.ndarray:
 
 def ends(wave: np.ndarray, silence_db: float) -> tuple[int, int]:
     """The samples of a wave (N,) between what lies `silence_db` below its loudest frame; frames as in librosa."""
-    import numpy as np
 
     full = len(wave) // HOP_SAMPLES
     hops, rest = wave[: full * HOP_SAMPLES].reshape(full, HOP_SAMPLES), wave[full * HOP_SAMPLES :]
@@ -116,8 +113,6 @@ def ends(wave: np.ndarray, silence_db: float) -> tuple[int, int]:
 
 def loudness_lufs(wave: np.ndarray, rate_hz: int) -> float:
     """Integrated loudness after ITU-R BS.1770 of a wave (N,) of 0.4 s or more; -inf where all lies below -70 LUFS."""
-    import numpy as np
-    import pyloudnorm
 
     filters = list(pyloudnorm.Meter(rate_hz)._filters.values())
     blocks: list[np.ndarray] = []
@@ -137,7 +132,6 @@ def _blocks_lufs(squares: np.ndarray, rate_hz: int) -> np.ndarray:
 
     To the last bit what pyloudnorm finds, which squares every sample four times and meters all blocks twice.
     """
-    import numpy as np
 
     step = 1.0 - 0.75
     count = int(np.round((len(squares) / rate_hz - SHORTEST_S) / (SHORTEST_S * step)) + 1)
@@ -153,7 +147,6 @@ def _blocks_lufs(squares: np.ndarray, rate_hz: int) -> np.ndarray:
 
 def _gated(blocks_lufs: np.ndarray) -> float:
     """Equations 5 to 7 of BS.1770-4: the mean power of the blocks above -70 LUFS and their own mean less 10 dB."""
-    import numpy as np
 
     power = 10.0 ** (blocks_lufs[blocks_lufs >= -70.0] / 10.0)
     power = power[power > 0.1 * power.mean()] if len(power) else power

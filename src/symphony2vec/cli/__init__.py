@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from symphony2vec import __version__
-from symphony2vec.artifacts import REPRESENTATIONS
+from symphony2vec.cli import lazy
 from symphony2vec.cli.atlas import atlas
 from symphony2vec.cli.backend import backend_option
 from symphony2vec.cli.corpus import corpus
@@ -28,8 +28,11 @@ from symphony2vec.cli.study import study
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
-    from symphony2vec.artifacts import Project
     from symphony2vec.params import Params
+    from symphony2vec.project import Project
+
+
+REPRESENTATIONS = ("mel", "mfcc", "chroma")
 
 
 class Sections(click.Group):
@@ -75,9 +78,7 @@ def audio_command(folder: Path, backend: str | None) -> None:
     Reads the catalogue of data/<corpus.name>/, writes out/audio/. A file that cannot be used is listed with its reason
     in out/audio/rejected.csv, and the rest goes on. Run again after an interruption, it goes on where it stopped.
     """
-    from symphony2vec import audio
-
-    audio.run(*_opened(folder), backend)
+    lazy.audio.run(*_opened(folder), backend)
 
 
 @cli.command("clips")
@@ -88,9 +89,7 @@ def clips_command(folder: Path) -> None:
     Reads out/audio/movements.csv, writes out/clips/: the clips, the class balance (Table 1), how each composer was
     split.
     """
-    from symphony2vec import clips
-
-    clips.run(*_opened(folder))
+    lazy.clips.run(*_opened(folder))
 
 
 @cli.command("features")
@@ -102,9 +101,7 @@ def features_command(folder: Path, backend: str | None) -> None:
     Reads out/audio/ and out/clips/, writes out/features/: three memory-mapped arrays. Run again after an
     interruption, it goes on where it stopped.
     """
-    from symphony2vec import features
-
-    features.run(*_opened(folder), backend)
+    lazy.features.run(*_opened(folder), backend)
 
 
 @cli.command("labels")
@@ -117,9 +114,7 @@ def labels_command(folder: Path, backend: str | None) -> None:
     density, pitch classes, key, instruments. A recording has no score, so its cells of these are empty. Run again after
     an interruption, it goes on where it stopped.
     """
-    from symphony2vec import labels
-
-    labels.run(*_opened(folder), backend)
+    lazy.labels.run(*_opened(folder), backend)
 
 
 @cli.command("classifiers")
@@ -132,9 +127,7 @@ def classifiers_command(folder: Path, model: str, representation: str) -> None:
     Reads out/features/, writes out/classifiers/MODEL-REPRESENTATION/, one MLflow run a draw. `ff crop` is the
     feed-forward net on the 32x32 crop that ALI hears. Run again after an interruption, it goes on where it stopped.
     """
-    from symphony2vec import classifiers
-
-    classifiers.run(*_opened(folder), model, representation)
+    lazy.classifiers.run(*_opened(folder), model, representation)
 
 
 @cli.command("embeddings")
@@ -147,9 +140,7 @@ def embeddings_command(folder: Path, model: str, representation: str) -> None:
     Reads out/features/, writes out/embeddings/MODEL-REPRESENTATION/, one MLflow run a draw. Run again after an
     interruption, it goes on where it stopped.
     """
-    from symphony2vec import embeddings
-
-    embeddings.run(*_opened(folder), model, representation)
+    lazy.embeddings.run(*_opened(folder), model, representation)
 
 
 @cli.command("ali")
@@ -161,9 +152,7 @@ def ali_command(folder: Path, model: str) -> None:
     MODEL is a setting of params.yaml and a latent size, as paper-128. Reads out/features/mel.npy, writes
     out/ali/MODEL/, one MLflow run a draw. Run again after an interruption, it goes on where it stopped.
     """
-    from symphony2vec import ali
-
-    ali.run(*_opened(folder), model)
+    lazy.ali.run(*_opened(folder), model)
 
 
 @cli.command("temporal")
@@ -180,9 +169,7 @@ def temporal_command(folder: Path, model: str, processes: int | None) -> None:
     MODEL is full or a part of params.yaml (temporal.parts) and a latent size, as full-40. Reads out/features/mel.npy,
     writes out/temporal/MODEL/, one MLflow run a draw. Run again after an interruption, it goes on where it stopped.
     """
-    from symphony2vec import temporal
-
-    temporal.run(*_opened(folder), model, processes)
+    lazy.temporal.run(*_opened(folder), model, processes)
 
 
 @cli.command("probe")
@@ -198,9 +185,7 @@ def probe_command(folder: Path, stage: str | None, model: str | None) -> None:
     \b
     Example:  symphony2vec probe embeddings pca-mel
     """
-    from symphony2vec import probe
-
-    probe.run(*_opened(folder), stage, model)
+    lazy.probe.run(*_opened(folder), stage, model)
 
 
 @cli.command("meaning")
@@ -216,18 +201,14 @@ def meaning_command(folder: Path, stage: str | None, model: str | None) -> None:
     \b
     Example:  symphony2vec meaning embeddings pca-mel
     """
-    from symphony2vec import meaning
-
-    meaning.run(*_opened(folder), stage, model)
+    lazy.meaning.run(*_opened(folder), stage, model)
 
 
 @cli.command("report")
 @click.pass_obj
 def report_command(folder: Path) -> None:
     """Stage 10: every table and figure on one page, out/report/index.html."""
-    from symphony2vec import report
-
-    report.run(*_opened(folder))
+    lazy.report.run(*_opened(folder))
 
 
 @cli.command("results")
@@ -254,19 +235,16 @@ def results_command(folder: Path, against: str | None, split: str | None, table:
     Examples:  symphony2vec results --against pca-mfcc
                symphony2vec results --against "lstm-mel chunks" --counts docs/results/starter.csv
     """
-    from symphony2vec import report, tracking
-    from symphony2vec.artifacts import Project
-
     if against is not None:
         project, params = _opened(folder)
-        click.echo(report.compared(project, params, against, split, table))
+        click.echo(lazy.report.compared(project, params, against, split, table))
         return
     if split is not None or table is not None:
         raise UserError("--split and --counts go with --against ROW")
-    project = Project.around(folder)
-    click.echo(report.printed(project))
+    project = lazy.project.Project.around(folder)
+    click.echo(lazy.report.printed(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
-    address = shlex.quote(tracking.shown(tracking.uri(project)))
+    address = shlex.quote(lazy.tracking.shown(lazy.tracking.uri(project)))
     click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri {address})")
 
 
@@ -308,11 +286,8 @@ def main() -> None:
 
 
 def _opened(folder: Path) -> tuple[Project, Params]:
-    from symphony2vec import params
-    from symphony2vec.artifacts import Project
-
-    project = Project.around(folder)
-    return project, params.read(project.params)
+    project = lazy.project.Project.around(folder)
+    return project, lazy.params.read(project.params)
 
 
 def _say(text: str, status: int) -> int:

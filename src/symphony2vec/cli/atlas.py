@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from symphony2vec.cli import lazy
+
 if TYPE_CHECKING:
     from symphony2vec.atlas import Atlas
 
@@ -38,9 +40,7 @@ def atlas(collection: Path, folder: Path, sound: str) -> None:
       symphony2vec atlas music.parquet -o atlas
       python -m http.server --bind 127.0.0.1 --directory atlas 8000
     """
-    from symphony2vec import atlas as atlases
-
-    for line in _told(atlases.make(collection, folder, sound == "mp3")):
+    for line in _told(lazy.atlas.make(collection, folder, sound == "mp3")):
         click.echo(line)
 
 

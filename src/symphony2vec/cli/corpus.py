@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from symphony2vec.artifacts import Project
+from symphony2vec.cli import lazy
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
     from symphony2vec.corpus.recordings import Survey
     from symphony2vec.corpus.titles import Unplaced
+    from symphony2vec.project import Project
 
 SHOWN = 20  # lines of hints and of unplaced files; the rest is counted, and stands in unplaced.csv
 FEWEST = 3  # works, or movements, of a composer: one each for training, validation and test
@@ -39,10 +40,8 @@ def starter(folder: Path | None) -> None:
     \b
     Writes  data/starter/catalogue.csv and the scores beside it
     """
-    from symphony2vec.corpus import starter as corpus_starter
-
     project = _project(folder)
-    corpus_starter.fill(project.corpus("starter"))
+    lazy.starter.fill(project.corpus("starter"))
     _filled(project, "starter")
 
 
@@ -70,10 +69,8 @@ def openscore(folder: Path | None, from_folder: Path | None, url: str | None) ->
     \b
     Writes  data/openscore/catalogue.csv and the scores beside it
     """
-    from symphony2vec.corpus import openscore as corpus_openscore
-
     project = _project(folder)
-    corpus_openscore.fill(project.corpus("openscore"), from_folder, url or corpus_openscore.URL)
+    lazy.openscore.fill(project.corpus("openscore"), from_folder, url or lazy.openscore.URL)
     _filled(project, "openscore")
 
 
@@ -170,24 +167,21 @@ def import_(
             data/NAME/decisions.csv   what --composer, --work and --apart decided
             data/NAME/originals.txt   where the recordings lie, or data/NAME/audio/ with --copy
     """
-    from symphony2vec.corpus import decisions
-    from symphony2vec.corpus import recordings as corpus_recordings
-
     project = _project(folder)
     target = _target(project, name)
-    given = decisions.Decisions(
+    given = lazy.decisions.Decisions(
         _merges(merges),
         {(composer, one): other for composer, one, other in _works(work_merges, "--work")},
         set(_works(apart, "--apart")),
     )
-    decided = decisions.read(target).updated(given)
-    found = corpus_recordings.survey(recordings, by, table, None, target, decided, not no_fingerprints)
+    decided = lazy.decisions.read(target).updated(given)
+    found = lazy.recordings.survey(recordings, by, table, None, target, decided, not no_fingerprints)
     _show(found)
     if dry_run:
         click.echo("\nNothing was written (--dry-run).")
         return
-    filled = corpus_recordings.fill(target, found, licence, copy)
-    decisions.write(target, decided)
+    filled = lazy.recordings.fill(target, found, licence, copy)
+    lazy.decisions.write(target, decided)
     equal = [one for one in filled.repeated if one not in found.repeated]
     late = [one for one in filled.unplaced if one not in found.unplaced and one not in equal]
     _show_lines("Could not be read:", map(_unplaced_line, late))
@@ -217,12 +211,9 @@ def check(context: click.Context, name: str | None, allow_alike: bool) -> None:
       symphony2vec corpus check
       symphony2vec corpus check openscore
     """
-    from symphony2vec import params
-    from symphony2vec.corpus import catalogue, decisions, identity
-
     project = _project(context.obj)
-    name = name or params.read(project.params).corpus.name
-    movements, faults = catalogue.audit(_target(project, name))
+    name = name or lazy.params.read(project.params).corpus.name
+    movements, faults = lazy.catalogue.audit(_target(project, name))
     _table((one.composer, one.work) for one in movements)
     if faults:
         rows = len(faults) + len(movements)
@@ -230,7 +221,7 @@ def check(context: click.Context, name: str | None, allow_alike: bool) -> None:
         for fault in faults:
             click.echo(f"  {_printable(str(fault))}")
     titles = ((one.composer, one.work, one.movement) for one in movements)
-    asked = identity.questions(titles, decisions.read(_target(project, name)).answered)
+    asked = lazy.identity.questions(titles, lazy.decisions.read(_target(project, name)).answered)
     if asked:
         click.echo(f"\n{len(asked)} pairs of names may mean one work or one composer; import again with these options,")
         click.echo("with --apart in place of --work where they are two, or give them one name in catalogue.csv:")
@@ -242,7 +233,7 @@ def check(context: click.Context, name: str | None, allow_alike: bool) -> None:
 
 
 def _project(folder: Path | None) -> Project:
-    return Project.around(Path(folder or "."))
+    return lazy.project.Project.around(Path(folder or "."))
 
 
 def _target(project: Project, name: str) -> Path:
@@ -252,14 +243,12 @@ def _target(project: Project, name: str) -> Path:
 
 
 def _merges(pairs: Sequence[str]) -> dict[str, str]:
-    from symphony2vec.corpus.titles import composer_name
-
     merges = {}
     for pair in pairs:
         one, _, other = pair.partition("=")
         if not one.strip() or not other.strip():
             raise UserError(f'--composer "{pair}" must read "NAME=OTHER", as in "Beethoven=Ludwig van Beethoven"')
-        merges[composer_name(one)] = composer_name(other)
+        merges[lazy.titles.composer_name(one)] = lazy.titles.composer_name(other)
     return merges
 
 
@@ -334,9 +323,7 @@ def _printable(text: str) -> str:
 
 def _filled(project: Project, name: str) -> None:
     """What to do after a corpus was filled."""
-    from symphony2vec.corpus import catalogue
-
-    movements, _ = catalogue.read(project.corpus(name))
+    movements, _ = lazy.catalogue.read(project.corpus(name))
     click.echo(f"\ndata/{name}/catalogue.csv names {len(movements)} movements. Next:")
     if _played(project) != name:
         click.echo(f"  set corpus.name to {name} in params.yaml")
@@ -344,9 +331,7 @@ def _filled(project: Project, name: str) -> None:
 
 
 def _played(project: Project) -> str | None:
-    from symphony2vec import params
-
     try:
-        return params.read(project.params).corpus.name
+        return lazy.params.read(project.params).corpus.name
     except UserError:
         return None  # the next command says what is wrong with params.yaml

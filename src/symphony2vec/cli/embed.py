@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from symphony2vec.cli import lazy
 from symphony2vec.cli.backend import backend_option
 from symphony2vec.errors import UserError
 
@@ -49,12 +50,9 @@ def embed(
     \b
     Example:  symphony2vec embed ~/Music/Symphonies -o symphonies.parquet
     """
-    from symphony2vec.collection import building
-    from symphony2vec.embedder import Embedder
-
-    loaded = Embedder.load(model, project)
-    asked = building.Asked.of(loaded, form, hop_s)
-    made = building.write(places, out, asked, add, backend)
+    loaded = lazy.embedder.Embedder.load(model, project)
+    asked = lazy.building.EmbeddingRequest.of(loaded, form, hop_s)
+    made = lazy.building.write(places, out, asked, add, backend)
     count = made.table["path"].nunique()
     click.echo(f"{out}: {len(made.vectors)} vectors of {count} recordings, by {loaded.name} ({loaded.source})")
     for path, note in list(made.notes.items())[:NOTES_SHOWN]:
@@ -84,23 +82,20 @@ def similar(project: Path, query: Path, where: Path, at: str | None, count: int,
     \b
     Example:  symphony2vec similar unknown.flac --in symphonies.parquet --at 2:30
     """
-    from symphony2vec.artifacts import write_table
-    from symphony2vec.collection import search, table
-
-    collection = table.read(where)
+    collection = lazy.table.read(where)
     vectors, starts_s, ends_s, path = _query(project, query, collection)
     if at is not None:
         row = _row_at(_seconds(at), starts_s, ends_s, query)
         vectors, starts_s = vectors[row : row + 1], starts_s[row : row + 1]
-    others = search.without(collection, path)
+    others = lazy.search.without(collection, path)
     if not len(others.table):
         raise UserError(f"{where} holds no other recording than the query")
-    near = search.nearness(vectors, others)
-    passages = search.passages(near, starts_s, others, count)
-    _show_recordings(search.recordings(near, others, count))
+    near = lazy.search.nearness(vectors, others)
+    passages = lazy.search.passages(near, starts_s, others, count)
+    _show_recordings(lazy.search.recordings(near, others, count))
     _show_passages(passages)
     if listed is not None:
-        write_table(listed, passages)
+        lazy.project.write_table(listed, passages)
 
 
 @click.command("classify")
@@ -120,29 +115,22 @@ def classify(
     \b
     Example:  symphony2vec classify unknown.flac --picture unknown.png
     """
-    import pandas as pd
-
-    from symphony2vec.artifacts import write_table
-    from symphony2vec.embedder import Embedder
-
-    loaded = Embedder.load(model, project)
+    loaded = lazy.embedder.Embedder.load(model, project)
     found = loaded.embed_file(recording, "clips" if hop_s is None else "timestamps", hop_s)
     _show_note(recording, found.note)
     probabilities = loaded.classify(found.vectors)
-    table = pd.DataFrame(probabilities, columns=loaded.composers)
-    table.insert(0, "end_s", found.ends_s)
-    table.insert(0, "start_s", found.starts_s)
+    table = lazy.table.passages(found.starts_s, found.ends_s, probabilities, loaded.composers)
     whole = table[loaded.composers].mean().sort_values(ascending=False)
     click.echo(f"{recording}, by {loaded.name} ({loaded.source}); mean over {len(table)} passages:")
     for composer, share in whole.items():
         click.echo(f"  {share:6.1%}  {composer}")
     click.echo(_timeline(table, loaded.composers))
     if listed is not None:
-        write_table(listed, table)
+        lazy.project.write_table(listed, table)
     if picture is not None:
-        from symphony2vec import figures
-
-        figures.save(picture, figures.timeline(table, loaded.composers, f"{recording.name}, by {loaded.name}"))
+        lazy.figures.save(
+            picture, lazy.figures.timeline(table, loaded.composers, f"{recording.name}, by {loaded.name}")
+        )
 
 
 def clock(seconds: float) -> str:
@@ -154,16 +142,13 @@ def clock(seconds: float) -> str:
 
 def _query(project: Path, query: Path, collection: Any) -> tuple[Any, Any, Any, str]:
     """The query's vectors, their times, and how its path is written in the collection."""
-    from symphony2vec.collection import building
-    from symphony2vec.embedder import Embedder
-
     facts = collection.facts
-    path = building.written(query)
+    path = lazy.building.written(query)
     own = (collection.table["path"] == path).to_numpy()
-    if own.any() and building.unchanged(query, collection):
+    if own.any() and lazy.building.unchanged(query, collection):
         rows = collection.table[own]
         return collection.vectors[own], rows["start_s"].to_numpy(), rows["end_s"].to_numpy(), path
-    loaded = Embedder.load(facts["model"], project)
+    loaded = lazy.embedder.Embedder.load(facts["model"], project)
     if loaded.fingerprint != facts["fingerprint"]:
         raise UserError(
             f"{facts['model']} is another model now than the one that made the collection; "
@@ -180,12 +165,10 @@ def _show_note(recording: Path, note: str) -> None:
 
 
 def _row_at(at_s: float, starts_s: Any, ends_s: Any, query: Path) -> int:
-    import numpy as np
-
-    inside = np.flatnonzero((starts_s <= at_s) & (at_s < ends_s))
-    if not len(inside):
+    inside = (starts_s <= at_s) & (at_s < ends_s)
+    if not inside.any():
         raise UserError(f"--at {clock(at_s)}: {query} was heard from {clock(starts_s.min())} to {clock(ends_s.max())}")
-    return int(inside[0])
+    return int(inside.argmax())
 
 
 def _seconds(text: str) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from symphony2vec.cli import lazy
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,12 +37,9 @@ def promote(folder: Path, run: tuple[str, ...], reading: str, equal_ok: bool, dr
       symphony2vec promote long-128 work-1 --reading crops
       symphony2vec promote 3f2a90c1 --dry-run
     """
-    from symphony2vec import params, registry
-    from symphony2vec.artifacts import Project
-
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    project = Project.around(folder)
-    found = registry.promote(project, params.read(project.params), " ".join(run), reading, equal_ok, dry_run)
+    project = lazy.project.Project.around(folder)
+    found = lazy.registry.promote(project, lazy.params.read(project.params), " ".join(run), reading, equal_ok, dry_run)
     _tell(found, dry_run)
 
 
@@ -53,10 +51,7 @@ def rollback(folder: Path, version: int | None) -> None:
 
     Going back twice undoes two promotions. `symphony2vec champions` shows who was champion when.
     """
-    from symphony2vec import registry
-    from symphony2vec.artifacts import Project
-
-    old, new = registry.roll_back(Project.around(folder), str(version or ""))
+    old, new = lazy.registry.roll_back(lazy.project.Project.around(folder), str(version or ""))
     click.echo(f"champion is version {new} again{f', in place of version {old}' if old else ''}")
 
 
@@ -65,14 +60,11 @@ def rollback(folder: Path, version: int | None) -> None:
 @click.pass_obj
 def champions(folder: Path, csv: bool) -> None:
     """Print who was champion when, with accuracies, and who is now (*)."""
-    from symphony2vec import registry
-    from symphony2vec.artifacts import Project
-
-    found = registry.champions(Project.around(folder))
+    found = lazy.registry.champions(lazy.project.Project.around(folder))
     if csv:
         click.echo(found.to_csv(index=False, lineterminator="\n"), nl=False)
     elif found.empty:
-        click.echo(f"no version of '{registry.MODEL}' was ever champion; `symphony2vec promote RUN` makes one")
+        click.echo(f"no version of '{lazy.registry.MODEL}' was ever champion; `symphony2vec promote RUN` makes one")
     else:
         click.echo("\n".join(_aligned([HEAD, *(_line(row) for row in found.to_dict("records"))])))
 

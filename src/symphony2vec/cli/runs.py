@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from symphony2vec.cli import lazy
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,10 +29,7 @@ def runs() -> None:
 @click.pass_obj
 def pending_command(folder: Path) -> None:
     """List what waits to be sent: the run, how many calls, since when, and for which server."""
-    from symphony2vec import tracking
-    from symphony2vec.artifacts import Project
-
-    waiting = tracking.pending(Project.around(folder))
+    waiting = lazy.tracking.pending(lazy.project.Project.around(folder))
     for line in _listed(waiting):
         click.echo(line)
     if not waiting:
@@ -45,10 +43,7 @@ def send_command(folder: Path) -> None:
 
     Interrupted, it goes on where it stopped when it is called again. What the server refuses stays, with the reason.
     """
-    from symphony2vec import tracking
-    from symphony2vec.artifacts import Project
-
-    outcomes = tracking.send(Project.around(folder))
+    outcomes = lazy.tracking.send(lazy.project.Project.around(folder))
     for outcome in outcomes:
         told = f"sent, {_calls(outcome.pending)}, as run {outcome.run_id}" if outcome.run_id else outcome.left
         click.echo(f"{outcome.pending.label} ({outcome.pending.name}): {told}")
@@ -69,12 +64,9 @@ def settle_command(folder: Path) -> None:
     \b
     Example:  MLFLOW_TRACKING_URI=$(symphony2vec runs settle) mlflow models serve -m models:/symphony2vec@champion
     """
-    from symphony2vec import tracking
-    from symphony2vec.artifacts import Project
-
-    project = Project.around(folder)
-    with tracking.client(project):
-        click.echo(tracking.uri(project))
+    project = lazy.project.Project.around(folder)
+    with lazy.tracking.client(project):
+        click.echo(lazy.tracking.uri(project))
 
 
 def _calls(about: Pending) -> str:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from symphony2vec.cli import lazy
+
 if TYPE_CHECKING:
-    from symphony2vec.artifacts import Project
     from symphony2vec.params import Params
+    from symphony2vec.project import Project
     from symphony2vec.study.database import Database
 
 STORAGE = click.option(
@@ -84,12 +86,9 @@ def temporal_command(folder: Path, /, **asked: Any) -> None:
 def _search(
     folder: Path, kind: str, trials: int | None, timeout: float | None, workers: int, storage: str | None, name: str
 ) -> None:
-    from symphony2vec import study as studies
-    from symphony2vec.study.kinds import KINDS
-
     project, params, kept = _opened(folder, storage)
-    standings = studies.run(project, params, kept, name, trials, timeout, workers, KINDS[kind])
-    click.echo(studies.told(standings, name, kept))
+    standings = lazy.study.run(project, params, kept, name, trials, timeout, workers, lazy.kinds.KINDS[kind])
+    click.echo(lazy.study.told(standings, name, kept))
 
 
 @study.command("apply")
@@ -104,11 +103,9 @@ def apply_command(folder: Path, dry_run: bool, storage: str | None, name: str) -
     ALI (--name temporal) becomes temporal.full, and full-LATENT one of temporal.models. `dvc repro` then trains it.
     Comments and layout of the file stay. Refused while repeats of the best trials are missing.
     """
-    from symphony2vec.study import winner
-
     project, params, kept = _opened(folder, storage)
-    chosen = winner.chosen(project, params, kept, name)
-    changes = winner.apply(project, params, chosen, dry_run)
+    chosen = lazy.winner.chosen(project, params, kept, name)
+    changes = lazy.winner.apply(project, params, chosen, dry_run)
     click.echo(changes or "params.yaml holds the winner already", nl=not changes)
     if changes:
         seeds = len(chosen.seeds)
@@ -117,9 +114,5 @@ def apply_command(folder: Path, dry_run: bool, storage: str | None, name: str) -
 
 
 def _opened(folder: Path, storage: str | None) -> tuple[Project, Params, Database]:
-    from symphony2vec import params
-    from symphony2vec.artifacts import Project
-    from symphony2vec.study.database import Database
-
-    project = Project.around(folder)
-    return project, params.read(project.params), Database.of(project, storage)
+    project = lazy.project.Project.around(folder)
+    return project, lazy.params.read(project.params), lazy.database.Database.of(project, storage)

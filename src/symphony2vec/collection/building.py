@@ -14,30 +14,42 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import filelock
+import numpy as np
+import pandas as pd
 
 from symphony2vec import parallel
-from symphony2vec.artifacts import key_of, read_table, whole_file, write_table
 from symphony2vec.collection import table as tables
 from symphony2vec.collection.table import COLUMNS, Collection
 from symphony2vec.corpus import library
 from symphony2vec.corpus.settling import settle
 from symphony2vec.corpus.titles import Placed, by_tags_or_folders
 from symphony2vec.errors import Unusable, UserError
+from symphony2vec.package import contents, model
+from symphony2vec.package.model import FORMS, HOP_S
 from symphony2vec.parallel import processes
+from symphony2vec.project import key_of, read_table, whole_file, write_table
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    from symphony2vec.embedder import Embedder
     from symphony2vec.package.model import Model
 
 TITLES = ("composer", "work", "movement")
 
 
+class LoadedModel(Protocol):
+    """What is needed of a model to embed with it in other processes; `symphony2vec.embedder.Embedder` has it."""
+
+    folder: Path
+    source: str
+    name: str
+    fingerprint: str
+    duration_s: float
+
+
 @dataclass(frozen=True)
-class Asked:
+class EmbeddingRequest:
     """Which model embeds (the folder of its package, where it came from, name, fingerprint), and in which form."""
 
     package: Path
@@ -48,13 +60,12 @@ class Asked:
     hop_s: float | None
 
     @classmethod
-    def of(cls, loaded: Embedder, form: str, hop_s: float | None) -> Asked:
-        """What a loaded model is asked for; timestamps have a hop, and nothing else has.
+    def of(cls, loaded: LoadedModel, form: str, hop_s: float | None) -> EmbeddingRequest:
+        """What a loaded model is request for; timestamps have a hop, and nothing else has.
 
         Raises:
             UserError: no such form, or a hop that it cannot have.
         """
-        from symphony2vec.package.model import FORMS, HOP_S
 
         if form not in FORMS:
             raise UserError(f"no form '{form}'; there are {', '.join(FORMS)}")
@@ -85,11 +96,13 @@ class Job:
     """All that a worker needs to embed one recording into one file."""
 
     recording: Recording
-    asked: Asked
+    request: EmbeddingRequest
     target: Path
 
 
-def write(places: Sequence[Path], out: Path, asked: Asked, add: bool = False, backend: str | None = None) -> Collection:
+def write(
+    places: Sequence[Path], out: Path, request: EmbeddingRequest, add: bool = False, backend: str | None = None
+) -> Collection:
     """Embed files and folders into the collection `out`; with `add`, what it holds of other files stays in it.
 
     What cannot be used is listed in <out>.rejected.csv.
@@ -103,7 +116,7 @@ def write(places: Sequence[Path], out: Path, asked: Asked, add: bool = False, ba
         raise UserError(f"{out.parent} is no folder; make it first, or choose another place for the output")
     parts = out.absolute().with_name(f".{out.name}.parts")  # a worker may stand elsewhere
     with _alone(parts, out):
-        made = _built(places, asked, parts, _before(out, asked, add), add, backend)
+        made = _built(places, request, parts, _before(out, request, add), add, backend)
         tables.write(out, made)
         rejected = out.with_name(f"{out.name}.rejected.csv")
         if len(made.rejected):
@@ -114,21 +127,18 @@ def write(places: Sequence[Path], out: Path, asked: Asked, add: bool = False, ba
     return made
 
 
-def build(places: Sequence[Path], asked: Asked) -> Collection:
+def build(places: Sequence[Path], request: EmbeddingRequest) -> Collection:
     """As `write`, but the collection is only returned; this machine alone works, whose temporary files are its own."""
     with tempfile.TemporaryDirectory(prefix="symphony2vec-") as parts:
-        return _built(places, asked, Path(parts), None, False, parallel.PROCESSES)
+        return _built(places, request, Path(parts), None, False, parallel.PROCESSES)
 
 
 def embed(job: Job) -> int:
     """Embed one recording into its file, on one thread; returns the number of its vectors."""
-    import numpy as np
-
-    from symphony2vec.package import model
 
     with model.one_thread():
-        found = _model(job.asked.package, job.asked.fingerprint).heard_file(
-            job.recording.path, job.asked.form, job.asked.hop_s
+        found = _model(job.request.package, job.request.fingerprint).heard_file(
+            job.recording.path, job.request.form, job.request.hop_s
         )
     if _state(job.recording.path) != job.recording.state:
         raise Unusable("the file changed while it was read; run the command again")
@@ -137,7 +147,7 @@ def embed(job: Job) -> int:
     return len(found.vectors)
 
 
-def recordings(places: Sequence[Path], asked: Asked) -> tuple[list[Recording], list[dict[str, str]]]:
+def recordings(places: Sequence[Path], request: EmbeddingRequest) -> tuple[list[Recording], list[dict[str, str]]]:
     """The recordings among files and below folders, each once, sorted by path; and what can be seen to be unusable.
 
     Raises:
@@ -157,7 +167,7 @@ def recordings(places: Sequence[Path], asked: Asked) -> tuple[list[Recording], l
             raise UserError(f"{library.shown(str(place))} does not exist")
         for path, relative, titles in wanted:
             try:
-                one = _recording(path, relative, titles, asked)
+                one = _recording(path, relative, titles, request)
             except (OSError, Unusable) as fault:
                 rejected.append({"path": written(path), "reason": str(getattr(fault, "strerror", None) or fault)})
                 continue
@@ -184,14 +194,17 @@ def unchanged(path: Path, collection: Collection) -> bool:
 
 
 def _built(
-    places: Sequence[Path], asked: Asked, parts: Path, before: Collection | None, add: bool, backend: str | None
+    places: Sequence[Path],
+    request: EmbeddingRequest,
+    parts: Path,
+    before: Collection | None,
+    add: bool,
+    backend: str | None,
 ) -> Collection:
-    import pandas as pd
-
-    wanted, rejected = recordings(places, asked)
+    wanted, rejected = recordings(places, request)
     known = set() if before is None else set(before.table["key"])
     fresh = [one for one in wanted if one.key not in known]
-    unusable = _embedded(fresh, asked, parts, backend)
+    unusable = _embedded(fresh, request, parts, backend)
     rejected += unusable
     lost = {one["path"] for one in unusable}
     tabled = _read([one for one in fresh if one.text not in lost], parts)
@@ -200,19 +213,19 @@ def _built(
     if not tabled:
         raise UserError(f"nothing could be embedded: {rejected[0]['path']}: {rejected[0]['reason']}")
     unusable_table = pd.DataFrame(rejected, columns=["path", "reason"]).sort_values(["path", "reason"])
-    return replace(_whole(tabled, asked, unusable_table), notes=_notes(fresh, parts))
+    return replace(_whole(tabled, request, unusable_table), notes=_notes(fresh, parts))
 
 
-def _embedded(fresh: list[Recording], asked: Asked, parts: Path, backend: str | None) -> list[dict[str, str]]:
+def _embedded(
+    fresh: list[Recording], request: EmbeddingRequest, parts: Path, backend: str | None
+) -> list[dict[str, str]]:
     """Embed what has no file among the parts yet; returns what could not be."""
-    jobs = [Job(one, asked, parts / f"{one.key}.npz") for one in fresh]
+    jobs = [Job(one, request, parts / f"{one.key}.npz") for one in fresh]
     jobs = [job for job in jobs if not job.target.is_file()]
     rejected = []
 
     def warm_up() -> None:
-        import numpy as np
-
-        model = _model(asked.package, asked.fingerprint)
+        model = _model(request.package, request.fingerprint)
         model.heard(np.random.default_rng(0).standard_normal((1, model.hearing.recipe.samples)).astype(np.float32))
 
     for index, result in parallel.spread(embed, jobs, "embed", "recording", warm_up, backend):
@@ -223,30 +236,27 @@ def _embedded(fresh: list[Recording], asked: Asked, parts: Path, backend: str | 
     return rejected
 
 
-def _whole(tabled: list[tuple[pd.DataFrame, np.ndarray]], asked: Asked, rejected: pd.DataFrame) -> Collection:
-    import numpy as np
-    import pandas as pd
-
+def _whole(
+    tabled: list[tuple[pd.DataFrame, np.ndarray]], request: EmbeddingRequest, rejected: pd.DataFrame
+) -> Collection:
     table = pd.concat([part for part, _ in tabled], ignore_index=True)
     vectors = np.concatenate([part for _, part in tabled])
     order = np.lexsort((table["start_s"], table["path"]))
-    hearing = _model(asked.package, asked.fingerprint).hearing.recipe
+    hearing = _model(request.package, request.fingerprint).hearing.recipe
     facts: dict[str, Any] = {
-        "model": asked.source,
-        "name": asked.name,
-        "fingerprint": asked.fingerprint,
+        "model": request.source,
+        "name": request.name,
+        "fingerprint": request.fingerprint,
         "sample_rate_hz": hearing.rate_hz,
         "duration_s": hearing.duration_s,
-        "form": asked.form,
-        "hop_s": asked.hop_s,
+        "form": request.form,
+        "hop_s": request.hop_s,
     }
     return Collection(table.iloc[order].reset_index(drop=True), vectors[order], facts, rejected.reset_index(drop=True))
 
 
 def _read(fresh: list[Recording], parts: Path) -> list[tuple[pd.DataFrame, np.ndarray]]:
     """The rows and vectors of what was embedded now, in one piece; none where there is nothing."""
-    import numpy as np
-    import pandas as pd
 
     held: dict[str, list[np.ndarray]] = {"vectors": [], "starts_s": [], "ends_s": []}
     for one in fresh:
@@ -262,7 +272,6 @@ def _read(fresh: list[Recording], parts: Path) -> list[tuple[pd.DataFrame, np.nd
 
 def _notes(fresh: list[Recording], parts: Path) -> dict[str, str]:
     """By path, what is odd about recordings that were embedded now."""
-    import numpy as np
 
     notes = {}
     for recording in fresh:
@@ -294,7 +303,6 @@ def _titled(rows: pd.DataFrame, of: list[Recording]) -> pd.DataFrame:
 @contextmanager
 def _alone(parts: Path, out: Path) -> Iterator[None]:
     """The folder of the parts, held by this process: what two made at once into one output would be neither's."""
-    import filelock
 
     name = f"embed-{key_of([str(parts.resolve())])}"  # not in the folder, which goes when all is done
     lock = filelock.FileLock(processes.own_file(name))
@@ -313,29 +321,29 @@ def _alone(parts: Path, out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _before(out: Path, asked: Asked, add: bool) -> Collection | None:
+def _before(out: Path, request: EmbeddingRequest, add: bool) -> Collection | None:
     """What lies at the output already, as far as it can be gone on with."""
     if not out.exists():
         tables.refuse_foreign(out)
         return None
     before = tables.read(out)
-    facts = {"fingerprint": asked.fingerprint, "form": asked.form, "hop_s": asked.hop_s}
+    facts = {"fingerprint": request.fingerprint, "form": request.form, "hop_s": request.hop_s}
     if all(before.facts.get(name) == value for name, value in facts.items()):
         return before
     if add:
         raise UserError(
             f"{out} holds vectors of {before.facts.get('name')} ({before.facts.get('form')}), which do not compare "
-            f"with those of {asked.name} ({asked.form}): choose another output, or leave out --add to make it anew"
+            f"with those of {request.name} ({request.form}): choose another output, or leave out --add to make it anew"
         )
     return None
 
 
-def _recording(path: Path, relative: str, titles: tuple[str, str, str] | None, asked: Asked) -> Recording:
+def _recording(path: Path, relative: str, titles: tuple[str, str, str] | None, request: EmbeddingRequest) -> Recording:
     if not path.is_file():
         raise Unusable("no ordinary file")
     state, absolute = _state(path), _absolute(path)
     text = library.shown(str(absolute))
-    key = _key(text, state, asked.fingerprint, asked.form, asked.hop_s)
+    key = _key(text, state, request.fingerprint, request.form, request.hop_s)
     return Recording(absolute, text, titles or _titles(path, relative), key, state)
 
 
@@ -380,7 +388,6 @@ def _state(path: Path) -> tuple[int, int]:
 @functools.lru_cache(maxsize=2)
 def _model(package: Path, fingerprint: str) -> Model:
     """The model of a package, once a process; a package that was replaced meanwhile is another one."""
-    from symphony2vec.package import contents, model
 
     found = contents.read(package, model.Model)
     if found.fingerprint != fingerprint:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 
 from symphony2vec.collection.table import Collection
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 PASSAGES_OF_ONE = 3  # of one recording among the nearest passages, so that the rest is seen too
 
@@ -36,7 +34,6 @@ def nearness(query: np.ndarray, collection: Collection) -> Nearness:
     The similarity of a recording is the mean over the query's vectors of the nearest one in it, and over its own of the
     nearest one in the query, in equal parts: a long recording is not near only because it holds a little of everything.
     """
-    import numpy as np
 
     count = len(collection.vectors)
     best, at, similarity = np.empty(count), np.empty(count, dtype=np.int64), {}
@@ -50,7 +47,6 @@ def nearness(query: np.ndarray, collection: Collection) -> Nearness:
 
 def standardised(query: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(m, D) and (n, D), after mean and deviation of the collection's and at length 1: products of rows are cosines."""
-    import numpy as np
 
     mean, deviation = moments(vectors)
 
@@ -64,7 +60,6 @@ def standardised(query: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np
 
 def moments(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation (D,) of vectors (n, D); a dimension that hardly varies has an infinite one, and so no say."""
-    import numpy as np
 
     mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
     varies = deviation > 1e-6 * np.maximum(np.abs(vectors).max(axis=0), 1e-30)
@@ -73,7 +68,6 @@ def moments(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def recordings(near: Nearness, collection: Collection, count: int) -> pd.DataFrame:
     """The nearest recordings: similarity, composer, work, movement, path."""
-    import pandas as pd
 
     table = collection.table.drop_duplicates("path")[["composer", "work", "movement", "path"]]
     table.insert(0, "similarity", table["path"].map(pd.Series(near.recordings)))
@@ -85,7 +79,6 @@ def passages(near: Nearness, starts_s: np.ndarray, collection: Collection, count
 
     A passage is listed once, with the part of the query that it is nearest to.
     """
-    import numpy as np
 
     table = collection.table.assign(similarity=near.best, at_s=np.asarray(starts_s)[near.at])
     table = table.sort_values("similarity", ascending=False, kind="stable")

@@ -15,14 +15,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from symphony2vec.artifacts import read_table, whole_file
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pandas.api.types import is_numeric_dtype
+
 from symphony2vec.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
+from symphony2vec.project import read_table, whole_file
 
 COLUMNS = ["path", "start_s", "end_s", "composer", "work", "movement", "key"]
 TIMES = ("start_s", "end_s")
@@ -60,7 +62,6 @@ def read(path: Path) -> Collection:
         UserError: the file is missing, damaged, or no collection: a column is missing or has gaps, a vector is not
             finite, a piece ends before it begins.
     """
-    import pandas as pd
 
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} is no collection: its name ends in none of {', '.join(SUFFIXES)}")
@@ -74,6 +75,21 @@ def read(path: Path) -> Collection:
     return Collection(table[COLUMNS], vectors, facts, pd.DataFrame(columns=["path", "reason"]))
 
 
+def passages(starts_s: np.ndarray, ends_s: np.ndarray, probabilities: np.ndarray, composers: list[str]) -> pd.DataFrame:
+    """Return one row a passage: start_s, end_s and the probability of every composer.
+
+    Args:
+        starts_s: (n,) seconds.
+        ends_s: (n,) seconds.
+        probabilities: (n, K).
+        composers: the K names.
+    """
+    table = pd.DataFrame(probabilities, columns=composers)
+    table.insert(0, "end_s", ends_s)
+    table.insert(0, "start_s", starts_s)
+    return table
+
+
 def refuse_foreign(path: Path) -> None:
     """Raise where writing a collection that is not there yet would overwrite something else that is."""
     facts = _facts(path)
@@ -83,8 +99,6 @@ def refuse_foreign(path: Path) -> None:
 
 def _check_rows(table: pd.DataFrame, vectors: np.ndarray, path: Path) -> None:
     """Raise where a row cannot be what `write` wrote."""
-    import numpy as np
-    from pandas.api.types import is_numeric_dtype
 
     for name in COLUMNS:
         if is_numeric_dtype(table[name]) != (name in TIMES) and len(table):
@@ -106,9 +120,6 @@ def _lack(missing: list[str]) -> str:
 
 
 def _write_parquet(path: Path, collection: Collection) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     columns = pa.Table.from_pandas(collection.table, preserve_index=False)
     flat = pa.array(collection.vectors.reshape(-1), pa.float32())
     vectors = pa.FixedSizeListArray.from_arrays(flat, collection.vectors.shape[1])
@@ -121,10 +132,6 @@ def _write_parquet(path: Path, collection: Collection) -> None:
 
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         whole = pq.read_table(path)
     except (pa.ArrowException, OSError) as fault:
@@ -147,8 +154,6 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, An
 
 def _write_plain(path: Path, collection: Collection) -> None:
     """All files of a collection are written before the first takes its place: none belongs to another's."""
-    import numpy as np
-    import pandas as pd
 
     table, vectors = collection.table.reset_index(drop=True), collection.vectors
     with whole_file(_facts(path)) as facts, whole_file(path) as partial:
@@ -163,8 +168,6 @@ def _write_plain(path: Path, collection: Collection) -> None:
 
 
 def _read_plain(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]]:
-    import numpy as np
-
     if not _facts(path).is_file():
         raise UserError(f"{_facts(path)} is missing: it belongs to {path.name} and says which model made the vectors")
     facts = _read_facts(_facts(path))

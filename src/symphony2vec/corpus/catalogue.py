@@ -23,8 +23,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from symphony2vec.artifacts import whole_file
+from tqdm import tqdm
+
 from symphony2vec.errors import UserError
+from symphony2vec.project import whole_file
 
 FILE = "catalogue.csv"
 ORIGINALS = "originals.txt"
@@ -167,7 +169,6 @@ def audit(folder: Path) -> tuple[list[Movement], list[Fault]]:
     Raises:
         UserError: as `read`, or the folder of the originals is not there.
     """
-    from tqdm import tqdm
 
     numbered, faults = _checked(folder)
     root = root_of(folder)

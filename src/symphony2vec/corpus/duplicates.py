@@ -1,8 +1,8 @@
 """The same sound twice: which recordings of a folder hold one take, and which of them stays.
 
-Two recordings hold the same sound when the fingerprints of their first minute agree (see `symphony2vec.fingerprints`):
-under other tags, in another container, re-encoded, louder, or with some seconds of silence before them. Of each group
-one stays, so that no sound can come into training and test:
+Two recordings hold the same sound when the fingerprints of their first minute agree (see
+`symphony2vec.corpus.fingerprints`): under other tags, in another container, re-encoded, louder, or with some seconds of
+silence before them. Of each group one stays, so that no sound can come into training and test:
 
     1. one that the user's own table names goes before the others;
     2. where composers differ and no table decides, none stays: nobody can tell from the sound whose name is right;
@@ -19,16 +19,17 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-from symphony2vec.corpus import sheets
+import numpy as np
+from tqdm import tqdm
+
+from symphony2vec.corpus import fingerprints, sheets
 from symphony2vec.corpus.titles import Placed, Unplaced
+from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable
-
-if TYPE_CHECKING:
-    import numpy as np
 
 HEARD_S = 60.0  # of each recording: decoding all of 3,000 recordings takes the better part of an hour
 WORKERS = 2
@@ -64,10 +65,6 @@ def fingerprint_starts(job: Job) -> list[np.ndarray]:
 
     What cannot be decoded is for the stage `audio` to judge, which says why.
     """
-    import numpy as np
-
-    from symphony2vec import fingerprints
-    from symphony2vec.audio import decoding
 
     rate_hz = fingerprints.RATE_HZ
     ends = [min(math.inf if end is None else end, start + HEARD_S) for start, end in job.spans]
@@ -89,7 +86,6 @@ def fingerprint_starts(job: Job) -> list[np.ndarray]:
 
 def compare(folder: Path, placed: Sequence[Placed]) -> Comparison:
     """Find the recordings that hold the same sound, all sorted by path."""
-    from symphony2vec import fingerprints
 
     words = _listen(folder, placed)
     leaders = list(range(len(placed)))
@@ -125,7 +121,6 @@ def compare(folder: Path, placed: Sequence[Placed]) -> Comparison:
 
 def _length_s(folder: Path, recording: Placed, words: np.ndarray, length: Callable[[Path], float]) -> float:
     """Seconds of a recording without digital silence; `length` is asked only of what goes on after the first minute."""
-    from symphony2vec import fingerprints
 
     heard_s = int((words != 0).sum()) * fingerprints.FRAME_S
     if len(words) * fingerprints.FRAME_S < HEARD_S - 1.0:
@@ -150,10 +145,6 @@ def _order(recording: Placed) -> tuple[str, float]:
 
 def _listen(folder: Path, placed: Sequence[Placed]) -> list[np.ndarray]:
     """The fingerprints in the order of the recordings; decoder, resampler and Fourier transform run in threads."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    import numpy as np
-    from tqdm import tqdm
 
     places: dict[str, list[int]] = defaultdict(list)
     for place, recording in enumerate(placed):

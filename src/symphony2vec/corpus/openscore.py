@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from symphony2vec.artifacts import whole_file
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import UserError
+from symphony2vec.project import whole_file
 
 REPOSITORY = "MarkGotham/Hauptstimme"
 URL = f"https://github.com/{REPOSITORY}.git"

@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from symphony2vec.artifacts import whole_file
+from tqdm import tqdm
+
 from symphony2vec.corpus import catalogue, decisions, duplicates, library, sheets
 from symphony2vec.corpus.composers import resolve
 from symphony2vec.corpus.settling import hints, merged, settle, tell_apart
@@ -33,6 +34,7 @@ from symphony2vec.corpus.titles import (
 )
 from symphony2vec.corpus.vocabulary import fold
 from symphony2vec.errors import UserError
+from symphony2vec.project import whole_file
 
 NOT_DECODED = (".m4p", ".ra", ".rm", ".shn", ".ofr", ".la")
 UNPLACED = "unplaced.csv"
@@ -146,7 +148,6 @@ def _read(
     folder: Path, paths: list[str], by: str, parts: Mapping[str, list[sheets.Part]]
 ) -> Iterator[Placed | Unplaced]:
     """Place every recording; one that a cue sheet cuts gives one result for each of its tracks."""
-    from tqdm import tqdm
 
     for path in tqdm(paths, desc="reading tags", unit="file", disable=None if by in ("auto", "tags") else True):
         if by == "csv":
@@ -289,8 +290,6 @@ def _catalogued(target: Path) -> dict[str, str]:
 
 
 def _checksums(folder: Path, placed: list[Placed]) -> tuple[dict[str, str], list[Unplaced]]:
-    from tqdm import tqdm
-
     sums: dict[str, str] = {}
     faults = []
 
@@ -333,8 +332,6 @@ def _write_unplaced(path: Path, unplaced: list[Unplaced]) -> None:
 
 
 def _copy(folder: Path, copies: Path, sums: Mapping[str, str]) -> None:
-    from tqdm import tqdm
-
     for path, expected in tqdm(sums.items(), desc="copying", unit="file", disable=None, leave=False):
         target = copies / path
         if target.is_file() and catalogue.checksum(target) == expected:

@@ -13,8 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import mutagen
+import soundfile
+
 from symphony2vec.corpus import cue
 from symphony2vec.corpus.titles import Unplaced
+from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable
 
 SUFFIX = ".cue"
@@ -159,8 +163,6 @@ def _place(
 
 def header_length_s(file: Path) -> float:
     """The length that the header gives; infinite where it gives none."""
-    import mutagen
-    import soundfile
 
     try:
         return float(soundfile.info(file).duration)
@@ -174,7 +176,6 @@ def header_length_s(file: Path) -> float:
 
 def decoded_length_s(file: Path) -> float:
     """The length of the sound itself; that of the header where it cannot be decoded."""
-    from symphony2vec.audio import decoding
 
     try:
         with decoding.opened(file, decoding.LONGEST_S) as recording:
@@ -185,7 +186,6 @@ def decoded_length_s(file: Path) -> float:
 
 def _embedded(file: Path) -> str:
     """The cue sheet among the tags of a recording, "" without one."""
-    import mutagen
 
     try:
         opened = mutagen.File(file)

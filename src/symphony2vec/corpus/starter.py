@@ -16,9 +16,9 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from symphony2vec.artifacts import whole_file
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import UserError
+from symphony2vec.project import whole_file
 
 
 def fill(folder: Path) -> int:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mutagen
+
 # Our names, in the order in which their keys are looked for; keys are compared without case, spaces, "_" and "-".
 KEYS = {
     "composer": "COMPOSER TCOM ©WRT WM/COMPOSER IMUS ICMP COMPOSERNAME",
@@ -47,7 +49,6 @@ def read(file: Path) -> dict[str, str]:
         Texts by the names of `KEYS`; several values of one tag are joined by " / ". A number of a movement that is no
         number is its name.
     """
-    import mutagen
 
     try:
         opened = mutagen.File(file)

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import whole_file
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from symphony2vec.project import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,14 +31,12 @@ def save(path: Path, figure: Figure) -> None:
 
 def figure(width: float, height: float) -> Figure:
     """A figure of its own, outside pyplot's global state; sizes in inches."""
-    from matplotlib.figure import Figure
 
     return Figure(figsize=(min(width, LARGEST_INCHES), min(height, LARGEST_INCHES)), layout="constrained")
 
 
 def patches(names: Sequence[str], colours: Sequence[Any]) -> list[Any]:
     """Handles of a legend: one coloured field a name."""
-    from matplotlib.patches import Patch
 
     return [Patch(color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
 

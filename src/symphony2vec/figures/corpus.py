@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from symphony2vec.figures.canvas import COLOURS, figure, legend_beside, patches, slanted
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 SPLITS = ("train", "validation", "test")
@@ -72,7 +73,7 @@ def split_map(clips: pd.DataFrame) -> Figure:
 def near_duplicates(counts: pd.DataFrame) -> Figure:
     """The share of clips that hold the same sound as a clip of another split, one group of bars a fold.
 
-    `counts` has draw, split, other_split and share, as `symphony2vec.leaks.tables` gives them.
+    `counts` has draw, split, other_split and share, as `symphony2vec.clips.leaks.tables` gives them.
     """
     folds = list(dict.fromkeys(counts["draw"]))
     drawn = figure(max(6.0, 0.7 * len(folds) + 3.0), 3.2)

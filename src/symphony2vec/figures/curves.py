@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
 from symphony2vec.figures.canvas import COLOURS, figure, legend_beside
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -32,7 +34,6 @@ def losses(
 
     Columns train_<x> and validation_<x> share a colour: training is solid, validation dashed.
     """
-    from matplotlib.ticker import MaxNLocator
 
     drawn = figure(8.0, _height(len(columns)))
     axes = drawn.subplots()

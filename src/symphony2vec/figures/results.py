@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
 from symphony2vec.figures.canvas import COLOURS, figure, legend_below, patches, slanted
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -38,8 +42,6 @@ LEAKS = {
 
 def scatter(points: np.ndarray, composers: Sequence[str], label: str, shares: Sequence[float]) -> Figure:
     """The first two dimensions of an embedding (clips, 2), coloured by composer: Figure 4 of the paper."""
-    import numpy as np
-    from matplotlib import colormaps
 
     drawn = figure(6.5, 5.2)
     axes = drawn.subplots()
@@ -60,7 +62,6 @@ def scatter(points: np.ndarray, composers: Sequence[str], label: str, shares: Se
 
 def confusion(counts: np.ndarray, composers: Sequence[str], label: str) -> Figure:
     """Confusion matrix (true, predicted) as shares of each true composer, with counts."""
-    import numpy as np
 
     size = 0.75 * len(composers) + 2.6
     drawn = figure(size + 0.8, size)
@@ -209,10 +210,6 @@ def pairs_matrix(names: Sequence[str], differences: np.ndarray, low: np.ndarray,
 
     Cells are pale where the interval holds 0; the diagonal is grey.
     """
-    import numpy as np
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
 
     size = 0.3 * len(names) + 3.0 if len(names) > WRITTEN_AT_MOST else 0.55 * len(names) + 3.0
     drawn = figure(size + 1.4, size)
@@ -236,7 +233,6 @@ def pairs_matrix(names: Sequence[str], differences: np.ndarray, low: np.ndarray,
 
 def _accuracies(axes: Axes, rows: pd.DataFrame, places: Sequence[float], paper: str) -> None:
     """The rows of one stage at their places: interval and mean, the spread between seeds below them, the paper's."""
-    import numpy as np
 
     heights = np.array(places)
     axes.hlines(heights, rows["low"], rows["high"], color=COLOURS[5], linewidth=4.0, label="interval over works")
@@ -253,7 +249,6 @@ def _accuracies(axes: Axes, rows: pd.DataFrame, places: Sequence[float], paper: 
 
 def timeline(told: pd.DataFrame, composers: Sequence[str], label: str) -> Figure:
     """The probability of every composer over a recording; a row a passage: start_s, end_s, one column a composer."""
-    import numpy as np
 
     drawn = figure(9.0, 3.0 + 0.1 * len(composers))
     axes = drawn.subplots()

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from matplotlib import colormaps
+
 from symphony2vec.figures.canvas import figure
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
 
 COLOUR_MAP = "magma"
@@ -82,8 +84,6 @@ def image(arrays: np.ndarray) -> np.ndarray:
 
     Values outside [0, 1] take the colour of the nearest end. Small ones are enlarged by a whole factor.
     """
-    import numpy as np
-    from matplotlib import colormaps
 
     count, bins, frames = arrays.shape
     factor = max(1, TILE_PIXELS // max(bins, frames))

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
+
 from symphony2vec.figures.canvas import COLOURS, figure, legend_beside
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -23,7 +27,6 @@ CHOICES_AT_MOST = 6  # values of a parameter that get a place each
 
 def history(table: pd.DataFrame, label: str) -> Figure:
     """The value of every trial in their order, and the best so far; a pruned trial by its last value."""
-    from matplotlib.ticker import MaxNLocator
 
     drawn = figure(8.5, 4.2)
     axes = drawn.subplots()
@@ -51,7 +54,6 @@ def importances(weights: Mapping[str, float], label: str) -> Figure:
 
 def slices(table: pd.DataFrame, names: Sequence[str], logarithmic: Sequence[str], label: str) -> Figure:
     """The value over each parameter."""
-    from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullFormatter
 
     rows = -(-len(names) // ACROSS)
     drawn = figure(3.2 * ACROSS, 3.0 * rows)
@@ -82,9 +84,6 @@ def slices(table: pd.DataFrame, names: Sequence[str], logarithmic: Sequence[str]
 
 def parallel(table: pd.DataFrame, names: Sequence[str], logarithmic: Sequence[str], label: str) -> Figure:
     """One line a complete trial through what it had drawn, coloured by its value, the best on top."""
-    import numpy as np
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
 
     drawn = figure(12.0, 4.8)
     axes = drawn.subplots()
@@ -114,7 +113,6 @@ def _dots(axes: Axes, table: pd.DataFrame, over: str) -> None:
 
 def _height(values: pd.Series[float], logarithmic: bool) -> np.ndarray:
     """Where each value stands between the smallest (0) and the largest (1); few values at even distances."""
-    import numpy as np
 
     if _few(values):
         found: np.ndarray = values.rank(method="dense").to_numpy() - 1.0

@@ -9,10 +9,7 @@ Foundations of Musical Pitch (1990), chapter 4.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 # How well each pitch class, from the tonic upwards, was found to fit the key.
 PROFILES = {
@@ -30,7 +27,6 @@ KEYS = tuple(f"{tonic} {mode}" for mode in MODES for tonic in TONICS[mode])
 
 def correlations(shares: np.ndarray) -> np.ndarray:
     """How well pitch classes (12,) fit each of the 24 keys: Pearson's r (24,); NaN where all shares are equal."""
-    import numpy as np
 
     profiles = np.stack([np.roll(PROFILES[mode], tonic) for mode in MODES for tonic in range(12)])
     centred, around = profiles - profiles.mean(axis=1, keepdims=True), shares - shares.mean()
@@ -41,7 +37,6 @@ def correlations(shares: np.ndarray) -> np.ndarray:
 
 def key(shares: np.ndarray) -> int | None:
     """The place in `KEYS` of the key that fits pitch classes (12,) best; None where all shares are equal."""
-    import numpy as np
 
     if np.ptp(shares) < 1e-9:
         return None

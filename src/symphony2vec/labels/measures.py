@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from symphony2vec.labels import harmony
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from symphony2vec.labels.transcript import Transcript
 
 PITCH_CLASSES = tuple(f"pc_{number}" for number in range(12))
@@ -29,7 +29,6 @@ def of_sound(wave: np.ndarray, rate_hz: int) -> dict[str, float]:
 
     The centroid is that of the power spectrum of the whole clip: the mean over its moments, weighted by their energy.
     """
-    import numpy as np
 
     mean_square = float(np.mean(np.square(wave, dtype=np.float64)))
     if mean_square == 0.0:
@@ -46,7 +45,6 @@ def of_notes(played: Transcript, start_s: float, duration_s: float, minimum_note
     A clip in which no note sounds has no shares, one with fewer than `minimum_notes` no key. An instrument is a part
     of the score: first and second violins are two, flutes that share a part are one.
     """
-    import numpy as np
 
     end_s = start_s + duration_s
     begin = (played.onset_s >= start_s) & (played.onset_s < end_s)

@@ -12,16 +12,16 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+import soxr
 
 from symphony2vec import synthesis
-from symphony2vec.artifacts import whole_file
 from symphony2vec.audio.loudness import HOP_SAMPLES
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import Unusable
-
-if TYPE_CHECKING:
-    import numpy as np
+from symphony2vec.project import whole_file
 
 OPENINGS_S = (4.0, 64.0)  # played again: the shorter one finds what was cut unless that is more than its half
 SAME = 0.9  # least correlation with the FLAC
@@ -59,7 +59,6 @@ def write(score: Score) -> int:
     Raises:
         Unusable: the score has changed or cannot be read, or the FLAC does not begin as the score does.
     """
-    import numpy as np
 
     found = transcribe(score)
     with whole_file(score.target) as partial, partial.open("wb") as file:
@@ -69,7 +68,6 @@ def write(score: Score) -> int:
 
 def read(path: Path) -> Transcript:
     """Read what `write` has written."""
-    import numpy as np
 
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -80,7 +78,6 @@ def read(path: Path) -> Transcript:
 
 def transcribe(score: Score) -> Transcript:
     """The notes of one score in the time of its FLAC; raises as `write`."""
-    import numpy as np
 
     try:
         if catalogue.checksum(score.path) != score.sha256:
@@ -108,7 +105,6 @@ def lead_s(sounded: Sequence[synthesis.Note], sound: Path, soundfont_bytes: byte
     Raises:
         Unusable: the FLAC is not the sound of these notes, or cannot be read.
     """
-    import soundfile
 
     try:
         with soundfile.SoundFile(sound) as file:
@@ -126,8 +122,6 @@ def lead_s(sounded: Sequence[synthesis.Note], sound: Path, soundfont_bytes: byte
 
 def _opening(sounded: Sequence[synthesis.Note], opening_s: float, rate_hz: int, soundfont_bytes: bytes) -> np.ndarray:
     """The first seconds of the notes as sound, before anything is cut: (opening_s * rate_hz,) float32."""
-    import numpy as np
-    import soxr
 
     first = [note for note in sounded if note.onset_s < opening_s]
     stereo, rendered_hz = synthesis.render(first, soundfont_bytes)
@@ -137,7 +131,6 @@ def _opening(sounded: Sequence[synthesis.Note], opening_s: float, rate_hz: int, 
 
 def _best_match(played: np.ndarray, wave: np.ndarray) -> tuple[int, float]:
     """The whole number of hops, in samples, after which `played` looks most like the whole of `wave`, and how much."""
-    import numpy as np
 
     best = (0, 0.0)
     for begin in range(0, len(played) - len(wave) + 1, HOP_SAMPLES):

@@ -15,7 +15,7 @@ def text(config: Mapping[str, Any], scores: Mapping[str, Any] | None) -> str:
 
     Args:
         config: the plain values of `contents.Config`.
-        scores: what the probe found of this reading (see `symphony2vec.probe.score`), where it has run.
+        scores: what the probe found of this reading (see `symphony2vec.evaluation.probe.score`), where it has run.
     """
     subject, hearing = config["subject"], config["hearing"]
     classifier = config["build"]["method"].startswith("probabilities")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import soundfile
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CHORDS_HZ = ((220.0, 277.2, 329.6), (246.9, 293.7, 370.0), (196.0, 246.9, 293.7), (220.0, 261.6, 329.6))
 CHORD_S = 1.6
@@ -32,7 +29,6 @@ def sound(rate_hz: int, duration_s: float) -> np.ndarray:
 
 def request(rate_hz: int) -> pd.DataFrame:
     """One request as the served model takes it: the bytes of a FLAC, base64-encoded, in the column audio."""
-    import pandas as pd
 
     written = io.BytesIO()
     soundfile.write(written, sound(rate_hz, REQUEST_S), rate_hz, format="FLAC", subtype="PCM_16")

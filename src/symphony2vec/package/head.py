@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -56,7 +57,6 @@ class Head:
 
     def calibrated(self, vectors: np.ndarray, codes: np.ndarray) -> Head:
         """At the temperature of the smallest log loss on vectors (n, D) of composers (n,) it was not fitted on."""
-        from scipy.optimize import minimize_scalar
 
         logits, highest = self.logits(vectors), float(np.log(HOTTEST))
         found = minimize_scalar(

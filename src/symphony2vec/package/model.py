@@ -18,16 +18,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import librosa.core  # noqa: F401 - so that its libraries are there to be found
 import numpy as np
+import soxr
+import threadpoolctl
 import torch
 from torch import nn
 
-from symphony2vec.audio import decoding, loudness, mixing
+from symphony2vec.audio import loudness
+from symphony2vec.decoding import mixing
+from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable, UserError
-from symphony2vec.features import Recipe, represent
+from symphony2vec.features.stage import Recipe, represent
+from symphony2vec.models.training import precision
 from symphony2vec.package.head import Head
-from symphony2vec.scaling import Scaling, middle_crop
-from symphony2vec.training import precision
+from symphony2vec.package.scaling import Scaling, middle_crop
 
 FORMS = ("clips", "timestamps", "recording")
 AT_ONCE = 32
@@ -158,7 +163,6 @@ class Model:
 
     def _mono(self, wave: np.ndarray, sample_rate: float) -> tuple[np.ndarray, str]:
         """The wave as (N,) float32 at the model's rate, and a note where its channels were not mixed."""
-        import soxr
 
         if wave.ndim not in (1, 2) or not np.issubdtype(wave.dtype, np.floating):
             raise UserError(
@@ -245,8 +249,6 @@ def one_thread() -> Any:
 @functools.cache
 def _thread_pools() -> Any:
     """Looked for once: that takes longer than to hear a clip."""
-    import librosa.core  # noqa: F401 - so that its libraries are there to be found
-    import threadpoolctl
 
     return threadpoolctl.ThreadpoolController()
 

@@ -14,6 +14,7 @@ import platform
 import queue
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from symphony2vec.artifacts import key_of
+import symphony2vec
 from symphony2vec.errors import Unusable, UserError
-from symphony2vec.parallel import Result, Task, processes
+from symphony2vec.parallel import processes
+from symphony2vec.parallel.backend import Result, Task
+from symphony2vec.project import key_of
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -104,7 +107,6 @@ def _opened(address: str) -> Iterator[Client]:
         raise UserError(
             f"{address}: Dask is not installed; `pip install 'symphony2vec[dask]'` brings it, here and on every worker"
         ) from None
-    import warnings
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would say is said in one line below
     try:
@@ -153,9 +155,6 @@ def _refuse_other_versions(client: Client) -> None:
 
     def code() -> str:
         try:
-            import symphony2vec
-            from symphony2vec.artifacts import key_of
-
             return str(key_of(Path(symphony2vec.__file__).parent)[:12])
         except ImportError as fault:
             return f"none ({fault})"

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
 from symphony2vec.errors import Unusable, UserError
-from symphony2vec.parallel import WORKERS, Result, Task
+from symphony2vec.parallel.backend import WORKERS, Result, Task
 
 
 def count() -> int:
     """How many processes work at once."""
-    import joblib
 
     asked = os.environ.get(WORKERS, "")
     if not asked:
@@ -37,8 +40,6 @@ def results(
     When a worker process dies, the tasks that it may have had are run again one at a time, so that only the one that
     kills its worker is lost; then the others go on.
     """
-    import joblib
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     wanted = count()
     # A machine of one core gets two workers, of which one has work: with one, joblib would work in this very process.
@@ -61,8 +62,6 @@ def results(
 
 def alone(function: Callable[[Task], Result], task: Task) -> Result | Unusable:
     """One task in a process of its own, whose death costs nothing else."""
-    import joblib
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     try:
         # Two workers for one task: with a single one joblib would run it in this very process.
@@ -82,7 +81,6 @@ def guarded(function: Callable[[Task], Result], index: int, task: Task) -> tuple
 
 def alone_on_this_machine(function: Callable[[], object]) -> None:
     """Run a function while no other process of this user runs one here."""
-    import filelock
 
     with filelock.FileLock(own_file("lock")):
         function()
@@ -99,7 +97,6 @@ def own_file(kind: str) -> Path:
 
 def _calls(function: Callable[[Task], Result], tasks: dict[int, Task], begun: set[int]) -> Iterator[Any]:
     """The tasks as joblib takes them, those taken being noted in `begun`."""
-    import joblib
 
     for index, task in tasks.items():
         begun.add(index)

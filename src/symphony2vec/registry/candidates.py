@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlflow.exceptions import MlflowException
+
 from symphony2vec import tracking
-from symphony2vec.artifacts import Draw, Project, read_json
 from symphony2vec.errors import UserError
+from symphony2vec.project import Draw, Project, read_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,7 +93,6 @@ def found(client: MlflowClient, words: str, reading: str = "", project: Project 
 
 def of_source(client: MlflowClient, source: str) -> Candidate | None:
     """The candidate whose model lies at "runs:/<id>/model[-<reading>]"; None where the run is gone, or it is no run."""
-    from mlflow.exceptions import MlflowException
 
     meant = re.fullmatch(r"runs:/([0-9a-f]{32})/model(?:-(.+))?", source)
     if meant is None:

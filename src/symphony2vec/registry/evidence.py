@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+from mlflow.artifacts import download_artifacts, list_artifacts
+
 from symphony2vec import tracking
-from symphony2vec.artifacts import Project, read_table
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project, read_table
 from symphony2vec.registry.candidates import SPLIT, Candidate, runs
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
@@ -81,7 +83,6 @@ def _draw(project: Project, run: Run, reading: str) -> Draw:
 
 def _works(project: Project, run: Any, reading: str) -> pd.DataFrame | None:
     """The test works of one run in one reading; None where the probe has not told them."""
-    from mlflow.artifacts import download_artifacts, list_artifacts
 
     server, folder = tracking.uri(project), f"runs:/{run.info.run_id}/{WORKS.rpartition('/')[0]}"
     if WORKS not in {one.path for one in list_artifacts(artifact_uri=folder, tracking_uri=server)}:

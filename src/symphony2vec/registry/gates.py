@@ -1,7 +1,7 @@
 """The three gates between challenger and champion: data, better, smoke. Each gives a verdict with its figures.
 
 data    both were measured on the same clips, on the same sides, in the same sound
-better  the paired bootstrap over their test works (`symphony2vec.report.comparison`), over all draws that both have
+better  the paired bootstrap over their test works (`symphony2vec.evaluation.statistics`), over all draws that both have
 smoke   the package still says what it said when it was made (`symphony2vec.registry.smoke`)
 
 Draws here are drawn splits; accuracies and differences are shares, in the figures they are points of a hundred.
@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from symphony2vec.evaluation import statistics
 from symphony2vec.params import Params, Probe
 from symphony2vec.registry import smoke
 from symphony2vec.registry.evidence import FEATURES, Draw
-from symphony2vec.report import comparison
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SHOWN = 4  # differences in one line
 ANEW = "to begin anew on other data, take the alias champion away in MLflow's UI"
@@ -145,17 +143,17 @@ def accuracy(draws: Mapping[str, Draw], settings: Probe) -> Estimate | None:
     works = [own.works for own in draws.values() if own.works is not None]
     if not works:
         return None
-    counts = comparison.counts([works])
-    drawn = comparison.resampled(counts, settings.bootstrap_draws, settings.seed)[:, 0]
-    return _estimate(counts.accuracy()[0], comparison.interval(drawn, settings.confidence), settings)
+    counts = statistics.count([works])
+    drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_draws, settings.seed)[:, 0]
+    return _estimate(counts.accuracy()[0], statistics.interval(drawn, settings.confidence), settings)
 
 
 def difference(candidate: list[Draw], champion: list[Draw], settings: Probe) -> Estimate:
     """How far the candidate's accuracy lies above the champion's, over the same draws in the same order."""
     tables = [[own.works for own in draws if own.works is not None] for draws in (candidate, champion)]
-    counts = comparison.counts(tables)
-    drawn = comparison.resampled(counts, settings.bootstrap_draws, settings.seed)
-    low, high = comparison.differences(drawn, settings.confidence)
+    counts = statistics.count(tables)
+    drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_draws, settings.seed)
+    low, high = statistics.paired_differences(drawn, settings.confidence)
     own, other = counts.accuracy()
     return _estimate(own - other, (low[0, 1], high[0, 1]), settings)
 

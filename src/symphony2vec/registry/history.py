@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from symphony2vec import tracking
-from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project
 from symphony2vec.registry.sources import CHAMPION, MODEL, aliases
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
 
 PREFIX = "champion."
@@ -100,7 +101,6 @@ def before(events: Iterable[Event], champion: str) -> str | None:
 
 def table(events: Iterable[Event], champion: str | None) -> pd.DataFrame:
     """One row an event, oldest first; `present` marks the one that made today's champion."""
-    import pandas as pd
 
     rows = [
         {

@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import filelock
+from mlflow.exceptions import MlflowException
+
 from symphony2vec import tracking
-from symphony2vec.artifacts import Project
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
+from symphony2vec.project import Project
 from symphony2vec.registry import candidates, evidence, gates, history, sources
 from symphony2vec.registry.candidates import Candidate
 from symphony2vec.registry.gates import Estimate, Verdict
@@ -181,7 +184,6 @@ def _version(client: MlflowClient, candidate: Candidate) -> str:
 
 def _registered(client: MlflowClient, candidate: Candidate) -> str:
     """The version of a candidate, made where it has none."""
-    from mlflow.exceptions import MlflowException
 
     known = _version(client, candidate)
     if known:
@@ -201,7 +203,6 @@ def _registered(client: MlflowClient, candidate: Candidate) -> str:
 @contextmanager
 def _alone(project: Project) -> Iterator[None]:
     """One promotion or rollback at a time on this machine."""
-    import filelock
 
     project.mlruns.mkdir(exist_ok=True)
     try:

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from symphony2vec import tracking
 
 TOLERANCE = 1e-4  # of the golden vectors' norm: other processors and other releases of torch stay a hundred times below
@@ -38,7 +40,6 @@ def deviation(package: Path) -> float:
     Raises:
         Silent: there is nothing to compare.
     """
-    import numpy as np
 
     for name in (EXAMPLE, GOLDEN):
         if not (package / name).is_file():

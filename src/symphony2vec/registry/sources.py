@@ -18,10 +18,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
+from mlflow.artifacts import download_artifacts, list_artifacts
+from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
+
 from symphony2vec import tracking
-from symphony2vec.artifacts import Project, key_of, whole_folder
 from symphony2vec.errors import UserError
 from symphony2vec.parallel import processes
+from symphony2vec.project import Project, key_of, whole_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,7 +74,6 @@ def resolved(client: MlflowClient, source: str) -> str:
 
 def aliases(client: MlflowClient, name: str = MODEL) -> dict[str, str]:
     """The aliases of a registered model with the versions that bear them; none where it is not registered."""
-    from mlflow.exceptions import MlflowException
 
     try:
         return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
@@ -90,8 +95,6 @@ def borne(client: MlflowClient, alias: str, name: str = MODEL) -> str:
 
 def fetched(project: Project, client: MlflowClient, exact: str) -> Path:
     """The folder of an exact source: where it lies, or where it was downloaded to."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-    from mlflow.utils.uri import is_local_uri
 
     uri, place, ended = _artifacts(client, exact)
     if is_local_uri(place, is_tracking_or_registry_uri=False):
@@ -120,7 +123,6 @@ def _artifacts(client: MlflowClient, exact: str) -> tuple[str, str, int | None]:
 
 def _asked(question: Any, exact: str, *names: str) -> Any:
     """MLflow's answer; that it does not know the thing is said in one line."""
-    from mlflow.exceptions import MlflowException
 
     try:
         return question(*names)
@@ -132,8 +134,6 @@ def _asked(question: Any, exact: str, *names: str) -> Any:
 
 def _files(uri: str, server: str) -> dict[str, int]:
     """The files below an artifact folder, by their path from it, with their sizes in bytes; none if it is missing."""
-    from mlflow.artifacts import list_artifacts
-    from mlflow.exceptions import MlflowException
 
     found: dict[str, int] = {}
     waiting = [""]
@@ -157,7 +157,6 @@ def _files(uri: str, server: str) -> dict[str, int]:
 
 def _downloaded(project: Project, uri: str, key: str, server: str) -> Path:
     """The folder of artifacts in the cache, filled by one process even when several ask at once."""
-    import filelock
 
     nearest = next(place for place in (project.mlruns, project.home) if place.is_dir())
     home = project.mlruns / "downloaded" if os.access(nearest, os.W_OK) else processes.own_file("downloaded")
@@ -172,8 +171,6 @@ def _downloaded(project: Project, uri: str, key: str, server: str) -> Path:
 
 
 def _download(uri: str, to: Path, server: str) -> None:
-    from mlflow.artifacts import download_artifacts
-
     try:
         download_artifacts(artifact_uri=uri, dst_path=str(to), tracking_uri=server)
     except Exception as fault:  # every kind of object store has exceptions of its own

@@ -8,15 +8,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from symphony2vec.artifacts import read_table
+import pandas as pd
+
 from symphony2vec.errors import UserError
-from symphony2vec.report import comparison
+from symphony2vec.evaluation import statistics
+from symphony2vec.project import read_table
 from symphony2vec.report.tables import Row
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = ("stage", "model", "reading", "draw", "work", "clips", "right")
 SIDES = {1: "is better", 0: "", -1: "is worse"}
@@ -28,7 +26,6 @@ def table(found: Iterable[tuple[Sequence[str], Iterable[Row]]]) -> pd.DataFrame:
     Args:
         found: for each kind of split the names of its draws, and the rows on them.
     """
-    import pandas as pd
 
     parts = [
         works.assign(stage=row.stage, model=row.model, reading=row.reading, draw=draw)[[*COLUMNS]]
@@ -63,20 +60,20 @@ def against(path: Path, words: str, split: str, resamples: int, confidence: floa
     others = [other for other in tables if other != name and sorted(tables[other]) == draws]
     if not others:
         raise UserError(f"{path}: no other row is on the draws of {name} ({', '.join(draws)})")
-    found = comparison.counts([[tables[one][draw] for draw in draws] for one in (name, *others)])
-    low, high = comparison.differences(comparison.resampled(found, resamples, seed), confidence)
+    found = statistics.count([[tables[one][draw] for draw in draws] for one in (name, *others)])
+    low, high = statistics.paired_differences(statistics.bootstrap_accuracy(found, resamples, seed), confidence)
     mean = 100.0 * found.accuracy().mean(axis=1)
     lines = [f"{f'{name}, {mean[0]:.1f} %, less':<38}{'accuracy':>9}{'difference':>12}  interval"]
     for place in range(1, len(mean)):  # in the order of their names: test clips choose nothing, no order either
         ends = 100.0 * low[0, place], 100.0 * high[0, place]
-        told = f"{f'[{ends[0]:+.1f}, {ends[1]:+.1f}]':<16}{SIDES[comparison.side(*ends, len(draws))]}"
+        told = f"{f'[{ends[0]:+.1f}, {ends[1]:+.1f}]':<16}{SIDES[statistics.significance(*ends, len(draws))]}"
         lines.append(f"{others[place - 1]:<38}{mean[place]:>9.1f}{mean[0] - mean[place]:>+12.1f}  {told}".rstrip())
     lines.append(
         f"points; {confidence:.0%} of a paired bootstrap over {found.clips.shape[2]} works, mean of {len(draws)} drawn "
         f"split{'' if len(draws) == 1 else 's'} by {split}"
     )
-    if len(draws) < comparison.FEW_DRAWS:
-        lines.append(f"with fewer than {comparison.FEW_DRAWS} drawn splits no row is said to be better")
+    if len(draws) < statistics.FEWEST_FOLDS:
+        lines.append(f"with fewer than {statistics.FEWEST_FOLDS} drawn splits no row is said to be better")
     return "\n".join(lines)
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from symphony2vec import scaling
-from symphony2vec.artifacts import REPRESENTATIONS, Project, read_array
+import pandas as pd
+
+from symphony2vec.evaluation import statistics
+from symphony2vec.package import scaling
 from symphony2vec.params import Params
-from symphony2vec.report import comparison
-
-if TYPE_CHECKING:
-    import pandas as pd
+from symphony2vec.project import REPRESENTATIONS, Project, read_array
 
 UNSEEN, SEEN = "no labels seen", "trained with labels"
 REPRESENTED = {"mel": "mel spectrogram", "mfcc": "MFCC", "chroma": "chromagram"}
@@ -64,7 +63,6 @@ def table(
         sizes: dimensions by stage and row; a classifier has none.
         params: the sections `clips`, `features`, `audio`, `embeddings` and `classifiers`.
     """
-    import pandas as pd
 
     against = reference(results, params.embeddings.dimensions)
     known = {(str(line["stage"]), str(line["row"])): line for line in results.to_dict("records")}
@@ -158,5 +156,9 @@ def _compared(pairs: pd.DataFrame, against: str, stage: str, row: str, draws: in
     difference, low, high = (float(pair[name]) for name in ("difference", "low", "high"))
     if pair["a"] != one:
         difference, low, high = -difference, -high, -low
-    said = ("no", "yes", "better")[comparison.side(low, high, draws)] if draws >= comparison.FEW_DRAWS else "few draws"
+    said = (
+        ("no", "yes", "better")[statistics.significance(low, high, draws)]
+        if draws >= statistics.FEWEST_FOLDS
+        else "few draws"
+    )
     return {"difference": difference, "low": low, "high": high, "beaten": said}

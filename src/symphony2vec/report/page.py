@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jinja2
+import pandas as pd
 
 from symphony2vec import __version__, tracking
-from symphony2vec.artifacts import REPRESENTATIONS, Project, read_table
-from symphony2vec.meaning.targets import LABELS, MEASURES
+from symphony2vec.evaluation.meaning.targets import LABELS, MEASURES
 from symphony2vec.params import Params
+from symphony2vec.project import REPRESENTATIONS, Project, read_table
 from symphony2vec.report import tables
 from symphony2vec.report.tables import PAPER_TRAIN, Row
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Lines = dict[tuple[str, str], dict[Any, Any]]  # lines of the table of results by stage and row
 
@@ -63,7 +63,6 @@ def render(
         whole: the temporal model and its walks.
         folder: the report's, with pictures/ and sounds/ filled.
     """
-    import jinja2
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -120,7 +119,6 @@ def _leak(table: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
 
 def _nothing(value: Any) -> bool:
     """Whether a cell of a table is empty."""
-    import pandas as pd
 
     return value == "" or bool(pd.isna(value))
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from symphony2vec import figures, listening, scaling
-from symphony2vec.artifacts import Project, read_table
+import numpy as np
+import pandas as pd
+
+from symphony2vec import figures
+from symphony2vec.features import inversion as listening
+from symphony2vec.package import scaling
 from symphony2vec.params import Params
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
+from symphony2vec.project import Project, read_table
 
 MODEL_PICTURES = ("curves", "game", "reconstructions", "pairs", "generated", "walk", "latent", "scatter")
 HEARD = ("vae-mel", "cae-mel", "ae-mel")  # the embeddings that can be heard
@@ -91,7 +92,6 @@ def sound(project: Project, params: Params, ali: Sequence[str], against: str, dr
 
     Of ALI on crops these models, and of the temporal models the one that all is held `against`.
     """
-    import numpy as np
 
     folder.mkdir()
     whole = [("temporal", against)] if against else []
@@ -123,7 +123,6 @@ def _write(folder: Path, model: str, spectrograms: dict[str, Any], params: Param
 
 def _matrix(pairs: pd.DataFrame, results: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
     """The pairs as matrices (M, M) in points, rows less columns."""
-    import numpy as np
 
     names = [f"{stage}/{row}" for stage, row in zip(results["stage"], results["row"], strict=True)]
     place = {name: number for number, name in enumerate(names)}

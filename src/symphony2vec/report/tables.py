@@ -1,22 +1,22 @@
 """Tables of the report, from what the stages wrote.
 
-A row is a model of one stage in one *reading* (see `symphony2vec.probe`). Accuracies are shares; `accuracy` is the mean
-over the drawn splits, `spread` their standard deviation, `accuracy_low` and `accuracy_high` the interval over works.
-"""
+A row is a model of one stage in one *reading* (see `symphony2vec.evaluation.probe`). Accuracies are shares; `accuracy`
+is the mean over the drawn splits, `spread` their standard deviation, `accuracy_low` and `accuracy_high` the interval
+over works."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from symphony2vec.artifacts import Project, read_json, read_table
+import numpy as np
+import pandas as pd
+
 from symphony2vec.errors import UserError
-from symphony2vec.report import comparison
-
-if TYPE_CHECKING:
-    import pandas as pd
+from symphony2vec.evaluation import statistics
+from symphony2vec.project import Project, read_json, read_table
 
 # Test accuracy in percent, from Tables 3, 4 and 7 of the paper and the text before Table 7.
 PAPER = {
@@ -105,14 +105,13 @@ def results(found: list[Row], resamples: int, confidence: float, seed: int) -> t
     """One line a row, and one line a pair of rows.
 
     The best on *validation* stands first: the test clips choose nothing, not even the order of a table. `better` names
-    the row of a pair that beats the other (see `comparison.side`): nobody where the interval holds 0, or draws are few.
+    the row of a pair that is significantly better (see `statistics.significance`): neither where the interval holds 0,
+    or draws are few.
     """
-    import numpy as np
-    import pandas as pd
 
-    counts = comparison.counts([row.works for row in found])
-    drawn = comparison.resampled(counts, resamples, seed)
-    low, high = comparison.interval(drawn, confidence)
+    counts = statistics.count([row.works for row in found])
+    drawn = statistics.bootstrap_accuracy(counts, resamples, seed)
+    low, high = statistics.interval(drawn, confidence)
     lines = []
     for number, row in enumerate(found):
         mean = {name: float(np.mean([one[name] for one in row.scores])) for name in MEANS}
@@ -146,10 +145,7 @@ MEANS = ("test_macro_f1", "train_accuracy", "validation_accuracy", "majority_acc
 
 
 def _pairs(table: pd.DataFrame, drawn: Any, confidence: float) -> pd.DataFrame:
-    import numpy as np
-    import pandas as pd
-
-    low, high = comparison.differences(drawn, confidence)
+    low, high = statistics.paired_differences(drawn, confidence)
     names, accuracy = [f"{s}/{r}" for s, r in zip(table["stage"], table["row"], strict=True)], table["accuracy"]
     first, second = np.triu_indices(len(names), k=1)
     difference = accuracy.to_numpy()[first] - accuracy.to_numpy()[second]
@@ -161,7 +157,7 @@ def _pairs(table: pd.DataFrame, drawn: Any, confidence: float) -> pd.DataFrame:
         "high": high[first, second].round(6),
     }
     ends = zip(low[first, second], high[first, second], strict=True)
-    better = [("", "a", "b")[comparison.side(*one, draws=int(table["draws"].max()))] for one in ends]
+    better = [("", "a", "b")[statistics.significance(*one, folds=int(table["draws"].max()))] for one in ends]
     return pd.DataFrame(pairs | {"better": better})
 
 
@@ -175,7 +171,6 @@ def leak(found: Mapping[str, list[Row]], resamples: int, confidence: float, seed
         confidence: of the interval.
         seed: of the bootstrap.
     """
-    import pandas as pd
 
     bootstrap = (resamples, confidence, seed)
     first = next(iter(found))
@@ -191,20 +186,18 @@ def leak(found: Mapping[str, list[Row]], resamples: int, confidence: float, seed
 
 def _above(before: list[Row], after: list[Row], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
     """How far each row lies above itself on other draws, where it is on both."""
-    import numpy as np
-    import pandas as pd
 
     columns = ["stage", "row", "difference", "difference_low", "difference_high"]
     known = {(row.stage, row.name): row for row in before}
     both = [(known[row.stage, row.name], row) for row in after if (row.stage, row.name) in known]
     if not both:
         return pd.DataFrame(columns=columns).astype(dict.fromkeys(columns[2:], float))
-    counts = comparison.counts([[*one.works, *other.works] for one, other in both])
+    counts = statistics.count([[*one.works, *other.works] for one, other in both])
     cut = len(both[0][0].works)
-    sides = [counts.on(slice(None, cut)), counts.on(slice(cut, None))]
-    drawn = [comparison.resampled(side, resamples, seed) for side in sides]
+    sides = [counts.of_folds(slice(None, cut)), counts.of_folds(slice(cut, None))]
+    drawn = [statistics.bootstrap_accuracy(side, resamples, seed) for side in sides]
     apart = drawn[1] - drawn[0]
-    ends = comparison.interval(apart[~np.isnan(apart).any(axis=1)], confidence)  # a side may have had none of its works
+    ends = statistics.interval(apart[~np.isnan(apart).any(axis=1)], confidence)  # a side may have had none of its works
     means = [side.accuracy().mean(axis=1) for side in sides]
     values = np.round([means[1] - means[0], *ends], 6)
     names = [(row.stage, row.name) for _, row in both]
@@ -249,7 +242,6 @@ def side_by_side(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[t
 
 def corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
     """One row a composer of the corpus: works, movements, minutes, clips, kinds and licences."""
-    import pandas as pd
 
     lines = []
     for composer, own in movements.groupby("composer", sort=True):
@@ -269,7 +261,6 @@ def corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
 
 def claims(project: Project, models: Sequence[str], draws: Sequence[str]) -> pd.DataFrame:
     """What became of the paper's claim on the latent space: these ALI models on every draw, source and measure."""
-    import pandas as pd
 
     parts = []
     for model in models:

@@ -8,18 +8,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from symphony2vec import listening
-from symphony2vec.artifacts import Project, read_table
-from symphony2vec.meaning import measures, walks
-from symphony2vec.meaning.targets import LABELS
+import numpy as np
+import pandas as pd
+
+from symphony2vec.evaluation import statistics
+from symphony2vec.evaluation.meaning import measures, walks
+from symphony2vec.evaluation.meaning.targets import LABELS
+from symphony2vec.features import inversion as listening
 from symphony2vec.params import Params, Probe
-from symphony2vec.report import comparison
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
+from symphony2vec.project import Project, read_table
 
 HEARD_POINTS = {walks.INTERPOLATION: (0, 2, 4, 6, 8)}
 HEARD_ENDS = (0, 3, 6)  # of a walk along a label: both ends and the middle
@@ -32,7 +30,6 @@ def table(project: Project, model: str, draws: Sequence[str], settings: Probe) -
 
     Only labels that were walked along in every one of these draws; empty where the model did not walk.
     """
-    import pandas as pd
 
     folders = [project.out("meaning", "temporal", model, draw) for draw in draws]
     if not model or not all((folder / "walks.csv").is_file() for folder in folders):
@@ -46,9 +43,9 @@ def table(project: Project, model: str, draws: Sequence[str], settings: Probe) -
         line = {"label": label, **own.iloc[0][["measure", "unit"]], **own[list(MEANS)].mean()}
         for name in ("rho", "change"):
             tables = [one[one["label"] == label].assign(value=one[name]) for one in walked]
-            counts = comparison.values([tables])
-            drawn = comparison.resampled(counts, settings.bootstrap_draws, settings.seed)
-            low, high = comparison.interval(drawn, settings.confidence)
+            counts = statistics.sum_values([tables])
+            drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_draws, settings.seed)
+            low, high = statistics.interval(drawn, settings.confidence)
             line |= {name: counts.accuracy().mean(), f"{name}_low": low[0], f"{name}_high": high[0]}
         lines.append(line | {"draws": len(draws), "clips": int(own["clips"].iloc[0])})
     return pd.DataFrame(lines, columns=[*COLUMNS, "draws", "clips"]).round(6)
@@ -66,7 +63,6 @@ def gather(project: Project, model: str, draw: str, folder: Path) -> list[str]:
 
 def sound(project: Project, params: Params, model: str, draw: str, folder: Path) -> dict[str, list[str]]:
     """Make some points of every walk audible, as loud against each other as they are: file names by walk."""
-    import numpy as np
 
     path = project.out("meaning", "temporal", model, draw, "walks.npz")
     found: dict[str, list[str]] = {}
@@ -86,7 +82,6 @@ def sound(project: Project, params: Params, model: str, draw: str, folder: Path)
 
 def audible(walk_db: np.ndarray, params: Params) -> np.ndarray:
     """The points (P, F, T) of a walk as waves (P, N); the loudest sample of all of them at the peak of `listening`."""
-    import numpy as np
 
     rate_hz, own = params.audio.sample_rate_hz, params.features
     words = (rate_hz, own.fft_samples, own.hop_samples)

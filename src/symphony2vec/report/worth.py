@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from symphony2vec.artifacts import Project, key_of, read_json, read_table
+import pandas as pd
+
+from symphony2vec.evaluation import statistics
 from symphony2vec.params import Params, Probe
-from symphony2vec.report import comparison
-
-if TYPE_CHECKING:
-    import pandas as pd
+from symphony2vec.project import Project, key_of, read_json, read_table
 
 PARTS = "model changes accuracy accuracy_low accuracy_high difference low high better draws clips works".split()
 GENERATION = (
@@ -26,15 +25,14 @@ def parts(project: Project, params: Params, against: str, draws: Sequence[str]) 
     """One line a temporal model of the size of the whole one, which comes first: named rightly of *validation* works.
 
     `difference` is the line's accuracy less that of the whole, on the drawn splits that both were trained on, and
-    `better` is "whole" or "part" where its interval does not hold 0 (see `comparison.side`). Empty where there is
-    nothing to compare.
+    `better` is "whole" or "part" where its interval does not hold 0 (see `statistics.significance`). Empty where there
+    is nothing to compare.
 
     Args:
         project, params: what was run.
         against: the whole model, as "full-40"; "" if there is none.
         draws: names of the drawn splits.
     """
-    import pandas as pd
 
     size = against.rpartition("-")[2]
     folders = sorted(project.out("temporal").glob(f"[!.]*-{size}")) if against else []
@@ -75,12 +73,12 @@ def _changes(params: Params, model: str) -> str:
 
 def _of_part(pair: Sequence[Sequence[pd.DataFrame]], settings: Probe) -> dict[str, Any]:
     """The second of two models, beside the first."""
-    counts = comparison.counts(pair)
-    drawn = comparison.resampled(counts, settings.bootstrap_draws, settings.seed)
-    low, high = comparison.interval(drawn, settings.confidence)
-    below, above = comparison.differences(drawn, settings.confidence)
+    counts = statistics.count(pair)
+    drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_draws, settings.seed)
+    low, high = statistics.interval(drawn, settings.confidence)
+    below, above = statistics.paired_differences(drawn, settings.confidence)
     whole, part = counts.accuracy().mean(axis=1)
-    better = ("", "part", "whole")[comparison.side(below[1, 0], above[1, 0], len(pair[1]))]
+    better = ("", "part", "whole")[statistics.significance(below[1, 0], above[1, 0], len(pair[1]))]
     return {
         **{"accuracy": part, "accuracy_low": low[1], "accuracy_high": high[1]},
         **{"difference": part - whole, "low": below[1, 0], "high": above[1, 0], "better": better},
@@ -110,17 +108,16 @@ def generation(
         draws: names of the drawn splits.
         settings: of the bootstrap.
     """
-    import pandas as pd
 
     folders = [project.out(stage, model) for stage, model in models]
     judged = [one for one in folders if all((one / draw / "generation.csv").is_file() for draw in draws)]
     if not judged:
         return pd.DataFrame(columns=GENERATION)
     tables = [[_distances(folder / draw) for draw in draws] for folder in judged]
-    counts = comparison.values(tables)
-    drawn = comparison.resampled(counts, settings.bootstrap_draws, settings.seed)
-    low, high = comparison.interval(drawn, settings.confidence)
-    below, above = comparison.differences(drawn, settings.confidence)
+    counts = statistics.sum_values(tables)
+    drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_draws, settings.seed)
+    low, high = statistics.interval(drawn, settings.confidence)
+    below, above = statistics.paired_differences(drawn, settings.confidence)
     means = counts.accuracy().mean(axis=1)
     whole = next((place for place, folder in enumerate(judged) if folder.parts[-2:] == ("temporal", against)), None)
     lines = []
@@ -129,7 +126,7 @@ def generation(
         line |= {"distance_low": low[place], "distance_high": high[place], "closer": ""}
         if whole is not None and whole != place:
             ends = below[whole, place], above[whole, place]
-            closer = ("", "line", "whole")[comparison.side(*ends, len(draws))]
+            closer = ("", "line", "whole")[statistics.significance(*ends, len(draws))]
             difference = means[whole] - means[place]
             line |= {"difference": difference, "low": ends[0], "high": ends[1], "closer": closer}
         works = tables[place][0][["composer", "work"]].drop_duplicates()
@@ -145,7 +142,6 @@ def _distances(folder: Path) -> pd.DataFrame:
 
 def _frechet(folder: Path, draws: Sequence[str]) -> dict[str, float]:
     """Means over the drawn splits."""
-    import pandas as pd
 
     told = pd.concat([read_table(folder / draw / "frechet.csv", folder.parts[-2]) for draw in draws])
     means = told.groupby("what")["frechet"].mean()

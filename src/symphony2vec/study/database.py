@@ -16,8 +16,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import Project
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project
 from symphony2vec.tracking import places
 
 if TYPE_CHECKING:
@@ -55,7 +60,6 @@ class Database:
     @property
     def shown(self) -> str:
         """The URL without its password."""
-        from sqlalchemy.engine import make_url
 
         return make_url(self.url).render_as_string(hide_password=True)
 
@@ -71,8 +75,6 @@ class Database:
     @contextmanager
     def spoken(self) -> Iterator[None]:
         """The faults of the database, at any moment of the block, in one line and without its password."""
-        from optuna.exceptions import StorageInternalError
-        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
@@ -87,8 +89,6 @@ class Database:
     @cached_property
     def storage(self) -> RDBStorage:
         """The open database, its tables made when they are missing."""
-        import optuna
-        from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
         quiet()
         for opening in range(OPENINGS):
@@ -111,7 +111,6 @@ class Database:
 
     def studies(self, name: str, create: bool = True) -> tuple[Study, Study]:
         """The study of this name and that of its repeats; KeyError where they are missing and not to be made."""
-        import optuna
 
         names = (name, f"{name}-repeats")
         if not create:
@@ -142,9 +141,6 @@ def drawn_again(study: Study, trial: FrozenTrial, counted: bool = True) -> None:
 
 
 def _readable(url: str) -> bool:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
     try:
         make_url(url)
     except (ArgumentError, ValueError):
@@ -154,8 +150,6 @@ def _readable(url: str) -> bool:
 
 def quiet() -> None:
     """Optuna's chatter is kept down: each trial is told in one line of our own."""
-    import optuna
-    from optuna.exceptions import ExperimentalWarning
 
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.filterwarnings("ignore", category=ExperimentalWarning)

@@ -11,17 +11,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec import ali, scaling, temporal
+import numpy as np
+
 from symphony2vec.errors import UserError
+from symphony2vec.models.ali import attempt as ali_attempt
+from symphony2vec.models.ali import stage as ali
+from symphony2vec.models.ali.attempt import Heard
+from symphony2vec.models.temporal import attempt as temporal_attempt
+from symphony2vec.models.temporal import stage as temporal
+from symphony2vec.models.temporal.learner import TemporalLearner
+from symphony2vec.models.training import loop, watch
+from symphony2vec.models.training.source import Source
+from symphony2vec.package import scaling
 from symphony2vec.params import AliSpace, Params, Setting, TemporalSetting, TemporalSpace
 
 if TYPE_CHECKING:
-    import numpy as np
     from optuna import Study
 
-    from symphony2vec.training.draws import Task
-    from symphony2vec.training.loop import Learner, Schedule
-    from symphony2vec.training.source import Source
+    from symphony2vec.models.training.folds import Task
+    from symphony2vec.models.training.loop import Learner, Schedule
+    from symphony2vec.models.training.source import Source
 
 
 @dataclass(frozen=True)
@@ -123,20 +132,16 @@ class _Ali(Kind):
         return ali.settings(params, setting, latent)
 
     def heard(self, task: Task, array: np.ndarray, params: Params) -> Any:
-        from symphony2vec.ali.attempt import Heard
-        from symphony2vec.training import loop
-        from symphony2vec.training.source import Source
-
         scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
         source = Source(array, scaled, loop.device())
         return Heard(source, task.codes, task.rows("train"), task.rows("validation"))
 
     def attempt(self, heard: Any, latent: int, setting: Setting, params: Params, seed: int) -> Attempt:
-        from symphony2vec.ali import attempt
-
-        learner = attempt.begun(heard, latent, setting, params.ali.crop, seed)
-        schedule = attempt.schedule(setting, params.ali.probe_every_epochs, seed)
-        return Attempt(learner, heard.training, schedule, lambda: attempt.looked_at(learner, heard), attempt.JUDGE)
+        learner = ali_attempt.begun(heard, latent, setting, params.ali.crop, seed)
+        schedule = ali_attempt.schedule(setting, params.ali.probe_every_epochs, seed)
+        return Attempt(
+            learner, heard.training, schedule, lambda: ali_attempt.looked_at(learner, heard), watch.PROBE_ACCURACY
+        )
 
     def told(self, found: Mapping[str, Any]) -> str:
         rates = f"{found['learning_rate']:.2g} ({found['discriminator_learning_rate']:.2g})"
@@ -185,27 +190,21 @@ class _Temporal(Kind):
         return temporal.settings(params, setting, latent)
 
     def heard(self, task: Task, array: np.ndarray, params: Params) -> _Heard:
-        from symphony2vec.training import loop
-        from symphony2vec.training.source import Source
-
         training = task.rows("train")
         source = Source(array, scaling.standard(array, training), loop.device())
         return _Heard(source, task.codes, temporal.movements(task), training, task.rows("validation"))
 
     def attempt(self, heard: _Heard, latent: int, setting: TemporalSetting, params: Params, seed: int) -> Attempt:
-        from symphony2vec.temporal import attempt
-        from symphony2vec.temporal.learner import TemporalLearner
-
         temporal.check(heard.source.shape, self.searched, setting)
         if setting.unlabelled:
             raise UserError('a study hears the project\'s own clips alone; set temporal.full.unlabelled to ""')
         learner = TemporalLearner(heard.source, heard.training, heard.movements, latent, setting, seed)
 
         def look() -> dict[str, float]:
-            return attempt.looked_at(learner, heard.codes, heard.training, heard.validation)
+            return temporal_attempt.looked_at(learner, heard.codes, heard.training, heard.validation)
 
-        schedule = attempt.schedule(setting, params.temporal.probe_every_epochs, seed)
-        return Attempt(learner, heard.training, schedule, look, temporal.JUDGE)
+        schedule = temporal_attempt.schedule(setting, params.temporal.probe_every_epochs, seed)
+        return Attempt(learner, heard.training, schedule, look, watch.PROBE_ACCURACY)
 
     def told(self, found: Mapping[str, Any]) -> str:
         rates = f"{found['learning_rate']:.2g} ({found['discriminator_learning_rate']:.2g})"

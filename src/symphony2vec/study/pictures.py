@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import optuna
+import pandas as pd
+from optuna import visualization as shown
+
 from symphony2vec import figures, tracking
-from symphony2vec.artifacts import whole_file, write_table
+from symphony2vec.project import whole_file, write_table
 from symphony2vec.study import kinds
 from symphony2vec.study.verdict import Standing
 
 if TYPE_CHECKING:
-    import pandas as pd
     from optuna import Study
 
 ENOUGH = 4  # complete trials from which an importance can be told
@@ -52,7 +55,6 @@ def varied(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
 
 def trials(study: Study) -> pd.DataFrame:
     """One row a trial that has ended: trial, state, value (no number where it failed), epochs, what was drawn, why."""
-    import pandas as pd
 
     names, rows = kinds.of(study).drawn, []
     for trial in study.get_trials(deepcopy=False):
@@ -68,7 +70,6 @@ def trials(study: Study) -> pd.DataFrame:
 
 def repeats(standings: list[Standing], names: tuple[str, ...]) -> pd.DataFrame:
     """One row a repeated trial, the winner first: trial, value, mean, lowest, highest, seeds, what was drawn."""
-    import pandas as pd
 
     rows = [
         {"trial": one.number, "value": one.value, "mean": one.mean, "lowest": one.lowest, "highest": one.highest}
@@ -87,7 +88,6 @@ def _logarithmic(study: Study) -> list[str]:
 
 def importances(study: Study) -> dict[str, float]:
     """The share of each parameter in the variance of the value over the space (fANOVA); none of too few trials."""
-    import optuna
 
     complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     if len(complete) < ENOUGH or len({trial.value for trial in complete}) < 2:
@@ -98,7 +98,6 @@ def importances(study: Study) -> dict[str, float]:
 
 def _page(path: Path, study: Study, weighed: bool) -> bool:
     """The figures of Optuna on one page that needs no network; False where nothing is there to be shown."""
-    from optuna import visualization as shown
 
     if not any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)):
         return False

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import Draw, Project, key_of
 from symphony2vec.errors import UserError
 from symphony2vec.params import AliSpace, Params, Range, TemporalSpace
+from symphony2vec.project import Draw, Project, key_of
 from symphony2vec.study import kinds
 from symphony2vec.study.kinds import Kind
 

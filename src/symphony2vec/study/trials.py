@@ -12,16 +12,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec import clips, tracking
-from symphony2vec.artifacts import Draw, Project, read_array, read_table
+import numpy as np
+import pandas as pd
+from optuna import TrialPruned
+
+from symphony2vec import tracking
+from symphony2vec.clips import stage as clips
 from symphony2vec.errors import UserError
+from symphony2vec.models.training import folds as draws
+from symphony2vec.models.training import loop
 from symphony2vec.params import Params
+from symphony2vec.project import Draw, Project, read_array, read_table
 from symphony2vec.study import space
 from symphony2vec.study.kinds import Kind
-from symphony2vec.training import draws
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
@@ -135,10 +140,6 @@ def _trained(
         TrialPruned: that mean is below the median of what the other trials had at the same epoch.
         UserError: a loss is not a finite number.
     """
-    import numpy as np
-    from optuna import TrialPruned
-
-    from symphony2vec.training import loop
 
     params, probes, pruned = ground.params, [], False
     latent, setting = ground.kind.setting(found, params)
@@ -174,7 +175,6 @@ def _trained(
 @contextmanager
 def reasoned(trial: Trial) -> Iterator[None]:
     """A trial that ends badly keeps the reason as its user attribute `failure`."""
-    from optuna import TrialPruned
 
     try:
         yield

@@ -14,10 +14,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from symphony2vec import clips, params
-from symphony2vec.artifacts import Project, whole_file
+from symphony2vec import params
+from symphony2vec.clips import stage as clips
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
+from symphony2vec.project import Project, whole_file
 from symphony2vec.study import kinds, space, verdict
 from symphony2vec.study.database import Database
 from symphony2vec.study.kinds import Kind

@@ -9,6 +9,7 @@ when its heartbeat is silent for two minutes.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -19,23 +20,28 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec import clips
-from symphony2vec.artifacts import Project
+import filelock
+import optuna
+import torch
+from filelock import BaseFileLock
+from optuna.pruners import MedianPruner
+from optuna.samplers import TPESampler
+from tqdm import tqdm
+
+from symphony2vec.clips import stage as clips
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
+from symphony2vec.project import Project
 from symphony2vec.study import kinds, verdict
 from symphony2vec.study.database import Database, drawn_again
 from symphony2vec.study.trials import Ground, Tracked, reasoned, repeated, searched
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
-
-    from filelock import BaseFileLock
     from optuna import Study
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
@@ -117,8 +123,6 @@ def work_through(job: Job, processes: int) -> None:
 
 def work(job: Job) -> None:
     """What one worker does: its share of the trials, then of the repeats."""
-    import filelock
-    from optuna.pruners import MedianPruner
 
     study, repeats = job.kept.studies(job.name)
     own = job.params.study
@@ -197,7 +201,6 @@ class _Worker:
 
         The lock keeps two workers from seeing the same number of trials, but not two machines: their places differ.
         """
-        from optuna.samplers import TPESampler
 
         own, begun = self.job.params.study, len(self.study.get_trials(deepcopy=False))
         source = f"{own.seed} {begun} {self.job.kept.place(self.job.project)}"
@@ -229,7 +232,6 @@ def _together(job: Job, processes: int) -> None:
     Raises:
         UserError: every worker has ended badly; the reason of the last one.
     """
-    import multiprocessing
 
     context = multiprocessing.get_context("spawn")
     fresh = replace(job, kept=replace(job.kept))  # a connection of its own in each process
@@ -262,8 +264,6 @@ def _together(job: Job, processes: int) -> None:
 def _process(job: Job, telling: Connection) -> None:
     """The life of one worker process: one thread, no progress bars, its fault told to the command."""
     os.environ["TQDM_DISABLE"] = "1"
-    import torch
-    from tqdm import tqdm
 
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a killed process leaves behind
     torch.set_num_threads(1)
@@ -308,7 +308,6 @@ def _unfinished(job: Job, study: Study, repeats: Study) -> bool:
 
 def _wait(study: Study) -> None:
     """A moment, after which the trials of workers that have fallen silent are failed."""
-    import optuna
 
     time.sleep(POLL_S)
     optuna.storages.fail_stale_trials(study)

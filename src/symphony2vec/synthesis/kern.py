@@ -9,6 +9,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import partitura
+from partitura.score import ConstantLoudnessDirection, Measure, TimeSignature
+from partitura.score import Tempo as TempoMark
+
 from symphony2vec.errors import Unusable
 from symphony2vec.synthesis.part import Dynamic, Metre, Part, Tempo
 
@@ -19,7 +24,6 @@ def parts_of(path: Path) -> tuple[list[Part], bool]:
     Raises:
         Unusable: partitura cannot read the file.
     """
-    import partitura
 
     try:
         with warnings.catch_warnings():
@@ -36,10 +40,6 @@ def parts_of(path: Path) -> tuple[list[Part], bool]:
 
 
 def _part(part: Any) -> Part:
-    import numpy as np
-    from partitura.score import ConstantLoudnessDirection, Measure, TimeSignature
-    from partitura.score import Tempo as TempoMark
-
     def at(mark: Any) -> float:
         return float(part.quarter_map(mark.start.t))
 

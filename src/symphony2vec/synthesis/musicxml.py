@@ -7,14 +7,13 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from symphony2vec.errors import Unusable
 from symphony2vec.synthesis.part import Dynamic, Metre, Part, Tempo
 from symphony2vec.synthesis.sounding import Event, sounding
-
-if TYPE_CHECKING:
-    import numpy as np
 
 BEAT_UNITS_Q = {"breve": 8.0, "whole": 4.0, "half": 2.0, "quarter": 1.0, "eighth": 0.5, "16th": 0.25, "32nd": 0.125}
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -202,8 +201,6 @@ class _Pass:
 
 
 def _part(part_id: str, entry: Any, stream: _Stream) -> Part:
-    import numpy as np
-
     quarters = _quarters(stream)
     played = sounding(stream.events)
     onsets, ends = (np.array([getattr(event, side) for event in played], float) for side in ("onset", "end"))
@@ -235,7 +232,6 @@ def _part(part_id: str, entry: Any, stream: _Stream) -> Part:
 
 def _quarters(stream: _Stream) -> Callable[[Any], np.ndarray]:
     """A function from ticks to quarter notes, counted from the first bar line that no pick-up bar precedes."""
-    import numpy as np
 
     knots = np.array(sorted({*stream.tick_times, stream.lines[-1]}))
     rates = np.array([stream.ticks_per_q[bisect.bisect_right(stream.tick_times, knot) - 1] for knot in knots])
@@ -255,7 +251,6 @@ def _quarters(stream: _Stream) -> Callable[[Any], np.ndarray]:
 
 def _transpositions(stream: _Stream, onsets: np.ndarray) -> np.ndarray:
     """Semitones from the written to the sounding pitch of each note (N,): a player may change instruments."""
-    import numpy as np
 
     starts = sorted(stream.transpositions)
     semitones = np.array([0, *(stream.transpositions[start] for start in starts)], int)

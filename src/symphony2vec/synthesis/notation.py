@@ -7,6 +7,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from lxml import etree
+
 from symphony2vec.errors import Unusable
 from symphony2vec.synthesis import kern, musicxml
 from symphony2vec.synthesis.part import Part
@@ -51,7 +53,6 @@ def document(path: Path) -> Any:
     Raises:
         Unusable: the file cannot be opened, is damaged, too large, or no XML.
     """
-    from lxml import etree
 
     try:
         return _root(_musicxml(path))
@@ -86,7 +87,6 @@ def _musicxml(path: Path) -> bytes:
 
 def _root(xml: bytes) -> Any:
     """The root of an XML document; nothing outside it is read, and lxml bounds its entities and its depth."""
-    from lxml import etree
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
     return etree.fromstring(xml, parser)

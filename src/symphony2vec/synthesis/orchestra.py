@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import heapq
+import importlib.util
 import io
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import midirenderer
+import numpy as np
+import pretty_midi
+import soundfile
 
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.synthesis.instruments import STRINGS
 from symphony2vec.synthesis.score import Note
-
-if TYPE_CHECKING:
-    import numpy as np
 
 BUILT_IN_SOUNDFONT = "TimGM6mb"
 CHANNELS = 15  # of MIDI's sixteen, the tenth is percussion
@@ -29,8 +31,6 @@ RELEASE_S = 0.5  # how long a note is heard after its end: what is dropped of it
 def soundfont(name: str) -> Path:
     """The file of a soundfont: the built-in one by its name, any other by its path."""
     if name == BUILT_IN_SOUNDFONT:
-        import importlib.util
-
         spec = importlib.util.find_spec("pretty_midi")
         if spec is None or not spec.submodule_search_locations:
             raise UserError("the soundfont TimGM6mb comes with the package pretty_midi, which is not installed")
@@ -52,7 +52,6 @@ def midi(played: list[Note], volume: int = CHANNEL_VOLUMES[0], end_s: float = 0.
     On one channel a key sounds once at a time: where two parts hold the same pitch, the later onset strikes it again
     and the later end releases it.
     """
-    import pretty_midi
 
     programs = Counter(note.program for note in played)
     heard = {program for program, _ in programs.most_common(CHANNELS)}
@@ -129,7 +128,6 @@ def render(played: list[Note], soundfont_bytes: bytes) -> tuple[np.ndarray, int]
     Raises:
         Unusable: a layer would be clipped even at the lowest volume.
     """
-    import numpy as np
 
     each = [note for program in {n.program: 0 for n in played} for note in _of(program, played)]
     runs = [run for layer in layers(each) for run in islands(layer)]
@@ -149,8 +147,6 @@ def render(played: list[Note], soundfont_bytes: bytes) -> tuple[np.ndarray, int]
 
 def _rendered(run: list[Note], volume: int, start_s: float, soundfont_bytes: bytes) -> np.ndarray:
     """The sound (N, 2) of one run of notes from `start_s` until the last of them has died away."""
-    import midirenderer
-    import soundfile
 
     moved = [Note(n.onset_s - start_s, n.end_s - start_s, n.pitch, n.velocity, n.program) for n in run]
     file = midi(moved, volume, max(note.end_s for note in moved) + 2.0 * RELEASE_S)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,6 @@ class Part:
 
     def between(self, first: int, last: int) -> Part:
         """The bars `first` to `last`, counted from 0; what was in force before them is so at their beginning."""
-        import numpy as np
 
         start_q, end_q = float(self.bars_q[first]), float(self.bars_q[last + 1])
         inside = (self.bars >= first) & (self.bars <= last)

@@ -10,16 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from symphony2vec.errors import Unusable
 from symphony2vec.synthesis.instruments import STRINGS, program_of
 from symphony2vec.synthesis.movements import cut
 from symphony2vec.synthesis.notation import parts_of
 from symphony2vec.synthesis.part import Part
-
-if TYPE_CHECKING:
-    import numpy as np
 
 LONGEST_S = 4 * 3600.0
 # MIDI velocities of the written marks, as notation programs play them.
@@ -67,7 +66,6 @@ def notes(
         Unusable: the file is not a readable score, has no such bars, holds no note that sounds, or would sound longer
             than four hours.
     """
-    import numpy as np
 
     parts = parts_of(path)
     if start is not None or end is not None:
@@ -102,7 +100,6 @@ class Grid:
     @classmethod
     def of(cls, parts: Sequence[Part]) -> Grid:
         """Read the bar lines of the parts."""
-        import numpy as np
 
         bars = [np.unique(part.bars_q) for part in parts]
         if len({len(lines) for lines in bars}) > 1:
@@ -117,7 +114,6 @@ class Grid:
 
     def common(self, part: int, times_q: np.ndarray) -> np.ndarray:
         """Times of one part, moved onto the common bar lines."""
-        import numpy as np
 
         own = self.bars_q[part]
         moved: np.ndarray = self.common_q[0] + (times_q - own[0])
@@ -128,7 +124,6 @@ class Grid:
 
 def _table(parts: Sequence[Part], interpretation: Interpretation) -> np.ndarray:
     """The notes of all parts as rows (N,) with the fields of `Note`."""
-    import numpy as np
 
     grid = Grid.of(parts)
     to_seconds = _clock(parts, grid, interpretation)
@@ -146,7 +141,6 @@ def _table(parts: Sequence[Part], interpretation: Interpretation) -> np.ndarray:
 
 def _clock(parts: Sequence[Part], grid: Grid, interpretation: Interpretation) -> Callable[[np.ndarray], np.ndarray]:
     """A function from common quarter notes to seconds: (N,) -> (N,)."""
-    import numpy as np
 
     def common(number: int, start_q: float) -> float:
         return float(grid.common(number, np.array([start_q]))[0])
@@ -175,7 +169,6 @@ def _clock(parts: Sequence[Part], grid: Grid, interpretation: Interpretation) ->
 
 def _velocities(part: Part, interpretation: Interpretation) -> np.ndarray:
     """The velocity of each note (N,): fixed, or the last written mark of its part."""
-    import numpy as np
 
     marks = {}
     if interpretation.dynamics == "score":

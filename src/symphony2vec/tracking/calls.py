@@ -12,15 +12,19 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from symphony2vec.artifacts import Project
+import filelock
+from mlflow import MlflowClient
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+from symphony2vec.project import Project
 from symphony2vec.tracking import server
 from symphony2vec.tracking.provenance import Subject, dvc_hash, tags
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Metric
 
 Call = dict[str, Any]
 LARGE = ("file", "folder")  # kinds that a server may need long to store
@@ -74,7 +78,6 @@ def found(client: MlflowClient, stage: str, known_as: str) -> Any:
 
     A run that somebody deleted counts as none.
     """
-    from mlflow.exceptions import MlflowException
 
     try:
         run = client.get_run(known_as)
@@ -93,7 +96,6 @@ def found(client: MlflowClient, stage: str, known_as: str) -> Any:
 
 def opened(client: MlflowClient, project: Project, call: Call, is_new: bool) -> str:
     """Perform an opening; returns the id that MLflow gives. A run that `is_new` is not looked for first."""
-    from mlflow.entities import Param
 
     known = None if is_new else found(client, call["stage"], call["local_id"])
     if known is None:
@@ -153,7 +155,6 @@ def said_together(client: MlflowClient, run_id: str, calls: Iterable[Call]) -> N
 
 
 def _metrics(call: Call) -> list[Metric]:
-    from mlflow.entities import Metric
 
     return [Metric(name, value, call["at_ms"], call["step"]) for name, value in call["values"].items()]
 
@@ -174,7 +175,6 @@ def _reopen(client: MlflowClient, known: Any, runs_again: bool) -> None:
 
 def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
     """The id of the stage's experiment, made when it is missing."""
-    import filelock
 
     project.mlruns.mkdir(exist_ok=True)
     with filelock.FileLock(project.mlruns / ".experiment.lock"):
@@ -188,7 +188,6 @@ def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
 
 def _note_data(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> None:
     """Log data sets. Of two runs that are the first to see one, MLflow refuses the slower, unless it asks again."""
-    from mlflow.exceptions import MlflowException
 
     try:
         client.log_inputs(run_id, data)
@@ -199,10 +198,6 @@ def _note_data(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> N
 
 
 def _data(one: Mapping[str, str]) -> DatasetInput:
-    from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.data.sources import LocalArtifactDatasetSource
-    from mlflow.entities import DatasetInput, InputTag
-    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
     source = LocalArtifactDatasetSource(one["source"])
     data = MetaDataset(source=source, name=one["name"], digest=one["digest"] or None)

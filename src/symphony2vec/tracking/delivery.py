@@ -6,8 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from symphony2vec.artifacts import Project
+from tqdm import tqdm
+
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project
 from symphony2vec.tracking import server
 from symphony2vec.tracking.outbox import Outbox, outboxes
 
@@ -66,7 +68,6 @@ def send(project: Project) -> list[Sent]:
 
 def say(line: str) -> None:
     """One line on stderr, above a progress bar if there is one."""
-    from tqdm import tqdm
 
     tqdm.write(f"symphony2vec: {line}", file=sys.stderr)
 

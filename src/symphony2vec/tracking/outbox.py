@@ -18,16 +18,17 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from symphony2vec.artifacts import Project, read_json, write_json
+import filelock
+import numpy as np
+from filelock import BaseFileLock
+from mlflow import MlflowClient
+
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project, read_json, write_json
 from symphony2vec.tracking import server
 from symphony2vec.tracking.calls import AT_ONCE, Call, now_ms, opened, said, said_together
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-    from mlflow import MlflowClient
 
 HELD_S = 60.0  # a sender that has the outbox is waited for
 
@@ -49,7 +50,6 @@ class Outbox:
 
     def hold(self, timeout_s: float = HELD_S) -> bool:
         """Take it for this process; False when another has it for longer than the timeout."""
-        import filelock
 
         if self._lock is None:
             place = self.folder.parent / ".locks" / self.name
@@ -164,7 +164,6 @@ class Outbox:
 
     def _copied(self, thing: Any) -> str:
         """Copy what belongs to a call; returns its place below the outbox."""
-        import numpy as np
 
         name = uuid.uuid4().hex
         partial, place = self.folder / "things" / f".{name}", self.folder / "things" / name
@@ -183,8 +182,6 @@ class Outbox:
         return (place / inside.name).relative_to(self.folder).as_posix()
 
     def _thing(self, call: Call) -> Any:
-        import numpy as np
-
         if "thing" not in call:
             return None
         path = self.folder / call["thing"]

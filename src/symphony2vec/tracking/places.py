@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from symphony2vec.artifacts import is_project, whole_folder
+from symphony2vec.project import is_project, whole_folder
 
 SQLITE = ("sqlite:///", "sqlite+pysqlite:///")
 OWN = "/mlruns/artifacts/"

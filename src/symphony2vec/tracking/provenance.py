@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from symphony2vec.artifacts import Project
+import yaml
+
 from symphony2vec.params import Params
+from symphony2vec.project import Project
 
 # dvc.lock changes while `dvc repro` runs; it says nothing of the code.
 CHANGES = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)dvc.lock")
@@ -90,7 +92,6 @@ def lock_hash(project: Project) -> str:
 
 def dvc_hash(project: Project, path: Path) -> str:
     """The hash that dvc.lock gives to an output, or to the output folder that holds it; "" when it names neither."""
-    import yaml
 
     lock = project.root / "dvc.lock"
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # in C, a twentieth of ruamel.yaml's time

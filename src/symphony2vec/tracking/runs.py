@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symphony2vec.artifacts import Project, key_of, read_json, write_json
+import numpy as np
+from mlflow import MlflowClient
+
 from symphony2vec.errors import UserError
+from symphony2vec.project import Project, key_of, read_json, write_json
 from symphony2vec.tracking import server
 from symphony2vec.tracking.calls import LARGE, Call, found, now_ms, opened, opening, said
 from symphony2vec.tracking.delivery import say, send
@@ -19,9 +22,7 @@ from symphony2vec.tracking.provenance import Subject
 from symphony2vec.tracking.server import Unanswered
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
-    from mlflow import MlflowClient
 
 
 _left: set[str] = set()  # outboxes of which this process has said why they stay

@@ -8,6 +8,7 @@ what was said, it can be said later. A server that answers with a refusal (no pe
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import sqlite3
@@ -15,15 +16,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from symphony2vec.artifacts import Project
-from symphony2vec.errors import UserError
-from symphony2vec.tracking import places
+import filelock
+from mlflow import MlflowClient
+from mlflow.store.db import utils
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from symphony2vec.errors import UserError
+from symphony2vec.project import Project
+from symphony2vec.tracking import places
 
 URI = "MLFLOW_TRACKING_URI"
 # MLflow's own bounds add up to minutes for every call. One retry finds out whether a kept connection was stale.
@@ -126,7 +127,6 @@ def spoken(
             server that cannot take it now.
         reads_only: what is said changes nothing, and nothing in the project may be written.
     """
-    from mlflow import MlflowClient
 
     address, began, outside = uri(project), monotonic(), sys.exception()
     try:
@@ -177,14 +177,11 @@ def _bounded(waits_s: int) -> Iterator[None]:
 
 def _hush(address: str) -> None:
     """Keep MLflow's progress, and the tracebacks that it logs of what is raised as well, off the screen."""
-    import logging
 
     levels = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3.connectionpool": logging.ERROR}
     for name, level in (levels | {"mlflow.store.db.utils": logging.CRITICAL}).items():
         logging.getLogger(name).setLevel(level)
     if not address.startswith(("http", "databricks")):
-        from mlflow.store.db import utils
-
         utils.MAX_RETRY_COUNT = CONNECTIONS
 
 
@@ -192,7 +189,6 @@ def _prepare(project: Project) -> None:
     """Make the database once, however many processes start at the same time; they would trip each other up."""
     if _decides_itself(project) or uri(project) in _prepared:
         return
-    import filelock
 
     project.mlruns.mkdir(exist_ok=True)
     database = project.mlruns / "mlflow.db"
@@ -200,7 +196,6 @@ def _prepare(project: Project) -> None:
         if is_own(project) and database.is_file() and database.stat().st_size:
             places.settle(database)
             return
-        from mlflow import MlflowClient
 
         MlflowClient(uri(project)).search_experiments(max_results=1)
         if not is_own(project):

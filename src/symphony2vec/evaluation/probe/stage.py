@@ -1,0 +1,163 @@
+"""The stage `probe`: composer accuracy of every model from its frozen vectors, with intervals over works.
+
+Reads   out/<stage>/<model>/<draw>/vectors*.npy or probabilities*.npy and run.json, out/clips/draws/<draw>.csv
+Writes  out/probe/<stage>/<model>/<draw>/scores.json, predictions.csv (test clips), works.csv (clips and correctly
+        predicted clips of each test work), confusion.png; and the model's MLflow run
+
+A model may offer several *readouts*: vectors.npy is its main one, vectors-<readout>.npy are others of the same model.
+A classifier has probabilities instead of vectors; they are scored as they are.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from symphony2vec import figures, tracking
+from symphony2vec.errors import UserError
+from symphony2vec.evaluation.probe import regression, scores
+from symphony2vec.evaluation.probe.regression import ProbeResult
+from symphony2vec.package import contents, saving
+from symphony2vec.params import Params, Probe
+from symphony2vec.project import (
+    Project,
+    key_of,
+    read_array,
+    read_json,
+    read_table,
+    whole_folder,
+    write_json,
+    write_table,
+)
+
+STAGES = ("classifiers", "embeddings", "ali", "temporal")  # those whose vectors or probabilities are scored
+
+
+def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
+    """Probe every model in out/, or those of one stage, or one model."""
+    folders = model_folders(project, stage, model)
+    if stage is None:
+        folders = listed_in_params(folders, params)
+    with tqdm(folders, desc="probe", unit="fold", mininterval=1.0) as bar:
+        for folder in bar:
+            bar.set_postfix_str("/".join(folder.parts[-3:-1]))
+            _probe_fold(project, params.probe, folder)
+    if stage is None:
+        remove_others(project.out("probe"), {folder.parts[-3:] for folder in folders})
+    models = {folder.parent for folder in folders}
+    print(f"probe: {len(folders)} vectors and classifiers, {len(models)} models")
+
+
+def model_folders(project: Project, stage: str | None = None, model: str | None = None) -> list[Path]:
+    """Return the folders out/<stage>/<model>/<draw> that can be probed.
+
+    Raises:
+        UserError: there is none.
+    """
+    stages = [stage] if stage else STAGES
+    folders = [record.parent for name in stages for record in project.out(name).glob("[!.]*/[!.]*/run.json")]
+    folders = sorted(folder for folder in folders if model in (None, folder.parent.name))
+    if not folders:
+        what = f"no model '{model}' in" if model else "no models in"
+        raise UserError(f"{what} {', '.join(str(project.out(name)) for name in stages)}; `dvc repro` trains them")
+    return folders
+
+
+def listed_in_params(folders: list[Path], params: Params) -> list[Path]:
+    """Return the folders of models that params.yaml lists: older models or manual trials may lie beside them."""
+    models = {"ali": params.ali.models, "temporal": params.temporal.models}
+    return [folder for folder in folders if folder.parts[-2] in models.get(folder.parts[-3], [folder.parts[-2]])]
+
+
+def remove_others(home: Path, expected: set[tuple[str, ...]]) -> None:
+    """Remove results of models and folds that no longer exist; `expected` holds (stage, model, draw)."""
+    for folder in home.glob("[!.]*/[!.]*/[!.]*"):
+        if folder.parts[-3:] not in expected:
+            shutil.rmtree(folder)
+    for folder in home.glob("[!.]*/[!.]*"):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _probe_fold(project: Project, settings: Probe, folder: Path) -> None:
+    """Probe all readouts of one model on one fold, unless that is done."""
+    stage, model, draw = folder.parts[-3:]
+    table, record = project.out("clips", "draws", f"{draw}.csv"), read_json(folder / "run.json", stage)
+    if not table.is_file() or record["clips"] != key_of(table):
+        raise UserError(f"the clips have changed since the stage {stage} trained {model}; run `dvc repro`")
+    key = key_of(Path(__file__).parent, settings.model_dump(), record)
+    target = project.out("probe", stage, model, draw)
+    if (target / "scores.json").is_file() and read_json(target / "scores.json", "probe").get("key") == key:
+        return
+    clips = read_table(table, "clips")
+    with tracking.again(project, record) as run, whole_folder(target) as partial:
+        results = {name: _result(path, clips, settings) for name, path in _readouts(folder).items()}
+        scored = [{"reading": name, **scores.score(*result, settings)} for name, result in results.items()]
+        write_json(
+            partial / "scores.json", {"stage": stage, "model": model, "draw": draw, "key": key, "scores": scored}
+        )
+        write_table(partial / "predictions.csv", _predictions(results, clips))
+        works = [scores.correct_by_work(*result).assign(reading=name) for name, result in results.items()]
+        write_table(partial / "works.csv", pd.concat(works))
+        title = f"{model}, {draw}: test clips"
+        figure = figures.confusion(np.array(scored[0]["confusion"]), results[""][0].composers, title)
+        run.figure(figure, "confusion.png")
+        figures.save(partial / "confusion.png", figure)
+        run.metrics({name: value for values in scored for name, value in _metrics(values).items()})
+        run.file(partial / "works.csv", "probe")
+        _complete_packages(run, folder, {values["reading"]: values for values in scored}, results)
+
+
+def _complete_packages(
+    run: tracking.Run,
+    folder: Path,
+    scored: Mapping[str, Any],
+    results: Mapping[str, tuple[ProbeResult, pd.DataFrame]],
+) -> None:
+    """Add the fitted probe and the figures of the model card to the model's packages."""
+    for readout, (result, _) in results.items():
+        config = folder / f"{contents.folder_name(readout)}.json"
+        if config.is_file():
+            saving.complete(run, config, result.head, scored[readout])
+
+
+def _readouts(folder: Path) -> dict[str, Path]:
+    """The files to score by the name of their readout; the main one, "", comes first."""
+    files = [path for kind in ("vectors", "probabilities") for path in sorted(folder.glob(f"{kind}*.npy"))]
+    by_name = {path.stem.partition("-")[2]: path for path in files}
+    if "" not in by_name:
+        raise UserError(f"{folder} holds neither vectors.npy nor probabilities.npy; `dvc repro` trains the model again")
+    return dict(sorted(by_name.items()))
+
+
+def _result(path: Path, clips: pd.DataFrame, settings: Probe) -> tuple[ProbeResult, pd.DataFrame]:
+    """The probe of one readout, and the table of the clips (or chunks of clips) that it predicts."""
+    values = np.asarray(read_array(path, path.parts[-4]))
+    if len(values) != len(clips):
+        raise UserError(f"{path} holds {len(values)} rows for {len(clips)} clips; run `dvc repro`")
+    if path.name.startswith("vectors"):
+        return regression.fit(values, clips, settings), clips
+    if not np.isfinite(values).all():
+        raise UserError(f"{path} holds values that are not finite numbers: the model that made them has diverged")
+    composers = sorted(clips["composer"].astype(str).unique())
+    chunks = values.shape[1] if values.ndim == 3 else 1
+    chunk_table = clips.loc[clips.index.repeat(chunks)].reset_index(drop=True)
+    return ProbeResult(composers, None, values.reshape(-1, values.shape[-1]), True), chunk_table
+
+
+def _predictions(results: Mapping[str, tuple[ProbeResult, pd.DataFrame]], clips: pd.DataFrame) -> pd.DataFrame:
+    of_clips = {name: result for name, (result, table) in results.items() if len(table) == len(clips)}
+    parts = [scores.predictions(result, clips).assign(reading=name) for name, result in of_clips.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _metrics(values: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of one readout that MLflow gets, under its name."""
+    prefix = f"{values['reading']}." if values["reading"] else ""
+    return {f"{prefix}{name}": value for name, value in values.items() if name in scores.METRICS and value is not None}

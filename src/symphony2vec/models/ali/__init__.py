@@ -1,0 +1,1 @@
+"""Adversarially Learned Inference on 32x32 crops of the mel spectrogram (Tables 5 to 7)."""

@@ -1,0 +1,1 @@
+"""Supervised networks that predict the composer (Table 3)."""

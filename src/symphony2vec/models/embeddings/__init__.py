@@ -1,0 +1,1 @@
+"""Baseline embeddings: PCA, autoencoder, contractive autoencoder, variational autoencoder (Table 4)."""

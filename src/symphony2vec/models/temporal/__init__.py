@@ -1,0 +1,1 @@
+"""Temporal ALI: a bidirectional encoder-decoder over the full ten-second clip."""

@@ -1,0 +1,261 @@
+"""Where every file of the project lies, and how it is read and written: whole, or not at all.
+
+data/<corpus>/catalogue.csv     see `symphony2vec.corpus.catalogue`
+out/audio/                      movements.csv, rejected.csv, <movement>.flac (mono, PCM 16, at the project's rate)
+out/clips/                      clips.csv, draws/<draw>.csv, balance.csv (Table 1), splits.csv
+out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in the
+                                order of clips.csv; near_duplicates.csv: pairs of clips of the same sound
+out/labels/                     labels.csv (see symphony2vec.labels.stage), left_out.csv, notes/<movement>-<key>.npz
+out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows always in the order of clips.csv
+    vectors[-<reading>].npy         (clips, dimensions) float32
+    probabilities[-<reading>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
+    curves.csv                      one row an epoch: losses, and the probe on validation clips
+    samples.npz, *.png              what the model makes of some clips
+    generation.csv                  clip, composer, work, log_spectral_distance (dB): one row a test clip, of a model
+                                    that gives mel spectrograms back
+    frechet.csv                     what (reconstructed, generated, training), frechet, frechet_spectrum,
+                                    frechet_moves, clips: the distance of its clips from the test clips; training is
+                                    the floor (symphony2vec.models.generation)
+    run.json                        the MLflow run, and the key of all that the folder was made from
+    model[-<reading>].json          what the run's package of that reading says of itself (symphony2vec.package)
+out/probe/<stage>/<model>/<draw>/   scores.json, predictions.csv
+out/meaning/                        knowledge.csv, retrieval.csv, pairs.csv, profile.png, retrieval.png
+out/meaning/<stage>/<model>/<draw>/ meaning.csv, retrieval.csv, works.csv, record.json
+out/report/                     index.html, tables as CSV, figures as PNG, sounds
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from symphony2vec.errors import UserError
+
+EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC makes working copies
+REPRESENTATIONS = ("mel", "mfcc", "chroma")
+# Columns that stay text even where a corpus has a work "5" or a movement "NA"; elsewhere an empty cell is no number.
+TEXT = frozenset(
+    (
+        "composer work movement file path kind licence origin reason group predicted split split_by draw stage model "
+        "row reading source measure a b better key mode note other_composer other_work other_movement other_split"
+    ).split()
+)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One drawn split: what stays whole in it (work, movement or clip), and its seed."""
+
+    split: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As in "work-0"."""
+        return f"{self.split}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folders of one project, seen from its root."""
+
+    root: Path
+
+    @classmethod
+    def around(cls, folder: Path) -> Project:
+        """The project that holds `folder`: the nearest one above it with a params.yaml and a dvc.yaml."""
+        folder = folder.resolve()
+        for candidate in (folder, *folder.parents):
+            if is_project(candidate):
+                return cls(candidate)
+        raise UserError(
+            f"no params.yaml and dvc.yaml in {folder} or above it; go into the project or name it with --project"
+        )
+
+    @property
+    def params(self) -> Path:
+        """The parameters."""
+        return self.root / "params.yaml"
+
+    def corpus(self, name: str) -> Path:
+        """The folder of one corpus, with its catalogue.csv."""
+        return self.root / "data" / name
+
+    def out(self, *parts: str) -> Path:
+        """A file or folder that a stage writes."""
+        return self.root.joinpath("out", *parts)
+
+    @property
+    def movements(self) -> Path:
+        """The table of movements that became sound."""
+        return self.out("audio", "movements.csv")
+
+    @property
+    def clips(self) -> Path:
+        """The table of clips: one row a clip, in the order of every array's rows."""
+        return self.out("clips", "clips.csv")
+
+    def draw(self, draw: Draw) -> Path:
+        """The table of clips with their sides in one draw."""
+        return self.out("clips", "draws", f"{draw.name}.csv")
+
+    def feature(self, representation: str) -> Path:
+        """The array of one representation."""
+        return self.out("features", f"{representation}.npy")
+
+    @property
+    def home(self) -> Path:
+        """The root of the project that this one is a working copy of, made by `dvc exp run --temp` or `--queue`.
+
+        Such a copy lies in .dvc/tmp/exps of its project and is removed when the experiment ends. The root itself of any
+        other project.
+        """
+        parts = self.root.parts
+        for place in range(len(parts) - len(EXPERIMENTS) - 1, 0, -1):
+            if parts[place : place + len(EXPERIMENTS)] == EXPERIMENTS:
+                top, inside = Path(*parts[:place]), Path(*parts[place + len(EXPERIMENTS) + 1 :])
+                return next((root for root in (top / inside, top) if is_project(root)), self.root)
+        return self.root
+
+    @property
+    def mlruns(self) -> Path:
+        """What MLflow keeps: its database and the artifacts. They outlive the working copy of an experiment."""
+        return self.home / "mlruns"
+
+
+def is_project(folder: Path) -> bool:
+    """Whether a folder is the root of a project."""
+    return (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; it takes its place only if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]  # a long name stays legal
+    partial = path.with_name(f".{digest}.{platform.node()}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as fault:
+        raise _no_room(fault, path) from fault
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, partial: Path | None = None) -> Iterator[Path]:
+    """Give an empty folder to fill; it takes the place of `path` only if the block ends well.
+
+    With `partial` the caller names the folder: it is used as found, and kept when the block fails, so that long work
+    can pick up where it stopped.
+    """
+    kept = partial is not None
+    filling = partial or path.with_name(f".{path.name}.{os.getpid()}.partial")
+    filling.mkdir(parents=True, exist_ok=True)
+    try:
+        yield filling
+        if path.exists():
+            shutil.rmtree(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        filling.replace(path)
+    except OSError as fault:
+        raise _no_room(fault, path) from fault
+    finally:
+        if not kept:
+            shutil.rmtree(filling, ignore_errors=True)
+
+
+def _no_room(fault: OSError, path: Path) -> Exception:
+    """The disk's own faults in the user's words; any other fault as it is."""
+    reasons = {
+        errno.ENOSPC: "the disk is full; free some space and run the command again",
+        errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+        errno.EFBIG: "the file is larger than the disk or a limit of this system (ulimit -f) allows",
+        errno.EROFS: "the disk can only be read",
+        errno.EACCES: "no permission to write there",
+    }
+    return UserError(f"cannot write {path}: {reasons[fault.errno]}") if fault.errno in reasons else fault
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV (UTF-8, Unix line ends)."""
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def read_table(path: Path, made_by: str) -> pd.DataFrame:
+    """Read a table of `out/`; names that look like numbers or missing values stay text."""
+
+    if not path.is_file():
+        raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
+    try:
+        numbers = [name for name in pd.read_csv(path, nrows=0).columns if name not in TEXT]
+        empty = {name: [""] for name in numbers}
+        return pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXT, str))
+    except (ValueError, OSError) as fault:  # pandas' own errors are ValueErrors
+        raise _damaged(path, made_by, fault) from None
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as indented JSON."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, made_by: str) -> Any:
+    """Read a JSON file of `out/`."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as fault:
+        raise _damaged(path, made_by, fault) from None
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one array as .npy."""
+
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_array(path: Path, made_by: str) -> np.ndarray:
+    """Open one .npy array memory-mapped and read-only."""
+
+    if not path.is_file():
+        raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
+    try:
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as fault:
+        raise _damaged(path, made_by, fault) from None
+    return mapped
+
+
+def key_of(*sources: Any) -> str:
+    """A digest of all that some output was made from: files by bytes (a folder: its .py), the rest as JSON."""
+    digest = hashlib.sha256()
+    for source in sources:
+        if isinstance(source, Path):
+            for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+                with path.open("rb") as file:
+                    digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        else:
+            digest.update(json.dumps(source, sort_keys=True).encode() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+def _damaged(path: Path, made_by: str, fault: Exception) -> UserError:
+    return UserError(f"{path} is damaged or cannot be read ({fault}); `dvc repro -f {made_by}` writes it again")
