@@ -21,7 +21,7 @@ class Alternative:
 
     says: the way, in words; rows: as "embeddings/pca-mel"; params: what to write into params.yaml, by dotted key;
     replaced: owner, name and replacement of what cannot be said there; features: changes the arrays of the clips in a
-    folder of its own; sound: the music is made again and cut into clips again, works stay on their sides; draws: of how
+    folder of its own; sound: the music is made again and cut into clips again, works stay on their sides; folds: of how
     many splits; probe: the rows are not made again, their vectors are probed again.
     """
 
@@ -31,7 +31,7 @@ class Alternative:
     replaced: Replaced = tuple
     features: Callable[[Project, Path], None] | None = None
     sound: bool = False
-    draws: int = 5
+    folds: int = 5
     probe: bool = False
 
 
@@ -244,18 +244,18 @@ ALTERNATIVES = {
         },
     ),
     "ali-updates": Alternative(
-        "440 epochs, 2,640 updates, near the paper's 2,650", ALI, {"ali.paper.epochs": 440}, draws=2
+        "440 epochs, 2,640 updates, near the paper's 2,650", ALI, {"ali.paper.epochs": 440}, folds=2
     ),
-    "ali-start": Alternative("torch's start", ALI, replaced=torch_start, draws=3),
-    "ali-game": Alternative("the saturating game, as printed", ALI, replaced=saturating, draws=3),
+    "ali-start": Alternative("torch's start", ALI, replaced=torch_start, folds=3),
+    "ali-game": Alternative("the saturating game, as printed", ALI, replaced=saturating, folds=3),
     "ali-public": Alternative(
         "batch norm in D, gate and instance noise of the public source",
         ("ali/original-128",),
         {"ali.original.batch_norm": True, "ali.original.gate": 3.5, "ali.original.instance_noise": 0.1},
-        draws=3,
+        folds=3,
     ),
-    "ali-high": Alternative("the upper 32 bands", ALI, {"ali.crop.bands": "high"}, draws=3),
-    "ali-middle": Alternative("the middle frames, in training too", ALI, {"ali.crop.frames": "middle"}, draws=3),
-    "ali-dropout": Alternative("no dropout", ALI, {"ali.paper.dropout": 0.0}, draws=3),
-    "ali-bias": Alternative("an output bias that starts at 0", ALI, replaced=no_bias, draws=3),
+    "ali-high": Alternative("the upper 32 bands", ALI, {"ali.crop.bands": "high"}, folds=3),
+    "ali-middle": Alternative("the middle frames, in training too", ALI, {"ali.crop.frames": "middle"}, folds=3),
+    "ali-dropout": Alternative("no dropout", ALI, {"ali.paper.dropout": 0.0}, folds=3),
+    "ali-bias": Alternative("an output bias that starts at 0", ALI, replaced=no_bias, folds=3),
 }

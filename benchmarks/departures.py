@@ -1,10 +1,10 @@
 """What a choice that the paper leaves open changes: rows of the study made in another way, against those as shipped.
 
-Each alternative trains its rows on the same drawn splits, with the same seeds, with parameters or a function replaced,
+Each alternative trains its rows on the same folds, with the same seeds, with parameters or a function replaced,
 in a folder of its own; what is done is kept (so remove the folder of an alternative whose function was edited), what
 was stopped goes on. How many clips of each work they name rightly is added to a table of counts, and `--table` tells
 from that table and the study's own, by the same paired bootstrap over works as the report, how far the alternatives
-lie above. It needs a project of five drawn splits that `dvc repro` has been through as far as the stage `features`
+lie above. It needs a project of five folds that `dvc repro` has been through as far as the stage `features`
 (for `probe`, all rows that it probes again).
 `python benchmarks/departures.py --help` lists the alternatives.
 """
@@ -20,14 +20,14 @@ from unittest import mock
 from alternatives import ALTERNATIVES, Alternative
 from paired import paired
 from symphony2vec.errors import UserError
-from symphony2vec.project import Draw, Project, read_array, read_table, write_table
+from symphony2vec.project import Project, SplitFold, read_array, read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from symphony2vec.params import Params
 
-KEYS = ["alternative", "stage", "model", "reading", "draw"]
+KEYS = ["alternative", "stage", "model", "reading", "fold"]
 # The counts of an untrained alternative and row, and the model under which the study's counts have them.
 STARTS = {
     ("ali-untrained", "paper-128"): "untrained-128",
@@ -65,9 +65,9 @@ def prepared(alternative: Alternative, source: Project, root: Path) -> tuple[Pro
 
     read.read(source.params)  # says so where it is missing or faulty
     values = YAML(typ="safe").load((source.root / "params.yaml").read_text(encoding="utf-8"))
-    if values["seeds"] < alternative.draws:
-        raise UserError(f"{source.params} has seeds: {values['seeds']}; needed are {alternative.draws} drawn splits")
-    values["seeds"] = alternative.draws
+    if values["seeds"] < alternative.folds:
+        raise UserError(f"{source.params} has seeds: {values['seeds']}; needed are {alternative.folds} folds")
+    values["seeds"] = alternative.folds
     values["clips"]["splits"] = ["work"]
     for key, value in alternative.params.items():
         *above, last = key.split(".")
@@ -121,14 +121,14 @@ def sounded(project: Project, params: Params, source: Project) -> None:
         audio.run(project, params)
         clips.run(project, params)
         features.run(project, params)
-    for draw in clips.draws(params):
-        sides = read_table(source.draw(draw), "clips").drop_duplicates("group").set_index("group")["split"]
-        table = read_table(project.draw(draw), "clips")
-        write_table(project.draw(draw), table.assign(split=table["group"].map(sides).fillna("")))
+    for fold in clips.folds(params):
+        sides = read_table(source.fold(fold), "clips").drop_duplicates("group").set_index("group")["split"]
+        table = read_table(project.fold(fold), "clips")
+        write_table(project.fold(fold), table.assign(split=table["group"].map(sides).fillna("")))
 
 
 def trained(project: Project, params: Params, stage: str, model: str) -> None:
-    """One row on every draw."""
+    """One row on every fold."""
     from symphony2vec.models.ali import stage as ali
     from symphony2vec.models.classifiers import stage as classifiers
     from symphony2vec.models.embeddings import stage as embeddings
@@ -142,13 +142,13 @@ def trained(project: Project, params: Params, stage: str, model: str) -> None:
 
 
 def counts(project: Project, params: Params, row: str) -> pd.DataFrame:
-    """Of a row that was probed: reading, draw, work, clips, right."""
+    """Of a row that was probed: reading, fold, work, clips, right."""
     import pandas as pd
 
     stage, _, model = row.partition("/")
-    draws = [Draw("work", params.clips.seed + number).name for number in range(params.seeds)]
+    folds = [SplitFold("work", params.clips.seed + number).name for number in range(params.seeds)]
     found = [
-        read_table(project.out("probe", stage, model, draw, "works.csv"), "probe").assign(draw=draw) for draw in draws
+        read_table(project.out("probe", stage, model, fold, "works.csv"), "probe").assign(fold=fold) for fold in folds
     ]
     return pd.concat(found).assign(stage=stage, model=model)
 
@@ -162,12 +162,12 @@ def probed(source: Project, params: Params, row: str) -> pd.DataFrame:
     stage, _, model = row.partition("/")
     found = []
     for number in range(params.seeds):
-        draw = Draw("work", params.clips.seed + number)
-        clips = read_table(source.draw(draw), "clips")
-        for path in sorted(source.out(stage, model, draw.name).glob("vectors*.npy")):
+        fold = SplitFold("work", params.clips.seed + number)
+        clips = read_table(source.fold(fold), "clips")
+        for path in sorted(source.out(stage, model, fold.name).glob("vectors*.npy")):
             works = scores.correct_by_work(regression.fit(read_array(path, stage), clips, params.probe), clips)
             reading = path.stem.partition("-")[2]
-            found.append(works.assign(stage=stage, model=model, reading=reading, draw=draw.name))
+            found.append(works.assign(stage=stage, model=model, reading=reading, fold=fold.name))
     if not found:
         raise UserError(f"{source.out(stage, model)} holds no vectors; `dvc repro {stage}@{model}` makes them")
     return pd.concat(found)
@@ -188,17 +188,17 @@ def table(own: pd.DataFrame, shipped: pd.DataFrame, settings: Any) -> str:
     """Markdown: each alternative's rows and readings, as shipped and otherwise, with the interval of the difference."""
     from symphony2vec.evaluation import statistics
 
-    lines = ["| instead | row | draws | shipped | instead | difference |", "|---|---|---|---|---|---|"]
+    lines = ["| instead | row | folds | shipped | instead | difference |", "|---|---|---|---|---|---|"]
     for name, alternative in ALTERNATIVES.items():
         for of, rows in own[own["alternative"] == name].groupby(KEYS[1:4], sort=False):
             row = " ".join(map(str, of[1:])).strip()
-            draws = sorted(set(rows["draw"]))
+            folds = sorted(set(rows["fold"]))
             before, after, low, high = paired(
-                shipped[(shipped[KEYS[1:4]] == list(of)).all(axis=1)], rows, draws, row, settings
+                shipped[(shipped[KEYS[1:4]] == list(of)).all(axis=1)], rows, folds, row, settings
             )
-            sure = "**" if statistics.significance(low, high, len(draws)) else ""
+            sure = "**" if statistics.significance(low, high, len(folds)) else ""
             difference = f"{sure}{after - before:+.1f} [{low:.1f}, {high:.1f}]{sure}"
-            lines.append(f"| {alternative.says} | {row} | {len(draws)} | {before:.1f} | {after:.1f} | {difference} |")
+            lines.append(f"| {alternative.says} | {row} | {len(folds)} | {before:.1f} | {after:.1f} | {difference} |")
     return "\n".join(lines)
 
 

@@ -133,7 +133,7 @@ def package(folder: Path, kind: str) -> Path:
         sizes |= {"variational": True}
         module, name, made = networks.__name__, "Encoder", networks.Encoder(**sizes)
     build = {"module": module, "name": name, "arguments": sizes, "method": "encode", "flatten": True}
-    subject = {"stage": "embeddings", "model": kind, "representation": "mel", "draw": "work-0"}
+    subject = {"stage": "embeddings", "model": kind, "representation": "mel", "fold": "work-0"}
     data = {"corpus": "made", "sides": {}, "composers": {}, "orchestration": "", "licences": []}
     scaling = unit("mel", stored.features.mel_bands, stored.features.dynamic_range_db).as_plain()
     place = folder / kind

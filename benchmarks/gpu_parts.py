@@ -191,9 +191,9 @@ def cpu_accuracies(path: Path) -> dict[str, float]:
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if row["model"] == MODEL and not row["reading"] and row["draw"].startswith("work-"):
-                counts[row["draw"]][0] += int(row["right"])
-                counts[row["draw"]][1] += int(row["clips"])
+            if row["model"] == MODEL and not row["reading"] and row["fold"].startswith("work-"):
+                counts[row["fold"]][0] += int(row["right"])
+                counts[row["fold"]][1] += int(row["clips"])
     return {split: right / clips for split, (right, clips) in counts.items()}
 
 

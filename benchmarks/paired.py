@@ -1,4 +1,4 @@
-"""Two rows of the study, or of something beside it, on the same drawn splits."""
+"""Two rows of the study, or of something beside it, on the same folds."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 
 def paired(
-    before: pd.DataFrame, after: pd.DataFrame, draws: Sequence[str], row: str, settings: Probe
+    before: pd.DataFrame, after: pd.DataFrame, folds: Sequence[str], row: str, settings: Probe
 ) -> tuple[float, float, float, float]:
     """Mean test accuracy of each (percent), and the ends of the interval of after less before (points).
 
     Args:
-        before, after: draw, work, clips and right; one line a draw and test work.
-        draws: the splits that count.
+        before, after: fold, work, clips and right; one line a fold and test work.
+        folds: the splits that count.
         row: what the two are called in an error.
         settings: of the bootstrap over works.
 
     Raises:
-        UserError: one of the two lacks a draw.
+        UserError: one of the two lacks a fold.
     """
     from symphony2vec.evaluation import statistics
 
-    lacking = [draw for draw in draws if not all((side["draw"] == draw).any() for side in (before, after))]
+    lacking = [fold for fold in folds if not all((side["fold"] == fold).any() for side in (before, after))]
     if lacking:
         raise UserError(f"the counts have no row {row} to compare on {lacking[0]}")
-    found = statistics.count([[side[side["draw"] == draw] for draw in draws] for side in (before, after)])
-    drawn = statistics.bootstrap_accuracy(found, settings.bootstrap_draws, settings.seed)
+    found = statistics.count([[side[side["fold"] == fold] for fold in folds] for side in (before, after)])
+    drawn = statistics.bootstrap_accuracy(found, settings.bootstrap_resamples, settings.seed)
     low, high = (100.0 * end[1, 0] for end in statistics.paired_differences(drawn, settings.confidence))
     first, second = 100.0 * found.accuracy().mean(axis=1)
     return float(first), float(second), float(low), float(high)

@@ -1,7 +1,7 @@
 """What a study costs beside training: seconds a trial, and their share in it. Run: python benchmarks/study.py
 
 A project of made-up spectrograms is searched twice on a sqlite file, by one worker in the command's process and by two
-processes. The time of a trial is that of Optuna's clock, from its draw to its value;
+processes. The time of a trial is that of Optuna's clock, from its start to its value;
 its training is the time inside the networks' updates and the probe on validation clips. What is beside it is Optuna,
 MLflow, and the start of the networks. Between two trials of a worker lie the next draw and the look at what is missing.
 """
@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 import machine
 from symphony2vec import params, study, tracking
 from symphony2vec.models.training import loop
-from symphony2vec.project import Draw, Project, write_array, write_table
+from symphony2vec.project import Project, SplitFold, write_array, write_table
 from symphony2vec.study import trials
 from symphony2vec.study.database import Database
 
@@ -47,7 +47,7 @@ def project_in(root: Path, clips: int, batch: int, epochs: int) -> Project:
     table["work"] = [f"w{place // 20}" for place in places]
     sides = np.where(places % 20 < 12, "train", np.where(places % 20 < 15, "validation", "test"))
     write_table(made.clips, table)
-    write_table(made.draw(Draw("work", 0)), table.assign(split=sides))
+    write_table(made.fold(SplitFold("work", 0)), table.assign(split=sides))
     level = -50.0 + 3.0 * (places % COMPOSERS)[:, None, None]
     noise = np.random.default_rng(0).normal(0.0, 10.0, (clips, 64, FRAMES))
     write_array(made.feature("mel"), np.clip(level + noise, -80.0, 0.0).astype(np.float32))

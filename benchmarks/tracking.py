@@ -33,7 +33,7 @@ from ruamel.yaml import YAML
 import machine
 from symphony2vec import params, tracking
 from symphony2vec.models.embeddings import stage as embeddings
-from symphony2vec.project import Draw, Project, write_array, write_table
+from symphony2vec.project import Project, SplitFold, write_array, write_table
 from symphony2vec.tracking import runs
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +50,7 @@ def project_in(root: Path, representation: str) -> Project:
     composers = [f"composer {number % 5}" for number in range(len(sides))]
     table = pd.DataFrame({"clip": range(len(sides)), "composer": composers, "work": sides, "movement": "1"})
     write_table(made.clips, table.assign(file="x.flac", start_s=0.0))
-    write_table(made.draw(Draw("work", 0)), table.assign(file="x.flac", group=sides, split=sides, split_by="work"))
+    write_table(made.fold(SplitFold("work", 0)), table.assign(file="x.flac", group=sides, split=sides, split_by="work"))
     write_table(made.movements, pd.DataFrame([{"file": "x.flac", "licence": "CC0", "kind": "recording"}]))
     rng = np.random.default_rng(0)
     write_array(

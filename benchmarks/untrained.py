@@ -57,15 +57,15 @@ class Worth(NamedTuple):
 
 def worth(counts: pd.DataFrame, settings: Probe) -> list[Worth]:
     """Every row of ENCODERS that `counts` (columns as those of the report's counts.csv) has with its start."""
-    own = counts[counts["draw"].str.startswith("work-")]
+    own = counts[counts["fold"].str.startswith("work-")]
     rows = {tuple(map(str, name)): one for name, one in own.groupby(["stage", "model", "reading"])}
     found = []
     for stage, model, reading, start in ENCODERS:
         pair = [rows.get((stage, name, reading)) for name in (start, model)]
         if pair[0] is None or pair[1] is None:
             continue
-        row, draws = f"{model} {reading}".strip(), sorted(set(pair[0]["draw"]))
-        before, after, low, high = paired(pair[0], pair[1], draws, row, settings)
+        row, folds = f"{model} {reading}".strip(), sorted(set(pair[0]["fold"]))
+        before, after, low, high = paired(pair[0], pair[1], folds, row, settings)
         found.append(Worth(row, before, after, after - before, low, high))
     return found
 

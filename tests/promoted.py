@@ -54,7 +54,7 @@ def package(place: Path, config: Mapping[str, Any] | None = None) -> Path:
 
 
 def works(accuracy: float, seed: int = 0, reading: str = "", spread: float = 0.15) -> pd.DataFrame:
-    """The works of one draw: ten clips each, so many of them right in the mean; some works are harder than others."""
+    """The works of one fold: ten clips each, so many of them right in the mean; some works are harder than others."""
     hard = np.random.default_rng(seed).normal(0.0, spread, WORKS)
     right = np.clip(np.round(CLIPS * (accuracy + hard - hard.mean())), 0, CLIPS).astype(int)
     names = [f"composer / work {number:02d}" for number in range(WORKS)]
@@ -66,7 +66,7 @@ def trained(
     accuracy: float | None,
     model: str = "pca-mel",
     *,
-    draws: Sequence[int] = (0, 1, 2),
+    folds: Sequence[int] = (0, 1, 2),
     split: str = "work",
     packed: Path | None = None,
     stage: str = "embeddings",
@@ -74,10 +74,10 @@ def trained(
     readings: Mapping[str, float] | None = None,
     **parameters: str,
 ) -> list[str]:
-    """One run a draw of one configuration, probed with this mean accuracy (None: not probed); returns their ids."""
+    """One run a fold of one configuration, probed with this mean accuracy (None: not probed); returns their ids."""
     name, _, representation = model.rpartition("-")
     run_ids = []
-    for seed in draws:
+    for seed in folds:
         subject = tracking.Subject(stage, name, representation, f"{split}-{seed}")
         known = {
             "split": split,

@@ -26,7 +26,7 @@ from symphony2vec.models.training.folds import CURVES
 from symphony2vec.models.training.source import Source
 from symphony2vec.package.scaling import middle_crop, unit
 from symphony2vec.params import Crop
-from symphony2vec.project import Draw, Project, write_array, write_table
+from symphony2vec.project import Project, SplitFold, write_array, write_table
 
 CLIPS, LATENT = 40, 8
 SIDES = np.repeat(["train", "validation", "test"], [24, 8, 8])
@@ -42,7 +42,7 @@ def spectrograms(frames: int = 70) -> np.ndarray:
 
 
 def project_in(root: Path, array: np.ndarray) -> Project:
-    """A project with 40 clips in one draw; every two clips are a work."""
+    """A project with 40 clips in one fold; every two clips are a work."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
     made, places = Project(root), np.arange(CLIPS)
@@ -51,14 +51,14 @@ def project_in(root: Path, array: np.ndarray) -> Project:
     whole = table.assign(group=table["work"], split=SIDES, split_by="work", file="x.flac", start_s=0.0)
     write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
     of_licence(made)
-    write_table(made.draw(Draw("work", 0)), whole)
+    write_table(made.fold(SplitFold("work", 0)), whole)
     write_array(made.feature("mel"), array)
     return made
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _own_database() -> Iterator[None]:
-    """Runs go to the project's own database; intervals are made of few draws."""
+    """Runs go to the project's own database; intervals are made of few folds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
         patch.setattr(latent, "RESAMPLES", 200)

@@ -11,7 +11,7 @@ import pytest
 
 from symphony2vec import project as artifacts
 from symphony2vec.errors import UserError
-from symphony2vec.project import Draw, Project
+from symphony2vec.project import Project, SplitFold
 
 
 def test_the_project_is_found_from_a_folder_inside_it(project):
@@ -103,8 +103,8 @@ def test_a_missing_input_names_the_stage_that_writes_it(project):
 
 
 def test_each_draw_has_a_table_of_its_own(project):
-    assert project.draw(Draw("work", 3)).relative_to(project.root).as_posix() == "out/clips/draws/work-3.csv"
-    paths = {project.draw(Draw(split, seed)) for split in ("work", "clip") for seed in range(3)}
+    assert project.fold(SplitFold("work", 3)).relative_to(project.root).as_posix() == "out/clips/folds/work-3.csv"
+    paths = {project.fold(SplitFold(split, seed)) for split in ("work", "clip") for seed in range(3)}
     assert len(paths) == 6
 
 

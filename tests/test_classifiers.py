@@ -24,7 +24,7 @@ from symphony2vec.models.classifiers.learner import ClassifierLearner
 from symphony2vec.models.classifiers.networks import vote
 from symphony2vec.models.training.source import Source
 from symphony2vec.package.scaling import standard
-from symphony2vec.project import Draw, Project, write_array, write_table
+from symphony2vec.project import Project, SplitFold, write_array, write_table
 
 SIDES = np.repeat(["train", "validation", "test"], [32, 8, 8])
 CODES = np.arange(48) % 2
@@ -67,7 +67,7 @@ def small(settings: dict[str, Any]) -> params.Params:
 
 
 def project_in(root: Path) -> Project:
-    """A project with 48 clips in one draw, and the three representations."""
+    """A project with 48 clips in one fold, and the three representations."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
     made = Project(root)
@@ -75,7 +75,7 @@ def project_in(root: Path) -> Project:
     whole = table.assign(group=SIDES, split=SIDES, split_by="work", file="x.flac", start_s=0.0)
     write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
     of_licence(made)
-    write_table(made.draw(Draw("work", 0)), whole)
+    write_table(made.fold(SplitFold("work", 0)), whole)
     for name, bins in BINS.items():
         write_array(made.feature(name), pattern(bins))
     return made

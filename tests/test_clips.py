@@ -11,7 +11,7 @@ from symphony2vec.clips import stage as clips
 from symphony2vec.corpus.movements import movement_key
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips
-from symphony2vec.project import Draw, read_table, write_table
+from symphony2vec.project import SplitFold, read_table, write_table
 
 
 def music(works: dict[str, list[list[float]]]) -> pd.DataFrame:
@@ -81,26 +81,26 @@ def test_no_movement_long_enough_is_an_error(changed):
         clips.cut(music({"a": [[4.0]]}), changed().clips)
 
 
-WORK = Draw("work", 0)
+WORK = SplitFold("work", 0)
 TWO_WORKS = {"Haydn": [[50.0] * 4, [60.0] * 5], "Bach": [[45.0]] * 12}
 
 
-def drawn(movements: pd.DataFrame, settings: Clips, draw: Draw = WORK) -> pd.DataFrame:
-    """The clips of these movements with their sides in one draw."""
-    return clips.split(clips.large_enough(clips.cut(movements, settings)[0], settings)[0], settings, draw)
+def drawn(movements: pd.DataFrame, settings: Clips, fold: SplitFold = WORK) -> pd.DataFrame:
+    """The clips of these movements with their sides in one fold."""
+    return clips.split(clips.large_enough(clips.cut(movements, settings)[0], settings)[0], settings, fold)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kind", ["work", "movement"])
 def test_no_group_and_no_movement_is_on_two_sides(changed, kind, seed):
-    table = drawn(orchestra(), changed().clips, Draw(kind, seed))
+    table = drawn(orchestra(), changed().clips, SplitFold(kind, seed))
     assert table.groupby("group")["split"].nunique().max() == 1
     assert table.groupby(["composer", "work", "movement"])["split"].nunique().max() == 1
     assert (table.groupby(["composer", "work"])["split"].nunique().max() == 1) == (kind == "work")
 
 
 def test_a_clip_split_leaks_as_it_says(changed):
-    table = drawn(orchestra(), changed().clips, Draw("clip", 0))
+    table = drawn(orchestra(), changed().clips, SplitFold("clip", 0))
     assert table.groupby(["composer", "work", "movement"])["split"].nunique().max() > 1
 
 
@@ -119,7 +119,7 @@ def test_every_composer_is_in_every_split_near_the_wanted_shares(changed, works)
 def test_the_seed_alone_decides_and_other_composers_do_not_matter(changed):
     settings = changed().clips
     cut, _ = clips.cut(orchestra(), settings)
-    first, again, differently = (clips.split(cut, settings, Draw("work", seed)) for seed in (0, 0, 1))
+    first, again, differently = (clips.split(cut, settings, SplitFold("work", seed)) for seed in (0, 0, 1))
     pd.testing.assert_frame_equal(first, again)
     assert (first["split"] != differently["split"]).any()
     fewer = clips.split(cut[cut["composer"] != "c0"], settings, WORK)
@@ -131,7 +131,7 @@ def test_a_composer_with_two_works_is_split_by_movement_and_says_so(changed):
     table = drawn(music(TWO_WORKS), changed().clips)
     told = clips.summary(table, WORK)
     assert told.set_index("composer")["split_by"].to_dict() == {"Haydn": "movement", "Bach": "work"}
-    assert set(told["draw"]) == {"work-0"}
+    assert set(told["fold"]) == {"work-0"}
     assert table.groupby("group")["split"].nunique().max() == 1
 
 
@@ -254,37 +254,37 @@ def test_table_1_holds_shares_that_sum_to_one(changed):
 # Draws
 
 
-def named(draws: Iterator[Draw]) -> list[str]:
-    return [draw.name for draw in draws]
+def named(folds: Iterator[SplitFold]) -> list[str]:
+    return [fold.name for fold in folds]
 
 
 def test_every_seed_of_the_first_split_is_drawn_and_the_first_draw_is_its_first_seed(changed):
-    assert named(clips.draws(changed())) == ["work-0"]
-    assert named(clips.draws(changed(seeds=3, clips__seed=7))) == ["work-7", "work-8", "work-9"]
-    assert named(clips.draws(changed(seeds=2, clips__splits=["clip"]))) == ["clip-0", "clip-1"]
+    assert named(clips.folds(changed())) == ["work-0"]
+    assert named(clips.folds(changed(seeds=3, clips__seed=7))) == ["work-7", "work-8", "work-9"]
+    assert named(clips.folds(changed(seeds=2, clips__splits=["clip"]))) == ["clip-0", "clip-1"]
 
 
 @pytest.mark.parametrize(("seeds", "leak_seeds", "leaks"), [(3, 1, 1), (3, 2, 2), (3, 3, 3), (1, 5, 1)])
 def test_leak_seeds_limits_all_splits_but_the_first(changed, seeds, leak_seeds, leaks):
     wanted = changed(seeds=seeds, clips__leak_seeds=leak_seeds, clips__splits=["work", "movement", "clip"])
-    counts = pd.Series([draw.split for draw in clips.draws(wanted)]).value_counts().to_dict()
+    counts = pd.Series([fold.split for fold in clips.folds(wanted)]).value_counts().to_dict()
     assert counts == {"work": seeds, "movement": leaks, "clip": leaks}
 
 
 def test_other_splits_and_more_seeds_do_not_change_a_draw(project, changed):
     write_table(project.movements, orchestra(composers=2))
     clips.run(project, changed(seeds=2, clips__splits=["movement"]))
-    alone = project.draw(Draw("movement", 1)).read_bytes()
+    alone = project.fold(SplitFold("movement", 1)).read_bytes()
     clips.run(project, changed(seeds=3, clips__leak_seeds=2, clips__splits=["work", "movement"]))
-    assert project.draw(Draw("movement", 1)).read_bytes() == alone
+    assert project.fold(SplitFold("movement", 1)).read_bytes() == alone
 
 
 @pytest.fixture
 def many_draws(project, changed) -> dict[str, pd.DataFrame]:
-    """The tables of six draws, as the stage writes them."""
+    """The tables of six folds, as the stage writes them."""
     write_table(project.movements, orchestra())
     clips.run(project, changed(seeds=3, clips__leak_seeds=2, clips__splits=["work", "movement", "clip"]))
-    return {path.stem: read_table(path, "clips") for path in project.out("clips", "draws").iterdir()}
+    return {path.stem: read_table(path, "clips") for path in project.out("clips", "folds").iterdir()}
 
 
 def test_every_draw_holds_the_same_clips_in_the_same_order(project, many_draws):
@@ -319,7 +319,7 @@ def test_the_stage_writes_its_tables_and_pictures(project, changed):
         clips.run(project, changed(seeds=2))
         written.append({path: path.read_bytes() for path in project.out("clips").rglob("*.csv")})
     assert written[0] == written[1]
-    tables = {"clips.csv", "balance.csv", "splits.csv", "left_out.csv", "draws/work-0.csv", "draws/work-1.csv"}
+    tables = {"clips.csv", "balance.csv", "splits.csv", "left_out.csv", "folds/work-0.csv", "folds/work-1.csv"}
     found = {path.relative_to(project.out("clips")).as_posix() for path in project.out("clips").rglob("*.*")}
     assert found == tables | {"balance.png", "split.png"}
     assert read_table(project.clips, "clips")["work"].iloc[0] == "work 0"
@@ -328,10 +328,10 @@ def test_the_stage_writes_its_tables_and_pictures(project, changed):
 def test_the_stage_tells_how_each_draw_was_split_and_forgets_draws_no_longer_asked_for(project, changed):
     write_table(project.movements, orchestra(composers=2))
     clips.run(project, changed(seeds=2, clips__splits=["work", "clip"]))
-    assert set(read_table(project.out("clips", "splits.csv"), "clips")["draw"]) == {"work-0", "work-1", "clip-0"}
+    assert set(read_table(project.out("clips", "splits.csv"), "clips")["fold"]) == {"work-0", "work-1", "clip-0"}
     clips.run(project, changed())
-    assert set(read_table(project.out("clips", "splits.csv"), "clips")["draw"]) == {"work-0"}
-    assert [path.name for path in project.out("clips", "draws").iterdir()] == ["work-0.csv"]
+    assert set(read_table(project.out("clips", "splits.csv"), "clips")["fold"]) == {"work-0"}
+    assert [path.name for path in project.out("clips", "folds").iterdir()] == ["work-0.csv"]
 
 
 def test_what_is_left_out_is_listed_with_its_reason(project, changed):
@@ -366,6 +366,6 @@ def test_a_split_by_movement_keeps_the_performances_of_a_movement_together(chang
     table = pd.DataFrame(rows)
     table.insert(0, "clip", range(len(table)))
     for seed in range(5):
-        cut = clips.split(table, changed().clips, Draw("work", seed))
+        cut = clips.split(table, changed().clips, SplitFold("work", seed))
         assert set(cut["split_by"]) == {"movement"}
         assert (cut.groupby(cut["movement"].str.partition(".")[0])["split"].nunique() == 1).all()

@@ -190,7 +190,7 @@ def test_a_tagged_library_gives_splits_in_which_no_work_lies_on_two_sides(
     origin = read_table(project.movements, "audio").set_index("file")["origin"]
     for seed in range(4):
         sides: dict[tuple[str, str], set[str]] = defaultdict(set)
-        table = read_table(project.out("clips", "draws", f"work-{seed}.csv"), "clips")
+        table = read_table(project.out("clips", "folds", f"work-{seed}.csv"), "clips")
         for file, side in zip(table["file"], table["split"], strict=True):
             sides[truth[origin[file].removeprefix("recording: ")]].add(side)
         assert len(sides) == 15

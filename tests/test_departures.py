@@ -105,7 +105,7 @@ def test_the_full_tables_have_the_accuracies_of_the_counts():
     for corpus in untrained.CORPORA:
         counts = published(corpus)
         names = (counts["model"] + " " + counts["reading"]).str.strip().rename("name")
-        sums = counts.groupby([names, "draw"])[["right", "clips"]].sum()
+        sums = counts.groupby([names, "fold"])[["right", "clips"]].sum()
         accuracy = (100.0 * sums["right"] / sums["clips"]).unstack()
         by_work = accuracy.filter(like="work-").mean(axis=1)
         for shown, expected in (
@@ -140,21 +140,21 @@ def test_a_row_is_held_against_its_own_start_on_its_own_draws():
     assert only.difference == only.trained == pytest.approx(100.0 * accuracy(full))
     assert untrained.worth(full, settings) == []
     with pytest.raises(UserError, match="no row full-40 to compare on work-4"):
-        untrained.worth(pd.concat([full[full["draw"] != "work-4"], start]), settings)
+        untrained.worth(pd.concat([full[full["fold"] != "work-4"], start]), settings)
 
 
 def accuracy(rows: Any) -> float:
-    """Mean over the draws by work."""
-    own = rows[rows["draw"].str.startswith("work-")].groupby("draw")[["right", "clips"]].sum()
+    """Mean over the folds by work."""
+    own = rows[rows["fold"].str.startswith("work-")].groupby("fold")[["right", "clips"]].sum()
     return float((own["right"] / own["clips"]).mean())
 
 
 def test_an_alternative_that_changes_nothing_gives_the_shipped_counts(trained, tmp_path, monkeypatch):
-    same = alternatives.Alternative("as shipped", ("embeddings/pca-mel",), draws=1)
+    same = alternatives.Alternative("as shipped", ("embeddings/pca-mel",), folds=1)
     monkeypatch.setitem(departures.ALTERNATIVES, "same", same)
     found = departures.made("same", trained.project, tmp_path)
     own = departures.counts(trained.project, trained.params, "embeddings/pca-mel")
-    for column in ("stage", "model", "reading", "draw", "work", "clips", "right"):
+    for column in ("stage", "model", "reading", "fold", "work", "clips", "right"):
         assert list(found[column]) == list(own[column])
     settings = trained.params.probe
     assert "| as shipped | pca-mel | 1 |" in departures.table(found, own, settings)
@@ -167,7 +167,7 @@ def test_an_alternative_that_changes_nothing_gives_the_shipped_counts(trained, t
 
 def test_other_vectors_of_other_features_are_other_counts_and_the_source_stays(trained, tmp_path):
     before = np.load(trained.project.feature("mfcc"))
-    project, _ = departures.prepared(replace(departures.ALTERNATIVES["levels"], draws=1), trained.project, tmp_path)
+    project, _ = departures.prepared(replace(departures.ALTERNATIVES["levels"], folds=1), trained.project, tmp_path)
     moved = np.load(project.feature("mfcc"))
     np.testing.assert_array_equal(np.load(trained.project.feature("mfcc")), before)
     np.testing.assert_array_equal(moved[:, 1:], before[:, 1:])
@@ -190,9 +190,9 @@ def test_mfcc_of_as_many_bands_as_the_shipped_ones_are_the_shipped_ones(trained,
 
 
 def test_music_that_is_made_again_keeps_its_works_on_their_sides(trained, tmp_path):
-    longer = replace(departures.ALTERNATIVES["tempo"], params={"clips.overlap": 0.5}, draws=1)
+    longer = replace(departures.ALTERNATIVES["tempo"], params={"clips.overlap": 0.5}, folds=1)
     project, chosen = departures.prepared(longer, trained.project, tmp_path)
-    before, after = (read_table(one.out("clips", "draws", "work-0.csv"), "clips") for one in (trained.project, project))
+    before, after = (read_table(one.out("clips", "folds", "work-0.csv"), "clips") for one in (trained.project, project))
     assert len(after) > len(before)
     assert len(np.load(project.feature("mel"))) == len(after)
     assert dict(zip(after["group"], after["split"], strict=True)) == dict(
@@ -200,9 +200,9 @@ def test_music_that_is_made_again_keeps_its_works_on_their_sides(trained, tmp_pa
     )
     short = before[before["group"] != before["group"].iloc[0]]
     changed = Project(tmp_path / "other")
-    write_table(changed.out("clips", "draws", "work-0.csv"), short)
+    write_table(changed.out("clips", "folds", "work-0.csv"), short)
     departures.sounded(project, chosen, changed)
-    on_none = read_table(project.out("clips", "draws", "work-0.csv"), "clips").query("split == ''")
+    on_none = read_table(project.out("clips", "folds", "work-0.csv"), "clips").query("split == ''")
     assert set(on_none["group"]) == {before["group"].iloc[0]}
 
 
@@ -210,7 +210,7 @@ def test_a_project_of_too_few_splits_is_one_line(trained, tmp_path):
     command = [sys.executable, str(SCRIPT), "pca", "--project", str(trained.project.root), "--scratch", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.strip().splitlines()[-1].endswith("has seeds: 1; needed are 5 drawn splits")
+    assert ended.stderr.strip().splitlines()[-1].endswith("has seeds: 1; needed are 5 folds")
     assert "Traceback" not in ended.stderr
 
 

@@ -24,7 +24,7 @@ from symphony2vec.corpus import catalogue, duplicates, fingerprints, recordings
 from symphony2vec.corpus.titles import Placed
 from symphony2vec.features import stage as features
 from symphony2vec.params import Params
-from symphony2vec.project import Draw, Project, read_table, write_table
+from symphony2vec.project import Project, SplitFold, read_table, write_table
 
 RATE_HZ = 22050
 
@@ -337,15 +337,15 @@ def test_a_leak_across_sides_is_found_and_nothing_else(
     assert works == {frozenset(("Work 0", "Work 3"))}
     assert set(table.loc[pairs["clip"], "composer"]) == {"A"}
     assert "clips of different works hold the same sound" in capsys.readouterr().out
-    draws = list(clips.draws(params))
-    found = leaks.tables(project, draws)
+    folds = list(clips.folds(params))
+    found = leaks.tables(project, folds)
     counts, crossing = found["near_duplicate_counts"], found["near_duplicates"]
     sides = [
         dict(zip(own["work"], own["split"], strict=True))
-        for own in (read_table(project.draw(d), "clips").query("composer == 'A'") for d in draws)
+        for own in (read_table(project.fold(d), "clips").query("composer == 'A'") for d in folds)
     ]
-    for draw, side in zip(draws, sides, strict=True):
-        own = counts[counts["draw"] == draw.name]
+    for fold, side in zip(folds, sides, strict=True):
+        own = counts[counts["fold"] == fold.name]
         assert bool(own["near_duplicates"].sum()) == (side["Work 0"] != side["Work 3"])
     assert any(side["Work 0"] != side["Work 3"] for side in sides)
     assert (crossing["split"] != crossing["other_split"]).all()
@@ -379,13 +379,13 @@ def test_pairs_on_one_side_are_no_leak_and_unknown_pairs_are_no_zero() -> None:
 
 
 def test_projects_whose_features_are_older_have_no_table(project: Project) -> None:
-    assert leaks.tables(project, [Draw("work", 0)]) == {}
+    assert leaks.tables(project, [SplitFold("work", 0)]) == {}
 
 
 def test_no_pair_at_all_is_written_and_read_as_such(project: Project) -> None:
     write_table(project.out("features", leaks.FILE), pair_table())
-    write_table(project.draw(Draw("work", 0)), clip_table("train", "validation", "test"))
-    found = leaks.tables(project, [Draw("work", 0)])
+    write_table(project.fold(SplitFold("work", 0)), clip_table("train", "validation", "test"))
+    found = leaks.tables(project, [SplitFold("work", 0)])
     assert found["near_duplicates"].empty
     assert found["near_duplicate_counts"]["near_duplicates"].tolist() == [0, 0, 0]
     shutil.rmtree(project.out("features"))

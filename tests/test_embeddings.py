@@ -25,7 +25,7 @@ from symphony2vec.models.embeddings import stage as embeddings
 from symphony2vec.models.embeddings.learner import AutoencoderLearner
 from symphony2vec.models.training.source import Source
 from symphony2vec.package.scaling import batches, standard, symmetric
-from symphony2vec.project import Draw, Project, write_array, write_table
+from symphony2vec.project import Project, SplitFold, write_array, write_table
 
 NETWORKS = ("ae", "cae", "vae")
 TRAINING, HELD_OUT, TEST = np.arange(40), np.arange(40, 48), np.arange(48, 60)
@@ -94,7 +94,7 @@ def spectrograms() -> np.ndarray:
 
 
 def project_in(root: Path, array: np.ndarray) -> Project:
-    """A project with 60 clips in one draw."""
+    """A project with 60 clips in one fold."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
     made, sides = Project(root), np.repeat(["train", "validation", "test"], [40, 8, 12])
@@ -102,7 +102,7 @@ def project_in(root: Path, array: np.ndarray) -> Project:
     whole = table.assign(group=sides, split=sides, split_by="work", file="x.flac", start_s=0.0)
     write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
     of_licence(made)
-    write_table(made.draw(Draw("work", 0)), whole)
+    write_table(made.fold(SplitFold("work", 0)), whole)
     for name in ("mel", "mfcc"):
         write_array(made.feature(name), array)
     return made

@@ -113,8 +113,8 @@ def test_one_draw_is_one_vector_jacobian_product_of_autograd():
 def test_the_mean_of_many_draws_is_the_exact_penalty_and_so_is_its_gradient():
     encoder, x = tiny()
     generator = torch.Generator().manual_seed(0)
-    draws = [losses.contractive(encoder, x, generator) for _ in range(4000)]
-    values = torch.stack([torch.cat([draw[None], weights_gradient(draw, encoder)]).detach() for draw in draws])
+    folds = [losses.contractive(encoder, x, generator) for _ in range(4000)]
+    values = torch.stack([torch.cat([fold[None], weights_gradient(fold, encoder)]).detach() for fold in folds])
     exact = losses.contractive_exact(encoder, x)
     expected = torch.cat([exact[None], weights_gradient(exact, encoder)]).detach()
     error = values.std(dim=0) / len(values) ** 0.5

@@ -57,9 +57,9 @@ def labelled(count: int) -> pd.DataFrame:
 
 
 def curve(count: int) -> pd.DataFrame:
-    draws = np.random.default_rng(0).uniform(0.1, 0.9, (count, 5))
+    folds = np.random.default_rng(0).uniform(0.1, 0.9, (count, 5))
     names = ["train_loss", "validation_loss", "train_kl", "mean_output_real", "mean_output_generated"]
-    table = pd.DataFrame(draws, columns=names).assign(epoch=range(1, count + 1), update=range(10, 10 * count + 1, 10))
+    table = pd.DataFrame(folds, columns=names).assign(epoch=range(1, count + 1), update=range(10, 10 * count + 1, 10))
     return table.assign(discriminator_loss=table["train_loss"], generator_loss=table["validation_loss"])
 
 
@@ -125,7 +125,7 @@ def crossing(folds: int) -> pd.DataFrame:
     """Shares of near-duplicate clips of as many folds, between every two splits."""
     between = [("validation", "train"), ("test", "train"), ("test", "validation")]
     rows = [(f"work-{fold}", *sides, 0.01 * fold) for fold in range(folds) for sides in between]
-    return pd.DataFrame(rows, columns=["draw", "split", "other_split", "share"])
+    return pd.DataFrame(rows, columns=["fold", "split", "other_split", "share"])
 
 
 DRAWN: dict[str, Callable[[int], Figure]] = {

@@ -369,7 +369,7 @@ def train_lstm(study_params: Params) -> TrainedNetwork:
 @pytest.mark.parametrize("train", [train_ali, train_temporal, train_vae, train_lstm])
 def test_a_package_made_on_a_gpu_gives_the_same_vectors_on_the_cpu_and_back(train, study_params, tmp_path, monkeypatch):
     network, build, clip_scaling = train(study_params)
-    subject = {"stage": "temporal", "model": "test", "representation": "mel", "draw": "work-0"}
+    subject = {"stage": "temporal", "model": "test", "representation": "mel", "fold": "work-0"}
     data = {"corpus": "made", "sides": {}, "composers": {}, "orchestration": "", "licences": []}
     hearing = saving._hearing(study_params, "mel")
     folder = saving.save(

@@ -1,4 +1,4 @@
-"""What the vectors know of music: probes, retrieval, their tables over draws, and the stage."""
+"""What the vectors know of music: probes, retrieval, their tables over folds, and the stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from symphony2vec import figures, params, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation.meaning import probes, retrieval, summary, targets
 from symphony2vec.evaluation.meaning import stage as meaning
-from symphony2vec.project import Draw, Project, key_of, read_json, read_table, write_array, write_table
+from symphony2vec.project import Project, SplitFold, key_of, read_json, read_table, write_array, write_table
 from symphony2vec.report import page, tables
 
 COMPOSERS = ("Bach", "Brahms", "Mahler")
@@ -68,7 +68,7 @@ def noise(clips: pd.DataFrame, seed: int = 2) -> np.ndarray:
 
 
 def answered(vectors, clips, told, settings: params.Params) -> pd.DataFrame:
-    """What is found of one draw, by label and measure."""
+    """What is found of one fold, by label and measure."""
     found = summary.of_draw(meaning.ask(vectors, clips, told, settings), settings.probe)
     return found.set_index(["label", "measure"])
 
@@ -370,14 +370,14 @@ def test_training_clips_are_neither_queries_nor_candidates():
         pd.testing.assert_series_equal(sums, before[what])
 
 
-# over draws -----------------------------------------------------------------------------------------------------------
+# over folds -----------------------------------------------------------------------------------------------------------
 
 
-def rows_of(vectors: dict[str, list[np.ndarray]], draws, settings) -> list[summary.Row]:
-    """Rows as the stage would write them: for each name its vectors on each draw of (clips, labels)."""
+def rows_of(vectors: dict[str, list[np.ndarray]], folds, settings) -> list[summary.Row]:
+    """Rows as the stage would write them: for each name its vectors on each fold of (clips, labels)."""
     rows = []
     for name, own in vectors.items():
-        answers = [meaning.ask(one, *draw, settings) for one, draw in zip(own, draws, strict=True)]
+        answers = [meaning.ask(one, *fold, settings) for one, fold in zip(own, folds, strict=True)]
         found = [summary.of_draw(one, settings.probe) for one in answers]
         works = [
             pd.concat([part.table.assign(label=part.label, measure=part.measure) for part in one]) for one in answers
@@ -388,15 +388,15 @@ def rows_of(vectors: dict[str, list[np.ndarray]], draws, settings) -> list[summa
 
 @pytest.fixture(scope="module")
 def over(settings):
-    """Two draws of three models, one of which knows nothing, and the tables of them."""
+    """Two folds of three models, one of which knows nothing, and the tables of them."""
     chosen = params.check(settings)
-    draws = [corpus(seed=seed) for seed in (0, 1)]
+    folds = [corpus(seed=seed) for seed in (0, 1)]
     vectors = {
-        "good": [knowing(told) for _, told in draws],
-        "fair": [knowing(told, noise=3.0) for _, told in draws],
-        "bad": [noise(clips) for clips, _ in draws],
+        "good": [knowing(told) for _, told in folds],
+        "fair": [knowing(told, noise=3.0) for _, told in folds],
+        "bad": [noise(clips) for clips, _ in folds],
     }
-    rows = rows_of(vectors, draws, chosen)
+    rows = rows_of(vectors, folds, chosen)
     return rows, *summary.over_draws(rows, chosen.probe)
 
 
@@ -411,8 +411,8 @@ def test_a_value_is_the_mean_over_the_draws_and_lies_in_its_interval(over):
     measured = lines[lines["reason"] == ""]
     assert (measured["low"] <= measured["value"]).all()
     assert (measured["value"] <= measured["high"]).all()
-    assert set(measured["draws"]) == {2}
-    assert set(lines.loc[lines["label"] == "brass", "draws"]) == {0}
+    assert set(measured["folds"]) == {2}
+    assert set(lines.loc[lines["label"] == "brass", "folds"]) == {0}
 
 
 def test_pairs_are_said_to_differ_where_they_do(over):
@@ -428,21 +428,21 @@ def test_pairs_are_said_to_differ_where_they_do(over):
 
 
 def test_the_same_vectors_twice_do_not_differ(changed):
-    draw = corpus()
-    vectors = knowing(draw[1], noise=2.0)
-    rows = rows_of({"one": [vectors], "two": [vectors]}, [draw], changed())
+    fold = corpus()
+    vectors = knowing(fold[1], noise=2.0)
+    rows = rows_of({"one": [vectors], "two": [vectors]}, [fold], changed())
     _, pairs = summary.over_draws(rows, changed().probe)
     assert (pairs[["difference", "low", "high"]] == 0.0).all(axis=None)
     assert set(pairs["better"]) == {""}
 
 
 def test_what_one_draw_cannot_tell_comes_from_the_others(changed):
-    draws = [corpus(seed=seed) for seed in (0, 1)]
-    draws[1][1]["loudness_db"] = np.nan
-    vectors = {"good": [knowing(told.fillna(0.0)) for _, told in draws]}
-    lines, _ = summary.over_draws(rows_of(vectors, draws, changed()), changed().probe)
+    folds = [corpus(seed=seed) for seed in (0, 1)]
+    folds[1][1]["loudness_db"] = np.nan
+    vectors = {"good": [knowing(told.fillna(0.0)) for _, told in folds]}
+    lines, _ = summary.over_draws(rows_of(vectors, folds, changed()), changed().probe)
     loud = lines.set_index("label").loc["loudness_db"]
-    assert (loud["draws"], loud["clips"], loud["left_out"], loud["reason"]) == (1, 72, 36, "")
+    assert (loud["folds"], loud["clips"], loud["left_out"], loud["reason"]) == (1, 72, 36, "")
     assert loud["value"] > 0.98
 
 
@@ -468,18 +468,18 @@ def test_an_interval_needs_three_works(changed):
 
 # the stage ------------------------------------------------------------------------------------------------------------
 
-DRAW = Draw("work", 0)
+FOLD = SplitFold("work", 0)
 WRITTEN = {"meaning.csv", "retrieval.csv", "works.csv", "record.json"}
 
 
 def add(project: Project, stage: str, model: str, representation: str, arrays: dict[str, np.ndarray]) -> Path:
-    """One finished training of a model on the one draw: its arrays by file name, and its run."""
-    subject = tracking.Subject(stage, model, representation, DRAW.name)
-    folder = project.out(stage, subject.name, DRAW.name)
+    """One finished training of a model on the one fold: its arrays by file name, and its run."""
+    subject = tracking.Subject(stage, model, representation, FOLD.name)
+    folder = project.out(stage, subject.name, FOLD.name)
     for name, array in arrays.items():
         write_array(folder / f"{name}.npy", array)
     with tracking.run(project, subject, {"dimensions": 8}, project.clips) as opened:
-        tracking.write_record(folder / "run.json", opened, subject, "k", key_of(project.draw(DRAW)))
+        tracking.write_record(folder / "run.json", opened, subject, "k", key_of(project.fold(FOLD)))
     return folder
 
 
@@ -491,7 +491,7 @@ def original(tmp_path_factory, settings, empty_database) -> Project:
         shutil.copyfile(ROOT / name, made.root / name)
     clips, told = corpus()
     write_table(made.clips, clips.drop(columns=["group", "split"]))
-    write_table(made.draw(DRAW), clips)
+    write_table(made.fold(FOLD), clips)
     write_table(made.out("labels", "labels.csv"), told)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
@@ -595,7 +595,7 @@ def test_what_is_gone_goes_and_one_model_alone_removes_nothing(asked, changed):
 
 
 def test_only_the_draws_that_count_are_asked(asked, changed):
-    with pytest.raises(UserError, match=r"no vectors of a draw by movement below .*; `dvc repro` makes them"):
+    with pytest.raises(UserError, match=r"no vectors of a fold by movement below .*; `dvc repro` makes them"):
         meaning.run(asked, changed(clips__splits=["movement", "work"]))
 
 
@@ -621,8 +621,8 @@ def test_vectors_of_another_split_or_of_other_clips_are_refused(asked, changed):
     record.write_text(record.read_text().replace('"key": "k"', '"key": "other"'))
     with pytest.raises(UserError, match="holds 3 rows for 288 clips; run `dvc repro`"):
         meaning.run(asked, changed(), "embeddings", "pca-mel")
-    clips = read_table(asked.draw(DRAW), "clips")
-    write_table(asked.draw(DRAW), clips.assign(split=clips["split"].to_numpy()[::-1]))
+    clips = read_table(asked.fold(FOLD), "clips")
+    write_table(asked.fold(FOLD), clips.assign(split=clips["split"].to_numpy()[::-1]))
     with pytest.raises(UserError, match="the clips have changed since the stage embeddings made pca-mel; run `dvc"):
         meaning.run(asked, changed(), "embeddings", "pca-mel")
 

@@ -32,7 +32,7 @@ from symphony2vec.report import stage as report
 NOTEBOOKS = ("from_sound_to_vector", "results")
 COMPOSERS = ("Ana Fantasía", "Берлиоз", "Chaminade, Cécile")
 WORKS, CLIPS_A_WORK, CLIP_S = 4, 4, 3.0
-DRAWS = ["work-0", "work-1", "clip-0"]
+FOLDS = ["work-0", "work-1", "clip-0"]
 BIN = Path(sys.executable).parent
 LEFT_SET = "import os; print(os.environ.get('MLFLOW_TRACKING_URI'))"
 
@@ -72,7 +72,7 @@ def test_every_cell_is_short_and_comes_after_words(name):
 
 
 def shrink(values: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of a study that is done in seconds: one draw, one epoch, short clips."""
+    """Parameters of a study that is done in seconds: one fold, one epoch, short clips."""
     values = copy.deepcopy(values)
     values["corpus"]["name"] = "made_up"
     values["seeds"] = 1
@@ -85,12 +85,12 @@ def shrink(values: dict[str, Any]) -> dict[str, Any]:
     values["ali"] |= {"models": ["paper-8"], "probe_every_epochs": 1}
     # Fewer epochs or lower rates, and all that it generates is the same.
     values["ali"]["paper"] |= {"batch": 8, "epochs": 5, "learning_rate": 0.002, "discriminator_learning_rate": 0.002}
-    values["probe"] |= {"bootstrap_draws": 200, "strengths": [0.01, 1.0]}
+    values["probe"] |= {"bootstrap_resamples": 200, "strengths": [0.01, 1.0]}
     return values
 
 
 def several(values: dict[str, Any]) -> dict[str, Any]:
-    """The same on two seeds and two kinds of split: `DRAWS`."""
+    """The same on two seeds and two kinds of split: `FOLDS`."""
     return {**values, "seeds": 2, "clips": {**values["clips"], "splits": ["work", "clip"], "leak_seeds": 1}}
 
 
@@ -129,14 +129,14 @@ def make_features(project: Project, settings: params.Params) -> None:
 
 def chosen(project: Project) -> pd.Series:
     """The test clip that the notebook listens to."""
-    table = read_table(project.out("clips", "draws", f"{DRAWS[0]}.csv"), "clips")
+    table = read_table(project.out("clips", "folds", f"{FOLDS[0]}.csv"), "clips")
     test = table[table["split"] == "test"]
     return test.iloc[len(test) // 2]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, settings) -> Project:
-    """A project whose stages have run on made-up spectrograms: all models on one draw, two of them on three."""
+    """A project whose stages have run on made-up spectrograms: all models on one fold, two of them on three."""
     root = tmp_path_factory.mktemp("project")
     shutil.copyfile(ROOT / "dvc.yaml", root / "dvc.yaml")
     project = Project(root)
@@ -147,7 +147,7 @@ def finished(tmp_path_factory, settings) -> Project:
 
 
 def build(project: Project, values: dict[str, Any]) -> None:
-    """Leaves the parameters of one draw in place."""
+    """Leaves the parameters of one fold in place."""
     one, three = params.check(values), params.check(several(values))
     YAML().dump(values, project.params)
     write_table(project.movements, movements())
@@ -220,7 +220,7 @@ def test_results_takes_several_draws_and_names_what_was_not_run_on_all(finished,
     project = beside(finished, tmp_path / "project", several(shrink(settings)), without=("ali", "embeddings/vae-mel"))
     told = run("results", project, monkeypatch, tmp_path)
     assert set(accuracies(told)) == {"pca-mel", "lstm-mel", "lstm-mel chunks"}
-    assert f"Counted: {DRAWS[0]}, {DRAWS[1]}." in "".join(shown(told, "text/markdown"))
+    assert f"Counted: {FOLDS[0]}, {FOLDS[1]}." in "".join(shown(told, "text/markdown"))
     said = missing(told)
     assert "embeddings/vae-mel was not run on work-0" in said
     assert "ali/paper-8 was not run on work-0" in said

@@ -48,7 +48,7 @@ STAGES = """stages:
 """
 RESULTS = {
     "row": "pca-mel", "accuracy": 0.5, "spread": 0.1, "accuracy_low": 0.4, "accuracy_high": 0.6, "macro_f1": 0.5,
-    "majority": 0.5, "paper": "", "draws": 1, "clips": 6, "works": 2,
+    "majority": 0.5, "paper": "", "folds": 1, "clips": 6, "works": 2,
 }  # fmt: skip
 
 
@@ -530,7 +530,7 @@ def test_case_dvc_2_the_model_that_out_holds_is_promoted(
     assert candidates.found(client(versioned), ids[3], "", versioned).run_id == ids[3]
     call(versioned, "probe", "embeddings", "pca-mel")
     monkeypatch.setattr(gates, "packaged", lambda _: gates.Verdict("smoke", True, "asked in other tests"))
-    with pytest.raises(UserError, match="wanted are 3 draws"):
+    with pytest.raises(UserError, match="wanted are 3 folds"):
         call(versioned, "promote", "pca-mel")
     (challenger,) = client(versioned).search_model_versions(f"run_id = '{ids[4]}'")
     assert registry.folder(versioned, "challenger")[1] == f"models:/symphony2vec/{challenger.version}"

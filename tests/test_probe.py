@@ -19,7 +19,7 @@ from symphony2vec.evaluation.probe import regression, scores
 from symphony2vec.evaluation.probe import stage as probe
 from symphony2vec.models.training import watch
 from symphony2vec.package.head import log_loss, softmax
-from symphony2vec.project import Draw, Project, key_of, read_table, write_array, write_json, write_table
+from symphony2vec.project import Project, SplitFold, key_of, read_table, write_array, write_json, write_table
 
 COMPOSERS = ("Bach", "Brahms", "Mahler")
 
@@ -42,7 +42,7 @@ def made(separation: float, seed: int = 0, works: int = 12, clips_a_work: int = 
 
 
 def bootstrap(counts, settings):
-    return statistics.bootstrap_scores(counts, settings.bootstrap_draws, settings.seed)
+    return statistics.bootstrap_scores(counts, settings.bootstrap_resamples, settings.seed)
 
 
 def scored(vectors, clips, settings):
@@ -259,17 +259,17 @@ def test_a_glance_at_a_model_that_diverged_is_nothing():
     assert watch.glance(vectors, codes, training) == 0.0
 
 
-DRAW = Draw("work", 0)
+FOLD = SplitFold("work", 0)
 
 
 def add(project, stage: str, model: str, representation: str, arrays: dict[str, np.ndarray], key: str = "k") -> Path:
-    """One finished training of a model on the one draw: its arrays by file name, and its run."""
-    subject = tracking.Subject(stage, model, representation, DRAW.name)
-    folder = project.out(stage, subject.name, DRAW.name)
+    """One finished training of a model on the one fold: its arrays by file name, and its run."""
+    subject = tracking.Subject(stage, model, representation, FOLD.name)
+    folder = project.out(stage, subject.name, FOLD.name)
     for name, array in arrays.items():
         write_array(folder / f"{name}.npy", array)
     with tracking.run(project, subject, {"dimensions": 8}, project.clips) as opened:
-        tracking.write_record(folder / "run.json", opened, subject, key, key_of(project.draw(DRAW)))
+        tracking.write_record(folder / "run.json", opened, subject, key, key_of(project.fold(FOLD)))
     return folder
 
 
@@ -281,7 +281,7 @@ def original(tmp_path_factory) -> Project:
         shutil.copyfile(ROOT / name, made_once.root / name)
     vectors, clips = made(2.0)
     write_table(made_once.clips, clips.drop(columns=["group", "split"]))
-    write_table(made_once.draw(DRAW), clips)
+    write_table(made_once.fold(FOLD), clips)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
         add(made_once, "embeddings", "pca", "mel", {"vectors": vectors})
@@ -297,11 +297,11 @@ def embedded(original, tmp_path, monkeypatch) -> Project:
 
 
 def scores_of(project, stage: str = "embeddings", model: str = "pca-mel") -> list[dict]:
-    return json.loads(project.out("probe", stage, model, DRAW.name, "scores.json").read_text())["scores"]
+    return json.loads(project.out("probe", stage, model, FOLD.name, "scores.json").read_text())["scores"]
 
 
 def vectors_of(project) -> Path:
-    return project.out("embeddings", "pca-mel", DRAW.name, "vectors.npy")
+    return project.out("embeddings", "pca-mel", FOLD.name, "vectors.npy")
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -311,7 +311,7 @@ def times(folder: Path) -> dict[str, int]:
 
 def test_the_stage_adds_its_numbers_to_the_models_run(embedded, changed):
     probe.run(embedded, changed(), "embeddings", "pca-mel")
-    folder = embedded.out("probe", "embeddings", "pca-mel", DRAW.name)
+    folder = embedded.out("probe", "embeddings", "pca-mel", FOLD.name)
     (scores,) = scores_of(embedded)
     run_id = json.loads(vectors_of(embedded).with_name("run.json").read_text())["run_id"]
     logged = client(embedded).get_run(run_id)
@@ -330,7 +330,7 @@ def test_every_reading_is_scored_and_the_one_that_counts_comes_first(embedded, c
     assert [one["reading"] for one in scores] == ["", "Alike", "crops"]
     assert scores[0]["test_accuracy"] < 0.6 < 0.9 < scores[1]["test_accuracy"]
     assert {**scores[1], "reading": "crops"} == scores[2]
-    told = read_table(embedded.out("probe", "ali", "paper-8", DRAW.name, "predictions.csv"), "probe")
+    told = read_table(embedded.out("probe", "ali", "paper-8", FOLD.name, "predictions.csv"), "probe")
     for one in scores:
         own = told[told["reading"] == one["reading"]]
         assert (own["predicted"] == own["composer"]).mean() == pytest.approx(one["test_accuracy"])
@@ -354,7 +354,7 @@ def believed(clips: pd.DataFrame, wrong: np.ndarray) -> np.ndarray:
 
 
 def test_the_probabilities_of_a_classifier_are_scored_as_they_are(embedded, changed, monkeypatch):
-    clips = read_table(embedded.draw(DRAW), "clips")
+    clips = read_table(embedded.fold(FOLD), "clips")
     test = (clips["split"] == "test").to_numpy()
     wrong = test & (np.arange(len(clips)) % 3 == 0)
     add(embedded, "classifiers", "ff", "mel", {"probabilities": believed(clips, wrong)})
@@ -369,7 +369,7 @@ def test_the_probabilities_of_a_classifier_are_scored_as_they_are(embedded, chan
 
 
 def test_the_probabilities_of_chunks_score_chunks(embedded, changed):
-    clips = read_table(embedded.draw(DRAW), "clips")
+    clips = read_table(embedded.fold(FOLD), "clips")
     right, wrong = (believed(clips, np.full(len(clips), by)) for by in (0, 1))
     chunks = np.stack([right, wrong, right, right], axis=1)
     add(embedded, "classifiers", "lstm", "mel", {"probabilities": right, "probabilities-chunks": chunks})
@@ -378,7 +378,7 @@ def test_the_probabilities_of_chunks_score_chunks(embedded, changed):
     assert (votes["reading"], votes["test_accuracy"]) == ("", 1.0)
     assert (single["reading"], single["test_accuracy"]) == ("chunks", 0.75)
     assert single["clips"]["test"] == 4 * votes["clips"]["test"]
-    folder = embedded.out("probe", "classifiers", "lstm-mel", DRAW.name)
+    folder = embedded.out("probe", "classifiers", "lstm-mel", FOLD.name)
     assert set(read_table(folder / "predictions.csv", "probe")["reading"]) == {""}  # of clips alone
     works = read_table(folder / "works.csv", "probe")
     assert set(works.loc[works["reading"] == "chunks", "right"] / works.loc[works["reading"] == "chunks", "clips"]) == {
@@ -387,7 +387,7 @@ def test_the_probabilities_of_chunks_score_chunks(embedded, changed):
 
 
 def test_probabilities_that_are_not_numbers_are_refused(embedded, changed):
-    spoiled = believed(read_table(embedded.draw(DRAW), "clips"), np.zeros(216, int))
+    spoiled = believed(read_table(embedded.fold(FOLD), "clips"), np.zeros(216, int))
     spoiled[0, 0] = np.nan
     add(embedded, "classifiers", "ff", "mel", {"probabilities": spoiled})
     with pytest.raises(UserError, match="not finite numbers: the model that made them has diverged"):
@@ -406,7 +406,7 @@ def test_an_ali_that_params_no_longer_ask_for_is_not_scored(embedded, changed):
 def test_the_works_add_up_to_the_accuracy(embedded, changed):
     add(embedded, "ali", "paper", "8", {"vectors": made(0.3)[0], "vectors-crops": made(0.6)[0]})
     probe.run(embedded, changed(ali__models=["paper-8"]))
-    works = read_table(embedded.out("probe", "ali", "paper-8", DRAW.name, "works.csv"), "probe")
+    works = read_table(embedded.out("probe", "ali", "paper-8", FOLD.name, "works.csv"), "probe")
     for one in scores_of(embedded, "ali", "paper-8"):
         own = works[works["reading"] == one["reading"]]
         assert own["work"].is_unique
@@ -462,14 +462,14 @@ def test_a_run_the_server_does_not_know_gets_one_that_stands_for_it(embedded, ch
 
 
 def test_vectors_of_another_split_are_refused(embedded, changed):
-    clips = read_table(embedded.draw(DRAW), "clips")
-    write_table(embedded.draw(DRAW), clips.assign(split=clips["split"].to_numpy()[::-1]))
+    clips = read_table(embedded.fold(FOLD), "clips")
+    write_table(embedded.fold(FOLD), clips.assign(split=clips["split"].to_numpy()[::-1]))
     with pytest.raises(UserError, match="the clips have changed since the stage embeddings trained pca-mel; run `dvc"):
         probe.run(embedded, changed(), "embeddings", "pca-mel")
 
 
 def test_vectors_of_a_draw_that_is_gone_are_refused(embedded, changed):
-    embedded.draw(DRAW).unlink()
+    embedded.fold(FOLD).unlink()
     with pytest.raises(UserError, match="the clips have changed since the stage embeddings trained pca-mel; run `dvc"):
         probe.run(embedded, changed(), "embeddings", "pca-mel")
 
@@ -480,7 +480,7 @@ def test_a_probe_that_fails_marks_the_run_and_a_good_one_clears_it(embedded, cha
     write_array(path, np.full_like(good, np.nan))
     with pytest.raises(UserError, match="diverged"):
         probe.run(embedded, changed(), "embeddings", "pca-mel")
-    assert not embedded.out("probe", "embeddings", "pca-mel", DRAW.name).exists()
+    assert not embedded.out("probe", "embeddings", "pca-mel", FOLD.name).exists()
     (run,) = runs(embedded)
     assert (run.info.status, "diverged" in run.data.tags["failure"]) == ("FAILED", True)
     write_array(path, good)

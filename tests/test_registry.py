@@ -100,7 +100,7 @@ def test_the_first_model_has_nothing_to_beat(ladder):
     assert told.splitlines()[0] == "pca-mel work-0 (version 1) against no champion"
     assert "data    passed   no champion to agree with" in told
     assert (
-        "better  passed   no champion to compare with; its accuracy is 29.7 (25.6 to 33.9, 95 %) over 3 draws" in told
+        "better  passed   no champion to compare with; its accuracy is 29.7 (25.6 to 33.9, 95 %) over 3 folds" in told
     )
     assert "smoke   passed   its vectors of the example lie 1.0e-07 of their norm" in told
     assert told.splitlines()[-1] == "pca-mel work-0 is champion"
@@ -120,7 +120,7 @@ def test_a_better_model_takes_the_place_and_the_history_says_by_how_much(ladder)
     assert 0.0 < figures["difference_low"] <= figures["difference"] <= figures["difference_high"]
     assert figures["accuracy"] == pytest.approx(0.5, abs=0.02)
     assert figures["accuracy_low"] < figures["accuracy"] < figures["accuracy_high"]
-    assert figures["draws"] == 3
+    assert figures["folds"] == 3
 
 
 def test_a_worse_model_stays_challenger_and_every_gate_is_shown(ladder):
@@ -128,7 +128,7 @@ def test_a_worse_model_stays_challenger_and_every_gate_is_shown(ladder):
     with pytest.raises(UserError) as said:
         asked(ladder, "promote", "pca-mel")
     line, *table = str(said.value).splitlines()
-    assert line.startswith("pca-mel work-0 stays challenger; better: -19.7 (-20.0 to -19.2, 95 %) points over 3 draws")
+    assert line.startswith("pca-mel work-0 stays challenger; better: -19.7 (-20.0 to -19.2, 95 %) points over 3 folds")
     assert [row.split()[:2] for row in table if row.startswith(("data", "better", "smoke"))] == [
         ["data", "passed"],
         ["better", "refused"],
@@ -202,11 +202,11 @@ def test_a_model_of_other_clips_is_refused_whatever_its_accuracy(tracked, packed
 
 
 def test_one_seed_beats_nobody(tracked, packed):
-    trained(tracked, 0.3, packed=packed, draws=(0,))
-    trained(tracked, 0.9, "vae-mel", packed=packed, draws=(0,))
+    trained(tracked, 0.3, packed=packed, folds=(0,))
+    trained(tracked, 0.9, "vae-mel", packed=packed, folds=(0,))
     promote(tracked, "pca-mel")
     with pytest.raises(
-        UserError, match=r"wanted are 3 draws: set `seeds: 3` in params.yaml and run `dvc repro`; .* of"
+        UserError, match=r"wanted are 3 folds: set `seeds: 3` in params.yaml and run `dvc repro`; .* of"
     ):
         asked(tracked, "promote", "vae-mel")
 
@@ -220,12 +220,12 @@ def test_a_package_that_drifted_is_refused_though_it_is_better(ladder, monkeypat
 
 
 def test_a_run_without_a_package_or_a_probe_registers_nothing_or_stays_out(tracked, packed):
-    trained(tracked, 0.5, draws=(0,))
+    trained(tracked, 0.5, folds=(0,))
     with pytest.raises(UserError, match=r"^runs:/[0-9a-f]{32}/model holds no model"):
         promote(tracked, "pca-mel")
     assert stored(tracked) == [[]] * len(TABLES)
     trained(tracked, None, "vae-mel", packed=packed)
-    with pytest.raises(UserError, match=r"stays challenger; better: no draw of it was probed; run `dvc repro probe`"):
+    with pytest.raises(UserError, match=r"stays challenger; better: no fold of it was probed; run `dvc repro probe`"):
         asked(tracked, "promote", "vae-mel")
     assert aliases(tracked) == {"challenger": "1"}
 

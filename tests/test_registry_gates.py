@@ -13,28 +13,30 @@ import pytest
 
 from promoted import GOLDEN, package, works
 from symphony2vec.registry import gates, smoke
-from symphony2vec.registry.evidence import Draw
+from symphony2vec.registry.evidence import FoldEvidence
 
 SETTINGS = {"audio.soundfont": "TimGM6mb", "features.mel_bands": "64"}
 
 
-def draw(seed: int, accuracy: float, **changes: Any) -> Draw:
+def fold(seed: int, accuracy: float, **changes: Any) -> FoldEvidence:
     name = f"work-{seed}"
-    made = Draw(name, "0" * 32, works(accuracy, seed), f"clips of {name}", SETTINGS, "out/features/mel.npy", "a.dir")
+    made = FoldEvidence(
+        name, "0" * 32, works(accuracy, seed), f"clips of {name}", SETTINGS, "out/features/mel.npy", "a.dir"
+    )
     return replace(made, **changes)
 
 
-def model(accuracy: float, draws: int = 3, **changes: Any) -> dict[str, Draw]:
-    return {f"work-{seed}": draw(seed, accuracy, **changes) for seed in range(draws)}
+def model(accuracy: float, folds: int = 3, **changes: Any) -> dict[str, FoldEvidence]:
+    return {f"work-{seed}": fold(seed, accuracy, **changes) for seed in range(folds)}
 
 
 # The data -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_clips_sides_and_sound_agree_over_the_draws_that_both_have():
-    verdict = gates.data(model(0.5, draws=4), model(0.4))
+    verdict = gates.data(model(0.5, folds=4), model(0.4))
     assert verdict.passed
-    assert verdict.figures == "the same clips, sides and sound in 3 draws (work-0, work-1, work-2)"
+    assert verdict.figures == "the same clips, sides and sound in 3 folds (work-0, work-1, work-2)"
 
 
 @pytest.mark.parametrize(
@@ -84,11 +86,11 @@ def test_where_dvc_hashed_nothing_it_says_so():
 
 
 def test_models_without_a_draw_in_common_say_whose_are_missing():
-    other = {"work-7": draw(7, 0.5)}
-    assert gates.data(model(0.5, 1), other).figures == "no draw in common: work-0 against work-7"
+    other = {"work-7": fold(7, 0.5)}
+    assert gates.data(model(0.5, 1), other).figures == "no fold in common: work-0 against work-7"
     unprobed = model(0.5, works=None)
-    assert "no draw of the champion was probed; run `dvc repro probe`" in gates.data(other, unprobed).figures
-    assert "no draw of the challenger was probed" in gates.data(unprobed, other).figures
+    assert "no fold of the champion was probed; run `dvc repro probe`" in gates.data(other, unprobed).figures
+    assert "no fold of the challenger was probed" in gates.data(unprobed, other).figures
     assert not gates.data(other, unprobed).passed
 
 
@@ -109,7 +111,7 @@ def test_better_is_an_interval_above_nothing(changed):
     assert verdict.figures.startswith(
         f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}, 95 %)"
     )
-    assert verdict.figures.endswith("points over 3 draws (work-0, work-1, work-2); the interval lies above 0")
+    assert verdict.figures.endswith("points over 3 folds (work-0, work-1, work-2); the interval lies above 0")
 
 
 def test_the_difference_turns_its_sign_with_the_sides(changed):
@@ -147,14 +149,14 @@ def test_a_refusal_says_by_how_much_it_fell_short(changed):
 
 @pytest.mark.parametrize("equal_ok", [False, True])
 def test_fewer_draws_than_the_house_asks_for_say_how_to_get_more(changed, equal_ok):
-    verdict, found = gates.better(model(0.9), model(0.5, draws=2), True, equal_ok, changed())
+    verdict, found = gates.better(model(0.9), model(0.5, folds=2), True, equal_ok, changed())
     assert not verdict.passed
     assert found.low > 0.0
     assert verdict.figures.endswith(
-        "over 2 draws (work-0, work-1); wanted are 3 draws: set `seeds: 3` in params.yaml and run `dvc repro`; "
-        "missing are draws of the champion"
+        "over 2 folds (work-0, work-1); wanted are 3 folds: set `seeds: 3` in params.yaml and run `dvc repro`; "
+        "missing are folds of the champion"
     )
-    assert gates.better(model(0.9), model(0.5, draws=2), True, equal_ok, changed(registry__minimum_draws=2))[0].passed
+    assert gates.better(model(0.9), model(0.5, folds=2), True, equal_ok, changed(registry__minimum_draws=2))[0].passed
 
 
 def test_models_of_other_data_are_not_compared(changed):
@@ -163,14 +165,14 @@ def test_models_of_other_data_are_not_compared(changed):
 
 
 def test_the_first_champion_needs_a_probe_and_no_opponent(changed):
-    data, better, found = gates.alone(model(0.5, draws=1), changed().probe)
+    data, better, found = gates.alone(model(0.5, folds=1), changed().probe)
     assert data.passed
     assert better.passed
     assert found.mean == pytest.approx(0.5, abs=0.02)
-    assert better.figures == f"no champion to compare with; its accuracy is {found.told()} over 1 draw (work-0)"
+    assert better.figures == f"no champion to compare with; its accuracy is {found.told()} over 1 fold (work-0)"
     _, unprobed, nothing = gates.alone(model(0.5, works=None), changed().probe)
     assert (unprobed.passed, nothing) == (False, None)
-    assert unprobed.figures == "no draw of it was probed; run `dvc repro probe`"
+    assert unprobed.figures == "no fold of it was probed; run `dvc repro probe`"
 
 
 # The package ----------------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def test_a_model_that_was_added_to_is_downloaded_again(elsewhere):
     project, fetched = elsewhere
     run_id = run_with(project, "model")
     first, _ = registry.folder(project, run_id)
-    subject = {"stage": "embeddings", "model": "pca", "representation": "mel", "draw": "work-0"}
+    subject = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0"}
     head = project.root / "head.json"
     head.write_text("{}")
     with tracking.again(project, {"run_id": run_id, **subject}) as opened:

@@ -41,7 +41,7 @@ WALKS = {
     "loudness_db": 3,
     "centroid_hz": 3,
 }  # points that are heard; of recordings there is no score
-DRAWS = ("work-0", "work-1", "clip-0")
+FOLDS = ("work-0", "work-1", "clip-0")
 ROWS = [(stage, f"{model} {reading}".strip()) for stage, models in MODELS.items() for model in models
         for reading in ["", *READINGS.get(model, [])]]  # fmt: skip
 
@@ -85,7 +85,7 @@ def shrink(values: dict[str, Any]) -> None:
     ali["encoder"] |= {"batch": 8, "epochs": 1}
     values["temporal"] |= {"models": ["full-8", "labels-8"], "probe_every_epochs": 2, "samples_every_epochs": 2}
     values["temporal"]["full"] |= {"batch": 4, "epochs": 2, "width": 2, "frames": 64, "masked_frames": 8}
-    values["probe"] |= {"bootstrap_draws": 200, "strengths": [0.01, 1.0]}
+    values["probe"] |= {"bootstrap_resamples": 200, "strengths": [0.01, 1.0]}
     values["meaning"] |= {"minimum_clips": 2, "penalties": [0.1, 10.0], "shown": ["pca-mel", "paper-8", "full-8"]}
 
 
@@ -167,12 +167,12 @@ def test_a_broken_recording_is_set_aside_and_the_rest_is_used(finished):
 def test_every_model_has_vectors_or_probabilities_of_every_clip_on_every_draw(finished):
     clips = pd.read_csv(finished.clips)
     assert sorted(clips["composer"].unique()) == ["Ana Fantasía", "Cécile Chaminade", "Безымянов"]
-    for (stage, models), draw in itertools.product(MODELS.items(), DRAWS):
+    for (stage, models), fold in itertools.product(MODELS.items(), FOLDS):
         assert sorted(path.name for path in finished.out(stage).iterdir()) == models
         for model in models:
-            names = {path.name for path in finished.out(stage, model, draw).iterdir()}
+            names = {path.name for path in finished.out(stage, model, fold).iterdir()}
             (name,) = names & {"vectors.npy", "probabilities.npy"}
-            found = np.load(finished.out(stage, model, draw, name))
+            found = np.load(finished.out(stage, model, fold, name))
             width = 3 if name == "probabilities.npy" else {"ali": 8, "temporal": 8}.get(stage, 4)
             assert found.shape == (len(clips), width), model
 
@@ -180,11 +180,11 @@ def test_every_model_has_vectors_or_probabilities_of_every_clip_on_every_draw(fi
 def test_every_model_and_draw_has_one_finished_run_with_its_score(finished):
     for stage, models in MODELS.items():
         found = {one.info.run_name: one for one in runs(finished, stage=stage)}
-        assert set(found) == {f"{model} {draw}" for model, draw in itertools.product(models, DRAWS)}
+        assert set(found) == {f"{model} {fold}" for model, fold in itertools.product(models, FOLDS)}
         assert len(runs(finished, stage=stage)) == len(found)
         for name, one in found.items():
-            model, draw = name.split(" ")
-            scores = json.loads(finished.out("probe", stage, model, draw, "scores.json").read_text())["scores"]
+            model, fold = name.split(" ")
+            scores = json.loads(finished.out("probe", stage, model, fold, "scores.json").read_text())["scores"]
             assert one.info.status == "FINISHED"
             assert one.data.metrics["test_accuracy"] == pytest.approx(scores[0]["test_accuracy"])
             assert one.data.params["corpus.name"] == "recordings"
@@ -202,7 +202,7 @@ def test_a_second_repro_has_nothing_to_do_and_a_changed_setting_reruns_its_branc
     text = finished.params.read_text(encoding="utf-8")
     assert "paper-8" in text
     expected = {
-        ("bootstrap_draws: 200", "bootstrap_draws: 100"): {"probe", "meaning", "report"},
+        ("bootstrap_resamples: 200", "bootstrap_resamples: 100"): {"probe", "meaning", "report"},
         ("paper-8", "paper-9"): {"ali@paper-9", "probe", "meaning", "report"},
         ("full-8", "full-9"): {"temporal@full-9", "probe", "meaning", "report"},
     }
@@ -222,7 +222,7 @@ def test_the_results_are_printed_with_what_they_rest_on(finished):
     assert [re.split(r"  +", line)[:2] for line in printed] == [
         [row, f"{accuracy:.1%}"] for row, accuracy in zip(table["row"], table["accuracy"], strict=True)
     ]
-    assert re.search(r"mean of 2 drawn splits, about \d+ test clips of 3 works each", text)
+    assert re.search(r"mean of 2 folds, about \d+ test clips of 3 works each", text)
     assert "mlflow ui --backend-store-uri" in text
 
 
@@ -236,7 +236,7 @@ def test_one_row_is_printed_against_every_other(split, finished):
         found[1]: float(found[2]) for found in re.finditer(r"^(\S+(?: \w+)?) +[\d.]+ +([+-][\d.]+)  \[", text, re.M)
     }
     assert found == pytest.approx({name: own - value for name, value in mean.items()}, abs=0.06)
-    assert "with fewer than 3 drawn splits no row is said to be better" in text
+    assert "with fewer than 3 folds no row is said to be better" in text
 
 
 def test_the_table_of_results_has_every_row_and_validation_orders_it(finished):
@@ -245,10 +245,10 @@ def test_the_table_of_results_has_every_row_and_validation_orders_it(finished):
     assert table["validation_accuracy"].is_monotonic_decreasing
     assert (table["accuracy_low"] <= table["accuracy"]).all()
     assert (table["accuracy"] <= table["accuracy_high"]).all()
-    assert set(table["draws"]) == {2}
+    assert set(table["folds"]) == {2}
     for line in table.to_dict("records"):
         folder = finished.out("probe", line["stage"], line["model"])
-        told = [json.loads((folder / draw / "scores.json").read_text())["scores"] for draw in DRAWS[:2]]
+        told = [json.loads((folder / fold / "scores.json").read_text())["scores"] for fold in FOLDS[:2]]
         own = [one["test_accuracy"] for scores in told for one in scores if one["reading"] == line["reading"]]
         assert line["accuracy"] == pytest.approx(np.mean(own), abs=1e-4)
         assert len(own) == 2
@@ -299,8 +299,8 @@ def test_the_leak_is_told_for_every_row_and_drawn(finished):
 
 def test_the_page_counts_clips_of_the_same_sound_on_two_sides_of_every_split(finished):
     counts, page = table_of(finished, "near_duplicate_counts"), page_of(finished)
-    assert counts["draw"].tolist() == [draw for draw in ("work-0", "work-1", "clip-0") for _ in range(3)]
-    assert counts.loc[counts["draw"].str.startswith("work"), "near_duplicates"].tolist() == [0] * 6
+    assert counts["fold"].tolist() == [fold for fold in ("work-0", "work-1", "clip-0") for _ in range(3)]
+    assert counts.loc[counts["fold"].str.startswith("work"), "near_duplicates"].tolist() == [0] * 6
     assert 'id="near-duplicates-table"' in page
     assert finished.out("report", "pictures", "near_duplicates.png").is_file()
 
@@ -354,7 +354,7 @@ def test_the_first_table_holds_the_temporal_model_beside_one_row_of_each_kind(fi
         assert row.startswith(best.get(wanted, wanted))
     for line in told[told["row"] != "majority"].to_dict("records"):
         assert line["accuracy"] == results.loc[(line["stage"], line["row"]), "accuracy"]
-    assert set(told["beaten"].dropna()) == {"few draws"}  # of two draws nothing is claimed
+    assert set(told["beaten"].dropna()) == {"few folds"}  # of two folds nothing is claimed
     sizes = dict(zip(told["row"], told["dimensions"], strict=True))
     assert (sizes["full-8"], sizes["vae-mel"], sizes["paper-8 crops"]) == (8, 4, 8)
     shown = cells(page_of(finished), "first-table")

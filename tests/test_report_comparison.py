@@ -1,4 +1,4 @@
-"""What the report says of models that were probed on several drawn splits: numbers, intervals, order."""
+"""What the report says of models that were probed on several folds: numbers, intervals, order."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from symphony2vec.evaluation import statistics
 from symphony2vec.project import Project, write_json, write_table
 from symphony2vec.report import counts, tables
 
-BOOTSTRAP = (1000, 0.95, 0)  # draws, confidence, seed
+BOOTSTRAP = (1000, 0.95, 0)  # resamples, confidence, seed
 
 
 def works(right: dict[str, int] | list[int], clips: int = 10) -> pd.DataFrame:
-    """The table of one model and draw: works "0", "1", ... (or named ones) of so many clips, how many of them right."""
+    """The table of one model and fold: works "0", "1", ... (or named ones) of so many clips, how many of them right."""
     named = right if isinstance(right, dict) else {str(number): count for number, count in enumerate(right)}
     return pd.DataFrame({"work": list(named), "clips": clips, "right": list(named.values())})
 
 
-def row(name: str, draws: list[pd.DataFrame], validation: float = 0.5, stage: str = "embeddings") -> tables.Row:
-    """A row with these works in every draw; all that it says besides is made up."""
+def row(name: str, folds: list[pd.DataFrame], validation: float = 0.5, stage: str = "embeddings") -> tables.Row:
+    """A row with these works in every fold; all that it says besides is made up."""
     model, _, reading = name.partition(" ")
     scores: list[dict[str, Any]] = [
         {
@@ -36,13 +36,13 @@ def row(name: str, draws: list[pd.DataFrame], validation: float = 0.5, stage: st
             "clips": {"test": int(own["clips"].sum())},
             "test_works": len(own),
         }
-        for own in draws
+        for own in folds
     ]
-    return tables.Row(stage, model, reading, scores, draws)
+    return tables.Row(stage, model, reading, scores, folds)
 
 
-def drawn(models: list[list[pd.DataFrame]], draws: int = 1000) -> np.ndarray:
-    return statistics.bootstrap_accuracy(statistics.count(models), draws, seed=0)
+def drawn(models: list[list[pd.DataFrame]], folds: int = 1000) -> np.ndarray:
+    return statistics.bootstrap_accuracy(statistics.count(models), folds, seed=0)
 
 
 def pair(one: list[pd.DataFrame], other: list[pd.DataFrame]) -> dict[str, Any]:
@@ -95,11 +95,11 @@ def test_the_difference_and_its_interval_change_sign_with_the_models():
     assert low[0, 1] < 0.2 < high[0, 1]
 
 
-def correlated(rng: np.random.Generator, groups: int, draws: int) -> list[pd.DataFrame]:
-    """Works whose shares differ a lot around 0.6, each tested in some of the draws, with nearly one outcome in all."""
-    share = rng.beta(1.2, 0.8, size=groups)  # of one work: easy or hard, in every draw
+def correlated(rng: np.random.Generator, groups: int, folds: int) -> list[pd.DataFrame]:
+    """Works whose shares differ a lot around 0.6, each tested in some of the folds, with nearly one outcome in all."""
+    share = rng.beta(1.2, 0.8, size=groups)  # of one work: easy or hard, in every fold
     tables_ = []
-    for _ in range(draws):
+    for _ in range(folds):
         tested = np.flatnonzero(rng.random(groups) < 0.5)
         tables_.append(works({str(g): int(rng.binomial(8, share[g])) for g in tested}, clips=8))
     return tables_
@@ -109,8 +109,8 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says_where_works_are_
     rng = np.random.default_rng(4)
     held, naive, rounds = 0, 0, 200
     for _ in range(rounds):
-        own = correlated(rng, groups=40, draws=3)
-        low, high = statistics.interval(drawn([own], draws=300), 0.95)
+        own = correlated(rng, groups=40, folds=3)
+        low, high = statistics.interval(drawn([own], folds=300), 0.95)
         held += low[0] <= 0.6 <= high[0]
         shares = pd.concat(own)
         mean, count = shares["right"].sum() / shares["clips"].sum(), shares["clips"].sum()
@@ -133,7 +133,7 @@ def test_the_mean_over_draws_is_the_plain_mean_of_their_accuracies():
     table, _ = tables.results([row("one", [small, large])], *BOOTSTRAP)
     assert table["accuracy"].tolist() == [0.475]
     assert table["spread"].tolist() == pytest.approx([np.std([0.75, 0.2], ddof=1)], abs=1e-4)
-    assert table["draws"].tolist() == [2]
+    assert table["folds"].tolist() == [2]
 
 
 def test_a_resample_too_gives_every_draw_the_same_weight():
@@ -156,7 +156,7 @@ def test_works_that_are_not_in_every_draw_count_where_they_are():
 
 def test_a_resample_without_any_work_of_a_draw_is_the_mean_of_the_other_draws():
     first, second = works({"a": 10}), works({"b": 0})
-    found = drawn([[first, second]], draws=2000)[:, 0]
+    found = drawn([[first, second]], folds=2000)[:, 0]
     assert set(np.unique(found)) == {0.0, 0.5, 1.0}  # a alone, both, b alone
     assert np.mean(found == 0.5) == pytest.approx(0.5, abs=0.05)
     assert np.isfinite(found).all()
@@ -225,10 +225,10 @@ def test_the_papers_figures_stand_at_their_rows():
     assert np.isnan(lines["encoder-128 crops"])  # the paper has no such reading
 
 
-def probed(project: Project, stage: str, model: str, draw: str, right: dict[str, list[int]]) -> None:
-    """What the stage `probe` writes of one model on one draw, for each reading the right clips of its works."""
+def probed(project: Project, stage: str, model: str, fold: str, right: dict[str, list[int]]) -> None:
+    """What the stage `probe` writes of one model on one fold, for each reading the right clips of its works."""
     folder, made = (
-        project.out("probe", stage, model, draw),
+        project.out("probe", stage, model, fold),
         {name: row("x", [works(own)]) for name, own in right.items()},
     )
     scores = [{"reading": name, **one.scores[0]} for name, one in made.items()]
@@ -237,8 +237,8 @@ def probed(project: Project, stage: str, model: str, draw: str, right: dict[str,
 
 
 def test_rows_are_read_with_each_reading_its_own_works(project):
-    for draw, right in (("work-0", [9, 1]), ("work-1", [7, 1])):
-        probed(project, "ali", "paper-8", draw, {"": [0, 1], "crops": right})
+    for fold, right in (("work-0", [9, 1]), ("work-1", [7, 1])):
+        probed(project, "ali", "paper-8", fold, {"": [0, 1], "crops": right})
     plain, averaged = tables.rows(project, ["work-0", "work-1"])
     assert (plain.name, averaged.name) == ("paper-8", "paper-8 crops")
     assert [own["right"].tolist() for own in plain.works] == [[0, 1], [0, 1]]
@@ -255,14 +255,14 @@ def test_a_model_that_lacks_a_draw_is_left_out_and_no_model_at_all_is_an_error(p
 
 
 def leaked(project: Project, **kinds: list[str]) -> pd.DataFrame:
-    """The table of the leak, of the draws of each kind of split."""
-    return tables.leak({kind: tables.rows(project, draws) for kind, draws in kinds.items()}, *BOOTSTRAP)
+    """The table of the leak, of the folds of each kind of split."""
+    return tables.leak({kind: tables.rows(project, folds) for kind, folds in kinds.items()}, *BOOTSTRAP)
 
 
 def test_the_leak_has_one_line_a_row_and_split(project):
-    for model, draw, right in itertools.product(("pca-mel", "vae-mel"), ("work-0", "work-1", "clip-0"), ([2, 4],)):
-        by = 3 if draw.startswith("clip") else 0
-        probed(project, "embeddings", model, draw, {"": [one + by for one in right]})
+    for model, fold, right in itertools.product(("pca-mel", "vae-mel"), ("work-0", "work-1", "clip-0"), ([2, 4],)):
+        by = 3 if fold.startswith("clip") else 0
+        probed(project, "embeddings", model, fold, {"": [one + by for one in right]})
     probed(project, "ali", "paper-8", "work-0", {"": [1, 1], "crops": [2, 2]})
     probed(project, "ali", "paper-8", "work-1", {"": [1, 1], "crops": [2, 2]})
     probed(project, "ali", "paper-8", "clip-0", {"": [8, 8], "crops": [9, 9]})
@@ -274,7 +274,7 @@ def test_the_leak_has_one_line_a_row_and_split(project):
     mean = table.set_index(["model", "split"])["mean"]
     assert (mean["pca-mel", "work"], mean["pca-mel", "clip"]) == (0.3, 0.6)
     assert (mean["paper-8 crops", "work"], mean["paper-8 crops", "clip"]) == (0.2, 0.9)
-    assert table.groupby("split")["draws"].unique().map(list).to_dict() == {"work": [2], "clip": [1]}
+    assert table.groupby("split")["folds"].unique().map(list).to_dict() == {"work": [2], "clip": [1]}
     above = table.set_index(["split", "model"])[["difference", "difference_low", "difference_high"]]
     assert above.loc["work"].isna().all(axis=None)
     np.testing.assert_allclose(above.loc[("clip", "pca-mel")], 0.3)  # in every work alike, so in every resample
@@ -295,25 +295,25 @@ def test_what_a_leak_is_worth_has_the_interval_of_works_that_gain_unlike(project
 
 
 def test_what_a_leak_is_worth_is_told_where_the_splits_share_few_works(project):
-    for draw, own in (("work-0", {"a": 2, "b": 4}), ("clip-0", {"b": 9, "c": 9})):
+    for fold, own in (("work-0", {"a": 2, "b": 4}), ("clip-0", {"b": 9, "c": 9})):
         for model in ("pca-mel", "vae-mel"):
-            probed(project, "embeddings", model, draw, {"": own})
+            probed(project, "embeddings", model, fold, {"": own})
     table = leaked(project, work=["work-0"], clip=["clip-0"]).set_index(["split", "model"])
     told = table.loc[("clip", "pca-mel"), ["difference", "difference_low", "difference_high"]]
     assert told.tolist() == pytest.approx([0.6, 0.5, 0.7])  # a resample of a alone, or of c alone, tells nothing
 
 
-def counted(path: Path, rows: list[tables.Row], draws: int = 3) -> Path:
-    """The table of counts of rows on the draws work-0, work-1, ..."""
-    write_table(path, counts.table([([f"work-{number}" for number in range(draws)], rows)]))
+def counted(path: Path, rows: list[tables.Row], folds: int = 3) -> Path:
+    """The table of counts of rows on the folds work-0, work-1, ..."""
+    write_table(path, counts.table([([f"work-{number}" for number in range(folds)], rows)]))
     return path
 
 
 def test_counts_hold_every_work_of_every_row_and_draw(tmp_path):
     own = [row("pca-mel", [works([9, 1]), works([5, 0])]), row("lstm-mel chunks", [works([3, 4]), works([2, 2])])]
     table = counts.table([(["work-0", "work-1"], own)])
-    assert list(table.columns) == ["stage", "model", "reading", "draw", "work", "clips", "right"]
-    kept = table.set_index(["model", "reading", "draw", "work"])["right"].to_dict()
+    assert list(table.columns) == ["stage", "model", "reading", "fold", "work", "clips", "right"]
+    kept = table.set_index(["model", "reading", "fold", "work"])["right"].to_dict()
     assert len(kept) == len(table) == 8
     assert (kept["pca-mel", "", "work-1", "0"], kept["lstm-mel", "chunks", "work-0", "1"]) == (5, 4)
 
@@ -331,7 +331,7 @@ def test_a_row_against_the_others_says_what_the_pairs_say(tmp_path):
         assert f"{100 * pair['difference']:+.1f}  {ends}" in line
         assert line.endswith(better or ends)
     assert told[0].startswith("classifiers/ff-mel, 82.5 %, less")
-    assert "over 4 works, mean of 3 drawn splits by work" in told[-1]
+    assert "over 4 works, mean of 3 folds by work" in told[-1]
 
 
 def test_a_row_is_held_only_against_rows_on_the_same_draws(tmp_path):
@@ -346,9 +346,9 @@ def test_a_row_is_held_only_against_rows_on_the_same_draws(tmp_path):
     assert "cae-mel" not in told
     assert "15.0 %" in told
     assert "no row is said to be better" in told
-    with pytest.raises(UserError, match=r"no other row is on the draws of embeddings/cae-mel \(work-0\)"):
+    with pytest.raises(UserError, match=r"no other row is on the folds of embeddings/cae-mel \(work-0\)"):
         counts.against(tmp_path / "counts.csv", "cae-mel", "work", *BOOTSTRAP)
-    with pytest.raises(UserError, match="no draw of the split by movement; it has clip-0, work-0, work-1"):
+    with pytest.raises(UserError, match="no fold of the split by movement; it has clip-0, work-0, work-1"):
         counts.against(tmp_path / "counts.csv", "pca-mel", "movement", *BOOTSTRAP)
 
 

@@ -12,17 +12,17 @@ from symphony2vec import figures
 from symphony2vec.project import Project, write_array
 from symphony2vec.report import first, tables
 
-BOOTSTRAP = (500, 0.95, 0)  # draws, confidence, seed
+BOOTSTRAP = (500, 0.95, 0)  # resamples, confidence, seed
 
 
-def row(stage: str, name: str, right: int, validation: float = 0.5, draws: int = 3) -> tables.Row:
-    """A row that names so many of ten clips rightly in each of eight works, in every draw."""
+def row(stage: str, name: str, right: int, validation: float = 0.5, folds: int = 3) -> tables.Row:
+    """A row that names so many of ten clips rightly in each of eight works, in every fold."""
     model, _, reading = name.partition(" ")
     works = pd.DataFrame({"work": list("abcdefgh"), "clips": 10, "right": right})
     works["right"] += np.array([1, -1] * 4)
     scores: dict[str, Any] = {"test_macro_f1": 0.4, "train_accuracy": 0.9, "validation_accuracy": validation}
     scores |= {"majority_accuracy": 0.2, "clips": {"test": 80}, "test_works": 8}
-    return tables.Row(stage, model, reading, [scores] * draws, [works] * draws)
+    return tables.Row(stage, model, reading, [scores] * folds, [works] * folds)
 
 
 def told(changed, *rows: tables.Row, sizes: dict[tuple[str, str], int] | None = None) -> pd.DataFrame:
@@ -62,8 +62,8 @@ def test_each_row_is_held_against_the_whole_temporal_model(changed):
 
 
 def test_of_two_draws_nothing_is_claimed(changed):
-    table = told(changed, row("temporal", "full-40", 9, draws=2), row("embeddings", "vae-mel", 1, draws=2))
-    assert table.loc["vae-mel", "beaten"] == "few draws"
+    table = told(changed, row("temporal", "full-40", 9, folds=2), row("embeddings", "vae-mel", 1, folds=2))
+    assert table.loc["vae-mel", "beaten"] == "few folds"
     assert table.loc["vae-mel", "low"] > 0.5
 
 

@@ -52,7 +52,7 @@ def config(settings: dict[str, Any], build: dict[str, Any], model: str = "ae") -
         "level": {"loudness_lufs": -23.0, "peak_dbfs": -1.0, "silence_db": 60.0},
         "features": settings["features"] | {"mel_bands": BANDS, "hop_samples": HOP_SAMPLES},
     }
-    subject = {"stage": "embeddings", "model": model, "representation": "mel", "draw": "work-0"}
+    subject = {"stage": "embeddings", "model": model, "representation": "mel", "fold": "work-0"}
     data = {"corpus": "tones", "sides": {}, "composers": {}, "orchestration": "score", "licences": []}
     scaling = unit("mel", BANDS, 80.0).as_plain()
     return contents.Config(subject, "", build, scaling, hearing, ["Bach", "Haydn"], data)

@@ -32,7 +32,7 @@ from symphony2vec.params import Params
 from symphony2vec.project import Project
 from symphony2vec.report import pictures
 from symphony2vec.study import space, trials, verdict, winner, workers
-from symphony2vec.study.database import Database, drawn_again
+from symphony2vec.study.database import Database, requeue
 from symphony2vec.study.kinds import ALI
 from test_ali import SIDES, project_in, spectrograms
 
@@ -369,7 +369,7 @@ def test_an_interrupted_trial_is_given_back_and_run_first_when_the_study_goes_on
     assert sorted(trial.params["dropout"] for trial in trials_of(here)[1:]) == [0.1, 0.123]
 
 
-def test_what_kills_its_worker_is_drawn_again_only_so_often_and_an_interruption_does_not_count(here):
+def test_what_kills_its_worker_is_requeue_only_so_often_and_an_interruption_does_not_count(here):
     searched = enqueued(here, point()).studies("ali")[0]
 
     def die(counted: bool) -> None:
@@ -378,7 +378,7 @@ def test_what_kills_its_worker_is_drawn_again_only_so_often_and_an_interruption_
             trial, params.read(here.params).study.ali.model_copy(update={"latent": [8], "batch": [8]}), ALI.drawn
         )
         searched.tell(trial, state=TrialState.FAIL)
-        drawn_again(searched, searched.trials[-1], counted)
+        requeue(searched, searched.trials[-1], counted)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # heartbeats are for Study.optimize

@@ -21,10 +21,10 @@ from symphony2vec.errors import UserError
 from symphony2vec.models.temporal import attempt
 from symphony2vec.models.temporal import stage as temporal
 from symphony2vec.params import Params
-from symphony2vec.project import Draw, Project, read_table, write_table
+from symphony2vec.project import Project, SplitFold, read_table, write_table
 from symphony2vec.report import page
 from symphony2vec.study import pictures, space, winner
-from symphony2vec.study.database import PRESENT, Database, drawn_again
+from symphony2vec.study.database import PRESENT, Database, requeue
 from symphony2vec.study.kinds import ALI, TEMPORAL, Attempt
 from test_ali import SIDES, spectrograms
 from test_study import Swift, beginning, database, ready, shrink, swift  # noqa: F401 (two fixtures)
@@ -53,9 +53,9 @@ def small(settings: dict[str, Any]) -> Params:
 
 def movements(project: Project) -> None:
     """Every two clips are a movement: a movement of all clips would leave the contrast nothing to tell apart."""
-    draw = project.draw(Draw("work", 0))
-    table = read_table(draw, "clips")
-    write_table(draw, table.assign(file=[f"{place // 2}.flac" for place in range(len(table))]))
+    fold = project.fold(SplitFold("work", 0))
+    table = read_table(fold, "clips")
+    write_table(fold, table.assign(file=[f"{place // 2}.flac" for place in range(len(table))]))
 
 
 @pytest.fixture(scope="module")
@@ -252,11 +252,11 @@ def test_a_winner_that_replaces_nothing_has_no_present_setting(inside):
     assert not space.holds(inside.study.ali, ALI.present(inside))
 
 
-def test_a_present_setting_that_was_interrupted_is_drawn_again_as_such(here):
+def test_a_present_setting_that_was_interrupted_is_requeue_as_such(here):
     searched = database(here).studies("temporal")[0]
     searched.enqueue_trial({"x": 0.5}, user_attrs={PRESENT: True})
     asked = searched.ask({"x": optuna.distributions.FloatDistribution(0.0, 1.0)})
-    drawn_again(searched, searched.trials[asked.number], counted=False)
+    requeue(searched, searched.trials[asked.number], counted=False)
     assert searched.trials[-1].user_attrs[PRESENT]
 
 
@@ -276,10 +276,10 @@ def test_a_present_setting_that_was_interrupted_is_drawn_again_as_such(here):
 )
 def test_a_study_goes_on_under_the_same_conditions_alone(section, key, value, named, here, small):
     searched, values = database(here).studies("temporal")[0], small.model_dump()
-    draw = Draw("work", 0)
-    space.begun(searched, TEMPORAL, space.conditions(here, TEMPORAL, small, draw), "here")
+    fold = SplitFold("work", 0)
+    space.begun(searched, TEMPORAL, space.conditions(here, TEMPORAL, small, fold), "here")
     (values["temporal"]["full"] if section == "full" else values["study"]["temporal"])[key] = value
-    now = space.conditions(here, TEMPORAL, params.check(values), draw)
+    now = space.conditions(here, TEMPORAL, params.check(values), fold)
     if named is None:
         space.begun(searched, TEMPORAL, now, "here")
     else:
@@ -295,7 +295,7 @@ def test_a_study_of_one_model_takes_no_trial_of_another(here, small, swift):  # 
 
 def test_a_study_that_does_not_say_what_it_is_about_is_one_of_ali(here, small, swift):  # noqa: F811
     older = database(here).studies("ali")[0]
-    older.set_user_attr("conditions", space.conditions(here, ALI, small, Draw("work", 0)))
+    older.set_user_attr("conditions", space.conditions(here, ALI, small, SplitFold("work", 0)))
     study.run(here, small, database(here), wanted=1)
     assert "kind" not in database(here).studies("ali")[0].user_attrs
 

@@ -27,7 +27,7 @@ from symphony2vec.models.temporal.learner import TemporalLearner
 from symphony2vec.models.training import watch
 from symphony2vec.package import contents
 from symphony2vec.package.model import Model
-from symphony2vec.project import Draw, Project, read_json, read_table, write_array, write_table
+from symphony2vec.project import Project, SplitFold, read_json, read_table, write_array, write_table
 
 CLIPS, BINS, FRAMES, LATENT = 40, 32, 70, 3
 SIDES = np.repeat(["train", "validation", "test"], [24, 8, 8])
@@ -118,7 +118,7 @@ def test_the_yardstick_gives_probabilities(heard):
 )
 def test_the_curves_have_a_row_an_epoch_and_a_column_for_every_part(model, columns, heard):
     curves = pd.read_csv(folder(heard.project, model) / "curves.csv")
-    training = (read_table(heard.project.draw(Draw("work", 0)), "clips")["split"] == "train").sum()
+    training = (read_table(heard.project.fold(SplitFold("work", 0)), "clips")["split"] == "train").sum()
     assert curves["update"].tolist() == [training // 8, 2 * (training // 8)]
     assert set(curves.columns) == {"epoch", "update"} | columns
     assert curves.notna().all(axis=None)
@@ -128,7 +128,7 @@ def test_the_curves_have_a_row_an_epoch_and_a_column_for_every_part(model, colum
 def test_every_validation_work_is_told_with_its_clips(model, heard):
     table = pd.read_csv(folder(heard.project, model) / "validation.csv")
     assert table.columns.tolist() == ["work", "clips", "right"]
-    clips = read_table(heard.project.draw(Draw("work", 0)), "clips")
+    clips = read_table(heard.project.fold(SplitFold("work", 0)), "clips")
     own = clips[clips["split"] == "validation"]
     assert dict(zip(table["work"], table["clips"], strict=True)) == dict(
         (own["composer"] + " / " + own["work"]).value_counts()
@@ -142,7 +142,7 @@ def test_every_validation_work_is_told_with_its_clips(model, heard):
 def test_samples_are_in_db_and_of_validation_clips(heard):
     held = np.load(folder(heard.project, "full-3") / "samples.npz")
     assert set(held.files) == {"rows", "originals", "reconstructions", "generated"}
-    clips, mel = read_table(heard.project.draw(Draw("work", 0)), "clips"), np.load(heard.project.feature("mel"))
+    clips, mel = read_table(heard.project.fold(SplitFold("work", 0)), "clips"), np.load(heard.project.feature("mel"))
     assert (clips["split"].iloc[held["rows"]] == "validation").all()
     for name in ("originals", "reconstructions", "generated"):
         assert held[name].shape == (8, 64, 32)
@@ -155,7 +155,7 @@ def test_samples_are_in_db_and_of_validation_clips(heard):
 
 def test_the_full_model_says_how_well_it_reproduces_and_invents(heard):
     place = folder(heard.project, "full-3")
-    clips = read_table(heard.project.draw(Draw("work", 0)), "clips")
+    clips = read_table(heard.project.fold(SplitFold("work", 0)), "clips")
     distances = pd.read_csv(place / "generation.csv")
     assert distances["clip"].tolist() == clips["clip"][clips["split"] == "test"].tolist()
     assert set(pd.read_csv(place / "frechet.csv")["what"]) == {"generated", "reconstructed", "training"}
@@ -304,7 +304,7 @@ def project_in(root: Path, empty_database: Path, array: np.ndarray, composers: n
     table = table.assign(movement=movement % 2, file=[f"{one}.flac" for one in movement], start_s=0.0)
     write_table(made.clips, table)
     of_licence(made)
-    write_table(made.draw(Draw("work", 0)), table.assign(group=table["work"], split=SIDES, split_by="work"))
+    write_table(made.fold(SplitFold("work", 0)), table.assign(group=table["work"], split=SIDES, split_by="work"))
     write_array(made.feature("mel"), array)
     return made
 
@@ -452,7 +452,7 @@ def test_what_is_held_out_here_is_not_heard_there(project_of, other, small):
     composers = np.where(np.arange(CLIPS) // 4 % 2, "b", "a")
     composers[:4] = "c"  # "work 0" is of a here
     beside = other(small, composers)
-    own = read_table(made.draw(Draw("work", 0)), "clips")
+    own = read_table(made.fold(SplitFold("work", 0)), "clips")
     assert unlabelled.rows(own, beside).tolist() == list(range(CLIPS, CLIPS + 24))
     numbers = unlabelled.movements(own, beside)
     assert numbers[:CLIPS].tolist() == (np.arange(CLIPS) // 2).tolist()

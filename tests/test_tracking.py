@@ -125,7 +125,7 @@ def test_a_run_says_which_model_and_which_draw_it_is(project):
         pass
     found = client(project).get_run(opened.run_id)
     assert found.info.run_name == "pca-mel work-0"
-    assert found.data.tags["draw"] == "work-0"
+    assert found.data.tags["fold"] == "work-0"
     assert found.data.tags["kind"] == "embedding"
     assert found.data.params == {"row": "pca-mel", "model": "pca", "representation": "mel", "batch": "32"}
 
@@ -212,17 +212,17 @@ def test_the_next_training_after_a_finished_one_is_a_run_of_its_own(project):
 
 def test_two_draws_that_both_stopped_keep_to_their_own_runs(project):
     stopped = {}
-    for draw in ("work-0", "work-1"):
-        begun = project.root / f"{draw}.json"
-        subject = tracking.Subject("embeddings", "pca", "mel", draw)
+    for fold in ("work-0", "work-1"):
+        begun = project.root / f"{fold}.json"
+        subject = tracking.Subject("embeddings", "pca", "mel", fold)
         with pytest.raises(KeyboardInterrupt), tracking.run(project, subject, {}, project.params, begun) as opened:
             raise KeyboardInterrupt
-        stopped[draw] = opened.run_id
-    for draw, run_id in stopped.items():
-        subject = tracking.Subject("embeddings", "pca", "mel", draw)
-        with tracking.run(project, subject, {}, project.params, project.root / f"{draw}.json") as opened:
+        stopped[fold] = opened.run_id
+    for fold, run_id in stopped.items():
+        subject = tracking.Subject("embeddings", "pca", "mel", fold)
+        with tracking.run(project, subject, {}, project.params, project.root / f"{fold}.json") as opened:
             assert opened.run_id == run_id
-            assert client(project).get_run(run_id).data.tags["draw"] == draw
+            assert client(project).get_run(run_id).data.tags["fold"] == fold
 
 
 def test_a_stopped_run_that_somebody_deleted_begins_anew(project):
@@ -251,7 +251,7 @@ def recorded(project: Project) -> dict[str, str]:
 def test_a_record_names_its_run_its_subject_and_what_it_was_made_from(project):
     record = recorded(project)
     assert client(project).get_run(record.pop("run_id")).info.status == "FINISHED"
-    subject = {"stage": "embeddings", "model": "pca", "representation": "mel", "draw": "work-0"}
+    subject = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0"}
     assert record == {"key": "a key", "clips": "clips and sides", **subject}
 
 

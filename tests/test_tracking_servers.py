@@ -17,7 +17,7 @@ import servers
 from conftest import client, runs
 from symphony2vec import params, tracking
 from symphony2vec.models.embeddings import stage as embeddings
-from symphony2vec.project import Draw, Project, write_array, write_table
+from symphony2vec.project import Project, SplitFold, write_array, write_table
 from test_tracking import WRITER
 
 
@@ -41,12 +41,12 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clips(project: Project) -> Project:
-    """Sixty clips of noise by two composers, in one draw."""
+    """Sixty clips of noise by two composers, in one fold."""
     sides = np.repeat(["train", "validation", "test"], [40, 8, 12])
     table = pd.DataFrame({"clip": range(60), "composer": ["a", "b"] * 30, "work": sides, "movement": "1"})
     table = table.assign(file="x.flac", start_s=0.0)
     write_table(project.clips, table)
-    write_table(project.draw(Draw("work", 0)), table.assign(group=sides, split=sides, split_by="work"))
+    write_table(project.fold(SplitFold("work", 0)), table.assign(group=sides, split=sides, split_by="work"))
     write_table(project.movements, table[:1].assign(kind="recording", licence="CC0"))
     noise = np.random.default_rng(0).normal(-40.0, 10.0, (60, 64, 431))
     write_array(project.feature("mel"), noise.clip(-80.0, 0.0).astype(np.float32))

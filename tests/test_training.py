@@ -1,4 +1,4 @@
-"""The training loop on a regression of two weights; the way through all draws; the clips."""
+"""The training loop on a regression of two weights; the way through all folds; the clips."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from conftest import ROOT, client, of_licence, runs
 from symphony2vec import params, tracking
 from symphony2vec.clips import leaks
 from symphony2vec.errors import UserError
-from symphony2vec.models.training import folds as draws
+from symphony2vec.models.training import folds as folds
 from symphony2vec.models.training import loop
 from symphony2vec.models.training import source as sources
 from symphony2vec.package.scaling import standard
-from symphony2vec.project import Draw, Project, read_json, read_table, write_array, write_table
+from symphony2vec.project import Project, SplitFold, read_json, read_table, write_array, write_table
 
 ROWS = np.arange(100, 159)  # 59 rows: in batches of 8, 7 updates an epoch
 PLAN = loop.Schedule(epochs=6, batch=8, seed=3)
@@ -309,7 +309,7 @@ def test_the_callers_random_numbers_are_untouched_and_do_not_matter(tmp_path, un
     assert learner.found == undisturbed.weights
 
 
-# the draws ------------------------------------------------------------------------------------------------------------
+# the folds ------------------------------------------------------------------------------------------------------------
 
 
 def project_in(root: Path, array: np.ndarray, seeds: int = 1) -> Project:
@@ -324,7 +324,7 @@ def project_in(root: Path, array: np.ndarray, seeds: int = 1) -> Project:
     write_table(made.clips, table.drop(columns=["group", "split", "split_by"]))
     of_licence(made)
     for seed in range(seeds):
-        write_table(made.draw(Draw("work", seed)), table)
+        write_table(made.fold(SplitFold("work", seed)), table)
     write_array(made.feature("mel"), array.astype(np.float32))
     return made
 
@@ -334,22 +334,22 @@ class Training:
 
     def __init__(self, project: Project, changed: Callable[..., params.Params]) -> None:
         self.project, self.changed = project, changed
-        self.tasks: list[draws.Task] = []
+        self.tasks: list[folds.Task] = []
         self.fault: BaseException | None = None
 
     def __call__(self, seeds: int = 1, code: list[str] | None = None, **settings: Any) -> list[str]:
-        """The draws that were trained."""
+        """The folds that were trained."""
         self.tasks = []
         given = {"rate": 0.1, **settings}
         about = partial(tracking.Subject, "embeddings", "ae", "mel")
         seen = self.project.feature("mel")
         chosen = self.changed(seeds=seeds)
-        draws.on_every(
-            self.project, chosen, lambda draw: about(draw.name), given, code or ["errors.py"], seen, self._train
+        folds.on_every(
+            self.project, chosen, lambda fold: about(fold.name), given, code or ["errors.py"], seen, self._train
         )
-        return [task.draw.name for task in self.tasks]
+        return [task.fold.name for task in self.tasks]
 
-    def _train(self, task: draws.Task) -> None:
+    def _train(self, task: folds.Task) -> None:
         self.tasks.append(task)
         (task.folder / "half.txt").write_text("half")
         if self.fault:
@@ -361,8 +361,8 @@ class Training:
     def home(self) -> Path:
         return self.project.out("embeddings", "ae-mel")
 
-    def run_id(self, draw: str = "work-0") -> str:
-        return str(read_json(self.home / draw / "run.json", "")["run_id"])
+    def run_id(self, fold: str = "work-0") -> str:
+        return str(read_json(self.home / fold / "run.json", "")["run_id"])
 
 
 @pytest.fixture(scope="module")
@@ -400,8 +400,8 @@ def test_a_changed_setting_trains_again_in_a_run_of_its_own(training):
 
 def test_changed_features_clips_or_code_train_again(training, tmp_path, monkeypatch):
     source = tmp_path / "source"
-    shutil.copytree(draws.SOURCE, source)
-    monkeypatch.setattr(draws, "SOURCE", source)
+    shutil.copytree(folds.SOURCE, source)
+    monkeypatch.setattr(folds, "SOURCE", source)
     again = partial(training, code=["ali"])
     assert again() == ["work-0"]
     for name in ("scaling.py", "training/loop.py", "ali/networks.py"):
@@ -411,8 +411,8 @@ def test_changed_features_clips_or_code_train_again(training, tmp_path, monkeypa
     assert again() == []
     write_array(training.project.feature("mel"), np.ones((16, 2, 3), np.float32))
     assert again() == ["work-0"]
-    table = pd.read_csv(training.project.draw(Draw("work", 0)))
-    write_table(training.project.draw(Draw("work", 0)), table.assign(split=table["split"].to_numpy()[::-1]))
+    table = pd.read_csv(training.project.fold(SplitFold("work", 0)))
+    write_table(training.project.fold(SplitFold("work", 0)), table.assign(split=table["split"].to_numpy()[::-1]))
     assert again() == ["work-0"]
 
 
@@ -433,7 +433,7 @@ def test_a_draw_that_fails_leaves_no_folder_and_a_failed_run_with_the_reason(tra
     assert [path.name for path in training.home.iterdir()] == ["work-0"]
     (failed,) = runs(training.project, "attributes.status = 'FAILED'")
     assert failed.data.tags["failure"] == "UserError: the loss is nan"
-    assert failed.data.tags["draw"] == "work-1"
+    assert failed.data.tags["fold"] == "work-1"
 
 
 def test_a_stopped_draw_is_killed_and_goes_on_as_the_same_run(training):
@@ -497,7 +497,7 @@ def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
 
 
 def test_a_run_says_how_many_test_clips_are_in_training_as_well(training):
-    table = read_table(training.project.draw(Draw("work", 0)), "clips")
+    table = read_table(training.project.fold(SplitFold("work", 0)), "clips")
     first, second = sorted(int(table.loc[table["split"] == side, "clip"].iloc[0]) for side in ("train", "test"))
     pairs = pd.DataFrame([(first, second, 5.0, 0.9)], columns=leaks.COLUMNS)
     write_table(training.project.out("features", leaks.FILE), pairs)

@@ -1,8 +1,8 @@
 """symphony2vec: embeddings of orchestral audio, from scores or recordings to a probed vector for every clip.
 
-    from symphony2vec import Embedder
+from symphony2vec import Embedder
 
-    Embedder.load("champion").embed_file("symphony.flac").vectors
+Embedder.load("champion").embed_file("symphony.flac").vectors
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ class Probe(Section):
 
     strengths: Annotated[list[Positive], Field(min_length=1)]
     max_iterations: Count
-    bootstrap_draws: Count
+    bootstrap_resamples: Count
     confidence: Share
     seed: Annotated[int, Field(ge=0)]
 
@@ -287,7 +287,7 @@ class Meaning(Section):
 class Registry(Section):
     """When a challenger becomes champion; the margin is a share of the test clips."""
 
-    minimum_draws: Count
+    minimum_folds: Count
     margin: Share0
 
 
@@ -392,6 +392,13 @@ class Params(Section):
     study: Study
 
 
+# Keys of earlier versions -> what they are called now.
+RENAMED = {
+    "probe.bootstrap_draws": "probe.bootstrap_resamples",
+    "registry.minimum_draws": "registry.minimum_folds",
+}
+
+
 def read(path: Path) -> Params:
     """Read and check a params.yaml.
 
@@ -423,6 +430,8 @@ def check(values: dict[str, Any], source: str = "params") -> Params:
 
 def _explained(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"]) or "params"
+    if error["type"] == "extra_forbidden" and key in RENAMED:
+        return f"'{key}' is called '{RENAMED[key]}' now"
     if error["type"] == "extra_forbidden":
         return f"unknown key '{key}'{_closest(error['loc'])}"
     if error["type"] == "missing":

@@ -2,11 +2,11 @@
 
 data/<corpus>/catalogue.csv     see `symphony2vec.corpus.catalogue`
 out/audio/                      movements.csv, rejected.csv, <movement>.flac (mono, PCM 16, at the project's rate)
-out/clips/                      clips.csv, draws/<draw>.csv, balance.csv (Table 1), splits.csv
+out/clips/                      clips.csv, folds/<fold>.csv, balance.csv (Table 1), splits.csv
 out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in the
                                 order of clips.csv; near_duplicates.csv: pairs of clips of the same sound
 out/labels/                     labels.csv (see symphony2vec.labels.stage), left_out.csv, notes/<movement>-<key>.npz
-out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows always in the order of clips.csv
+out/<stage>/<model>/<fold>/     stage: classifiers, embeddings, ali; the rows always in the order of clips.csv
     vectors[-<reading>].npy         (clips, dimensions) float32
     probabilities[-<reading>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
     curves.csv                      one row an epoch: losses, and the probe on validation clips
@@ -18,9 +18,9 @@ out/<stage>/<model>/<draw>/     stage: classifiers, embeddings, ali; the rows al
                                     the floor (symphony2vec.models.generation)
     run.json                        the MLflow run, and the key of all that the folder was made from
     model[-<reading>].json          what the run's package of that reading says of itself (symphony2vec.package)
-out/probe/<stage>/<model>/<draw>/   scores.json, predictions.csv
+out/probe/<stage>/<model>/<fold>/   scores.json, predictions.csv
 out/meaning/                        knowledge.csv, retrieval.csv, pairs.csv, profile.png, retrieval.png
-out/meaning/<stage>/<model>/<draw>/ meaning.csv, retrieval.csv, works.csv, record.json
+out/meaning/<stage>/<model>/<fold>/ meaning.csv, retrieval.csv, works.csv, record.json
 out/report/                     index.html, tables as CSV, figures as PNG, sounds
 """
 
@@ -48,15 +48,15 @@ REPRESENTATIONS = ("mel", "mfcc", "chroma")
 # Columns that stay text even where a corpus has a work "5" or a movement "NA"; elsewhere an empty cell is no number.
 TEXT = frozenset(
     (
-        "composer work movement file path kind licence origin reason group predicted split split_by draw stage model "
+        "composer work movement file path kind licence origin reason group predicted split split_by fold stage model "
         "row reading source measure a b better key mode note other_composer other_work other_movement other_split"
     ).split()
 )
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One drawn split: what stays whole in it (work, movement or clip), and its seed."""
+class SplitFold:
+    """One fold: what stays whole in it (work, movement or clip), and its seed."""
 
     split: str
     seed: int
@@ -107,9 +107,9 @@ class Project:
         """The table of clips: one row a clip, in the order of every array's rows."""
         return self.out("clips", "clips.csv")
 
-    def draw(self, draw: Draw) -> Path:
-        """The table of clips with their sides in one draw."""
-        return self.out("clips", "draws", f"{draw.name}.csv")
+    def fold(self, fold: SplitFold) -> Path:
+        """The table of clips with their sides in one fold."""
+        return self.out("clips", "folds", f"{fold.name}.csv")
 
     def feature(self, representation: str) -> Path:
         """The array of one representation."""

@@ -122,9 +122,9 @@ def labels_command(folder: Path, backend: str | None) -> None:
 @click.argument("representation", type=click.Choice([*REPRESENTATIONS, "crop"]))
 @click.pass_obj
 def classifiers_command(folder: Path, model: str, representation: str) -> None:
-    """Stage 4: train a supervised network on the training clips of every drawn split (Table 3).
+    """Stage 4: train a supervised network on the training clips of every fold (Table 3).
 
-    Reads out/features/, writes out/classifiers/MODEL-REPRESENTATION/, one MLflow run a draw. `ff crop` is the
+    Reads out/features/, writes out/classifiers/MODEL-REPRESENTATION/, one MLflow run a fold. `ff crop` is the
     feed-forward net on the 32x32 crop that ALI hears. Run again after an interruption, it goes on where it stopped.
     """
     lazy.classifiers.run(*_opened(folder), model, representation)
@@ -135,9 +135,9 @@ def classifiers_command(folder: Path, model: str, representation: str) -> None:
 @click.argument("representation", type=click.Choice(REPRESENTATIONS))
 @click.pass_obj
 def embeddings_command(folder: Path, model: str, representation: str) -> None:
-    """Stage 5: fit a baseline embedding on the training clips of every drawn split and embed every clip (Table 4).
+    """Stage 5: fit a baseline embedding on the training clips of every fold and embed every clip (Table 4).
 
-    Reads out/features/, writes out/embeddings/MODEL-REPRESENTATION/, one MLflow run a draw. Run again after an
+    Reads out/features/, writes out/embeddings/MODEL-REPRESENTATION/, one MLflow run a fold. Run again after an
     interruption, it goes on where it stopped.
     """
     lazy.embeddings.run(*_opened(folder), model, representation)
@@ -150,7 +150,7 @@ def ali_command(folder: Path, model: str) -> None:
     """Stage 6: train ALI, or its encoder as a classifier, on 32x32 crops (Tables 5 to 7).
 
     MODEL is a setting of params.yaml and a latent size, as paper-128. Reads out/features/mel.npy, writes
-    out/ali/MODEL/, one MLflow run a draw. Run again after an interruption, it goes on where it stopped.
+    out/ali/MODEL/, one MLflow run a fold. Run again after an interruption, it goes on where it stopped.
     """
     lazy.ali.run(*_opened(folder), model)
 
@@ -164,10 +164,10 @@ def ali_command(folder: Path, model: str) -> None:
 )
 @click.pass_obj
 def temporal_command(folder: Path, model: str, processes: int | None) -> None:
-    """Stage 7: train an ALI that hears all ten seconds, or one of its parts, on every drawn split.
+    """Stage 7: train an ALI that hears all ten seconds, or one of its parts, on every fold.
 
     MODEL is full or a part of params.yaml (temporal.parts) and a latent size, as full-40. Reads out/features/mel.npy,
-    writes out/temporal/MODEL/, one MLflow run a draw. Run again after an interruption, it goes on where it stopped.
+    writes out/temporal/MODEL/, one MLflow run a fold. Run again after an interruption, it goes on where it stopped.
     """
     lazy.temporal.run(*_opened(folder), model, processes)
 

@@ -27,7 +27,7 @@ HEAD = ("", "when (UTC)", "version", "model", "accuracy (%)", "event", "by")
 def promote(folder: Path, run: tuple[str, ...], reading: str, equal_ok: bool, dry_run: bool) -> None:
     """Register a run's model as challenger; make it champion where three gates let it through.
 
-    RUN is an MLflow run id (eight digits of it or more), or a model's name with or without a draw. The gates: the
+    RUN is an MLflow run id (eight digits of it or more), or a model's name with or without a fold. The gates: the
     same data as the champion's; better, by the paired bootstrap over the same test works of at least three drawn
     splits; and the package still says of its example what it said when it was made.
 

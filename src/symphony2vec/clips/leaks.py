@@ -2,7 +2,7 @@
 
 A pair of clips is found by their fingerprints (see `symphony2vec.corpus.fingerprints`), so that it is found as well
 where the two copies were encoded differently or cut at other places. Pairs do not depend on the split; `across` joins
-them with the sides of one draw. Within a movement or a work, repetition is legitimate and stays on one side of a split
+them with the sides of one fold. Within a movement or a work, repetition is legitimate and stays on one side of a split
 by work."""
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import soxr
 from symphony2vec import parallel
 from symphony2vec.corpus import fingerprints
 from symphony2vec.errors import Unusable, UserError
-from symphony2vec.project import Draw, Project, read_table
+from symphony2vec.project import Project, SplitFold, read_table
 
 FILE = "near_duplicates.csv"
 COLUMNS = ("clip", "other_clip", "shared_s", "similarity")
 SIDES = ("train", "validation", "test")
-SUMMARY = ("draw", "split", "other_split", "clips", "near_duplicates", "share")
+SUMMARY = ("fold", "split", "other_split", "clips", "near_duplicates", "share")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def across(pairs: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         pairs: as `near_duplicates` gives them.
-        clips: the table of clips of one draw, with `split`.
+        clips: the table of clips of one fold, with `split`.
 
     Returns:
         clip, split, composer, work, movement, the same of the other clip (other_...), shared_s, similarity.
@@ -130,11 +130,11 @@ def metrics(pairs: pd.DataFrame | None, clips: pd.DataFrame) -> dict[str, float]
     return {"near_duplicate_test_clips": float(found), "near_duplicate_test_share": found / tested if tested else 0.0}
 
 
-def tables(project: Project, draws: Sequence[Draw]) -> dict[str, pd.DataFrame]:
-    """Join the pairs with the sides of every draw.
+def tables(project: Project, folds: Sequence[SplitFold]) -> dict[str, pd.DataFrame]:
+    """Join the pairs with the sides of every fold.
 
     Returns:
-        near_duplicates: one row a pair and draw, as `across`, with `draw`; near_duplicate_counts: one row a draw and
+        near_duplicates: one row a pair and fold, as `across`, with `fold`; near_duplicate_counts: one row a fold and
         two sides: clips of the later one, how many of them have a near-duplicate on the other, and their share.
         Nothing where the stage `features` did not look for any.
     """
@@ -144,14 +144,14 @@ def tables(project: Project, draws: Sequence[Draw]) -> dict[str, pd.DataFrame]:
         return {}
     crossing: list[pd.DataFrame] = []
     counts: list[dict[str, Any]] = []
-    for draw in draws:
-        clips = read_table(project.draw(draw), "clips")
+    for fold in folds:
+        clips = read_table(project.fold(fold), "clips")
         own = across(pairs, clips)
-        own.insert(0, "draw", draw.name)
+        own.insert(0, "fold", fold.name)
         crossing.append(own)
         for other, side in combinations(SIDES, 2):
             total, found = int((clips["split"] == side).sum()), len(leaking(pairs, clips, side, other))
-            cells = (draw.name, side, other, total, found, round(found / total, 6) if total else 0.0)
+            cells = (fold.name, side, other, total, found, round(found / total, 6) if total else 0.0)
             counts.append(dict(zip(SUMMARY, cells, strict=True)))
     return {
         "near_duplicates": pd.concat(crossing, ignore_index=True),

@@ -3,14 +3,14 @@
 Reads   out/audio/movements.csv
 Writes  out/clips/clips.csv        one row a clip, in the order of all arrays: clip, composer, work, movement,
                                    file, start_s
-        out/clips/draws/<draw>.csv the same clips with group, split and split_by, for every drawn split: work-0, ...
-        out/clips/balance.csv      Table 1 of the paper: each composer's share of each side of the first draw
-        out/clips/splits.csv       how each composer was split in each draw, and into how many groups and clips
+        out/clips/folds/<fold>.csv the same clips with group, split and split_by, for every fold: work-0, ...
+        out/clips/balance.csv      Table 1 of the paper: each composer's share of each side of the first fold
+        out/clips/splits.csv       how each composer was split in each fold, and into how many groups and clips
         out/clips/left_out.csv     movements and composers that give no clip, with the reason
         out/clips/balance.png, split.png
 
 A *group* is what stays whole on one side of the split: a work, a movement, or (to show what the leak is worth) a clip.
-A *draw* is one split drawn at random: by what it is grouped, and its seed. The clips are the same in every draw.
+A *fold* is one split drawn at random: by what it is grouped, and its seed. The clips are the same in every fold.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from symphony2vec.corpus import decisions, identity
 from symphony2vec.corpus.movements import movement_key
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips, Params
-from symphony2vec.project import Draw, Project, read_table, whole_folder, write_table
+from symphony2vec.project import Project, SplitFold, read_table, whole_folder, write_table
 
 T = TypeVar("T")
 SIDES = ("train", "validation", "test")
@@ -46,29 +46,29 @@ def run(project: Project, params: Params) -> None:
         refuse_alike(movements, decisions.read(project.corpus(params.corpus.name)).answered)
     clips, left_out = cut(movements, params.clips)
     clips, dropped = large_enough(clips, params.clips)
-    tables = {draw: split(clips, params.clips, draw) for draw in draws(params)}
+    tables = {fold: split(clips, params.clips, fold) for fold in folds(params)}
     first = next(iter(tables.values()))
     with whole_folder(project.out("clips")) as folder:
         write_table(folder / "clips.csv", clips)
-        for draw, table in tables.items():
-            write_table(folder / "draws" / f"{draw.name}.csv", table)
+        for fold, table in tables.items():
+            write_table(folder / "folds" / f"{fold.name}.csv", table)
         write_table(folder / "balance.csv", balance(first).reset_index(names="split"))
-        write_table(folder / "splits.csv", pd.concat([summary(table, draw) for draw, table in tables.items()]))
+        write_table(folder / "splits.csv", pd.concat([summary(table, fold) for fold, table in tables.items()]))
         write_table(folder / "left_out.csv", _reasons(left_out, dropped))
         figures.save(folder / "balance.png", figures.class_balance(balance(first)))
         figures.save(folder / "split.png", figures.split_map(first))
     print(
         f"clips: {len(clips)} of {params.clips.duration_s:g} s by {clips['composer'].nunique()} composers, "
-        f"split in {len(tables)} draw{'' if len(tables) == 1 else 's'}"
+        f"split in {len(tables)} fold{'' if len(tables) == 1 else 's'}"
     )
 
 
-def draws(params: Params) -> Iterator[Draw]:
-    """Every draw that params.yaml asks for; the first is the first seed of the first split."""
+def folds(params: Params) -> Iterator[SplitFold]:
+    """Every fold that params.yaml asks for; the first is the first seed of the first split."""
     for kind in params.clips.splits:
         count = params.seeds if kind == params.clips.splits[0] else min(params.seeds, params.clips.leak_seeds)
         for seed in range(params.clips.seed, params.clips.seed + count):
-            yield Draw(kind, seed)
+            yield SplitFold(kind, seed)
 
 
 def chosen(movements: pd.DataFrame, composers: list[str]) -> pd.DataFrame:
@@ -165,7 +165,7 @@ def large_enough(clips: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, pd
     return kept, pd.DataFrame(reasons, columns=["composer", "work", "movement", "reason"])
 
 
-def split(clips: pd.DataFrame, settings: Clips, draw: Draw) -> pd.DataFrame:
+def split(clips: pd.DataFrame, settings: Clips, fold: SplitFold) -> pd.DataFrame:
     """Add `group`, `split` and `split_by`: each composer's groups shared out whole, at random, near the wanted shares.
 
     Every composer has at least one group on each side. What is drawn for one composer does not depend on the others.
@@ -173,10 +173,10 @@ def split(clips: pd.DataFrame, settings: Clips, draw: Draw) -> pd.DataFrame:
 
     parts = []
     for composer, own in clips.groupby("composer", sort=True):
-        mode = mode_of(own, draw.split, settings.fallback)
+        mode = mode_of(own, fold.split, settings.fallback)
         assert mode is not None, "large_enough left this composer out"
         own = own.assign(group=_groups(own, mode))
-        rng = np.random.default_rng([draw.seed, int(hashlib.sha256(str(composer).encode()).hexdigest()[:12], 16)])
+        rng = np.random.default_rng([fold.seed, int(hashlib.sha256(str(composer).encode()).hexdigest()[:12], 16)])
         sides = share_out(
             {str(name): int(count) for name, count in own["group"].value_counts().items()},
             (settings.validation, settings.test),
@@ -247,12 +247,12 @@ def balance(clips: pd.DataFrame) -> pd.DataFrame:
     return pd.crosstab(clips["split"], clips["composer"], normalize="index").reindex(SIDES).round(4)
 
 
-def summary(clips: pd.DataFrame, draw: Draw) -> pd.DataFrame:
-    """One row a composer of one draw: by what it was split, works, movements, and groups and clips of each split."""
+def summary(clips: pd.DataFrame, fold: SplitFold) -> pd.DataFrame:
+    """One row a composer of one fold: by what it was split, works, movements, and groups and clips of each split."""
 
     rows = []
     for composer, own in clips.groupby("composer", sort=True):
-        row = {"draw": draw.name, "composer": composer, "split_by": own["split_by"].iloc[0]}
+        row = {"fold": fold.name, "composer": composer, "split_by": own["split_by"].iloc[0]}
         row |= {"works": own["work"].nunique(), "movements": len(own[["work", "movement"]].drop_duplicates())}
         for side in SIDES:
             part = own[own["split"] == side]

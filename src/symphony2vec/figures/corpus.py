@@ -73,15 +73,15 @@ def split_map(clips: pd.DataFrame) -> Figure:
 def near_duplicates(counts: pd.DataFrame) -> Figure:
     """The share of clips that hold the same sound as a clip of another split, one group of bars a fold.
 
-    `counts` has draw, split, other_split and share, as `symphony2vec.clips.leaks.tables` gives them.
+    `counts` has fold, split, other_split and share, as `symphony2vec.clips.leaks.tables` gives them.
     """
-    folds = list(dict.fromkeys(counts["draw"]))
+    folds = list(dict.fromkeys(counts["fold"]))
     drawn = figure(max(6.0, 0.7 * len(folds) + 3.0), 3.2)
     axes = drawn.subplots()
     between = list(dict.fromkeys(zip(counts["split"], counts["other_split"], strict=True)))
     width = 0.8 / len(between)
     for place, (split, other) in enumerate(between):
-        own = counts[(counts["split"] == split) & (counts["other_split"] == other)].set_index("draw")["share"]
+        own = counts[(counts["split"] == split) & (counts["other_split"] == other)].set_index("fold")["share"]
         at = [number + (place - (len(between) - 1) / 2) * width for number in range(len(folds))]
         heights = [100.0 * float(own[fold]) for fold in folds]
         axes.bar(at, heights, width, label=f"{split}, also in {other}", color=COLOURS[place % len(COLOURS)])

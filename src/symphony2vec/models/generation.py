@@ -55,7 +55,7 @@ class Quality:
         return {"log_spectral_distance": float(self.distances_db.mean()), **distances}
 
     def tables(self, held_out: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        """The two files of a draw, without their suffix: `generation`, a row a held-out clip, and `frechet`.
+        """The two files of a fold, without their suffix: `generation`, a row a held-out clip, and `frechet`.
 
         `held_out` has the rows of clips.csv that `distances_db` speaks of, in its order.
         """

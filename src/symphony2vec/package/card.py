@@ -24,14 +24,14 @@ def text(config: Mapping[str, Any], scores: Mapping[str, Any] | None) -> str:
     name = f"{subject['model']}-{subject['representation']}"
     return "\n".join(
         [
-            f"# {name}{' ' + config['reading'] if config['reading'] else ''}, {subject['draw']}",
+            f"# {name}{' ' + config['reading'] if config['reading'] else ''}, {subject['fold']}",
             "",
             f"A model of symphony2vec (stage `{subject['stage']}`). It hears {hearing['duration_s']:g} seconds of mono "
             f"sound at {hearing['sample_rate_hz']} Hz as {_REPRESENTATIONS[hearing['representation']]}, and "
             f"gives {gives} for them.",
             "",
             "## Data",
-            *_data(config["data"], subject["draw"]),
+            *_data(config["data"], subject["fold"]),
             "",
             "## Accuracy",
             *(_accuracy(scores) if scores else [UNPROBED]),
@@ -55,11 +55,11 @@ def text(config: Mapping[str, Any], scores: Mapping[str, Any] | None) -> str:
 _REPRESENTATIONS = {"mel": "a mel spectrogram", "mfcc": "MFCC", "chroma": "a chromagram"}
 
 
-def _data(data: Mapping[str, Any], draw: str) -> list[str]:
+def _data(data: Mapping[str, Any], fold: str) -> list[str]:
     played = " (played by one synthesized orchestra)" if any("score" in one["kind"] for one in data["licences"]) else ""
     composers = ", ".join(f"{name} ({count} clips)" for name, count in data["composers"].items())
     sides = ", ".join(f"{side} {own['clips']} clips of {own['works']} works" for side, own in data["sides"].items())
-    lines = [f"Corpus `{data['corpus']}`{played}: {composers}.", f"Drawn split {draw}: {sides}.", "", "Licences:"]
+    lines = [f"Corpus `{data['corpus']}`{played}: {composers}.", f"Drawn split {fold}: {sides}.", "", "Licences:"]
     return lines + [f"- {one['licence'] or 'none stated'} ({one['movements']} movements)" for one in data["licences"]]
 
 

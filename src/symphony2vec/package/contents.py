@@ -32,6 +32,7 @@ FORMAT = 2  # 1 took spectrograms
 CONFIG, WEIGHTS, EXAMPLE, GOLDEN, HEAD = "config.json", "weights.safetensors", "example.flac", "golden.npy", "head.json"
 CARD = "card.md"
 # Packages of earlier versions name their network by its former place.
+RENAMED = {"draw": "fold"}  # keys of `subject`
 MOVED = re.compile(r"^symphony2vec\.(?=(ali|classifiers|embeddings|temporal)\.)")
 # What the reading of a package that is not as it was written raises.
 DAMAGE = (ImportError, AttributeError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError)
@@ -41,7 +42,7 @@ DAMAGE = (ImportError, AttributeError, LookupError, OSError, RuntimeError, Safet
 class Config:
     """What config.json says.
 
-    subject: stage, model, representation, draw; reading; build: how the network is made again and asked: module, name,
+    subject: stage, model, representation, fold; reading; build: how the network is made again and asked: module, name,
     arguments, method (takes (B, F, T), or with "flatten" (B, F T), and gives (B, D)), crop (where it takes the middle
     crop alone); scaling; hearing; composers; data: what it was trained on, for the card.
     """
@@ -59,7 +60,7 @@ class Config:
     def name(self) -> str:
         """For people, as in "vae-mel work-0"."""
         reading = f" {self.reading}" if self.reading else ""
-        return f"{self.subject['model']}-{self.subject['representation']}{reading} {self.subject['draw']}"
+        return f"{self.subject['model']}-{self.subject['representation']}{reading} {self.subject['fold']}"
 
     @property
     def gives_vectors(self) -> bool:
@@ -92,7 +93,8 @@ def read(folder: Path, kind: type[M]) -> M:
                 f"{folder} was made by another version of symphony2vec (format {plain.get('format', 1)}, this one "
                 f"reads {FORMAT}); train it again, or install the version that made it"
             )
-        config = Config(**plain)
+        subject = {RENAMED.get(key, key): value for key, value in plain["subject"].items()}
+        config = Config(**plain | {"subject": subject})
         network = _network(config.build)
         network.load_state_dict(load_file(inside / WEIGHTS))
         return kind(

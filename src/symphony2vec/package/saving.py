@@ -67,7 +67,7 @@ def log(
         representation: what the network hears: mel, mfcc or chroma.
         reading: the name of the reading that `build` asks for; "" for the one that counts.
     """
-    subject = {name: getattr(task.subject, name) for name in ("stage", "model", "representation", "draw")}
+    subject = {name: getattr(task.subject, name) for name in ("stage", "model", "representation", "fold")}
     hearing = _hearing(task.params, representation)
     config = Config(subject, reading, build, scaling.as_plain(), hearing, task.composers, _data(task))
     with tempfile.TemporaryDirectory() as place:
@@ -81,7 +81,7 @@ def complete(opened: Run, noted: Path, head: Head | None, scores: Mapping[str, A
 
     Args:
         opened: the run that holds the package.
-        noted: the file <package>.json that `log` left in the folder of the draw.
+        noted: the file <package>.json that `log` left in the folder of the fold.
         head: the fitted probe; a classifier has none.
         scores: what the probe found of this reading.
     """

@@ -1,6 +1,6 @@
 """From what people call a run to the run: by its MLflow id, or as "vae-mel" or "vae-mel work-0".
 
-A model's name alone means its first draw of whole works. Of that the run counts whose model lies in out/, which
+A model's name alone means its first fold of whole works. Of that the run counts whose model lies in out/, which
 `dvc checkout` may have brought back; the newest run that finished, where out/ has no such model.
 """
 
@@ -16,14 +16,14 @@ from mlflow.exceptions import MlflowException
 
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
-from symphony2vec.project import Draw, Project, read_json
+from symphony2vec.project import Project, SplitFold, read_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 SPLIT = "work"  # the split that counts: a model is not judged by works it has heard parts of
-DRAW = re.compile(r"(work|movement|clip)-([0-9]+)")
+FOLD = re.compile(r"(work|movement|clip)-([0-9]+)")
 ID = re.compile(r"[0-9a-f]{8,32}")
 NAMES = re.compile(r"[\w.:/ -]*")
 SHOWN = 8  # names in a message
@@ -52,15 +52,15 @@ class Candidate:
         return f"runs:/{self.run_id}/{self.folder}"
 
     @property
-    def draw(self) -> str:
+    def fold(self) -> str:
         """As in "work-0"."""
-        return str(self.run.data.tags.get("draw", ""))
+        return fold_name(self.run)
 
     @property
     def name(self) -> str:
         """For people, as in "long-128 crops work-0"."""
-        model = str(self.run.info.run_name).removesuffix(f" {self.draw}")
-        return " ".join(part for part in (model, self.reading, self.draw) if part)
+        model = str(self.run.info.run_name).removesuffix(f" {self.fold}")
+        return " ".join(part for part in (model, self.reading, self.fold) if part)
 
 
 def found(client: MlflowClient, words: str, reading: str = "", project: Project | None = None) -> Candidate:
@@ -68,7 +68,7 @@ def found(client: MlflowClient, words: str, reading: str = "", project: Project 
 
     Args:
         client: of the tracking server.
-        words: a run's id, or the first eight or more of its digits, or a model's name, perhaps with a draw.
+        words: a run's id, or the first eight or more of its digits, or a model's name, perhaps with a fold.
         reading: of the run's model; "" for the one that counts.
         project: whose out/ says which of several runs of one name is meant; the newest is where none is given.
 
@@ -127,7 +127,7 @@ def _by_id(client: MlflowClient, digits: str) -> Run:
 
 
 def _by_name(client: MlflowClient, words: str, project: Project | None) -> Run:
-    """The finished run of a name that out/ holds, or the newest; the first draw where the name says none."""
+    """The finished run of a name that out/ holds, or the newest; the first fold where the name says none."""
     held = [] if project is None else _held(project, words)
     if len(held) == 1:
         return _of_record(client, words, *held[0])
@@ -138,9 +138,9 @@ def _by_name(client: MlflowClient, words: str, project: Project | None) -> Run:
     if any(run.info.run_name == words for run in named):
         drawn = [run for run in named if run.info.run_name == words]
     else:
-        counting = [run for run in named if _draw(run).split == SPLIT] or named
-        first = min(_draw(run).seed for run in counting)
-        drawn = [run for run in counting if _draw(run).seed == first]
+        counting = [run for run in named if _fold(run).split == SPLIT] or named
+        first = min(_fold(run).seed for run in counting)
+        drawn = [run for run in counting if _fold(run).seed == first]
     if len({run.info.experiment_id for run in drawn}) > 1:
         newest = {run.info.experiment_id: run for run in reversed(drawn)}
         raise UserError(
@@ -156,11 +156,11 @@ def _held(project: Project, words: str) -> list[tuple[Path, dict[str, Any]]]:
         return []
     records = []
     for folder in sorted(project.root.glob(f"out/*/{model}")):
-        draws = {place.parent.name: place for place in folder.glob(f"{name or '*'}/run.json")}
-        known = [Draw(parts[1], int(parts[2])) for parts in map(DRAW.fullmatch, draws) if parts]
-        counting = [draw for draw in known if draw.split == SPLIT] or known
+        folds = {place.parent.name: place for place in folder.glob(f"{name or '*'}/run.json")}
+        known = [SplitFold(parts[1], int(parts[2])) for parts in map(FOLD.fullmatch, folds) if parts]
+        counting = [fold for fold in known if fold.split == SPLIT] or known
         if counting:
-            place = draws[min(counting, key=lambda draw: draw.seed).name]
+            place = folds[min(counting, key=lambda fold: fold.seed).name]
             records.append((place, dict(read_json(place, folder.parent.name))))
     return records
 
@@ -174,12 +174,12 @@ def _of_record(client: MlflowClient, words: str, place: Path, record: Mapping[st
     known = tracking.run_id_of(client, record)
     run = client.get_run(known) if known else None
     if run is None or "stands_for" in run.data.tags:
-        stage, model, draw = place.parts[-4:-1]
-        done = f"attributes.status = 'FINISHED' and attributes.run_name = '{model} {draw}'"
+        stage, model, fold = place.parts[-4:-1]
+        done = f"attributes.status = 'FINISHED' and attributes.run_name = '{model} {fold}'"
         newest = [run for run in runs(client, done) if "stands_for" not in run.data.tags]
         other = f", or promote another run of that name: {_listed(newest)}" if newest else ""
         raise UserError(
-            f"out/{stage}/{model}/{draw} is of run {record['run_id']}, which was trained elsewhere and is not in this "
+            f"out/{stage}/{model}/{fold} is of run {record['run_id']}, which was trained elsewhere and is not in this "
             f"MLflow; remove that folder and run `dvc repro -f` of its stage to train it here{other}"
         )
     done = f"attributes.status = 'FINISHED' and attributes.run_name = '{run.info.run_name}'"
@@ -197,13 +197,19 @@ def _nothing_called(words: str, near: list[Any]) -> str:
 
 
 def _model(run: Run) -> str:
-    """The name of a run without its draw."""
-    return str(run.info.run_name).removesuffix(f" {run.data.tags.get('draw', '')}")
+    """The name of a run without its fold."""
+    return str(run.info.run_name).removesuffix(f" {fold_name(run)}")
 
 
-def _draw(run: Run) -> Draw:
-    parts = DRAW.fullmatch(run.data.tags.get("draw", ""))
-    return Draw(parts[1], int(parts[2])) if parts else Draw("", 0)
+def fold_name(run: Run) -> str:
+    """Return the fold of a run, as "work-0"; runs of earlier versions have it under "draw"."""
+    tags = run.data.tags
+    return str(tags.get("fold") or tags.get("draw", ""))
+
+
+def _fold(run: Run) -> SplitFold:
+    parts = FOLD.fullmatch(fold_name(run))
+    return SplitFold(parts[1], int(parts[2])) if parts else SplitFold("", 0)
 
 
 def _listed(several: list[Any]) -> str:

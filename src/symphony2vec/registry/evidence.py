@@ -1,6 +1,6 @@
-"""What MLflow knows of a model's worth: its test works in every drawn split, and which data that was measured on.
+"""What MLflow knows of a model's worth: its test works in every fold, and which data that was measured on.
 
-The runs of one training configuration share the parameter `settings_key`, one run a draw; each carries probe/works.csv
+The runs of one training configuration share the parameter `settings_key`, one run a fold; each carries probe/works.csv
 (work, clips, right, reading). Nothing is read from out/: the champion may be older than what lies there.
 """
 
@@ -18,7 +18,7 @@ from mlflow.artifacts import download_artifacts, list_artifacts
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project, read_table
-from symphony2vec.registry.candidates import SPLIT, Candidate, runs
+from symphony2vec.registry.candidates import SPLIT, Candidate, fold_name, runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,8 +30,8 @@ CLIPS = "out/clips/clips.csv"
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One drawn split of one model.
+class FoldEvidence:
+    """One fold of one model.
 
     works: one row a test work (work, clips, right), None where the probe has not run; clips_key: hash of the clips
     and their sides; settings: how the music was played and turned to arrays; seen: the array that the model learned
@@ -47,10 +47,10 @@ class Draw:
     array: str
 
 
-def gathered(client: MlflowClient, project: Project, candidate: Candidate) -> dict[str, Draw]:
-    """Every draw of whole works that a candidate's configuration was trained on, by name, in the order of their seeds.
+def gathered(client: MlflowClient, project: Project, candidate: Candidate) -> dict[str, FoldEvidence]:
+    """Every fold of whole works that a candidate's configuration was trained on, by name, in the order of their seeds.
 
-    Of several runs of one draw the newest counts, but for the candidate's own draw its own run.
+    Of several runs of one fold the newest counts, but for the candidate's own fold its own run.
     """
     own = candidate.run
     key = own.data.params.get("settings_key", "")
@@ -58,20 +58,20 @@ def gathered(client: MlflowClient, project: Project, candidate: Candidate) -> di
     if key:
         wanted = f"attributes.status = 'FINISHED' and params.settings_key = '{key}'"
         kin = runs(client, wanted, [own.info.experiment_id])
-    of_draw: dict[str, Run] = {}
+    by_fold: dict[str, Run] = {}
     for run in [own, *kin]:
-        if run.data.params.get("split") == SPLIT and "draw" in run.data.tags:
-            of_draw.setdefault(run.data.tags["draw"], run)
-    ordered = sorted(of_draw.values(), key=lambda run: int(run.data.params["seed"]))
-    return {run.data.tags["draw"]: _draw(project, run, candidate.reading) for run in ordered}
+        if run.data.params.get("split") == SPLIT and fold_name(run):
+            by_fold.setdefault(fold_name(run), run)
+    ordered = sorted(by_fold.values(), key=lambda run: int(run.data.params["seed"]))
+    return {fold_name(run): _evidence(project, run, candidate.reading) for run in ordered}
 
 
-def _draw(project: Project, run: Run, reading: str) -> Draw:
+def _evidence(project: Project, run: Run, reading: str) -> FoldEvidence:
     settings = {name: value for name, value in run.data.params.items() if name.startswith((SOUND, FEATURES))}
     seen = next((one for one in run.inputs.dataset_inputs if one.dataset.name != CLIPS), None)
     hashes = [tag.value for tag in seen.tags if tag.key == "dvc.md5"] if seen else []
-    return Draw(
-        name=run.data.tags["draw"],
+    return FoldEvidence(
+        name=fold_name(run),
         run_id=run.info.run_id,
         works=_works(project, run, reading),
         clips_key=run.data.params.get("clips_key", ""),

@@ -1,10 +1,10 @@
 """The three gates between challenger and champion: data, better, smoke. Each gives a verdict with its figures.
 
 data    both were measured on the same clips, on the same sides, in the same sound
-better  the paired bootstrap over their test works (`symphony2vec.evaluation.statistics`), over all draws that both have
+better  the paired bootstrap over their test works (`symphony2vec.evaluation.statistics`), over all folds that both have
 smoke   the package still says what it said when it was made (`symphony2vec.registry.smoke`)
 
-Draws here are drawn splits; accuracies and differences are shares, in the figures they are points of a hundred.
+Draws here are folds; accuracies and differences are shares, in the figures they are points of a hundred.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from symphony2vec.evaluation import statistics
 from symphony2vec.params import Params, Probe
 from symphony2vec.registry import smoke
-from symphony2vec.registry.evidence import FEATURES, Draw
+from symphony2vec.registry.evidence import FEATURES, FoldEvidence
 
 SHOWN = 4  # differences in one line
 ANEW = "to begin anew on other data, take the alias champion away in MLflow's UI"
@@ -35,7 +35,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over drawn splits with the interval of its bootstrap over works."""
+    """A mean over folds with the interval of its bootstrap over works."""
 
     mean: float
     low: float
@@ -48,8 +48,8 @@ class Estimate:
         return f"{mean} ({low} to {high}, {self.confidence:.0%})".replace("%)", " %)")
 
 
-def shared(candidate: Mapping[str, Draw], champion: Mapping[str, Draw]) -> list[str]:
-    """The names of the draws in which both were probed."""
+def shared(candidate: Mapping[str, FoldEvidence], champion: Mapping[str, FoldEvidence]) -> list[str]:
+    """The names of the folds in which both were probed."""
     return [
         name
         for name, own in candidate.items()
@@ -57,11 +57,11 @@ def shared(candidate: Mapping[str, Draw], champion: Mapping[str, Draw]) -> list[
     ]
 
 
-def data(candidate: Mapping[str, Draw], champion: Mapping[str, Draw]) -> Verdict:
-    """Whether the draws that both have are of the same clips, sides and sound.
+def data(candidate: Mapping[str, FoldEvidence], champion: Mapping[str, FoldEvidence]) -> Verdict:
+    """Whether the folds that both have are of the same clips, sides and sound.
 
-    The hash of a draw's clips and sides says it of the clips. DVC's hash of out/clips is not asked: it changes with
-    every seed that is added, though no draw changes. Of the arrays DVC's hash must agree where both models saw arrays
+    The hash of a fold's clips and sides says it of the clips. DVC's hash of out/clips is not asked: it changes with
+    every seed that is added, though no fold changes. Of the arrays DVC's hash must agree where both models saw arrays
     of the same settings; other settings of the same sound are a model's own affair.
     """
     names = shared(candidate, champion)
@@ -76,12 +76,16 @@ def data(candidate: Mapping[str, Draw], champion: Mapping[str, Draw]) -> Verdict
 
 
 def better(
-    candidate: Mapping[str, Draw], champion: Mapping[str, Draw], agree: bool, equal_ok: bool, params: Params
+    candidate: Mapping[str, FoldEvidence],
+    champion: Mapping[str, FoldEvidence],
+    agree: bool,
+    equal_ok: bool,
+    params: Params,
 ) -> tuple[Verdict, Estimate | None]:
     """Whether the candidate's accuracy lies above the champion's, and by how much.
 
     Args:
-        candidate: its draws by name.
+        candidate: its folds by name.
         champion: the champion's.
         agree: the verdict of the gate `data`; models of other data cannot be compared.
         equal_ok: a mean difference down to -registry.margin is enough, where the interval is not wholly below 0.
@@ -89,10 +93,10 @@ def better(
     """
     if not agree:
         return Verdict("better", False, "not compared: the data do not agree"), None
-    names, minimum = shared(candidate, champion), params.registry.minimum_draws
+    names, minimum = shared(candidate, champion), params.registry.minimum_folds
     found = difference([candidate[name] for name in names], [champion[name] for name in names], params.probe)
     if len(names) < minimum:
-        passed, why = False, f"wanted are {minimum} draws: {_more(candidate, champion, minimum)}"
+        passed, why = False, f"wanted are {minimum} folds: {_more(candidate, champion, minimum)}"
     elif equal_ok:
         passed, why = _not_worse(found, params.registry.margin)
     else:
@@ -115,12 +119,12 @@ def _not_worse(found: Estimate, margin: float) -> tuple[bool, str]:
     return True, f"not worse: the mean is not below {lowest}"
 
 
-def alone(candidate: Mapping[str, Draw], settings: Probe) -> tuple[Verdict, Verdict, Estimate | None]:
+def alone(candidate: Mapping[str, FoldEvidence], settings: Probe) -> tuple[Verdict, Verdict, Estimate | None]:
     """The gates `data` and `better` where there is no champion, and the candidate's accuracy."""
     data = Verdict("data", True, "no champion to agree with")
     found = accuracy(candidate, settings)
     if found is None:
-        return data, Verdict("better", False, "no draw of it was probed; run `dvc repro probe`"), None
+        return data, Verdict("better", False, "no fold of it was probed; run `dvc repro probe`"), None
     names = [name for name, own in candidate.items() if own.works is not None]
     told = f"no champion to compare with; its accuracy is {found.told()} over {_counted(names)}"
     return data, Verdict("better", True, told), found
@@ -138,21 +142,21 @@ def packaged(package: Path) -> Verdict:
     return Verdict("smoke", False, f"{told}; allowed are {smoke.TOLERANCE:.0e}")
 
 
-def accuracy(draws: Mapping[str, Draw], settings: Probe) -> Estimate | None:
-    """Mean test accuracy over the probed draws; None where there is none."""
-    works = [own.works for own in draws.values() if own.works is not None]
+def accuracy(folds: Mapping[str, FoldEvidence], settings: Probe) -> Estimate | None:
+    """Mean test accuracy over the probed folds; None where there is none."""
+    works = [own.works for own in folds.values() if own.works is not None]
     if not works:
         return None
     counts = statistics.count([works])
-    drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_draws, settings.seed)[:, 0]
+    drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)[:, 0]
     return _estimate(counts.accuracy()[0], statistics.interval(drawn, settings.confidence), settings)
 
 
-def difference(candidate: list[Draw], champion: list[Draw], settings: Probe) -> Estimate:
-    """How far the candidate's accuracy lies above the champion's, over the same draws in the same order."""
-    tables = [[own.works for own in draws if own.works is not None] for draws in (candidate, champion)]
+def difference(candidate: list[FoldEvidence], champion: list[FoldEvidence], settings: Probe) -> Estimate:
+    """How far the candidate's accuracy lies above the champion's, over the same folds in the same order."""
+    tables = [[own.works for own in folds if own.works is not None] for folds in (candidate, champion)]
     counts = statistics.count(tables)
-    drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_draws, settings.seed)
+    drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)
     low, high = statistics.paired_differences(drawn, settings.confidence)
     own, other = counts.accuracy()
     return _estimate(own - other, (low[0, 1], high[0, 1]), settings)
@@ -162,8 +166,8 @@ def _estimate(values: np.ndarray, ends: tuple[np.ndarray, np.ndarray], settings:
     return Estimate(float(values.mean()), float(ends[0]), float(ends[1]), settings.confidence)
 
 
-def _differences(name: str, own: Draw, other: Draw) -> list[str]:
-    """What of one draw's data is not the same, the challenger's value first."""
+def _differences(name: str, own: FoldEvidence, other: FoldEvidence) -> list[str]:
+    """What of one fold's data is not the same, the challenger's value first."""
     if own.clips_key != other.clips_key or not own.clips_key:
         return [f"{name}: clips_key {_short(own.clips_key)} against {_short(other.clips_key)}"]
     faults = [] if _tested(own) == _tested(other) else [f"{name}: other test works, or other numbers of their clips"]
@@ -178,36 +182,36 @@ def _differences(name: str, own: Draw, other: Draw) -> list[str]:
     return faults
 
 
-def _of_one_output(own: Draw, other: Draw) -> bool:
+def _of_one_output(own: FoldEvidence, other: FoldEvidence) -> bool:
     """Whether two hashes are of one thing: of the same file, or both of the folder that holds the files."""
     return own.seen == other.seen or {own.array[-4:], other.array[-4:]} <= {".dir", ""}
 
 
-def _tested(draw: Draw) -> list[tuple[str, int]]:
-    return [] if draw.works is None else list(zip(draw.works["work"], draw.works["clips"], strict=True))
+def _tested(fold: FoldEvidence) -> list[tuple[str, int]]:
+    return [] if fold.works is None else list(zip(fold.works["work"], fold.works["clips"], strict=True))
 
 
-def _nothing_shared(candidate: Mapping[str, Draw], champion: Mapping[str, Draw]) -> str:
-    """Why two models have no draw in common."""
-    for who, draws in (("the challenger", candidate), ("the champion", champion)):
-        if not any(own.works is not None for own in draws.values()):
-            return f"no draw of {who} was probed; run `dvc repro probe`"
-    return f"no draw in common: {', '.join(candidate)} against {', '.join(champion)}"
+def _nothing_shared(candidate: Mapping[str, FoldEvidence], champion: Mapping[str, FoldEvidence]) -> str:
+    """Why two models have no fold in common."""
+    for who, folds in (("the challenger", candidate), ("the champion", champion)):
+        if not any(own.works is not None for own in folds.values()):
+            return f"no fold of {who} was probed; run `dvc repro probe`"
+    return f"no fold in common: {', '.join(candidate)} against {', '.join(champion)}"
 
 
-def _more(candidate: Mapping[str, Draw], champion: Mapping[str, Draw], minimum: int) -> str:
-    """How to come by enough draws, and whose are missing."""
+def _more(candidate: Mapping[str, FoldEvidence], champion: Mapping[str, FoldEvidence], minimum: int) -> str:
+    """How to come by enough folds, and whose are missing."""
     few = [
         who
-        for who, draws in (("the challenger", candidate), ("the champion", champion))
-        if sum(own.works is not None for own in draws.values()) < minimum
+        for who, folds in (("the challenger", candidate), ("the champion", champion))
+        if sum(own.works is not None for own in folds.values()) < minimum
     ]
     whose = f" of {' and '.join(few)}" if few else ""
-    return f"set `seeds: {minimum}` in params.yaml and run `dvc repro`; missing are draws{whose}"
+    return f"set `seeds: {minimum}` in params.yaml and run `dvc repro`; missing are folds{whose}"
 
 
 def _counted(names: list[str]) -> str:
-    return f"{len(names)} draw{'' if len(names) == 1 else 's'} ({', '.join(names)})"
+    return f"{len(names)} fold{'' if len(names) == 1 else 's'} ({', '.join(names)})"
 
 
 def _short(digest: str) -> str:

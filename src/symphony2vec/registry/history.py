@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PREFIX = "champion."
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 COLUMNS = (
-    "when version model event accuracy accuracy_low accuracy_high draws replaced difference difference_low "
+    "when version model event accuracy accuracy_low accuracy_high folds replaced difference difference_low "
     "difference_high by present"
 ).split()
 

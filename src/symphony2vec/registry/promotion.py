@@ -30,7 +30,7 @@ from symphony2vec.registry.sources import CHALLENGER, CHAMPION, MODEL
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from symphony2vec.registry.evidence import Draw
+    from symphony2vec.registry.evidence import FoldEvidence
 
 WAIT_S = 600.0  # for another promotion on this machine to end
 TRIES = 5  # how often a challenger is judged again because the champion changed
@@ -67,7 +67,7 @@ def promote(
     Args:
         project: whose tracking server is used.
         params: its sections probe (the bootstrap) and registry.
-        words: a run's id or its beginning, or a model's name, perhaps with a draw.
+        words: a run's id or its beginning, or a model's name, perhaps with a fold.
         reading: of the run's model, as "crops"; "" for the one that counts.
         equal_ok: a model that is not worse is good enough.
         dry_run: nothing changes in the registry.
@@ -81,13 +81,13 @@ def promote(
                 version = _registered(client, candidate)
                 if sources.aliases(client).get(CHAMPION) != version:
                     client.set_registered_model_alias(MODEL, CHALLENGER, version)
-        draws = evidence.gathered(client, project, candidate)
+        folds = evidence.gathered(client, project, candidate)
         smoke = gates.packaged(package)
         if dry_run:
-            return _judged(client, project, params, candidate, version, draws, smoke, equal_ok)
+            return _judged(client, project, params, candidate, version, folds, smoke, equal_ok)
         with _alone(project):
             for _ in range(TRIES):
-                found = _judged(client, project, params, candidate, version, draws, smoke, equal_ok)
+                found = _judged(client, project, params, candidate, version, folds, smoke, equal_ok)
                 if found.settled or not found.passed:
                     return found
                 if sources.aliases(client).get(CHAMPION, "") == found.champion:
@@ -128,18 +128,18 @@ def _judged(
     params: Params,
     candidate: Candidate,
     version: str,
-    draws: Mapping[str, Draw],
+    folds: Mapping[str, FoldEvidence],
     smoke: Verdict,
     equal_ok: bool,
 ) -> Decision:
     """What the gates say of a candidate against the champion of this moment."""
     champion = sources.aliases(client).get(CHAMPION, "")
-    own = gates.accuracy(draws, params.probe)
+    own = gates.accuracy(folds, params.probe)
     found = Decision(candidate.name, version, champion, "", (), _figures("accuracy", own))
-    probed = sum(draw.works is not None for draw in draws.values())
-    found = replace(found, figures={**found.figures, "draws": probed})
+    probed = sum(fold.works is not None for fold in folds.values())
+    found = replace(found, figures={**found.figures, "folds": probed})
     if not champion:
-        data, better, _ = gates.alone(draws, params.probe)
+        data, better, _ = gates.alone(folds, params.probe)
         return replace(found, verdicts=(data, better, smoke))
     if champion == version:
         return replace(found, settled=True)
@@ -149,8 +149,8 @@ def _judged(
         gone = Verdict("data", False, f"{told} the alias {CHAMPION} in MLflow's UI")
         return replace(found, verdicts=(gone, gates.better({}, {}, False, equal_ok, params)[0], smoke))
     theirs = evidence.gathered(client, project, opponent)
-    data = gates.data(draws, theirs)
-    better, gap = gates.better(draws, theirs, data.passed, equal_ok, params)
+    data = gates.data(folds, theirs)
+    better, gap = gates.better(folds, theirs, data.passed, equal_ok, params)
     figures = {**found.figures, **_figures("difference", gap)}
     return replace(found, opponent=opponent.name, verdicts=(data, better, smoke), figures=figures)
 

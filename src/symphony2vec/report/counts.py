@@ -16,7 +16,7 @@ from symphony2vec.evaluation import statistics
 from symphony2vec.project import read_table
 from symphony2vec.report.tables import Row
 
-COLUMNS = ("stage", "model", "reading", "draw", "work", "clips", "right")
+COLUMNS = ("stage", "model", "reading", "fold", "work", "clips", "right")
 SIDES = {1: "is better", 0: "", -1: "is worse"}
 
 
@@ -24,14 +24,14 @@ def table(found: Iterable[tuple[Sequence[str], Iterable[Row]]]) -> pd.DataFrame:
     """One line a row, draw and test work: its clips (of a row of chunks its chunks), and those named rightly.
 
     Args:
-        found: for each kind of split the names of its draws, and the rows on them.
+        found: for each kind of split the names of its folds, and the rows on them.
     """
 
     parts = [
-        works.assign(stage=row.stage, model=row.model, reading=row.reading, draw=draw)[[*COLUMNS]]
-        for draws, own in found
+        works.assign(stage=row.stage, model=row.model, reading=row.reading, fold=fold)[[*COLUMNS]]
+        for folds, own in found
         for row in own
-        for draw, works in zip(draws, row.works, strict=True)
+        for fold, works in zip(folds, row.works, strict=True)
     ]
     return pd.concat(parts, ignore_index=True).sort_values([*COLUMNS[:5]], kind="stable", ignore_index=True)
 
@@ -44,36 +44,36 @@ def against(path: Path, words: str, split: str, resamples: int, confidence: floa
         words: the row's name, as "pca-mfcc" or "lstm-mel chunks"; with its stage where that is needed, as
             "ali/encoder-128 crops".
         split: the kind of split that counts; others are left out.
-        resamples: bootstrap draws.
+        resamples: bootstrap resamples.
         confidence: of the interval.
         seed: of the bootstrap.
 
     Raises:
-        UserError: the table is missing or another one, no row or several are meant, or none is on the same draws.
+        UserError: the table is missing or another one, no row or several are meant, or none is on the same folds.
     """
     own = _on(path, split)
     tables: dict[str, dict[str, pd.DataFrame]] = {}
-    for (stage, model, reading, draw), works in own.groupby(["stage", "model", "reading", "draw"]):
-        tables.setdefault(f"{stage}/{model} {reading}".strip(), {})[str(draw)] = works
+    for (stage, model, reading, fold), works in own.groupby(["stage", "model", "reading", "fold"]):
+        tables.setdefault(f"{stage}/{model} {reading}".strip(), {})[str(fold)] = works
     name = _meant(words, list(tables), path)
-    draws = sorted(tables[name])
-    others = [other for other in tables if other != name and sorted(tables[other]) == draws]
+    folds = sorted(tables[name])
+    others = [other for other in tables if other != name and sorted(tables[other]) == folds]
     if not others:
-        raise UserError(f"{path}: no other row is on the draws of {name} ({', '.join(draws)})")
-    found = statistics.count([[tables[one][draw] for draw in draws] for one in (name, *others)])
+        raise UserError(f"{path}: no other row is on the folds of {name} ({', '.join(folds)})")
+    found = statistics.count([[tables[one][fold] for fold in folds] for one in (name, *others)])
     low, high = statistics.paired_differences(statistics.bootstrap_accuracy(found, resamples, seed), confidence)
     mean = 100.0 * found.accuracy().mean(axis=1)
     lines = [f"{f'{name}, {mean[0]:.1f} %, less':<38}{'accuracy':>9}{'difference':>12}  interval"]
     for place in range(1, len(mean)):  # in the order of their names: test clips choose nothing, no order either
         ends = 100.0 * low[0, place], 100.0 * high[0, place]
-        told = f"{f'[{ends[0]:+.1f}, {ends[1]:+.1f}]':<16}{SIDES[statistics.significance(*ends, len(draws))]}"
+        told = f"{f'[{ends[0]:+.1f}, {ends[1]:+.1f}]':<16}{SIDES[statistics.significance(*ends, len(folds))]}"
         lines.append(f"{others[place - 1]:<38}{mean[place]:>9.1f}{mean[0] - mean[place]:>+12.1f}  {told}".rstrip())
     lines.append(
-        f"points; {confidence:.0%} of a paired bootstrap over {found.clips.shape[2]} works, mean of {len(draws)} drawn "
-        f"split{'' if len(draws) == 1 else 's'} by {split}"
+        f"points; {confidence:.0%} of a paired bootstrap over {found.clips.shape[2]} works, mean of {len(folds)} drawn "
+        f"split{'' if len(folds) == 1 else 's'} by {split}"
     )
-    if len(draws) < statistics.FEWEST_FOLDS:
-        lines.append(f"with fewer than {statistics.FEWEST_FOLDS} drawn splits no row is said to be better")
+    if len(folds) < statistics.FEWEST_FOLDS:
+        lines.append(f"with fewer than {statistics.FEWEST_FOLDS} folds no row is said to be better")
     return "\n".join(lines)
 
 
@@ -89,9 +89,9 @@ def _on(path: Path, split: str) -> pd.DataFrame:
         raise UserError(
             f"{path} is no table of counts: it lacks the column {missing[0]}; it needs {', '.join(COLUMNS)}"
         )
-    own = table[table["draw"].str.rpartition("-")[0] == split]
+    own = table[table["fold"].str.rpartition("-")[0] == split]
     if own.empty:
-        raise UserError(f"{path} has no draw of the split by {split}; it has {', '.join(sorted(set(table['draw'])))}")
+        raise UserError(f"{path} has no fold of the split by {split}; it has {', '.join(sorted(set(table['fold'])))}")
     return own
 
 

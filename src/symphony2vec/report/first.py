@@ -55,7 +55,7 @@ def table(
 
     `difference` is the accuracy of the reference less that of the line, from `low` to `high` by the paired bootstrap
     over works; `beaten` says "yes" where that interval lies above 0, "no" where it holds 0, "better" where the line
-    beats the reference, "few draws" where nothing is claimed; it is empty of the reference, of its own other readings
+    beats the reference, "few folds" where nothing is claimed; it is empty of the reference, of its own other readings
     and of the majority class.
 
     Args:
@@ -77,7 +77,7 @@ def table(
                 **{"group": entry.group, "what": _worded(entry, row), "stage": entry.stage, "row": row},
                 **{"hears": entry.hears, "dimensions": sizes.get((entry.stage, row))},
                 **{name: own[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "spread", "macro_f1")},
-                **_compared(pairs, against, entry.stage, row, int(own["draws"])),
+                **_compared(pairs, against, entry.stage, row, int(own["folds"])),
             }
         )
     majority = {
@@ -92,12 +92,12 @@ def table(
     return told.astype({"dimensions": "Int64"})
 
 
-def sizes(project: Project, results: pd.DataFrame, draw: str) -> dict[tuple[str, str], int]:
+def sizes(project: Project, results: pd.DataFrame, fold: str) -> dict[tuple[str, str], int]:
     """The dimensions of the vectors of each row that has some, by stage and row."""
     found = {}
     for line in results.to_dict("records"):
         name = f"vectors-{line['reading']}.npy" if line["reading"] else "vectors.npy"
-        path = project.out(str(line["stage"]), str(line["model"]), draw, name)
+        path = project.out(str(line["stage"]), str(line["model"]), fold, name)
         if path.is_file():
             found[str(line["stage"]), str(line["row"])] = int(read_array(path, str(line["stage"])).shape[1])
     return found
@@ -146,7 +146,7 @@ def _worded(entry: Entry, row: str) -> str:
     return f"{entry.what}, {REPRESENTED[representation]}" if representation in REPRESENTED else entry.what
 
 
-def _compared(pairs: pd.DataFrame, against: str, stage: str, row: str, draws: int) -> dict[str, Any]:
+def _compared(pairs: pd.DataFrame, against: str, stage: str, row: str, folds: int) -> dict[str, Any]:
     """How far the reference lies above a row, and what may be said of it."""
     if not against or (stage == "temporal" and row.partition(" ")[0] == against):
         return {"beaten": ""}
@@ -157,8 +157,8 @@ def _compared(pairs: pd.DataFrame, against: str, stage: str, row: str, draws: in
     if pair["a"] != one:
         difference, low, high = -difference, -high, -low
     said = (
-        ("no", "yes", "better")[statistics.significance(low, high, draws)]
-        if draws >= statistics.FEWEST_FOLDS
-        else "few draws"
+        ("no", "yes", "better")[statistics.significance(low, high, folds)]
+        if folds >= statistics.FEWEST_FOLDS
+        else "few folds"
     )
     return {"difference": difference, "low": low, "high": high, "beaten": said}

@@ -105,7 +105,7 @@ def render(
         studies=_studies(project),
         meaning=_meaning(told),
         leak=_leak(told["leak"]),
-        draws_of=told["leak"].groupby("split")["draws"].max().to_dict(),
+        draws_of=told["leak"].groupby("split")["folds"].max().to_dict(),
     )
 
 

@@ -26,7 +26,7 @@ ENDS = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}  # a
 HEARD_AT_MOST = 4
 
 
-def gather(project: Project, results: pd.DataFrame, draw: str, folder: Path) -> dict[str, list[str]]:
+def gather(project: Project, results: pd.DataFrame, fold: str, folder: Path) -> dict[str, list[str]]:
     """Copy the stages' pictures of one draw into the report; returns for each stage/model the names of its own."""
     folder.mkdir()
     shared = {
@@ -43,8 +43,8 @@ def gather(project: Project, results: pd.DataFrame, draw: str, folder: Path) -> 
         shutil.copyfile(path, folder / f"study-{path.parent.name}-{path.name}")
     shown: dict[str, list[str]] = {}
     for stage, model in results[["stage", "model"]].drop_duplicates().itertuples(index=False):
-        own = {name: project.out(stage, model, draw, f"{name}.png") for name in MODEL_PICTURES}
-        own["confusion"] = project.out("probe", stage, model, draw, "confusion.png")
+        own = {name: project.out(stage, model, fold, f"{name}.png") for name in MODEL_PICTURES}
+        own["confusion"] = project.out("probe", stage, model, fold, "confusion.png")
         there = {name: path for name, path in own.items() if path.is_file()}
         for name, path in there.items():
             shutil.copyfile(path, folder / f"{stage}-{model}-{name}.png")
@@ -88,7 +88,7 @@ def compare(project: Project, models: Sequence[str], draw_name: str, folder: Pat
 
 
 def sound(project: Project, params: Params, ali: Sequence[str], against: str, draw_name: str, folder: Path) -> None:
-    """Make reconstructions and what models invent of one draw audible: <model>-<what>-<number>.mp3.
+    """Make reconstructions and what models invent of one fold audible: <model>-<what>-<number>.mp3.
 
     Of ALI on crops these models, and of the temporal models the one that all is held `against`.
     """

@@ -31,23 +31,23 @@ from symphony2vec.report import counts, first, page, pictures, tables, walks, wo
 def run(project: Project, params: Params) -> None:
     """The stage `report`."""
 
-    drawn = list(clips.draws(params))
-    kinds = {str(kind): [draw.name for draw in drawn if draw.split == kind] for kind in params.clips.splits}
-    draws = kinds[params.clips.splits[0]]
+    drawn = list(clips.folds(params))
+    kinds = {str(kind): [fold.name for fold in drawn if fold.split == kind] for kind in params.clips.splits}
+    folds = kinds[params.clips.splits[0]]
     on = {kind: tables.rows(project, names) for kind, names in kinds.items()}
     found = on[params.clips.splits[0]]
-    bootstrap = (params.probe.bootstrap_draws, params.probe.confidence, params.probe.seed)
+    bootstrap = (params.probe.bootstrap_resamples, params.probe.confidence, params.probe.seed)
     results, pairs = tables.results(found, *bootstrap)
     ali = sorted({row.model for row in found if row.stage == "ali"})
     against = first.reference(results, params.embeddings.dimensions)
     models = list(results[["stage", "model"]].drop_duplicates().itertuples(index=False, name=None))
     told = {
-        "first": first.table(results, pairs, first.sizes(project, results, draws[0]), params),
+        "first": first.table(results, pairs, first.sizes(project, results, folds[0]), params),
         "results": results,
         "pairs": pairs,
         "counts": counts.table((names, on[kind]) for kind, names in kinds.items()),
         "leak": tables.leak(on, *bootstrap),
-        "claims": tables.claims(project, ali, draws),
+        "claims": tables.claims(project, ali, folds),
         "corpus": tables.corpus(read_table(project.movements, "audio"), read_table(project.clips, "clips")),
         "balance": read_table(project.out("clips", "balance.csv"), "clips"),
         "splits": read_table(project.out("clips", "splits.csv"), "clips"),
@@ -57,21 +57,21 @@ def run(project: Project, params: Params) -> None:
         **leaks.tables(project, drawn),
     }
     more = {
-        "parts": worth.parts(project, params, against, draws),
-        "generation": worth.generation(project, models, against, draws, params.probe),
-        "walks": walks.table(project, against, draws, params.probe),
+        "parts": worth.parts(project, params, against, folds),
+        "generation": worth.generation(project, models, against, folds, params.probe),
+        "walks": walks.table(project, against, folds, params.probe),
     }
     told |= {name: table for name, table in more.items() if len(table)}
     with whole_folder(project.out("report")) as folder:
         for name, table in told.items():
             write_table(folder / f"{name}.csv", table)
-        shown = pictures.gather(project, results, draws[0], folder / "pictures")
+        shown = pictures.gather(project, results, folds[0], folder / "pictures")
         pictures.draw_first(told, against, folder / "pictures")
         pictures.draw(told, folder / "pictures")
-        pictures.compare(project, ali, draws[0], folder / "pictures")
-        pictures.sound(project, params, ali, against, draws[0], folder / "sounds")
-        walked = walks.gather(project, against, draws[0], folder / "pictures")
-        heard = walks.sound(project, params, against, draws[0], folder / "sounds")
+        pictures.compare(project, ali, folds[0], folder / "pictures")
+        pictures.sound(project, params, ali, against, folds[0], folder / "sounds")
+        walked = walks.gather(project, against, folds[0], folder / "pictures")
+        heard = walks.sound(project, params, against, folds[0], folder / "sounds")
         text = page.render(project, params, found, told, shown, page.Whole(against, walked, heard), folder)
         with whole_file(folder / "index.html") as partial:
             partial.write_text(text, encoding="utf-8")
@@ -89,7 +89,7 @@ def printed(project: Project) -> str:
         )
     first = table.iloc[0]
     lines.append(
-        f"mean of {first['draws']} drawn split{'' if first['draws'] == 1 else 's'}, about {first['clips']} test clips "
+        f"mean of {first['folds']} fold{'' if first['folds'] == 1 else 's'}, about {first['clips']} test clips "
         f"of {first['works']} works each; the best on validation stands first"
     )
     return "\n".join(lines)
@@ -103,7 +103,7 @@ def compared(project: Project, params: Params, row: str, split: str | None = Non
     """
     path = table or project.out("report", "counts.csv")
     own = params.probe
-    return counts.against(path, row, split or params.clips.splits[0], own.bootstrap_draws, own.confidence, own.seed)
+    return counts.against(path, row, split or params.clips.splits[0], own.bootstrap_resamples, own.confidence, own.seed)
 
 
 def _share(value: object) -> str:

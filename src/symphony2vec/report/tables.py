@@ -1,7 +1,7 @@
 """Tables of the report, from what the stages wrote.
 
 A row is a model of one stage in one *reading* (see `symphony2vec.evaluation.probe`). Accuracies are shares; `accuracy`
-is the mean over the drawn splits, `spread` their standard deviation, `accuracy_low` and `accuracy_high` the interval
+is the mean over the folds, `spread` their standard deviation, `accuracy_low` and `accuracy_high` the interval
 over works."""
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ PAPER = {
 PAPER_TRAIN = {("ali", "paper-256"): 38.24, ("ali", "paper-128"): 35.25, ("ali", "paper-40"): 33.21}
 COLUMNS = (
     "stage row model reading accuracy accuracy_low accuracy_high spread macro_f1 train_accuracy validation_accuracy "
-    "majority paper draws clips works"
+    "majority paper folds clips works"
 ).split()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One reading of one model, on the drawn splits of one kind: their scores, and their works with clips and right."""
+    """One reading of one model, on the folds of one kind: their scores, and their works with clips and right."""
 
     stage: str
     model: str
@@ -70,25 +70,25 @@ class Row:
         return f"{self.model} {self.reading}".strip()
 
 
-def rows(project: Project, draws: Sequence[str]) -> list[Row]:
-    """Every reading of every model that was probed on all of these draws.
+def rows(project: Project, folds: Sequence[str]) -> list[Row]:
+    """Every reading of every model that was probed on all of these folds.
 
     Raises:
         UserError: there is none.
     """
     found = []
     for folder in sorted(project.out("probe").glob("[!.]*/[!.]*")):
-        if all((folder / draw / "scores.json").is_file() for draw in draws):
-            found += _readings(folder, draws)
+        if all((folder / fold / "scores.json").is_file() for fold in folds):
+            found += _readings(folder, folds)
     if not found:
         raise UserError(f"no scores below {project.out('probe')}; `dvc repro probe` writes them")
     return found
 
 
-def _readings(folder: Path, draws: Sequence[str]) -> list[Row]:
-    told = [read_json(folder / draw / "scores.json", "probe")["scores"] for draw in draws]
+def _readings(folder: Path, folds: Sequence[str]) -> list[Row]:
+    told = [read_json(folder / fold / "scores.json", "probe")["scores"] for fold in folds]
     told = [[{**one, "clips": scores[0]["clips"]} for one in scores] for scores in told]  # of chunks, count their clips
-    works = [read_table(folder / draw / "works.csv", "probe") for draw in draws]
+    works = [read_table(folder / fold / "works.csv", "probe") for fold in folds]
     return [
         Row(
             folder.parent.name,
@@ -106,7 +106,7 @@ def results(found: list[Row], resamples: int, confidence: float, seed: int) -> t
 
     The best on *validation* stands first: the test clips choose nothing, not even the order of a table. `better` names
     the row of a pair that is significantly better (see `statistics.significance`): neither where the interval holds 0,
-    or draws are few.
+    or folds are few.
     """
 
     counts = statistics.count([row.works for row in found])
@@ -131,7 +131,7 @@ def results(found: list[Row], resamples: int, confidence: float, seed: int) -> t
                 "validation_accuracy": mean["validation_accuracy"],
                 "majority": mean["majority_accuracy"],
                 "paper": PAPER.get((row.stage, row.name), np.nan) / 100.0,
-                "draws": len(row.scores),
+                "folds": len(row.scores),
                 "clips": round(float(np.mean([one["clips"]["test"] for one in row.scores]))),
                 "works": round(float(np.mean([one["test_works"] for one in row.scores]))),
             }
@@ -157,17 +157,17 @@ def _pairs(table: pd.DataFrame, drawn: Any, confidence: float) -> pd.DataFrame:
         "high": high[first, second].round(6),
     }
     ends = zip(low[first, second], high[first, second], strict=True)
-    better = [("", "a", "b")[statistics.significance(*one, folds=int(table["draws"].max()))] for one in ends]
+    better = [("", "a", "b")[statistics.significance(*one, folds=int(table["folds"].max()))] for one in ends]
     return pd.DataFrame(pairs | {"better": better})
 
 
 def leak(found: Mapping[str, list[Row]], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
-    """Every row under every kind of split: stage, model, split, mean, low, high, majority, draws; and how far it lies
+    """Every row under every kind of split: stage, model, split, mean, low, high, majority, folds; and how far it lies
     above itself under the first kind: difference, difference_low, difference_high (nothing for the first).
 
     Args:
-        found: the rows on the draws of each kind of split; the first kind counts.
-        resamples: bootstrap draws; the works are the same for both sides of a difference.
+        found: the rows on the folds of each kind of split; the first kind counts.
+        resamples: bootstrap resamples; the works are the same for both sides of a difference.
         confidence: of the interval.
         seed: of the bootstrap.
     """
@@ -178,14 +178,14 @@ def leak(found: Mapping[str, list[Row]], resamples: int, confidence: float, seed
     for kind, own in found.items():
         table, _ = results(own, *bootstrap)
         renamed = table.rename(columns={"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"})
-        part = renamed[["stage", "row", "mean", "low", "high", "majority", "draws"]].assign(split=kind)
+        part = renamed[["stage", "row", "mean", "low", "high", "majority", "folds"]].assign(split=kind)
         told = _above(found[first], own if kind != first else [], *bootstrap)
         parts.append(part.merge(told, how="left", on=["stage", "row"]))
     return pd.concat(parts, ignore_index=True).rename(columns={"row": "model"})
 
 
 def _above(before: list[Row], after: list[Row], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
-    """How far each row lies above itself on other draws, where it is on both."""
+    """How far each row lies above itself on other folds, where it is on both."""
 
     columns = ["stage", "row", "difference", "difference_low", "difference_high"]
     known = {(row.stage, row.name): row for row in before}
@@ -259,17 +259,17 @@ def corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def claims(project: Project, models: Sequence[str], draws: Sequence[str]) -> pd.DataFrame:
-    """What became of the paper's claim on the latent space: these ALI models on every draw, source and measure."""
+def claims(project: Project, models: Sequence[str], folds: Sequence[str]) -> pd.DataFrame:
+    """What became of the paper's claim on the latent space: these ALI models on every fold, source and measure."""
 
     parts = []
     for model in models:
-        for draw in draws:
-            path = project.out("ali", model, draw, "latent.csv")
+        for fold in folds:
+            path = project.out("ali", model, fold, "latent.csv")
             if path.is_file():
                 table = read_table(path, "ali")
-                table.insert(0, "draw", draw)
+                table.insert(0, "fold", fold)
                 table.insert(0, "model", model)
                 parts.append(table)
-    columns = ["model", "draw", "source", "measure", "rho", "low", "high", "range_db", "crops"]
+    columns = ["model", "fold", "source", "measure", "rho", "low", "high", "range_db", "crops"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

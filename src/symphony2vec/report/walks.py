@@ -25,35 +25,35 @@ MEANS = ("r2", "judge_r2", "real_deviation")
 COLUMNS = "label measure unit r2 judge_r2 rho rho_low rho_high change change_low change_high real_deviation".split()
 
 
-def table(project: Project, model: str, draws: Sequence[str], settings: Probe) -> pd.DataFrame:
-    """Does a walk along a label do what it says: one line a label, in the mean over the draws, intervals over works.
+def table(project: Project, model: str, folds: Sequence[str], settings: Probe) -> pd.DataFrame:
+    """Does a walk along a label do what it says: one line a label, in the mean over the folds, intervals over works.
 
-    Only labels that were walked along in every one of these draws; empty where the model did not walk.
+    Only labels that were walked along in every one of these folds; empty where the model did not walk.
     """
 
-    folders = [project.out("meaning", "temporal", model, draw) for draw in draws]
+    folders = [project.out("meaning", "temporal", model, fold) for fold in folds]
     if not model or not all((folder / "walks.csv").is_file() for folder in folders):
-        return pd.DataFrame(columns=[*COLUMNS, "draws", "clips"])
+        return pd.DataFrame(columns=[*COLUMNS, "folds", "clips"])
     told = pd.concat([read_table(folder / "walks.csv", "meaning") for folder in folders])
     walked = [read_table(folder / "walked.csv", "meaning") for folder in folders]
     lines = []
     for label, own in told.groupby("label", sort=False):
-        if len(own) < len(draws):
+        if len(own) < len(folds):
             continue
         line = {"label": label, **own.iloc[0][["measure", "unit"]], **own[list(MEANS)].mean()}
         for name in ("rho", "change"):
             tables = [one[one["label"] == label].assign(value=one[name]) for one in walked]
             counts = statistics.sum_values([tables])
-            drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_draws, settings.seed)
+            drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)
             low, high = statistics.interval(drawn, settings.confidence)
             line |= {name: counts.accuracy().mean(), f"{name}_low": low[0], f"{name}_high": high[0]}
-        lines.append(line | {"draws": len(draws), "clips": int(own["clips"].iloc[0])})
-    return pd.DataFrame(lines, columns=[*COLUMNS, "draws", "clips"]).round(6)
+        lines.append(line | {"folds": len(folds), "clips": int(own["clips"].iloc[0])})
+    return pd.DataFrame(lines, columns=[*COLUMNS, "folds", "clips"]).round(6)
 
 
-def gather(project: Project, model: str, draw: str, folder: Path) -> list[str]:
-    """Copy the pictures of one draw's walks into the report's; returns the names of the walks as they are shown."""
-    own = project.out("meaning", "temporal", model, draw)
+def gather(project: Project, model: str, fold: str, folder: Path) -> list[str]:
+    """Copy the pictures of one fold's walks into the report's; returns the names of the walks as they are shown."""
+    own = project.out("meaning", "temporal", model, fold)
     names = [path.stem.removeprefix("walk-") for path in sorted(own.glob("walk-*.png"))]
     for name in names:
         shutil.copyfile(own / f"walk-{name}.png", folder / f"temporal-{model}-walk-{name}.png")
@@ -61,10 +61,10 @@ def gather(project: Project, model: str, draw: str, folder: Path) -> list[str]:
     return sorted(names, key=order.index)
 
 
-def sound(project: Project, params: Params, model: str, draw: str, folder: Path) -> dict[str, list[str]]:
+def sound(project: Project, params: Params, model: str, fold: str, folder: Path) -> dict[str, list[str]]:
     """Make some points of every walk audible, as loud against each other as they are: file names by walk."""
 
-    path = project.out("meaning", "temporal", model, draw, "walks.npz")
+    path = project.out("meaning", "temporal", model, fold, "walks.npz")
     found: dict[str, list[str]] = {}
     if not model or not path.is_file():
         return found

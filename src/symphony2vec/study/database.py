@@ -98,7 +98,7 @@ class Database:
                     engine_kwargs=self._engine,
                     heartbeat_interval=self.heartbeat_s,
                     grace_period=self.grace_s,
-                    heartbeat_stale_trial_callback=drawn_again,
+                    heartbeat_stale_trial_callback=requeue,
                 )
             except ImportError:
                 raise UserError("PostgreSQL needs a package more: pip install 'psycopg[binary]'") from None
@@ -129,8 +129,8 @@ class Database:
         return {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}
 
 
-def drawn_again(study: Study, trial: FrozenTrial, counted: bool = True) -> None:
-    """What a dead or interrupted trial had drawn waits for the next worker; a trial without a draw has nothing to lose.
+def requeue(study: Study, trial: FrozenTrial, counted: bool = True) -> None:
+    """What a dead or interrupted trial had sampled waits for the next worker.
 
     A death counts as an attempt, an interruption does not.
     """

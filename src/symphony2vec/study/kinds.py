@@ -150,7 +150,7 @@ class _Ali(Kind):
 
 @dataclass(frozen=True)
 class _Heard:
-    """What the temporal ALI hears of one draw: the clips, their composers and movements as numbers (clips,), and the
+    """What the temporal ALI hears of one fold: the clips, their composers and movements as numbers (clips,), and the
     rows of two of the three sides."""
 
     source: Source

@@ -1,6 +1,6 @@
-"""Hyper-parameters of ALI, or of the temporal ALI, by composer accuracy on validation works of the first draw (Optuna).
+"""Hyper-parameters of ALI, or of the temporal ALI, by composer accuracy on validation works of the first fold (Optuna).
 
-Reads   out/clips/draws/<draw>.csv, out/features/mel.npy, params.yaml
+Reads   out/clips/folds/<fold>.csv, out/features/mel.npy, params.yaml
 Writes  the database of the study: mlruns/optuna.db, or a PostgreSQL server that several machines share
         out/study/<name>/
             trials.csv          one row a trial: state, value, what was drawn, its MLflow run, why it failed
@@ -77,18 +77,18 @@ def run(
         UserError: the study is about another model or was begun under other conditions, every trial failed, or the
             database is out of reach.
     """
-    draw = next(iter(clips.draws(params)))
+    fold = next(iter(clips.folds(params)))
     until = time.time() + timeout_s if timeout_s is not None else None
     project.mlruns.mkdir(exist_ok=True)
     with kept.spoken():
         study, repeats = kept.studies(name)
-        space.begun(study, kind, space.conditions(project, kind, params, draw), kept.shown)
+        space.begun(study, kind, space.conditions(project, kind, params, fold), kept.shown)
         if not study.get_trials(deepcopy=False) and space.holds(kind.space(params), present := kind.present(params)):
             study.enqueue_trial(present, user_attrs={database.PRESENT: True})
-        subject, begun = tracking.Subject("study", name, "mel", draw.name), project.out("study", name, "run.json")
+        subject, begun = tracking.Subject("study", name, "mel", fold.name), project.out("study", name, "run.json")
         _noted_elsewhere(study, begun)
         with tracking.run(
-            project, subject, _parameters(params, kind, draw.seed), project.feature("mel"), begun
+            project, subject, _parameters(params, kind, fold.seed), project.feature("mel"), begun
         ) as opened:
             study.set_user_attr("mlflow_run_id", opened.run_id)
             tracked = trials.Tracked(project, opened.run_id)
@@ -97,7 +97,7 @@ def run(
             job = workers.Job(project, params, kept, name, wanted or params.study.trials, until, os.getpid())
             workers.work_through(job, processes)
             tracked.close_dead(study, repeats)
-            standings = verdict.standings(study, repeats, params.study, draw.seed)
+            standings = verdict.standings(study, repeats, params.study, fold.seed)
             pictures.keep(project.out("study", name), name, study, standings, opened)
             if not standings:
                 raise UserError(f"no trial of the study '{name}' was completed; see {project.out('study', name)}")

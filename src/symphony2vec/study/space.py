@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from symphony2vec.errors import UserError
 from symphony2vec.params import AliSpace, Params, Range, TemporalSpace
-from symphony2vec.project import Draw, Project, key_of
+from symphony2vec.project import Project, SplitFold, key_of
 from symphony2vec.study import kinds
 from symphony2vec.study.kinds import Kind
 
@@ -54,7 +54,7 @@ def begun(study: Study, kind: Kind, now: Mapping[str, Any], where: str) -> None:
     agreed(study, now, where)
 
 
-def conditions(project: Project, kind: Kind, params: Params, draw: Draw) -> dict[str, Any]:
+def conditions(project: Project, kind: Kind, params: Params, fold: SplitFold) -> dict[str, Any]:
     """All that must be the same for two trials to be compared, by the names of params.yaml; and the data."""
     return {
         **kind.given(params),
@@ -62,7 +62,7 @@ def conditions(project: Project, kind: Kind, params: Params, draw: Draw) -> dict
         **kind.choices(params),
         **kind.watched(params),
         "features.dynamic_range_db": params.features.dynamic_range_db,
-        "the clips of": f"{draw.name} {key_of(project.draw(draw))[:8]}",
+        "the clips of": f"{fold.name} {key_of(project.fold(fold))[:8]}",
         "the spectrograms": key_of(project.feature("mel"))[:8],
     }
 

@@ -19,10 +19,10 @@ from optuna import TrialPruned
 from symphony2vec import tracking
 from symphony2vec.clips import stage as clips
 from symphony2vec.errors import UserError
-from symphony2vec.models.training import folds as draws
+from symphony2vec.models.training import folds as folds
 from symphony2vec.models.training import loop
 from symphony2vec.params import Params
-from symphony2vec.project import Draw, Project, read_array, read_table
+from symphony2vec.project import Project, SplitFold, read_array, read_table
 from symphony2vec.study import space
 from symphony2vec.study.kinds import Kind
 
@@ -37,7 +37,7 @@ REASON_LETTERS = 500
 
 @dataclass(frozen=True)
 class Ground:
-    """What every trial of one worker trains, and on what: the clips of the first draw, held once."""
+    """What every trial of one worker trains, and on what: the clips of the first fold, held once."""
 
     project: Project
     params: Params
@@ -45,16 +45,16 @@ class Ground:
     _held: list[Any] = field(default_factory=list)
 
     @cached_property
-    def draw(self) -> Draw:
-        """The draw whose validation works judge."""
-        return next(iter(clips.draws(self.params)))
+    def fold(self) -> SplitFold:
+        """The fold whose validation works judge."""
+        return next(iter(clips.folds(self.params)))
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """The clips with their sides."""
-        return read_table(self.project.draw(self.draw), "clips")
+        return read_table(self.project.fold(self.fold), "clips")
 
-    def heard(self, task: draws.Task) -> Any:
+    def heard(self, task: folds.Task) -> Any:
         """Spectrograms, read at the first trial, and rows; those of the test side are never asked for."""
         if not self._held:
             array = read_array(self.project.feature("mel"), "features")
@@ -62,14 +62,14 @@ class Ground:
         return self._held[0]
 
     @contextmanager
-    def opened(self, latent: int, setting: Any, seed: int) -> Iterator[draws.Task]:
+    def opened(self, latent: int, setting: Any, seed: int) -> Iterator[folds.Task]:
         """An MLflow run for one training, and the task that tells it the curves."""
-        subject = tracking.Subject("study", self.kind.searched, str(latent), self.draw.name)
+        subject = tracking.Subject("study", self.kind.searched, str(latent), self.fold.name)
         own = {**self.kind.parameters(self.params, setting, latent), "seed": seed}
-        noted = draws.noted(self.params, self.draw, self.table, own)
+        noted = folds.noted(self.params, self.fold, self.table, own)
         with tracking.run(self.project, subject, noted, self.project.feature("mel")) as opened:
             kept = self.project.out(".partial")
-            yield draws.Task(subject, self.draw, self.table, kept, kept, opened, self.params, [])
+            yield folds.Task(subject, self.fold, self.table, kept, kept, opened, self.params, [])
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def _end(client: MlflowClient, run_id: str) -> None:
 
 
 def searched(trial: Trial, ground: Ground, tracked: Tracked, lively: Callable[[], None]) -> float:
-    """One trial: draw a setting, train it, and say what it is worth; it may be pruned on the way."""
+    """One trial: sample a setting, train it, and say what it is worth; it may be pruned on the way."""
     found = space.suggested(trial, ground.kind.space(ground.params), ground.kind.drawn)
-    return _trained(trial, ground, tracked, found, ground.draw.seed, f"trial {trial.number}", lively, prunes=True)
+    return _trained(trial, ground, tracked, found, ground.fold.seed, f"trial {trial.number}", lively, prunes=True)
 
 
 def repeated(

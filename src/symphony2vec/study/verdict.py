@@ -90,7 +90,7 @@ def standings(study: Study, repeats: Study, settings: Settings, first_seed: int)
 
 
 def further(first_seed: int, count: int) -> list[int]:
-    """The seeds after that of the draw, from which networks start."""
+    """The seeds after that of the fold, from which networks start."""
     return [first_seed + place for place in range(1, count + 1)]
 
 

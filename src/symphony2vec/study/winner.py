@@ -34,7 +34,7 @@ def chosen(project: Project, given: Params, kept: Database, name: str) -> Standi
         UserError: there is no such study, a repeat is missing or running, no setting could be trained from every seed,
             or the study was made with other epochs or another base than params.yaml names now.
     """
-    seed = next(iter(clips.draws(given))).seed
+    seed = next(iter(clips.folds(given))).seed
     again = f"`{kinds.KINDS.get(name, kinds.ALI).command(name)}`"
     with kept.spoken():
         if not kept.exists():

@@ -38,7 +38,7 @@ from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.project import Project
 from symphony2vec.study import kinds, verdict
-from symphony2vec.study.database import Database, drawn_again
+from symphony2vec.study.database import Database, requeue
 from symphony2vec.study.trials import Ground, Tracked, reasoned, repeated, searched
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class _Worker:
         """The best trials from further seeds, until none is missing and none is running."""
         while not self._stopped():
             with self.begins:
-                left = verdict.missing(self.study, self.repeats, self.job.params.study, self.ground.draw.seed)
+                left = verdict.missing(self.study, self.repeats, self.job.params.study, self.ground.fold.seed)
                 if not left and not _in_state(self.repeats, "RUNNING"):
                     return
                 if left:
@@ -193,7 +193,7 @@ class _Worker:
         try:
             study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[self._tell])
         except KeyboardInterrupt:
-            drawn_again(study, study.get_trials(deepcopy=False)[begun[0]], counted=False)
+            requeue(study, study.get_trials(deepcopy=False)[begun[0]], counted=False)
 
     def _sampler(self) -> BaseSampler:
         """TPE with a seed of its own for each trial: a search that was stopped between two trials goes on as if it had
@@ -285,7 +285,7 @@ def _buried(job: Job, number: int, process: SpawnProcess) -> None:
         for trial in _in_state(study, "RUNNING"):
             if trial.user_attrs.get("worker") == token(process.pid or 0):
                 study.tell(trial.number, state=trial.state.FAIL)
-                drawn_again(study, trial)
+                requeue(study, trial)
 
 
 def _dismissed(processes: list[SpawnProcess]) -> None:
@@ -301,7 +301,7 @@ def _dismissed(processes: list[SpawnProcess]) -> None:
 
 
 def _unfinished(job: Job, study: Study, repeats: Study) -> bool:
-    first_seed = next(iter(clips.draws(job.params))).seed
+    first_seed = next(iter(clips.folds(job.params))).seed
     left = verdict.missing(study, repeats, job.params.study, first_seed)
     return bool(left or _in_state(study, "RUNNING") or _in_state(repeats, "RUNNING"))
 

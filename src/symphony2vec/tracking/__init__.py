@@ -1,4 +1,4 @@
-"""All that is said to MLflow: one run a model and drawn split, in the experiment of its stage.
+"""All that is said to MLflow: one run a model and fold, in the experiment of its stage.
 
 Runs go to `MLFLOW_TRACKING_URI` where that is set, a server or a database, else to the database mlruns/mlflow.db of the
 project. With a database their artifacts lie under mlruns/artifacts/<stage>, or under `MLFLOW_DEFAULT_ARTIFACT_ROOT`, as

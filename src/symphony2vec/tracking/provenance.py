@@ -21,7 +21,7 @@ DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 
 @dataclass(frozen=True)
 class Subject:
-    """What a run is about: its stage (the experiment), its model, the representation it sees, and the drawn split.
+    """What a run is about: its stage (the experiment), its model, the representation it sees, and the fold.
 
     An ALI has its latent size in the place of the representation: it sees the mel spectrogram.
     """
@@ -29,7 +29,7 @@ class Subject:
     stage: str
     model: str
     representation: str
-    draw: str
+    fold: str
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class Subject:
     @property
     def label(self) -> str:
         """The name of the run, as "pca-mel work-0"."""
-        return f"{self.name} {self.draw}"
+        return f"{self.name} {self.fold}"
 
 
 def flat(params: Params, *without: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def tags(project: Project, subject: Subject) -> dict[str, str]:
     own = {
         "stage": subject.stage,
         "kind": "classifier" if subject.stage == "classifiers" else "embedding",
-        "draw": subject.draw,
+        "fold": subject.fold,
         "git.commit": commit(project),
         "dvc.lock.md5": lock_hash(project),
     }

@@ -158,7 +158,7 @@ def run(
 
     Args:
         project: whose database is used.
-        subject: stage, model, representation and draw.
+        subject: stage, model, representation and fold.
         parameters: flat names and plain values.
         seen: the file or folder that the model learns from; logged as its data set with DVC's hash.
         begun: a file that notes the run while it lasts. Where it is there already, left by a training that was stopped
@@ -179,7 +179,7 @@ def again(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
     Where the tracking server does not know that run (a fresh database, say, under outputs that DVC restored), a new one
     takes its place and says so in the tag `stands_for`.
     """
-    subject = Subject(*(record[name] for name in ("stage", "model", "representation", "draw")))
+    subject = Subject(*(record[name] for name in ("stage", "model", "representation", "fold")))
     first = opening(project, subject, record["run_id"], {}, stands_for=record["run_id"])
     with _lasting(project, first, is_new=False) as opened_run:
         yield opened_run
@@ -194,13 +194,13 @@ def run_id_of(client: MlflowClient, record: Mapping[str, Any]) -> str | None:
     return None if known is None else str(known.info.run_id)
 
 
-def write_record(path: Path, opened: Run, subject: Subject, key: str, draw: str) -> None:
+def write_record(path: Path, opened: Run, subject: Subject, key: str, fold: str) -> None:
     """Note which run made the files of a folder and from what, for the stages that add to it.
 
-    `key` stands for all that the files were made from, `draw` for the clips and their sides alone.
+    `key` stands for all that the files were made from, `fold` for the clips and their sides alone.
     """
-    fields = {name: getattr(subject, name) for name in ("stage", "model", "representation", "draw")}
-    write_json(path, {"run_id": opened.run_id, "key": key, "clips": draw, **fields})
+    fields = {name: getattr(subject, name) for name in ("stage", "model", "representation", "fold")}
+    write_json(path, {"run_id": opened.run_id, "key": key, "clips": fold, **fields})
 
 
 @contextmanager

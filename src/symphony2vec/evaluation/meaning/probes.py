@@ -50,7 +50,7 @@ class Regression:
 
 @dataclass(frozen=True)
 class Found:
-    """What one probe, or one search, found of a draw's test clips by one measure.
+    """What one probe, or one search, found of a fold's test clips by one measure.
 
     table: one row a test work, with its clips and the sums of score, baseline and weight; empty where `reason` says
         why nothing could be measured.

@@ -1,13 +1,13 @@
 """What the vectors know of music: probes for what is known exactly of every clip, and retrieval.
 
-Reads   out/<stage>/<model>/<draw>/vectors*.npy and run.json, out/labels/labels.csv, out/clips/draws/<draw>.csv
-Writes  out/meaning/<stage>/<model>/<draw>/  meaning.csv (one row a reading, label and measure), retrieval.csv (one row
+Reads   out/<stage>/<model>/<fold>/vectors*.npy and run.json, out/labels/labels.csv, out/clips/folds/<fold>.csv
+Writes  out/meaning/<stage>/<model>/<fold>/  meaning.csv (one row a reading, label and measure), retrieval.csv (one row
             a reading and what was to be found), works.csv (the sums of each test work that both come from),
             record.json; and the model's MLflow run; of a temporal model that generates also its walks, see
             `symphony2vec.evaluation.meaning.walks`
-        out/meaning/  knowledge.csv, retrieval.csv and pairs.csv over the drawn splits; profile.png, retrieval.png
+        out/meaning/  knowledge.csv, retrieval.csv and pairs.csv over the folds; profile.png, retrieval.png
 
-Only the draws of the first split of params.yaml are asked: the others are there to show what a leak is worth. Of ALI's
+Only the folds of the first split of params.yaml are asked: the others are there to show what a leak is worth. Of ALI's
 readings those are asked that one would use as an embedding: not a sampled z, nor the 5,120 hidden activations.
 """
 
@@ -50,27 +50,27 @@ NOT_ASKED = ("sample", "hidden")  # readings
 def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
     """The stage `meaning`: of every model that has vectors, or of one stage, or of one model."""
 
-    draws = [draw.name for draw in clips.draws(params) if draw.split == params.clips.splits[0]]
-    made = [folder for folder in found(project, stage, model) if folder.name in draws]
+    folds = [fold.name for fold in clips.folds(params) if fold.split == params.clips.splits[0]]
+    made = [folder for folder in found(project, stage, model) if folder.name in folds]
     if not made:
         raise UserError(
-            f"no vectors of a draw by {params.clips.splits[0]} below {project.out()}; `dvc repro` makes them"
+            f"no vectors of a fold by {params.clips.splits[0]} below {project.out()}; `dvc repro` makes them"
         )
     if stage is None:
         made = probe.listed_in_params(made, params)
     told = read_table(project.out("labels", "labels.csv"), "labels")
-    with tqdm(made, desc="meaning", unit="draw", mininterval=1.0) as bar:
+    with tqdm(made, desc="meaning", unit="fold", mininterval=1.0) as bar:
         for folder in bar:
             bar.set_postfix_str("/".join(folder.parts[-3:-1]))
             _one(project, params, folder, told)
     print(f"meaning: {len(made)} vectors, {len({folder.parent for folder in made})} models")
     if stage is None:
         probe.remove_others(project.out("meaning"), {folder.parts[-3:] for folder in made})
-        _sum_up(project, params, draws)
+        _sum_up(project, params, folds)
 
 
 def found(project: Project, stage: str | None = None, model: str | None = None) -> list[Path]:
-    """The folders out/<stage>/<model>/<draw> with vectors; a classifier has none.
+    """The folders out/<stage>/<model>/<fold> with vectors; a classifier has none.
 
     Raises:
         UserError: there is none.
@@ -88,16 +88,16 @@ def _readings(folder: Path) -> dict[str, Path]:
 
 
 def _one(project: Project, params: Params, folder: Path, told: pd.DataFrame) -> None:
-    """Ask all readings of one model on one draw, unless that is done."""
+    """Ask all readings of one model on one fold, unless that is done."""
 
-    stage, model, draw = folder.parts[-3:]
-    table, record = project.out("clips", "draws", f"{draw}.csv"), read_json(folder / "run.json", stage)
+    stage, model, fold = folder.parts[-3:]
+    table, record = project.out("clips", "folds", f"{fold}.csv"), read_json(folder / "run.json", stage)
     if not table.is_file() or record["clips"] != key_of(table):
         raise UserError(f"the clips have changed since the stage {stage} made {model}; run `dvc repro`")
     asked = params.meaning.model_dump(exclude={"shown"})
     code = [Path(__file__).parents[2] / name for name in CODE.split()]
     key = key_of(*code, project.out("labels", "labels.csv"), asked, params.probe.model_dump(), record)
-    target = project.out("meaning", stage, model, draw)
+    target = project.out("meaning", stage, model, fold)
     if (target / "record.json").is_file() and read_json(target / "record.json", "meaning")["key"] == key:
         return
     own = read_table(table, "clips")
@@ -112,7 +112,7 @@ def _one(project: Project, params: Params, folder: Path, told: pd.DataFrame) -> 
         renamed = _first(lines[searched].drop(columns=["measure", "strength", "unseen"]))
         write_table(filling / "retrieval.csv", renamed.rename(columns=summary.RETRIEVED))
         write_table(filling / "works.csv", _first(pd.concat([_works(*one) for one in answers.items()])))
-        write_json(filling / "record.json", {"stage": stage, "model": model, "draw": draw, "key": key})
+        write_json(filling / "record.json", {"stage": stage, "model": model, "fold": fold, "key": key})
         opened.metrics({name: value for reading, one in tables.items() for name, value in _logged(reading, one)})
         for name in ("meaning", "retrieval"):
             opened.file(filling / f"{name}.csv", "meaning")
@@ -122,7 +122,7 @@ def _one(project: Project, params: Params, folder: Path, told: pd.DataFrame) -> 
 
 
 def ask(vectors: np.ndarray, own: pd.DataFrame, told: pd.DataFrame, params: Params) -> list[probes.Found]:
-    """All that is asked of the vectors (N, D) of one draw: every label, and every search.
+    """All that is asked of the vectors (N, D) of one fold: every label, and every search.
 
     Args:
         vectors: frozen.
@@ -164,9 +164,9 @@ def _logged(reading: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
         yield f"{about}.baseline", float(str(line.baseline))
 
 
-def _sum_up(project: Project, params: Params, draws: Sequence[str]) -> None:
-    """The tables over the draws, and what the models of meaning.shown know, side by side."""
-    lines, pairs = summary.over_draws(summary.rows(project, draws), params.probe)
+def _sum_up(project: Project, params: Params, folds: Sequence[str]) -> None:
+    """The tables over the folds, and what the models of meaning.shown know, side by side."""
+    lines, pairs = summary.over_draws(summary.rows(project, folds), params.probe)
     searched = lines["measure"] == retrieval.MEASURE
     home = project.out("meaning")
     write_table(home / "knowledge.csv", lines[~searched])

@@ -1,10 +1,10 @@
-"""What was found as tables: of one draw, and over the drawn splits, with intervals over works and pairs of models.
+"""What was found as tables: of one fold, and over the folds, with intervals over works and pairs of models.
 
 A row is a model of one stage in one reading, as in `symphony2vec.report.tables`. Its value is the mean over the drawn
 splits in which it could be measured; the interval comes from the paired bootstrap of
 `symphony2vec.evaluation.statistics`: whole works drawn with replacement, the same for all rows and splits.
 
-M rows, S drawn splits, G works, R bootstrap draws.
+M rows, S folds, G works, R bootstrap resamples.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from symphony2vec.project import Project, read_table
 NOTHING = [math.nan] * 5
 FEW_WORKS = 3  # of fewer works no interval is given, and no pair is compared
 COLUMNS = (
-    "stage row model reading label measure value low high spread baseline draws clips works left_out reason".split()
+    "stage row model reading label measure value low high spread baseline folds clips works left_out reason".split()
 )
 PAIRS = "label measure a b difference low high better".split()
 RETRIEVED = {"label": "what", "value": "map", "baseline": "chance", "clips": "queries"}  # as retrieval.csv calls them
@@ -51,7 +51,7 @@ class Row:
 
 
 def of_draw(found: Sequence[Found], settings: Probe) -> pd.DataFrame:
-    """One line for each label and measure of one reading in one draw."""
+    """One line for each label and measure of one reading in one fold."""
 
     lines = []
     for one in found:
@@ -66,15 +66,15 @@ def of_draw(found: Sequence[Found], settings: Probe) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def rows(project: Project, draws: Sequence[str]) -> list[Row]:
-    """Every reading of every model that was asked on all of these draws."""
+def rows(project: Project, folds: Sequence[str]) -> list[Row]:
+    """Every reading of every model that was asked on all of these folds."""
 
     rows = []
     for folder in sorted(project.out("meaning").glob("[!.]*/[!.]*")):
-        if not all((folder / draw / "record.json").is_file() for draw in draws):
+        if not all((folder / fold / "record.json").is_file() for fold in folds):
             continue
-        works = [read_table(folder / draw / "works.csv", "meaning") for draw in draws]
-        found = [pd.concat(_read(folder / draw), ignore_index=True) for draw in draws]
+        works = [read_table(folder / fold / "works.csv", "meaning") for fold in folds]
+        found = [pd.concat(_read(folder / fold), ignore_index=True) for fold in folds]
         for reading in found[0]["reading"].unique():
             own = [[table[table["reading"] == reading] for table in tables] for tables in (found, works)]
             rows.append(Row(folder.parent.name, folder.name, str(reading), *own))
@@ -82,7 +82,7 @@ def rows(project: Project, draws: Sequence[str]) -> list[Row]:
 
 
 def _read(folder: Path) -> Iterator[pd.DataFrame]:
-    """What was found in one draw, under the same names for probes and for retrieval."""
+    """What was found in one fold, under the same names for probes and for retrieval."""
     yield read_table(folder / "meaning.csv", "meaning")
     retrieved = read_table(folder / "retrieval.csv", "meaning").assign(measure=MEASURE)
     yield retrieved.rename(columns={new: old for old, new in RETRIEVED.items()})
@@ -114,13 +114,13 @@ def _values(own: Sequence[Sequence[pd.DataFrame]], settings: Probe) -> tuple[lis
     scores, baselines = (
         statistics.count([[_ratio(table, of) for table in tables] for tables in own]) for of in ("score", "baseline")
     )
-    drawn = statistics.bootstrap_accuracy(scores, settings.bootstrap_draws, settings.seed)
+    drawn = statistics.bootstrap_accuracy(scores, settings.bootstrap_resamples, settings.seed)
     low, high = statistics.interval(drawn, settings.confidence)
     if scores.clips.shape[2] < FEW_WORKS:
         low, high = np.full((2, len(own)), np.nan)
     found = []
     for number in range(len(own)):
-        measured = scores.clips[number].sum(axis=1) > 0  # in these draws
+        measured = scores.clips[number].sum(axis=1) > 0  # in these folds
         value, baseline = (
             counts.right[number, measured].sum(axis=1) / counts.clips[number, measured].sum(axis=1)
             for counts in (scores, baselines)
@@ -144,7 +144,7 @@ def _about(table: pd.DataFrame, label: str, measure: str) -> pd.DataFrame:
 
 
 def _line(row: Row, label: str, measure: str, five: Sequence[float], works: Sequence[pd.DataFrame]) -> dict[str, Any]:
-    """A line of knowledge.csv: clips and works are those of a draw in the mean."""
+    """A line of knowledge.csv: clips and works are those of a fold in the mean."""
 
     measured = [table for table in works if len(table)]
     found = pd.concat([_about(table, label, measure) for table in row.found])
@@ -153,7 +153,7 @@ def _line(row: Row, label: str, measure: str, five: Sequence[float], works: Sequ
     return {
         **{"stage": row.stage, "row": row.name, "model": row.model, "reading": row.reading},
         **{"label": label, "measure": measure, "value": value, "low": low, "high": high},
-        **{"spread": spread, "baseline": baseline, "draws": len(measured)},
+        **{"spread": spread, "baseline": baseline, "folds": len(measured)},
         "clips": round(sum(int(table["clips"].sum()) for table in measured) / max(len(measured), 1)),
         "works": round(sum(len(table) for table in measured) / max(len(measured), 1)),
         "left_out": round(float(found["left_out"].mean())),

@@ -1,6 +1,6 @@
 """Walks through the codes of a temporal model that generates: from one clip to another, and along what probes found.
 
-Writes  out/meaning/temporal/<model>/<draw>/
+Writes  out/meaning/temporal/<model>/<fold>/
             walks.npz      what was walked through, as it is drawn and played: `interpolation` and one array a label,
                            (P, F, T) float16 in dB; `rows` of the two clips, `row` of the one that walks along labels
             walks.csv      one row a label: does the walk do what it says, in the mean over clips, with intervals
@@ -85,7 +85,7 @@ class Ruler:
 
 
 def possible(params: Params, folder: Path) -> bool:
-    """Whether the model of out/<stage>/<model>/<draw> is a temporal one that generates."""
+    """Whether the model of out/<stage>/<model>/<fold> is a temporal one that generates."""
     name = folder.parent.name.rpartition("-")[0]
     if folder.parts[-3] != "temporal" or name not in params.temporal.names or not (folder / NETWORKS).is_file():
         return False
@@ -100,8 +100,8 @@ def write(
 
     Args:
         project, params: what was run.
-        folder: of the model and draw.
-        own: the clips of the draw.
+        folder: of the model and fold.
+        own: the clips of the fold.
         told: the labels of the same clips.
         filling: where the files go.
     """
@@ -182,7 +182,7 @@ def directions(vectors: np.ndarray, own: pd.DataFrame, told: pd.DataFrame, setti
 
     Args:
         vectors: c of every clip (N, D).
-        own: the clips of the draw.
+        own: the clips of the fold.
         told: the labels of the same clips.
         settings: penalties of the ridge, and the fewest clips.
     """
@@ -222,7 +222,7 @@ def ruler(label: Label, array: np.ndarray, own: pd.DataFrame, told: pd.DataFrame
     Args:
         label: of which.
         array: the mel spectrograms of all clips, of which a judge sees those of training and validation.
-        own: the clips of the draw.
+        own: the clips of the fold.
         told: the labels of the same clips.
         params: the sections `audio`, `features` and `meaning`.
     """
@@ -277,7 +277,7 @@ def _table(
         line = {"label": one.label.name, "measure": by.name, "unit": by.unit, "r2": one.r2, "judge_r2": by.judge_r2}
         for name in ("rho", "change"):
             counts = statistics.sum_values([[table.assign(value=table[name])]])
-            drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_draws, settings.seed)
+            drawn = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)
             low, high = (float(end[0]) for end in statistics.interval(drawn, settings.confidence))
             line |= {name: float(table[name].mean()), f"{name}_low": low, f"{name}_high": high}
         line |= {"real_deviation": float(by.measure(real).std()), "deviation": one.deviation}

@@ -63,7 +63,7 @@ def fit(vectors: np.ndarray, clips: pd.DataFrame, settings: Probe) -> ProbeResul
         >>> clips = pd.DataFrame({"composer": ["Bach", "Haydn"] * 30, "split": ["train"] * 40 + ["validation"] * 10
         ...                       + ["test"] * 10})
         >>> vectors = rng.standard_normal((60, 4)) + 3.0 * (clips["composer"] == "Bach").to_numpy()[:, None]
-        >>> settings = Probe(strengths=[0.1, 1.0], max_iterations=100, bootstrap_draws=10, confidence=0.95, seed=0)
+        >>> settings = Probe(strengths=[0.1, 1.0], max_iterations=100, bootstrap_resamples=10, confidence=0.95, seed=0)
         >>> fit(vectors, clips, settings).probabilities.shape
         (60, 2)
     """

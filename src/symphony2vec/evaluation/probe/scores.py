@@ -43,7 +43,7 @@ def score(result: ProbeResult, clips: pd.DataFrame, settings: Probe) -> dict[str
         f"{split}_accuracy": float((true[own] == predicted[own]).mean()) for split, own in rows.items()
     }
     scores["test_macro_f1"] = float(statistics.macro_f1(counts.sum(axis=0)))
-    resampled = statistics.bootstrap_scores(counts, settings.bootstrap_draws, settings.seed)
+    resampled = statistics.bootstrap_scores(counts, settings.bootstrap_resamples, settings.seed)
     for name, values in resampled.items():
         low, high = statistics.interval(values, settings.confidence)
         scores |= {f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -1,7 +1,7 @@
 """The stage `probe`: composer accuracy of every model from its frozen vectors, with intervals over works.
 
-Reads   out/<stage>/<model>/<draw>/vectors*.npy or probabilities*.npy and run.json, out/clips/draws/<draw>.csv
-Writes  out/probe/<stage>/<model>/<draw>/scores.json, predictions.csv (test clips), works.csv (clips and correctly
+Reads   out/<stage>/<model>/<fold>/vectors*.npy or probabilities*.npy and run.json, out/clips/folds/<fold>.csv
+Writes  out/probe/<stage>/<model>/<fold>/scores.json, predictions.csv (test clips), works.csv (clips and correctly
         predicted clips of each test work), confusion.png; and the model's MLflow run
 
 A model may offer several *readouts*: vectors.npy is its main one, vectors-<readout>.npy are others of the same model.
@@ -55,7 +55,7 @@ def run(project: Project, params: Params, stage: str | None = None, model: str |
 
 
 def model_folders(project: Project, stage: str | None = None, model: str | None = None) -> list[Path]:
-    """Return the folders out/<stage>/<model>/<draw> that can be probed.
+    """Return the folders out/<stage>/<model>/<fold> that can be probed.
 
     Raises:
         UserError: there is none.
@@ -76,7 +76,7 @@ def listed_in_params(folders: list[Path], params: Params) -> list[Path]:
 
 
 def remove_others(home: Path, expected: set[tuple[str, ...]]) -> None:
-    """Remove results of models and folds that no longer exist; `expected` holds (stage, model, draw)."""
+    """Remove results of models and folds that no longer exist; `expected` holds (stage, model, fold)."""
     for folder in home.glob("[!.]*/[!.]*/[!.]*"):
         if folder.parts[-3:] not in expected:
             shutil.rmtree(folder)
@@ -87,12 +87,12 @@ def remove_others(home: Path, expected: set[tuple[str, ...]]) -> None:
 
 def _probe_fold(project: Project, settings: Probe, folder: Path) -> None:
     """Probe all readouts of one model on one fold, unless that is done."""
-    stage, model, draw = folder.parts[-3:]
-    table, record = project.out("clips", "draws", f"{draw}.csv"), read_json(folder / "run.json", stage)
+    stage, model, fold = folder.parts[-3:]
+    table, record = project.out("clips", "folds", f"{fold}.csv"), read_json(folder / "run.json", stage)
     if not table.is_file() or record["clips"] != key_of(table):
         raise UserError(f"the clips have changed since the stage {stage} trained {model}; run `dvc repro`")
     key = key_of(Path(__file__).parent, settings.model_dump(), record)
-    target = project.out("probe", stage, model, draw)
+    target = project.out("probe", stage, model, fold)
     if (target / "scores.json").is_file() and read_json(target / "scores.json", "probe").get("key") == key:
         return
     clips = read_table(table, "clips")
@@ -100,12 +100,12 @@ def _probe_fold(project: Project, settings: Probe, folder: Path) -> None:
         results = {name: _result(path, clips, settings) for name, path in _readouts(folder).items()}
         scored = [{"reading": name, **scores.score(*result, settings)} for name, result in results.items()]
         write_json(
-            partial / "scores.json", {"stage": stage, "model": model, "draw": draw, "key": key, "scores": scored}
+            partial / "scores.json", {"stage": stage, "model": model, "fold": fold, "key": key, "scores": scored}
         )
         write_table(partial / "predictions.csv", _predictions(results, clips))
         works = [scores.correct_by_work(*result).assign(reading=name) for name, result in results.items()]
         write_table(partial / "works.csv", pd.concat(works))
-        title = f"{model}, {draw}: test clips"
+        title = f"{model}, {fold}: test clips"
         figure = figures.confusion(np.array(scored[0]["confusion"]), results[""][0].composers, title)
         run.figure(figure, "confusion.png")
         figures.save(partial / "confusion.png", figure)

@@ -14,7 +14,7 @@ from symphony2vec.params import Crop, Setting
 
 @dataclass(frozen=True)
 class Heard:
-    """What ALI hears of one draw: the clips, their composers (clips,), and the rows of two of the three sides."""
+    """What ALI hears of one fold: the clips, their composers (clips,), and the rows of two of the three sides."""
 
     source: Source
     codes: np.ndarray

@@ -3,7 +3,7 @@
 The paper finds that points near the origin give spectrograms that are loud over the whole spectrum. Here that is a
 number: the rank correlation between the distance of z from the origin and the loudness, and the flatness, of the crop.
 
-N crops (N, 32, 32) in dB below their clip's maximum; D latent dimensions; R bootstrap draws.
+N crops (N, 32, 32) in dB below their clip's maximum; D latent dimensions; R bootstrap resamples.
 """
 
 from __future__ import annotations

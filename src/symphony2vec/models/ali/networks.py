@@ -170,8 +170,8 @@ def dropped(x: Tensor, rate: float) -> Tensor:
     dropped_steps = round(rate * DROPOUT_STEPS)
     places = x.permute(0, 2, 3, 1)
     numbers = torch.empty(math.ceil(x.numel() / 4), dtype=torch.int64, device=x.device)
-    draws = numbers.random_(torch.iinfo(torch.int64).min, None).view(torch.int16)[: x.numel()]
-    kept = (draws >= dropped_steps - DROPOUT_STEPS // 2).view(places.shape)
+    folds = numbers.random_(torch.iinfo(torch.int64).min, None).view(torch.int16)[: x.numel()]
+    kept = (folds >= dropped_steps - DROPOUT_STEPS // 2).view(places.shape)
     return (places * kept.to(x.dtype).mul_(DROPOUT_STEPS / (DROPOUT_STEPS - dropped_steps))).permute(0, 3, 1, 2)
 
 

@@ -1,7 +1,7 @@
 """ALI as in the paper (Tables 5 and 6), under several settings, and its encoder as a classifier (Table 7).
 
-Reads   out/clips/draws/<draw>.csv, out/features/mel.npy
-Writes  out/ali/<setting>-<latent>/<draw>/
+Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
+Writes  out/ali/<setting>-<latent>/<fold>/
             vectors.npy           (clips, D) float32: the mean of E(x) of the middle crop
             vectors-crops.npy, vectors-sample.npy, vectors-hidden.npy    other readings: see `learner.AliLearner`
             probabilities.npy, probabilities-crops.npy                   of the encoder as a classifier, instead
@@ -31,7 +31,7 @@ from symphony2vec.models.training.folds import Task, on_every
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import ALI_NAME, Network, Params, Setting
-from symphony2vec.project import Draw, Project, read_array, write_array, write_table
+from symphony2vec.project import Project, SplitFold, read_array, write_array, write_table
 
 SETTINGS = ("paper", "original", "long", "public", "searched", "encoder")
 SHOWN = 8  # crops of Figure 8
@@ -40,15 +40,15 @@ DB = "dB below the clip's maximum"
 
 
 def run(project: Project, params: Params, model: str) -> None:
-    """The stage `ali` for one model, as "paper-128", on every draw."""
+    """The stage `ali` for one model, as "paper-128", on every fold."""
     setting, _, size = model.partition("-")
     if not re.fullmatch(ALI_NAME, model):
         raise UserError(f"no ALI '{model}'; it is one of {', '.join(SETTINGS)} and a latent size, as paper-128")
     latent, array = int(size), read_array(project.feature("mel"), "features")
     scaling.middle_crop(array[:1], params.ali.crop.bands)  # says so where the spectrograms are too small
 
-    def subject(draw: Draw) -> tracking.Subject:
-        return tracking.Subject("ali", setting, size, draw.name)
+    def subject(fold: SplitFold) -> tracking.Subject:
+        return tracking.Subject("ali", setting, size, fold.name)
 
     def train(task: Task) -> None:
         if setting == "encoder":
@@ -78,7 +78,7 @@ def settings(params: Params, setting: Setting | Network, latent: int) -> dict[st
 
 
 def _ali(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
-    ali, setting, seed = params.ali, getattr(params.ali, task.subject.model), task.draw.seed
+    ali, setting, seed = params.ali, getattr(params.ali, task.subject.model), task.fold.seed
     scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
     source = Source(array, scaled, loop.device())
     heard = attempt.Heard(source, task.codes, task.rows("train"), task.rows("validation"))
@@ -140,7 +140,7 @@ def _look(task: Task, learner: Any, params: Params, curves: pd.DataFrame, fixed:
         learner.encode(test),
         in_db(learner.originals(test)),
         works,
-        task.draw.seed,
+        task.fold.seed,
     )
     claims = pd.DataFrame(rows)
     write_table(task.folder / "latent.csv", claims)
@@ -172,12 +172,12 @@ def _encoder(task: Task, array: np.ndarray, params: Params, latent: int) -> None
     training, held_out, everything = task.rows("train"), task.rows("validation"), np.arange(len(array))
     scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
     source = Source(array, scaled, loop.device())
-    learner = EncoderLearner(source, task.codes, latent, len(task.composers), own, crop, task.draw.seed)
+    learner = EncoderLearner(source, task.codes, latent, len(task.composers), own, crop, task.fold.seed)
 
     def evaluate(epoch: int) -> dict[str, float]:
         return learner.losses(held_out)
 
-    schedule = loop.Schedule(own.epochs, own.batch, task.draw.seed)
+    schedule = loop.Schedule(own.epochs, own.batch, task.fold.seed)
     curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
     write_array(task.folder / "probabilities.npy", learner.probabilities(everything))
     for name, probabilities in learner.readings(everything).items():

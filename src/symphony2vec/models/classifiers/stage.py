@@ -1,7 +1,7 @@
 """The supervised networks of Table 3: feed-forward, CNN, a fair CNN and LSTM, which see the labels.
 
-Reads   out/clips/draws/<draw>.csv, out/features/<representation>.npy
-Writes  out/classifiers/<model>-<representation>/<draw>/
+Reads   out/clips/folds/<fold>.csv, out/features/<representation>.npy
+Writes  out/classifiers/<model>-<representation>/<fold>/
             probabilities.npy         (clips, K) float32: of every clip; of the LSTM the vote of its chunks
             probabilities-chunks.npy  (clips, C, K): of every chunk (LSTM)
             curves.csv, curves.png    losses and accuracies by epoch
@@ -25,14 +25,14 @@ from symphony2vec.models.training.folds import Task, on_every
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import Params
-from symphony2vec.project import REPRESENTATIONS, Draw, Project, read_array, write_array
+from symphony2vec.project import REPRESENTATIONS, Project, SplitFold, read_array, write_array
 
 MODELS = ("ff", "cnn", "fair_cnn", "lstm")
 CROP = "crop"
 
 
 def run(project: Project, params: Params, model: str, representation: str) -> None:
-    """The stage `classifiers` for one model and one representation, on every draw."""
+    """The stage `classifiers` for one model and one representation, on every fold."""
     if model not in MODELS:
         raise UserError(f"no classifier '{model}'; there are {', '.join(MODELS)}")
     if representation == CROP and model != "ff":
@@ -46,8 +46,8 @@ def run(project: Project, params: Params, model: str, representation: str) -> No
     if representation == CROP:
         settings["crop_bands"] = params.ali.crop.bands
 
-    def subject(draw: Draw) -> tracking.Subject:
-        return tracking.Subject("classifiers", model, representation, draw.name)
+    def subject(fold: SplitFold) -> tracking.Subject:
+        return tracking.Subject("classifiers", model, representation, fold.name)
 
     def train(task: Task) -> None:
         _train(task, array, own)
@@ -59,12 +59,12 @@ def _train(task: Task, array: np.ndarray, own: Any) -> None:
     training, held_out = task.rows("train"), task.rows("validation")
     scaled = scaling.standard(array, training)
     source = Source(array, scaled, loop.device())
-    learner = ClassifierLearner(task.subject, source, task.codes, len(task.composers), own, task.draw.seed)
+    learner = ClassifierLearner(task.subject, source, task.codes, len(task.composers), own, task.fold.seed)
 
     def evaluate(epoch: int) -> dict[str, float]:
         return learner.losses(held_out)
 
-    schedule = loop.Schedule(own.epochs, own.batch, task.draw.seed)
+    schedule = loop.Schedule(own.epochs, own.batch, task.fold.seed)
     curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
     probabilities, chunks = learner.probabilities(np.arange(len(array)))
     write_array(task.folder / "probabilities.npy", probabilities)

@@ -1,7 +1,7 @@
 """The embeddings of Table 4: PCA, autoencoder (AE), contractive (CAE) and variational (VAE), on each representation.
 
-Reads   out/clips/draws/<draw>.csv, out/features/<representation>.npy
-Writes  out/embeddings/<model>-<representation>/<draw>/
+Reads   out/clips/folds/<fold>.csv, out/features/<representation>.npy
+Writes  out/embeddings/<model>-<representation>/<fold>/
             vectors.npy      (clips, D) float32, the rows in the order of clips.csv
             curves.csv       one row an epoch (not PCA)
             samples.npz      rows, originals and reconstructions (N, F, T) in the representation's unit (not PCA); of
@@ -33,7 +33,7 @@ from symphony2vec.models.training.folds import Task, on_every
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import Params
-from symphony2vec.project import Draw, Project, read_array, write_array, write_table
+from symphony2vec.project import Project, SplitFold, read_array, write_array, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,13 +48,13 @@ CODE = ["models/embeddings", "models/generation.py", "models/training/watch.py"]
 
 
 def run(project: Project, params: Params, model: str, representation: str) -> None:
-    """The stage `embeddings` for one model and one representation, on every draw."""
+    """The stage `embeddings` for one model and one representation, on every fold."""
     if model not in MODELS:
         raise UserError(f"no embedding '{model}'; there are {', '.join(MODELS)}")
     array = read_array(project.feature(representation), "features")
 
-    def subject(draw: Draw) -> tracking.Subject:
-        return tracking.Subject("embeddings", model, representation, draw.name)
+    def subject(fold: SplitFold) -> tracking.Subject:
+        return tracking.Subject("embeddings", model, representation, fold.name)
 
     def train(task: Task) -> None:
         if model == "pca":
@@ -97,7 +97,7 @@ def _network(task: Task, array: np.ndarray, params: Params) -> None:
     own = getattr(settings, task.subject.model)
     scaled = scaling.symmetric(task.subject.representation, array, training, params.features.dynamic_range_db)
     source = Source(array, scaled, loop.device())
-    learner = AutoencoderLearner(task.subject.model, source, settings.dimensions, own, task.draw.seed)
+    learner = AutoencoderLearner(task.subject.model, source, settings.dimensions, own, task.fold.seed)
     drawn = _chosen(task)
 
     def evaluate(epoch: int) -> dict[str, float]:
@@ -108,7 +108,7 @@ def _network(task: Task, array: np.ndarray, params: Params) -> None:
         task.opened.image(picture, "reconstructions", step=epoch)
         return found | {"probe_validation_accuracy": watch.glance(vectors, codes, len(training))}
 
-    schedule = loop.Schedule(own.epochs, own.batch, task.draw.seed, settings.probe_every_epochs)
+    schedule = loop.Schedule(own.epochs, own.batch, task.fold.seed, settings.probe_every_epochs)
     curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
     vectors = learner.encode(np.arange(len(array)))
     originals, copies = np.array(array[drawn]), scaled.undo(learner.reconstruct(drawn))
@@ -132,14 +132,14 @@ def _generation(
 
     generated = None
     if task.subject.model == "vae":
-        codes = np.random.default_rng(task.draw.seed).standard_normal((generation.CLIPS, params.embeddings.dimensions))
+        codes = np.random.default_rng(task.fold.seed).standard_normal((generation.CLIPS, params.embeddings.dimensions))
         generated = scaled.undo(learner.generate(codes))
     test = task.rows("test")
 
     def reconstruct(rows: np.ndarray) -> np.ndarray:
         return scaled.undo(learner.reconstruct(rows))
 
-    found = generation.report(array, task.rows("train"), test, reconstruct, generated, task.draw.seed)
+    found = generation.report(array, task.rows("train"), test, reconstruct, generated, task.fold.seed)
     for name, table in found.tables(task.clips.iloc[test]).items():
         write_table(task.folder / f"{name}.csv", table)
     task.opened.metrics(found.metrics)
@@ -183,4 +183,4 @@ def _limits(originals: np.ndarray) -> tuple[float, float]:
 
 
 def _title(task: Task) -> str:
-    return f"{task.subject.model.upper()} of the {task.subject.representation}, {task.draw.name}"
+    return f"{task.subject.model.upper()} of the {task.subject.representation}, {task.fold.name}"

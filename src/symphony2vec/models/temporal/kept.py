@@ -1,4 +1,4 @@
-"""A trained temporal model on disk, as the stage leaves it in the folder of a draw: encoder, generator, scaling.
+"""A trained temporal model on disk, as the stage leaves it in the folder of a fold: encoder, generator, scaling.
 
 B clips, F bins, S steps of `STRIDE` frames, D and Z dimensions; spectrograms in dB.
 """
@@ -25,7 +25,7 @@ TOLD = "symphony2vec"  # the one entry of the file's metadata
 
 @dataclass(frozen=True)
 class Kept:
-    """Encoder and generator of one draw."""
+    """Encoder and generator of one fold."""
 
     encoder: Encoder
     generator: Generator
@@ -59,7 +59,7 @@ def save(
 
 
 def load(folder: Path) -> Kept:
-    """What `save` wrote into the folder of a draw.
+    """What `save` wrote into the folder of a fold.
 
     Raises:
         UserError: there is nothing, or it is damaged.

@@ -1,7 +1,7 @@
 """An ALI that hears all ten seconds: a recurrent encoder, a clip code and step codes, and what its parts are worth.
 
-Reads   out/clips/draws/<draw>.csv, out/features/mel.npy
-Writes  out/temporal/<setting>-<latent>/<draw>/
+Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
+Writes  out/temporal/<setting>-<latent>/<fold>/
             vectors.npy           (clips, D) float32: the mean of the clip code c of a whole clip
             vectors-pooled.npy    (clips, 2 H): the features that c is made of
             probabilities.npy     of the setting `labels`, instead
@@ -40,7 +40,7 @@ from symphony2vec.models.training import watch
 from symphony2vec.models.training.folds import Task, on_every
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import TEMPORAL_NAME, Params, TemporalSetting
-from symphony2vec.project import Draw, Project, key_of, read_array, write_array, write_table
+from symphony2vec.project import Project, SplitFold, key_of, read_array, write_array, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ DB = "dB below the clip's maximum"
 
 
 def run(project: Project, params: Params, model: str, processes: int | None = None) -> None:
-    """The stage `temporal` for one model, as "full-40", on every draw.
+    """The stage `temporal` for one model, as "full-40", on every fold.
 
     Each training is spread over so many `processes` of this machine; by default one for every GPU.
     """
@@ -64,8 +64,8 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
     array, latent = read_array(project.feature("mel"), "features"), int(size)
     check(array.shape[1:], name, setting)
 
-    def subject(draw: Draw) -> tracking.Subject:
-        return tracking.Subject("temporal", name, size, draw.name)
+    def subject(fold: SplitFold) -> tracking.Subject:
+        return tracking.Subject("temporal", name, size, fold.name)
 
     def train(task: Task) -> None:
         spread = _training(task, project, array, params, setting, latent, name == LABELS)
@@ -140,7 +140,7 @@ def _training(
         composers=len(task.composers) if with_labels else 0,
         latent=latent,
         setting=setting,
-        seed=task.draw.seed,
+        seed=task.fold.seed,
         evaluate_every=params.temporal.probe_every_epochs,
         label=task.label,
         kept=task.kept,
@@ -293,7 +293,7 @@ def _sampled(
 def _judge(task: Task, learner: TemporalLearner, array: np.ndarray, in_db: Callable[[np.ndarray], np.ndarray]) -> None:
     """Write how well the model reproduces the test clips, and invents some, and tell MLflow."""
 
-    seed, test = task.draw.seed, task.rows("test")
+    seed, test = task.fold.seed, task.rows("test")
     invented = in_db(learner.generate(*learner.prior(generation.CLIPS, seed)))
     quality = generation.report(
         array, task.rows("train"), test, lambda rows: in_db(learner.reconstruct(rows)), invented, seed

@@ -1,1 +1,1 @@
-"""How every network of the project is trained: one loop, and one way through all drawn splits."""
+"""How every network of the project is trained: one loop, and one way through all folds."""

@@ -1,4 +1,4 @@
-"""One model on every drawn split: what is done is kept, what was stopped goes on, each draw is one MLflow run.
+"""One model on every fold: what is done is kept, what was stopped goes on, each fold is one MLflow run.
 
 The stages `classifiers`, `embeddings` and `ali` share this way; each gives a function that trains one `Task`.
 """
@@ -19,7 +19,7 @@ from symphony2vec import tracking
 from symphony2vec.clips import leaks
 from symphony2vec.clips import stage as clips
 from symphony2vec.params import Params
-from symphony2vec.project import Draw, Project, key_of, read_json, read_table, whole_folder, write_table
+from symphony2vec.project import Project, SplitFold, key_of, read_json, read_table, whole_folder, write_table
 
 CURVES = {"validation_accuracy": "epoch_validation_accuracy"}  # what a curve is called in MLflow
 SOURCE = Path(__file__).resolve().parents[2]
@@ -27,15 +27,15 @@ SOURCE = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Task:
-    """One model to train on one drawn split.
+    """One model to train on one fold.
 
-    subject: what the run is about; draw; clips: the table of clips with their sides; folder: to fill; kept: for the
+    subject: what the run is about; fold; clips: the table of clips with their sides; folder: to fill; kept: for the
     checkpoint, it outlives an interruption; opened: the MLflow run; params: the whole of params.yaml; licences: of the
     music, each with its kind (recording or score) and its number of movements.
     """
 
     subject: tracking.Subject
-    draw: Draw
+    fold: SplitFold
     clips: pd.DataFrame
     folder: Path
     kept: Path
@@ -46,7 +46,7 @@ class Task:
     @property
     def label(self) -> str:
         """For people, as in "vae-mel work-0"."""
-        return f"{self.subject.name} {self.draw.name}"
+        return f"{self.subject.name} {self.fold.name}"
 
     def rows(self, *sides: str) -> np.ndarray:
         """The rows of the clips on these sides."""
@@ -81,47 +81,47 @@ class Task:
 def on_every(
     project: Project,
     params: Params,
-    subject: Callable[[Draw], tracking.Subject],
+    subject: Callable[[SplitFold], tracking.Subject],
     settings: Mapping[str, Any],
     code: list[str],
     seen: Path,
     train: Callable[[Task], None],
 ) -> None:
-    """Train one model on each draw that params.yaml asks for, and remove what it no longer asks for.
+    """Train one model on each fold that params.yaml asks for, and remove what it no longer asks for.
 
     Args:
         project: whose clips and features are used.
         params: the whole of params.yaml.
-        subject: what the run of one draw is about.
-        settings: flat parameters of the model; a draw made with the same ones, from the same clips, features and code,
+        subject: what the run of one fold is about.
+        settings: flat parameters of the model; a fold made with the same ones, from the same clips, features and code,
             is kept as it is.
         code: the files or folders of the package that the result depends on.
         seen: the array that the model learns from.
         train: trains one task and fills its folder.
     """
-    wanted = list(clips.draws(params))
+    wanted = list(clips.folds(params))
     home = project.out(subject(wanted[0]).stage, subject(wanted[0]).name)
     shared = ("models/training/loop.py", "models/training/precision.py", "models/training/source.py", "package")
     made_from = key_of(seen, *(SOURCE / name for name in (*shared, *code)))
-    settings_key = key_of(made_from, dict(settings))  # the same for all draws of one configuration
+    settings_key = key_of(made_from, dict(settings))  # the same for all folds of one configuration
     near_duplicates = leaks.read(project)
-    for draw in wanted:
-        about = subject(draw)
-        table = read_table(project.draw(draw), "clips")
-        key = key_of(project.draw(draw), made_from, dict(settings))
-        if _key_in(home / draw.name) == key:
+    for fold in wanted:
+        about = subject(fold)
+        table = read_table(project.fold(fold), "clips")
+        key = key_of(project.fold(fold), made_from, dict(settings))
+        if _key_in(home / fold.name) == key:
             continue
-        kept = _kept(project, f"{about.stage}-{about.name}-{draw.name}", key)
-        about_draw = {**settings, "settings_key": settings_key, "clips_key": key_of(project.draw(draw))}
+        kept = _kept(project, f"{about.stage}-{about.name}-{fold.name}", key)
+        about_draw = {**settings, "settings_key": settings_key, "clips_key": key_of(project.fold(fold))}
         with (
-            tracking.run(project, about, noted(params, draw, table, about_draw), seen, kept / "run.json") as opened,
-            whole_folder(home / draw.name) as folder,
+            tracking.run(project, about, noted(params, fold, table, about_draw), seen, kept / "run.json") as opened,
+            whole_folder(home / fold.name) as folder,
         ):
             opened.metrics(leaks.metrics(near_duplicates, table))
-            train(Task(about, draw, table, folder, kept, opened, params, _licences(project, table)))
-            tracking.write_record(folder / "run.json", opened, about, key, key_of(project.draw(draw)))
+            train(Task(about, fold, table, folder, kept, opened, params, _licences(project, table)))
+            tracking.write_record(folder / "run.json", opened, about, key, key_of(project.fold(fold)))
         shutil.rmtree(kept)
-    _tidy(home, {draw.name for draw in wanted})
+    _tidy(home, {fold.name for fold in wanted})
 
 
 def _licences(project: Project, table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -132,16 +132,16 @@ def _licences(project: Project, table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{name: row[name] for name in counted.columns} for row in counted.to_dict("records")]
 
 
-def noted(params: Params, draw: Draw, table: pd.DataFrame, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What an MLflow run of one training is told: the parameters that came before it, its draw, and its own."""
+def noted(params: Params, fold: SplitFold, table: pd.DataFrame, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What an MLflow run of one training is told: the parameters that came before it, its fold, and its own."""
     others = "labels classifiers embeddings ali temporal meaning probe registry seeds study".split()
     shared = tracking.flat(params, *others)
-    own = {"split": draw.split, "seed": draw.seed, "clips": len(table), **settings}
+    own = {"split": fold.split, "seed": fold.seed, "clips": len(table), **settings}
     return {**shared, **own, "training_clips": int((table["split"] == "train").sum())}
 
 
 def _kept(project: Project, name: str, key: str) -> Path:
-    """The folder of one draw's checkpoint; what was left of it by other parameters or other data is removed."""
+    """The folder of one fold's checkpoint; what was left of it by other parameters or other data is removed."""
     waiting = project.out(".partial")
     for other in waiting.glob(f"{name}-*"):
         if other.name != f"{name}-{key[:16]}":
@@ -152,7 +152,7 @@ def _kept(project: Project, name: str, key: str) -> Path:
 
 
 def _key_in(folder: Path) -> str:
-    """The key that a finished draw was made with; "" when there is none."""
+    """The key that a finished fold was made with; "" when there is none."""
     record = folder / "run.json"
     return str(read_json(record, "").get("key", "")) if record.is_file() else ""
 
