@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from symphony2vec.params import Params
 
-KEYS = ["alternative", "stage", "model", "reading", "fold"]
+KEYS = ["alternative", "stage", "model", "readout", "fold"]
 # The counts of an untrained alternative and row, and the model under which the study's counts have them.
 STARTS = {
     ("ali-untrained", "paper-128"): "untrained-128",
@@ -142,7 +142,7 @@ def trained(project: Project, params: Params, stage: str, model: str) -> None:
 
 
 def counts(project: Project, params: Params, row: str) -> pd.DataFrame:
-    """Of a row that was probed: reading, fold, work, clips, right."""
+    """Of a row that was probed: readout, fold, work, clips, right."""
     import pandas as pd
 
     stage, _, model = row.partition("/")
@@ -166,8 +166,8 @@ def probed(source: Project, params: Params, row: str) -> pd.DataFrame:
         clips = read_table(source.fold(fold), "clips")
         for path in sorted(source.out(stage, model, fold.name).glob("vectors*.npy")):
             works = scores.correct_by_work(regression.fit(read_array(path, stage), clips, params.probe), clips)
-            reading = path.stem.partition("-")[2]
-            found.append(works.assign(stage=stage, model=model, reading=reading, fold=fold.name))
+            readout = path.stem.partition("-")[2]
+            found.append(works.assign(stage=stage, model=model, readout=readout, fold=fold.name))
     if not found:
         raise UserError(f"{source.out(stage, model)} holds no vectors; `dvc repro {stage}@{model}` makes them")
     return pd.concat(found)
@@ -185,7 +185,7 @@ def added(path: Path, found: pd.DataFrame) -> None:
 
 
 def table(own: pd.DataFrame, shipped: pd.DataFrame, settings: Any) -> str:
-    """Markdown: each alternative's rows and readings, as shipped and otherwise, with the interval of the difference."""
+    """Markdown: each alternative's rows and readouts, as shipped and otherwise, with the interval of the difference."""
     from symphony2vec.evaluation import statistics
 
     lines = ["| instead | row | folds | shipped | instead | difference |", "|---|---|---|---|---|---|"]

@@ -172,7 +172,7 @@ def train_and_probe(project: Any, settings: Any, work: Work) -> None:
     probe_s = machine.elapsed_s(lambda: probe.run(project, settings, "temporal", MODEL))
     (path,) = project.out("probe", "temporal", MODEL).glob("*/scores.json")
     scores = read_json(path, "probe")["scores"]
-    accuracy = next(float(score["test_accuracy"]) for score in scores if not score["reading"])
+    accuracy = next(float(score["test_accuracy"]) for score in scores if not score["readout"])
     on_cpu = cpu_accuracies(RESULTS)
     low, high = min(on_cpu.values()), max(on_cpu.values())
     cells = {
@@ -191,7 +191,7 @@ def cpu_accuracies(path: Path) -> dict[str, float]:
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if row["model"] == MODEL and not row["reading"] and row["fold"].startswith("work-"):
+            if row["model"] == MODEL and not row["readout"] and row["fold"].startswith("work-"):
                 counts[row["fold"]][0] += int(row["right"])
                 counts[row["fold"]][1] += int(row["clips"])
     return {split: right / clips for split, (right, clips) in counts.items()}

@@ -2,7 +2,7 @@
 
 The contenders take turns, round after round, so that whatever else the machine does meets both of them; the ratio is
 taken within a round. Both read the file anew each time; partitura does not merge parts into seconds, so that its time
-is a lower bound of what reading with it took. `python benchmarks/scores.py --help` lists the options.
+is a lower bound of what readout with it took. `python benchmarks/scores.py --help` lists the options.
 """
 
 from __future__ import annotations

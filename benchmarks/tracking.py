@@ -37,7 +37,7 @@ from symphony2vec.project import Project, SplitFold, write_array, write_table
 from symphony2vec.tracking import runs
 
 ROOT = Path(__file__).parents[1]
-SIDES = {"train": 606, "validation": 161, "test": 239}  # the starter corpus
+SPLITS = {"train": 606, "validation": 161, "test": 239}  # the starter corpus
 SHAPES = {"mel": (64, 431), "mfcc": (13, 431), "chroma": (12, 431)}
 CALLS = ("_begin", "metrics", "image", "figure", "folder", "_end")
 WORDS = {"_begin": "opening", "metrics": "an epoch's numbers", "folder": "the model", "_end": "ending"}
@@ -46,7 +46,7 @@ WORDS = {"_begin": "opening", "metrics": "an epoch's numbers", "folder": "the mo
 def project_in(root: Path, representation: str) -> Project:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
-    made, sides = Project(root), np.repeat(list(SIDES), list(SIDES.values()))
+    made, sides = Project(root), np.repeat(list(SPLITS), list(SPLITS.values()))
     composers = [f"composer {number % 5}" for number in range(len(sides))]
     table = pd.DataFrame({"clip": range(len(sides)), "composer": composers, "work": sides, "movement": "1"})
     write_table(made.clips, table.assign(file="x.flac", start_s=0.0))

@@ -29,13 +29,13 @@ ENCODERS = [
         for name in ("mel", "mfcc", "chroma")
     ),
     *(
-        ("ali", f"{name}-128", reading, "untrained-128")
-        for reading in ("", "crops")
+        ("ali", f"{name}-128", readout, "untrained-128")
+        for readout in ("", "crops")
         for name in ("paper", "original", "long")
     ),
     ("temporal", "context-40", "", "untrained-40"),
     ("temporal", "full-40", "", "untrained-40"),
-]  # stage, model, reading, and the model that is its start
+]  # stage, model, readout, and the model that is its start
 
 
 class Worth(NamedTuple):
@@ -58,13 +58,13 @@ class Worth(NamedTuple):
 def worth(counts: pd.DataFrame, settings: Probe) -> list[Worth]:
     """Every row of ENCODERS that `counts` (columns as those of the report's counts.csv) has with its start."""
     own = counts[counts["fold"].str.startswith("work-")]
-    rows = {tuple(map(str, name)): one for name, one in own.groupby(["stage", "model", "reading"])}
+    rows = {tuple(map(str, name)): one for name, one in own.groupby(["stage", "model", "readout"])}
     found = []
-    for stage, model, reading, start in ENCODERS:
-        pair = [rows.get((stage, name, reading)) for name in (start, model)]
+    for stage, model, readout, start in ENCODERS:
+        pair = [rows.get((stage, name, readout)) for name in (start, model)]
         if pair[0] is None or pair[1] is None:
             continue
-        row, folds = f"{model} {reading}".strip(), sorted(set(pair[0]["fold"]))
+        row, folds = f"{model} {readout}".strip(), sorted(set(pair[0]["fold"]))
         before, after, low, high = paired(pair[0], pair[1], folds, row, settings)
         found.append(Worth(row, before, after, after - before, low, high))
     return found

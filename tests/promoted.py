@@ -53,12 +53,12 @@ def package(place: Path, config: Mapping[str, Any] | None = None) -> Path:
     return place / "model"
 
 
-def works(accuracy: float, seed: int = 0, reading: str = "", spread: float = 0.15) -> pd.DataFrame:
+def works(accuracy: float, seed: int = 0, readout: str = "", spread: float = 0.15) -> pd.DataFrame:
     """The works of one fold: ten clips each, so many of them right in the mean; some works are harder than others."""
     hard = np.random.default_rng(seed).normal(0.0, spread, WORKS)
     right = np.clip(np.round(CLIPS * (accuracy + hard - hard.mean())), 0, CLIPS).astype(int)
     names = [f"composer / work {number:02d}" for number in range(WORKS)]
-    return pd.DataFrame({"work": names, "clips": CLIPS, "right": right, "reading": reading})
+    return pd.DataFrame({"work": names, "clips": CLIPS, "right": right, "readout": readout})
 
 
 def trained(
@@ -71,7 +71,7 @@ def trained(
     packed: Path | None = None,
     stage: str = "embeddings",
     settings_key: str = "",
-    readings: Mapping[str, float] | None = None,
+    readouts: Mapping[str, float] | None = None,
     **parameters: str,
 ) -> list[str]:
     """One run a fold of one configuration, probed with this mean accuracy (None: not probed); returns their ids."""
@@ -91,11 +91,11 @@ def trained(
         seen = project.feature(representation)
         with tracking.run(project, subject, known, seen) as opened:
             if packed is not None:
-                for folder in ["model", *(f"model-{reading}" for reading in readings or {})]:
+                for folder in ["model", *(f"model-{readout}" for readout in readouts or {})]:
                     opened.folder(packed, folder)
             if accuracy is not None:
                 tables = [works(accuracy, seed)]
-                tables += [works(value, seed, reading) for reading, value in (readings or {}).items()]
+                tables += [works(value, seed, readout) for readout, value in (readouts or {}).items()]
                 write_table(project.root / "works.csv", pd.concat(tables))
                 opened.file(project.root / "works.csv", "probe")
         run_ids.append(opened.run_id)

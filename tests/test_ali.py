@@ -29,7 +29,7 @@ from symphony2vec.params import Crop
 from symphony2vec.project import Project, SplitFold, write_array, write_table
 
 CLIPS, LATENT = 40, 8
-SIDES = np.repeat(["train", "validation", "test"], [24, 8, 8])
+SPLITS = np.repeat(["train", "validation", "test"], [24, 8, 8])
 TRAINING = np.arange(24)
 CPU = torch.device("cpu")
 
@@ -48,7 +48,7 @@ def project_in(root: Path, array: np.ndarray) -> Project:
     made, places = Project(root), np.arange(CLIPS)
     table = pd.DataFrame({"clip": places, "composer": np.where(places % 2, "b", "a"), "movement": "1"})
     table.insert(2, "work", [f"work {place // 4}" for place in places])
-    whole = table.assign(group=table["work"], split=SIDES, split_by="work", file="x.flac", start_s=0.0)
+    whole = table.assign(group=table["work"], split=SPLITS, split_by="work", file="x.flac", start_s=0.0)
     write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
     of_licence(made)
     write_table(made.fold(SplitFold("work", 0)), whole)
@@ -93,7 +93,7 @@ def heard(tmp_path_factory, small) -> Project:
 def other_test_clips(tmp_path_factory, small) -> Project:
     """The same with other test clips."""
     array = spectrograms()
-    array[SIDES == "test"] = np.random.default_rng(9).uniform(-80.0, 0.0, (8, 64, 70))
+    array[SPLITS == "test"] = np.random.default_rng(9).uniform(-80.0, 0.0, (8, 64, 70))
     made = project_in(tmp_path_factory.mktemp("other"), array)
     for model in ("original-8", "encoder-8"):
         ali.run(made, small, model)
@@ -124,7 +124,7 @@ def test_every_reading_has_a_vector_for_every_clip(name, values, heard):
 
 def test_ali_writes_what_it_promises_and_nothing_else(heard):
     names = {path.name for path in folder(heard, "original-8").iterdir()}
-    vectors = {f"vectors{reading}.npy" for reading in ("", "-crops", "-sample", "-hidden")}
+    vectors = {f"vectors{readout}.npy" for readout in ("", "-crops", "-sample", "-hidden")}
     pictures = {path for path in names if path.endswith(".png")}
     assert {"game.png", "pairs.png", "walk.png", "latent.png"} <= pictures
     assert names - pictures == vectors | {
@@ -170,7 +170,7 @@ def test_samples_are_in_db_and_of_validation_clips(heard):
     assert shapes.pop("rows") == (8,)
     assert shapes.pop("walk") == (11, 32, 32)
     assert set(shapes.values()) == {(8, 32, 32)}
-    assert (SIDES[held["rows"]] == "validation").all()
+    assert (SPLITS[held["rows"]] == "validation").all()
     original = middle_crop(spectrograms(), "low")[held["rows"]]
     np.testing.assert_allclose(held["originals"], original, atol=1e-4)
     for name in ("originals", "reconstructions", "generated", "walk"):
@@ -186,7 +186,7 @@ def test_the_claim_is_tested_on_three_sources(heard):
     }  # fmt: skip
     assert table["measure"].tolist() == ["loudness", "flatness"] * 3
     encoded = table[table["source"] == "encoded test clips"].iloc[0]
-    vectors, test = np.load(folder(heard, "original-8") / "vectors.npy"), SIDES == "test"
+    vectors, test = np.load(folder(heard, "original-8") / "vectors.npy"), SPLITS == "test"
     loudness = latent.loudness_db(middle_crop(spectrograms(), "low")[test])
     expected = spearmanr(np.linalg.norm(vectors[test], axis=1), loudness).statistic
     assert encoded["rho"] == pytest.approx(expected)
@@ -225,7 +225,7 @@ def test_what_is_generated_is_shown_by_epoch(heard):
 def test_one_seed_gives_equal_results_and_test_clips_do_not_reach_the_weights(model, heard, other_test_clips):
     names = [path.name for path in folder(heard, model).glob("*.npy")]
     assert names
-    others = SIDES != "test"
+    others = SPLITS != "test"
     for name in names:
         one, other = (np.load(folder(project, model) / name) for project in (heard, other_test_clips))
         if name == "vectors-crops.npy" or name == "probabilities-crops.npy":
@@ -451,10 +451,10 @@ def test_the_vectors_are_of_the_middle_crop_and_the_readings_of_theirs(small):
         expected = made.encoder.eval()(crops.middle(x, "low"))[0]
         both = [made.encoder(x[:, None, :32, 3 + 32 * place : 35 + 32 * place])[0] for place in range(2)]
     np.testing.assert_allclose(made.encode(rows), expected, atol=1e-6)
-    readings = made.readings(rows)
-    np.testing.assert_allclose(readings["crops"], (both[0] + both[1]) / 2, atol=1e-6)
-    np.testing.assert_array_equal(readings["sample"], made.readings(rows)["sample"])
-    assert np.abs(readings["sample"] - made.encode(rows)).mean() > 0.1
+    readouts = made.readouts(rows)
+    np.testing.assert_allclose(readouts["crops"], (both[0] + both[1]) / 2, atol=1e-6)
+    np.testing.assert_array_equal(readouts["sample"], made.readouts(rows)["sample"])
+    assert np.abs(readouts["sample"] - made.encode(rows)).mean() > 0.1
 
 
 def test_looking_changes_neither_weights_nor_random_numbers(small):
@@ -462,7 +462,7 @@ def test_looking_changes_neither_weights_nor_random_numbers(small):
     made.step(TRAINING[:8])
     before, drawn = {name: weights(made, name) for name in made.state()["networks"]}, made.generator.get_state()
     assert made.losses(np.arange(24, 32)) == made.losses(np.arange(24, 32))
-    made.readings(np.arange(CLIPS))
+    made.readouts(np.arange(CLIPS))
     made.reconstruct(np.arange(4))
     assert all(torch.equal(weights(made, name), value) for name, value in before.items())
     assert torch.equal(made.generator.get_state(), drawn)

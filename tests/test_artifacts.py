@@ -28,7 +28,7 @@ def test_outside_a_project_the_error_says_how_to_name_one(tmp_path):
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("before")
-    with pytest.raises(RuntimeError), artifacts.whole_file(path) as partial:
+    with pytest.raises(RuntimeError), artifacts.atomic_file(path) as partial:
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "before"
@@ -39,11 +39,11 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "clips"
     path.mkdir()
     (path / "old").write_text("before")
-    with pytest.raises(RuntimeError), artifacts.whole_folder(path) as folder:
+    with pytest.raises(RuntimeError), artifacts.atomic_folder(path) as folder:
         (folder / "new").write_text("half")
         raise RuntimeError
     assert [one.name for one in path.iterdir()] == ["old"]
-    with artifacts.whole_folder(path) as folder:
+    with artifacts.atomic_folder(path) as folder:
         (folder / "new").write_text("whole")
     assert [one.name for one in path.iterdir()] == ["new"]
     assert [one.name for one in tmp_path.iterdir()] == ["clips"]
@@ -51,10 +51,10 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
 
 def test_a_named_partial_folder_survives_a_failure_and_is_taken_up_again(tmp_path):
     partial = tmp_path / ".partial"
-    with pytest.raises(RuntimeError), artifacts.whole_folder(tmp_path / "out", partial) as folder:
+    with pytest.raises(RuntimeError), artifacts.atomic_folder(tmp_path / "out", partial) as folder:
         (folder / "first").write_text("1")
         raise RuntimeError
-    with artifacts.whole_folder(tmp_path / "out", partial) as folder:
+    with artifacts.atomic_folder(tmp_path / "out", partial) as folder:
         assert (folder / "first").is_file()
     assert (tmp_path / "out" / "first").is_file()
     assert not partial.exists()
@@ -71,7 +71,7 @@ def test_a_named_partial_folder_survives_a_failure_and_is_taken_up_again(tmp_pat
 def test_the_disks_own_faults_are_one_line(tmp_path, number, reason):
     with (
         pytest.raises(UserError, match=f"cannot write .*table.csv: .*{reason}"),
-        artifacts.whole_file(tmp_path / "table.csv"),
+        artifacts.atomic_file(tmp_path / "table.csv"),
     ):
         raise OSError(number, "from the disk")
     assert not list(tmp_path.iterdir())
@@ -79,7 +79,7 @@ def test_the_disks_own_faults_are_one_line(tmp_path, number, reason):
 
 def test_very_long_and_non_latin_names_can_be_written(tmp_path):
     path = tmp_path / ("長" * 80 + ".csv")
-    with artifacts.whole_file(path) as partial:
+    with artifacts.atomic_file(path) as partial:
         partial.write_text("whole")
     assert path.read_text() == "whole"
 

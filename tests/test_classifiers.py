@@ -26,7 +26,7 @@ from symphony2vec.models.training.source import Source
 from symphony2vec.package.scaling import standard
 from symphony2vec.project import Project, SplitFold, write_array, write_table
 
-SIDES = np.repeat(["train", "validation", "test"], [32, 8, 8])
+SPLITS = np.repeat(["train", "validation", "test"], [32, 8, 8])
 CODES = np.arange(48) % 2
 BINS = {"mel": 64, "mfcc": 13, "chroma": 12}
 FRAMES = 64
@@ -71,8 +71,8 @@ def project_in(root: Path) -> Project:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
     made = Project(root)
-    table = pd.DataFrame({"clip": range(48), "composer": np.array(["a", "b"])[CODES], "work": SIDES, "movement": "1"})
-    whole = table.assign(group=SIDES, split=SIDES, split_by="work", file="x.flac", start_s=0.0)
+    table = pd.DataFrame({"clip": range(48), "composer": np.array(["a", "b"])[CODES], "work": SPLITS, "movement": "1"})
+    whole = table.assign(group=SPLITS, split=SPLITS, split_by="work", file="x.flac", start_s=0.0)
     write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
     of_licence(made)
     write_table(made.fold(SplitFold("work", 0)), whole)
@@ -104,7 +104,7 @@ def test_an_easy_pattern_is_learnt_from_the_training_clips(model, representation
     probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
     right = probabilities.argmax(axis=1) == CODES
     for side in ("train", "validation", "test"):
-        assert right[side == SIDES].mean() >= 0.85, side
+        assert right[side == SPLITS].mean() >= 0.85, side
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
@@ -133,7 +133,7 @@ def test_the_curves_fall_and_end_with_what_was_written(model, representation, na
     assert curves["update"].tolist() == list(range(4, 4 * epochs + 1, 4))
     assert curves["train_loss"].iloc[-1] < 0.7 * curves["train_loss"].iloc[0]
     probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
-    held_out = SIDES == "validation"
+    held_out = SPLITS == "validation"
     right = (probabilities.argmax(axis=1) == CODES)[held_out].mean()
     assert curves["validation_accuracy"].iloc[-1] == right
     if model != "lstm":
@@ -197,12 +197,12 @@ def test_the_crop_is_the_part_of_the_mel_that_ali_hears(named, small, tmp_path):
 def test_test_clips_reach_neither_the_scaling_nor_the_weights(named, small, tmp_path):
     made = project_in(tmp_path)
     array = pattern(12)
-    array[SIDES == "test"] = 500.0 - array[SIDES == "test"]
+    array[SPLITS == "test"] = 500.0 - array[SPLITS == "test"]
     write_array(made.feature("chroma"), array)
     classifiers.run(made, small, "ff", "chroma")
     one, other = (np.load(folder(project, "ff", "chroma") / "probabilities.npy") for project in (named, made))
-    np.testing.assert_array_equal(one[SIDES != "test"], other[SIDES != "test"])
-    assert (one[SIDES == "test"] != other[SIDES == "test"]).any()
+    np.testing.assert_array_equal(one[SPLITS != "test"], other[SPLITS != "test"])
+    assert (one[SPLITS == "test"] != other[SPLITS == "test"]).any()
     curves = [(folder(project, "ff", "chroma") / "curves.csv").read_bytes() for project in (named, made)]
     assert curves[0] == curves[1]
 

@@ -112,7 +112,7 @@ def test_one_row_against_others_needs_the_counts_alone(project):
         f"embeddings,{name},,work-{fold},a / b,10,{right}" for name, right in (("x", 5), ("y", 2)) for fold in (0, 1, 2)
     ]
     table = project.root / "published.csv"
-    table.write_text("\n".join(["stage,model,reading,fold,work,clips,right", *lines, ""]), encoding="utf-8")
+    table.write_text("\n".join(["stage,model,readout,fold,work,clips,right", *lines, ""]), encoding="utf-8")
     told = call("results", "--against", "x", "--counts", str(table), cwd=project.root)
     assert (told.returncode, told.stderr) == (0, "")
     assert re.search(r"^embeddings/y +20\.0 +\+30\.0  \[\+30\.0, \+30\.0\] +is better$", told.stdout, re.MULTILINE)

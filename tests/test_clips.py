@@ -108,7 +108,7 @@ def test_a_clip_split_leaks_as_it_says(changed):
 def test_every_composer_is_in_every_split_near_the_wanted_shares(changed, works):
     table = drawn(orchestra(works=works), changed().clips)
     counts = pd.crosstab(table["composer"], table["split"])
-    assert list(counts) == sorted(clips.SIDES)
+    assert list(counts) == sorted(clips.SPLITS)
     assert (counts > 0).all(axis=None)
     if works == 40:
         shares = counts.div(counts.sum(axis=1), axis=0)
@@ -138,8 +138,8 @@ def test_a_composer_with_two_works_is_split_by_movement_and_says_so(changed):
 def test_the_summary_counts_every_group_and_every_clip_once(changed):
     table = drawn(orchestra(works=5), changed().clips)
     told = clips.summary(table, WORK)
-    assert (told[[f"{side}_groups" for side in clips.SIDES]].sum(axis=1) == told["works"]).all()
-    assert told[[f"{side}_clips" for side in clips.SIDES]].to_numpy().sum() == len(table)
+    assert (told[[f"{side}_groups" for side in clips.SPLITS]].sum(axis=1) == told["works"]).all()
+    assert told[[f"{side}_clips" for side in clips.SPLITS]].to_numpy().sum() == len(table)
 
 
 def test_too_few_works_without_a_fallback_is_an_error_that_counts_them(changed):
@@ -208,7 +208,7 @@ def test_composers_are_chosen_by_name_and_a_slip_gets_a_hint():
 @pytest.mark.parametrize("sizes", list(itertools.product([1, 5, 40], repeat=3)))
 def test_three_groups_fill_three_splits_whatever_their_sizes(sizes):
     named = {f"g{i}": size for i, size in enumerate(sizes)}
-    assert sorted(clips.share_out(named, (0.15, 0.25), np.random.default_rng(0)).values()) == sorted(clips.SIDES)
+    assert sorted(clips.share_out(named, (0.15, 0.25), np.random.default_rng(0)).values()) == sorted(clips.SPLITS)
 
 
 UNEQUAL = [
@@ -220,10 +220,10 @@ UNEQUAL = [
 
 def away(sizes: dict[str, int], sides: dict[str, str], shares: tuple[float, float]) -> float:
     """The clips that lie on a wrong side, as a share of all."""
-    wanted = dict(zip(clips.SIDES, (1.0 - sum(shares), *shares), strict=True))
+    wanted = dict(zip(clips.SPLITS, (1.0 - sum(shares), *shares), strict=True))
     total = sum(sizes.values())
-    dealt = {side: sum(sizes[name] for name in sizes if sides[name] == side) / total for side in clips.SIDES}
-    return sum(abs(dealt[side] - wanted[side]) for side in clips.SIDES) / 2.0
+    dealt = {side: sum(sizes[name] for name in sizes if sides[name] == side) / total for side in clips.SPLITS}
+    return sum(abs(dealt[side] - wanted[side]) for side in clips.SPLITS) / 2.0
 
 
 @pytest.mark.parametrize("sizes", UNEQUAL, ids=["a Mass", "a Mass and more", "eight works"])

@@ -104,7 +104,7 @@ def test_the_full_tables_have_the_accuracies_of_the_counts():
     tables, splits = (pd.read_csv(results / f"{name}.csv") for name in ("tables", "splits"))
     for corpus in untrained.CORPORA:
         counts = published(corpus)
-        names = (counts["model"] + " " + counts["reading"]).str.strip().rename("name")
+        names = (counts["model"] + " " + counts["readout"]).str.strip().rename("name")
         sums = counts.groupby([names, "fold"])[["right", "clips"]].sum()
         accuracy = (100.0 * sums["right"] / sums["clips"]).unstack()
         by_work = accuracy.filter(like="work-").mean(axis=1)
@@ -131,7 +131,7 @@ def test_the_starts_are_the_counts_of_the_untrained_alternatives():
 def test_a_row_is_held_against_its_own_start_on_its_own_draws():
     settings = params.read(ROOT / "params.yaml").probe
     counts = published("strings")
-    full = counts[(counts["model"] == "full-40") & (counts["reading"] == "")]
+    full = counts[(counts["model"] == "full-40") & (counts["readout"] == "")]
     start = full.assign(model="untrained-40", right=0)
     other = full.assign(model="untrained-mel", stage="embeddings")
     (only,) = untrained.worth(pd.concat([full, start, other]), settings)
@@ -154,7 +154,7 @@ def test_an_alternative_that_changes_nothing_gives_the_shipped_counts(trained, t
     monkeypatch.setitem(departures.ALTERNATIVES, "same", same)
     found = departures.made("same", trained.project, tmp_path)
     own = departures.counts(trained.project, trained.params, "embeddings/pca-mel")
-    for column in ("stage", "model", "reading", "fold", "work", "clips", "right"):
+    for column in ("stage", "model", "readout", "fold", "work", "clips", "right"):
         assert list(found[column]) == list(own[column])
     settings = trained.params.probe
     assert "| as shipped | pca-mel | 1 |" in departures.table(found, own, settings)

@@ -39,7 +39,7 @@ def package(tmp_path_factory, settings) -> Path:
     level = {"loudness_lufs": -23.0, "peak_dbfs": -1.0, "silence_db": 60.0}
     config = contents.Config(
         subject={"stage": "embeddings", "model": "ae", "representation": "mel", "fold": "work-0"},
-        reading="",
+        readout="",
         build={
             "module": Encoder.__module__, "name": "Encoder", "arguments": arguments, "method": "encode", "flatten": True
         },

@@ -485,7 +485,7 @@ def add(project: Project, stage: str, model: str, representation: str, arrays: d
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory, settings, empty_database) -> Project:
-    """A project whose models have been asked: PCA, ALI in two readings, a classifier without vectors."""
+    """A project whose models have been asked: PCA, ALI in two readouts, a classifier without vectors."""
     made = with_database(Project(tmp_path_factory.mktemp("original")), empty_database)
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, made.root / name)
@@ -496,8 +496,8 @@ def original(tmp_path_factory, settings, empty_database) -> Project:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
         add(made, "embeddings", "pca", "mel", {"vectors": knowing(told)})
-        readings = {"vectors-crops": knowing(told, noise=1.0), "vectors-hidden": noise(clips)}
-        add(made, "ali", "paper", "40", {"vectors": noise(clips), **readings})
+        readouts = {"vectors-crops": knowing(told, noise=1.0), "vectors-hidden": noise(clips)}
+        add(made, "ali", "paper", "40", {"vectors": noise(clips), **readouts})
         add(made, "classifiers", "ff", "mel", {"probabilities": np.full((len(clips), 3), 1 / 3, np.float32)})
         meaning.run(made, params.check(settings))
     return made
@@ -539,11 +539,11 @@ def test_the_stage_writes_its_tables_and_pictures(original):
 def test_what_is_written_of_a_draw_adds_up_from_its_works(original):
     folder = original.out("meaning", "ali", "paper-40", "work-0")
     works = read_table(folder / "works.csv", "meaning")
-    sums = works.groupby(["reading", "label", "measure"])[["score", "baseline", "weight", "clips"]].sum()
+    sums = works.groupby(["readout", "label", "measure"])[["score", "baseline", "weight", "clips"]].sum()
     for line in read_table(folder / "meaning.csv", "meaning").to_dict("records"):
         if line["reason"]:
             continue
-        own = sums.loc[(line["reading"], line["label"], line["measure"])]
+        own = sums.loc[(line["readout"], line["label"], line["measure"])]
         assert line["value"] == pytest.approx(own["score"] / own["weight"])
         assert line["baseline"] == pytest.approx(own["baseline"] / own["weight"])
         assert line["clips"] == own["clips"]
@@ -555,8 +555,8 @@ def test_the_numbers_are_in_the_models_run(original, monkeypatch):
     logged = client(original).get_run(record["run_id"])
     assert logged.info.status == "FINISHED"
     table = read_table(original.out("meaning", "ali", "paper-40", "work-0", "meaning.csv"), "meaning")
-    for reading, before in (("", ""), ("crops", "crops.")):
-        value = table[(table["reading"] == reading) & (table["label"] == "loudness_db")]["value"].item()
+    for readout, before in (("", ""), ("crops", "crops.")):
+        value = table[(table["readout"] == readout) & (table["label"] == "loudness_db")]["value"].item()
         assert logged.data.metrics[f"{before}meaning.loudness_db.r2"] == pytest.approx(value)
         assert f"{before}meaning.same_work.map" in logged.data.metrics
     assert not [name for name in logged.data.metrics if "brass" in name]

@@ -355,14 +355,14 @@ def test_a_card_says_that_its_accuracy_is_not_known_yet(packages):
 
 def test_each_reading_has_a_card_with_its_own_accuracy(packages, trained):
     told = read_json(trained.project.out("probe", "ali", "paper-8", "work-0", "scores.json"), "")["scores"]
-    scores = {one["reading"]: one for one in told}
-    for name, reading in (("ali", ""), ("ali crops", "crops")):
+    scores = {one["readout"]: one for one in told}
+    for name, readout in (("ali", ""), ("ali crops", "crops")):
         text = (packages[name] / "card.md").read_text(encoding="utf-8")
-        assert text.startswith(f"# paper-8{' crops' if reading else ''}, work-0\n")
-        assert f"**{scores[reading]['test_accuracy']:.1%}**" in text
-        assert ("hears the middle crop alone" in text) is (reading == "")
+        assert text.startswith(f"# paper-8{' crops' if readout else ''}, work-0\n")
+        assert f"**{scores[readout]['test_accuracy']:.1%}**" in text
+        assert ("hears the middle crop alone" in text) is (readout == "")
         own = Head.from_plain(read_json(packages[name] / "artifacts" / "head.json", ""))
-        assert own.temperature == scores[reading]["temperature"]
+        assert own.temperature == scores[readout]["temperature"]
 
 
 def test_the_run_keeps_what_the_probe_found(trained):

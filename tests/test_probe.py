@@ -327,12 +327,12 @@ def test_every_reading_is_scored_and_the_one_that_counts_comes_first(embedded, c
     add(embedded, "ali", "paper", "8", {"vectors-crops": good, "vectors": noise, "vectors-Alike": good})
     probe.run(embedded, changed(ali__models=["paper-8"]))
     scores = scores_of(embedded, "ali", "paper-8")
-    assert [one["reading"] for one in scores] == ["", "Alike", "crops"]
+    assert [one["readout"] for one in scores] == ["", "Alike", "crops"]
     assert scores[0]["test_accuracy"] < 0.6 < 0.9 < scores[1]["test_accuracy"]
-    assert {**scores[1], "reading": "crops"} == scores[2]
+    assert {**scores[1], "readout": "crops"} == scores[2]
     told = read_table(embedded.out("probe", "ali", "paper-8", FOLD.name, "predictions.csv"), "probe")
     for one in scores:
-        own = told[told["reading"] == one["reading"]]
+        own = told[told["readout"] == one["readout"]]
         assert (own["predicted"] == own["composer"]).mean() == pytest.approx(one["test_accuracy"])
     (run,) = runs(embedded, stage="ali")
     assert run.data.metrics["test_accuracy"] == pytest.approx(scores[0]["test_accuracy"])
@@ -375,13 +375,13 @@ def test_the_probabilities_of_chunks_score_chunks(embedded, changed):
     add(embedded, "classifiers", "lstm", "mel", {"probabilities": right, "probabilities-chunks": chunks})
     probe.run(embedded, changed(), "classifiers")
     votes, single = scores_of(embedded, "classifiers", "lstm-mel")
-    assert (votes["reading"], votes["test_accuracy"]) == ("", 1.0)
-    assert (single["reading"], single["test_accuracy"]) == ("chunks", 0.75)
+    assert (votes["readout"], votes["test_accuracy"]) == ("", 1.0)
+    assert (single["readout"], single["test_accuracy"]) == ("chunks", 0.75)
     assert single["clips"]["test"] == 4 * votes["clips"]["test"]
     folder = embedded.out("probe", "classifiers", "lstm-mel", FOLD.name)
-    assert set(read_table(folder / "predictions.csv", "probe")["reading"]) == {""}  # of clips alone
+    assert set(read_table(folder / "predictions.csv", "probe")["readout"]) == {""}  # of clips alone
     works = read_table(folder / "works.csv", "probe")
-    assert set(works.loc[works["reading"] == "chunks", "right"] / works.loc[works["reading"] == "chunks", "clips"]) == {
+    assert set(works.loc[works["readout"] == "chunks", "right"] / works.loc[works["readout"] == "chunks", "clips"]) == {
         0.75
     }
 
@@ -408,7 +408,7 @@ def test_the_works_add_up_to_the_accuracy(embedded, changed):
     probe.run(embedded, changed(ali__models=["paper-8"]))
     works = read_table(embedded.out("probe", "ali", "paper-8", FOLD.name, "works.csv"), "probe")
     for one in scores_of(embedded, "ali", "paper-8"):
-        own = works[works["reading"] == one["reading"]]
+        own = works[works["readout"] == one["readout"]]
         assert own["work"].is_unique
         assert len(own) == one["test_works"] == 9
         assert own["clips"].sum() == one["clips"]["test"]

@@ -183,9 +183,9 @@ def test_a_dry_run_on_an_empty_registry_leaves_it_empty(ladder):
 
 
 def test_another_reading_is_judged_by_its_own_works_and_is_a_version_of_its_own(tracked, packed):
-    trained(tracked, 0.3, "long-128", stage="ali", packed=packed, readings={"crops": 0.6})
+    trained(tracked, 0.3, "long-128", stage="ali", packed=packed, readouts={"crops": 0.6})
     promote(tracked, "long-128")
-    told = asked(tracked, "promote", "long-128", "work-0", "--reading", "crops")
+    told = asked(tracked, "promote", "long-128", "work-0", "--readout", "crops")
     assert told.startswith("long-128 crops work-0 (version 2) against champion version 1, long-128 work-0")
     assert registry.folder(tracked, "champion")[0].name == "model-crops"
 

@@ -27,11 +27,11 @@ def test_a_model_is_its_newest_run_of_the_first_draw(tracked):
 
 def test_a_candidate_names_its_model_its_folder_and_its_source(tracked):
     (run_id,) = trained(tracked, 0.4, "long-128", folds=(0,), stage="ali")
-    main, crops = (candidates.found(client(tracked), "long-128", reading) for reading in ("", "crops"))
+    main, crops = (candidates.found(client(tracked), "long-128", readout) for readout in ("", "crops"))
     assert (main.name, main.source) == ("long-128 work-0", f"runs:/{run_id}/model")
     assert (crops.name, crops.source) == ("long-128 crops work-0", f"runs:/{run_id}/model-crops")
     again = candidates.of_source(client(tracked), crops.source)
-    assert (again.run_id, again.reading) == (run_id, "crops")
+    assert (again.run_id, again.readout) == (run_id, "crops")
     assert candidates.of_source(client(tracked), f"runs:/{'0' * 32}/model") is None
     assert candidates.of_source(client(tracked), "s3://bucket/model") is None
 
@@ -74,10 +74,10 @@ def test_a_wildcard_in_a_name_is_a_letter(tracked):
         candidates.found(client(tracked), "fair_cnn-mel")
 
 
-@pytest.mark.parametrize(("words", "reading"), [("x' or 1=1", ""), ("pca%", ""), ("pca-mel", "a'b")])
-def test_what_is_no_name_is_refused_before_mlflow_is_asked(tracked, words, reading):
-    with pytest.raises(UserError, match="is no name of a run or reading; those are of letters, digits and"):
-        candidates.found(client(tracked), words, reading)
+@pytest.mark.parametrize(("words", "readout"), [("x' or 1=1", ""), ("pca%", ""), ("pca-mel", "a'b")])
+def test_what_is_no_name_is_refused_before_mlflow_is_asked(tracked, words, readout):
+    with pytest.raises(UserError, match="is no name of a run or readout; those are of letters, digits and"):
+        candidates.found(client(tracked), words, readout)
 
 
 def test_what_may_mean_several_runs_lists_them(tracked, monkeypatch):
@@ -122,11 +122,11 @@ def test_a_run_of_unknown_settings_speaks_for_itself_alone(tracked):
 def test_what_a_run_says_of_its_works_and_its_data(tracked):
     lock = "schema: '2.0'\nstages:\n  features:\n    outs:\n    - path: out/features\n      md5: 0123.dir\n"
     (tracked.root / "dvc.lock").write_text(lock)
-    trained(tracked, 0.5, folds=(0,), readings={"crops": 0.8})
+    trained(tracked, 0.5, folds=(0,), readouts={"crops": 0.8})
     trained(tracked, None, folds=(1,), settings_key="pca-mel 0.5")
     known = client(tracked)
     main, crops = (
-        evidence.gathered(known, tracked, candidates.found(known, "pca-mel", reading)) for reading in ("", "crops")
+        evidence.gathered(known, tracked, candidates.found(known, "pca-mel", readout)) for readout in ("", "crops")
     )
     one = main["work-0"]
     assert (one.clips_key, one.seen, one.array) == ("clips of work-0", "out/features/mel.npy", "0123.dir")
@@ -142,6 +142,6 @@ def test_a_damaged_table_of_works_is_one_line(tracked):
     client(tracked).log_artifact(run_id, str(tracked.root / "works.csv"), "probe")
     known = client(tracked)
     with pytest.raises(
-        UserError, match=rf"^probe/works.csv of the run {run_id} has no reading, right; probe it again$"
+        UserError, match=rf"^probe/works.csv of the run {run_id} has no readout, right; probe it again$"
     ):
         evidence.gathered(known, tracked, candidates.found(known, run_id))

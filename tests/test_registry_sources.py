@@ -147,7 +147,7 @@ def test_a_model_that_was_added_to_is_downloaded_again(elsewhere):
     subject = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0"}
     head = project.root / "head.json"
     head.write_text("{}")
-    with tracking.again(project, {"run_id": run_id, **subject}) as opened:
+    with tracking.reopen(project, {"run_id": run_id, **subject}) as opened:
         opened.file(head, "model/artifacts")
     second, _ = registry.folder(project, run_id)
     assert len(fetched) == 2

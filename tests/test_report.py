@@ -34,7 +34,7 @@ MODELS = {
     "ali": ["encoder-8", "paper-8"],
     "temporal": ["full-8", "labels-8"],
 }
-READINGS = {"lstm-mel": ["chunks"], "encoder-8": ["crops"], "paper-8": ["crops", "hidden", "sample"],
+READOUTS = {"lstm-mel": ["chunks"], "encoder-8": ["crops"], "paper-8": ["crops", "hidden", "sample"],
             "full-8": ["pooled"]}  # fmt: skip
 WALKS = {
     "interpolation": 5,
@@ -42,8 +42,8 @@ WALKS = {
     "centroid_hz": 3,
 }  # points that are heard; of recordings there is no score
 FOLDS = ("work-0", "work-1", "clip-0")
-ROWS = [(stage, f"{model} {reading}".strip()) for stage, models in MODELS.items() for model in models
-        for reading in ["", *READINGS.get(model, [])]]  # fmt: skip
+ROWS = [(stage, f"{model} {readout}".strip()) for stage, models in MODELS.items() for model in models
+        for readout in ["", *READOUTS.get(model, [])]]  # fmt: skip
 
 
 def call(*words: str, cwd: Path) -> str:
@@ -136,7 +136,7 @@ def finished(tmp_path_factory) -> Project:
 
 def table_of(project: Project, name: str = "results") -> pd.DataFrame:
     table = pd.read_csv(project.out("report", f"{name}.csv"), keep_default_na=False, na_values=[""])
-    return table.assign(reading=table["reading"].fillna("")) if "reading" in table else table
+    return table.assign(readout=table["readout"].fillna("")) if "readout" in table else table
 
 
 def page_of(project: Project) -> str:
@@ -249,7 +249,7 @@ def test_the_table_of_results_has_every_row_and_validation_orders_it(finished):
     for line in table.to_dict("records"):
         folder = finished.out("probe", line["stage"], line["model"])
         told = [json.loads((folder / fold / "scores.json").read_text())["scores"] for fold in FOLDS[:2]]
-        own = [one["test_accuracy"] for scores in told for one in scores if one["reading"] == line["reading"]]
+        own = [one["test_accuracy"] for scores in told for one in scores if one["readout"] == line["readout"]]
         assert line["accuracy"] == pytest.approx(np.mean(own), abs=1e-4)
         assert len(own) == 2
 

@@ -26,7 +26,7 @@ def works(right: dict[str, int] | list[int], clips: int = 10) -> pd.DataFrame:
 
 def row(name: str, folds: list[pd.DataFrame], validation: float = 0.5, stage: str = "embeddings") -> tables.Row:
     """A row with these works in every fold; all that it says besides is made up."""
-    model, _, reading = name.partition(" ")
+    model, _, readout = name.partition(" ")
     scores: list[dict[str, Any]] = [
         {
             "test_macro_f1": 0.4,
@@ -38,7 +38,7 @@ def row(name: str, folds: list[pd.DataFrame], validation: float = 0.5, stage: st
         }
         for own in folds
     ]
-    return tables.Row(stage, model, reading, scores, folds)
+    return tables.Row(stage, model, readout, scores, folds)
 
 
 def drawn(models: list[list[pd.DataFrame]], folds: int = 1000) -> np.ndarray:
@@ -226,14 +226,14 @@ def test_the_papers_figures_stand_at_their_rows():
 
 
 def probed(project: Project, stage: str, model: str, fold: str, right: dict[str, list[int]]) -> None:
-    """What the stage `probe` writes of one model on one fold, for each reading the right clips of its works."""
+    """What the stage `probe` writes of one model on one fold, for each readout the right clips of its works."""
     folder, made = (
         project.out("probe", stage, model, fold),
         {name: row("x", [works(own)]) for name, own in right.items()},
     )
-    scores = [{"reading": name, **one.scores[0]} for name, one in made.items()]
+    scores = [{"readout": name, **one.scores[0]} for name, one in made.items()]
     write_json(folder / "scores.json", {"scores": scores})
-    write_table(folder / "works.csv", pd.concat([one.works[0].assign(reading=name) for name, one in made.items()]))
+    write_table(folder / "works.csv", pd.concat([one.works[0].assign(readout=name) for name, one in made.items()]))
 
 
 def test_rows_are_read_with_each_reading_its_own_works(project):
@@ -312,8 +312,8 @@ def counted(path: Path, rows: list[tables.Row], folds: int = 3) -> Path:
 def test_counts_hold_every_work_of_every_row_and_draw(tmp_path):
     own = [row("pca-mel", [works([9, 1]), works([5, 0])]), row("lstm-mel chunks", [works([3, 4]), works([2, 2])])]
     table = counts.table([(["work-0", "work-1"], own)])
-    assert list(table.columns) == ["stage", "model", "reading", "fold", "work", "clips", "right"]
-    kept = table.set_index(["model", "reading", "fold", "work"])["right"].to_dict()
+    assert list(table.columns) == ["stage", "model", "readout", "fold", "work", "clips", "right"]
+    kept = table.set_index(["model", "readout", "fold", "work"])["right"].to_dict()
     assert len(kept) == len(table) == 8
     assert (kept["pca-mel", "", "work-1", "0"], kept["lstm-mel", "chunks", "work-0", "1"]) == (5, 4)
 

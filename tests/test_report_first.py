@@ -17,12 +17,12 @@ BOOTSTRAP = (500, 0.95, 0)  # resamples, confidence, seed
 
 def row(stage: str, name: str, right: int, validation: float = 0.5, folds: int = 3) -> tables.Row:
     """A row that names so many of ten clips rightly in each of eight works, in every fold."""
-    model, _, reading = name.partition(" ")
+    model, _, readout = name.partition(" ")
     works = pd.DataFrame({"work": list("abcdefgh"), "clips": 10, "right": right})
     works["right"] += np.array([1, -1] * 4)
     scores: dict[str, Any] = {"test_macro_f1": 0.4, "train_accuracy": 0.9, "validation_accuracy": validation}
     scores |= {"majority_accuracy": 0.2, "clips": {"test": 80}, "test_works": 8}
-    return tables.Row(stage, model, reading, [scores] * folds, [works] * folds)
+    return tables.Row(stage, model, readout, [scores] * folds, [works] * folds)
 
 
 def told(changed, *rows: tables.Row, sizes: dict[tuple[str, str], int] | None = None) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def test_the_size_of_a_row_is_that_of_its_own_reading(project):
         write_array(project.out("temporal", "full-40", "work-0", f"{name}.npy"), np.zeros((3, size), dtype=np.float32))
     lines = [("temporal", "full-40", "full-40", ""), ("temporal", "full-40 pooled", "full-40", "pooled"),
              ("classifiers", "ff-mel", "ff-mel", "")]  # fmt: skip
-    results = pd.DataFrame(lines, columns=["stage", "row", "model", "reading"])
+    results = pd.DataFrame(lines, columns=["stage", "row", "model", "readout"])
     found = first.sizes(Project(project.root), results, "work-0")
     assert found == {("temporal", "full-40"): 40, ("temporal", "full-40 pooled"): 256}
 

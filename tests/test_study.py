@@ -34,7 +34,7 @@ from symphony2vec.report import pictures
 from symphony2vec.study import space, trials, verdict, winner, workers
 from symphony2vec.study.database import Database, requeue
 from symphony2vec.study.kinds import ALI
-from test_ali import SIDES, project_in, spectrograms
+from test_ali import SPLITS, project_in, spectrograms
 
 RATE = 0.0001
 GOOD = {"learning_rate": RATE, "discriminator_learning_rate": RATE, "beta_1": 0.5, "beta_2": 0.99, "dropout": 0.1,
@@ -499,7 +499,7 @@ def test_test_clips_have_no_part_and_the_stage_trains_the_winner_as_the_study_di
     values = small.model_dump()
     values["study"] |= {"epochs": 2, "repeated": 1, "seeds": 1}
     given, array = params.check(values), spectrograms()
-    array[SIDES == "test"] = np.nan
+    array[SPLITS == "test"] = np.nan
     np.save(here.feature("mel"), array)
     study.run(here, given, enqueued(here, point(batch=12, latent=4)), wanted=1)
     (trial,) = trials_of(here)

@@ -26,7 +26,7 @@ from symphony2vec.report import page
 from symphony2vec.study import pictures, space, winner
 from symphony2vec.study.database import PRESENT, Database, requeue
 from symphony2vec.study.kinds import ALI, TEMPORAL, Attempt
-from test_ali import SIDES, spectrograms
+from test_ali import SPLITS, spectrograms
 from test_study import Swift, beginning, database, ready, shrink, swift  # noqa: F401 (two fixtures)
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def movements(project: Project) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory, ready: Path, small: Params) -> Project:  # noqa: F811
     """Two trials and a repeat of the better one; what the test clips reached would be no number."""
     array = spectrograms()
-    array[SIDES == "test"] = np.nan
+    array[SPLITS == "test"] = np.nan
     project = beginning(tmp_path_factory.mktemp("project"), ready, array)
     movements(project)
     with project.params.open("w", encoding="utf-8") as file:
@@ -90,7 +90,7 @@ def trials_of(project: Project, which: int = 0) -> list[Any]:
 
 def test_test_clips_have_no_part(finished):
     assert [trial.state.name for which in (0, 1) for trial in trials_of(finished, which)] == ["COMPLETE"] * 3
-    assert np.isnan(np.load(finished.feature("mel"))[SIDES == "test"]).all()
+    assert np.isnan(np.load(finished.feature("mel"))[SPLITS == "test"]).all()
     for trial in (*trials_of(finished), *trials_of(finished, 1)):
         run = client(finished).get_run(trial.user_attrs["mlflow_run_id"])
         assert {"train_contrast", "validation_reconstruction", temporal.JUDGE} <= set(run.data.metrics)

@@ -30,7 +30,7 @@ from symphony2vec.package.model import Model
 from symphony2vec.project import Project, SplitFold, read_json, read_table, write_array, write_table
 
 CLIPS, BINS, FRAMES, LATENT = 40, 32, 70, 3
-SIDES = np.repeat(["train", "validation", "test"], [24, 8, 8])
+SPLITS = np.repeat(["train", "validation", "test"], [24, 8, 8])
 MODELS = ["full-3", "context-3", "labels-3"]
 SMALL = {"width": 2, "step_latent": 2, "batch": 8, "epochs": 2, "masked_bins": 3, "masked_frames": 9}
 GAME = {"discriminator_loss", "generator_loss", "mean_output_real", "mean_output_generated"}
@@ -200,11 +200,11 @@ def test_an_embedder_gives_vectors_of_the_model_and_names_composers_by_its_probe
 
 
 @pytest.mark.parametrize(
-    ("model", "readings"), [("full-3", ["", "pooled"]), ("context-3", ["", "pooled"]), ("labels-3", [""])]
+    ("model", "readouts"), [("full-3", ["", "pooled"]), ("context-3", ["", "pooled"]), ("labels-3", [""])]
 )
-def test_the_probe_takes_every_reading(model, readings, heard):
+def test_the_probe_takes_every_reading(model, readouts, heard):
     scores = read_json(heard.project.out("probe", "temporal", model, "work-0", "scores.json"), "probe")["scores"]
-    assert [one["reading"] for one in scores] == readings
+    assert [one["readout"] for one in scores] == readouts
     assert all(0.0 <= one["test_accuracy"] <= 1.0 for one in scores)
 
 
@@ -304,7 +304,7 @@ def project_in(root: Path, empty_database: Path, array: np.ndarray, composers: n
     table = table.assign(movement=movement % 2, file=[f"{one}.flac" for one in movement], start_s=0.0)
     write_table(made.clips, table)
     of_licence(made)
-    write_table(made.fold(SplitFold("work", 0)), table.assign(group=table["work"], split=SIDES, split_by="work"))
+    write_table(made.fold(SplitFold("work", 0)), table.assign(group=table["work"], split=SPLITS, split_by="work"))
     write_array(made.feature("mel"), array)
     return made
 
@@ -362,7 +362,7 @@ def test_composers_never_reach_the_vectors(model, plain, project_of, small):
 
 @pytest.mark.parametrize(("model", "file"), [("full-3", "vectors"), ("labels-3", "probabilities")])
 def test_test_clips_never_reach_the_weights(model, file, plain, project_of, small):
-    array, test = spectrograms(), SIDES == "test"
+    array, test = spectrograms(), SPLITS == "test"
     array[test] = np.random.default_rng(9).uniform(-80.0, 0.0, (8, BINS, FRAMES))
     made = project_of(array)
     temporal.run(made, small, model)

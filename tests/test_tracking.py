@@ -23,7 +23,7 @@ from symphony2vec import tracking
 from symphony2vec.artifacts import Project
 project = Project(Path(sys.argv[1]))
 subject = tracking.Subject("embeddings", "pca", sys.argv[2], "work-0")
-with tracking.run(project, subject, {"dimensions": 1}, project.params) as run:
+with tracking.run(project, subject, {"dimensions": 1}, project.params) as opened:
     run.metrics({"explained_variance": 0.5})
 """
 
@@ -257,7 +257,7 @@ def test_a_record_names_its_run_its_subject_and_what_it_was_made_from(project):
 
 def test_a_later_stage_adds_to_the_run_of_the_record(project):
     record = recorded(project)
-    with tracking.again(project, record) as opened:
+    with tracking.reopen(project, record) as opened:
         opened.metrics({"accuracy": 0.5})
     (found,) = runs(project)
     assert found.info.run_id == record["run_id"]
@@ -267,7 +267,7 @@ def test_a_later_stage_adds_to_the_run_of_the_record(project):
 
 def test_a_run_that_the_server_does_not_know_is_stood_for_by_a_new_one(project):
     record = recorded(project) | {"run_id": "0" * 32}
-    with tracking.again(project, record) as opened:
+    with tracking.reopen(project, record) as opened:
         opened.metrics({"accuracy": 0.5})
     (found,) = runs(project, f"tags.stands_for = '{'0' * 32}'")
     assert found.info.run_id == opened.run_id

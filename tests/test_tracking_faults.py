@@ -158,7 +158,7 @@ def test_a_run_that_no_server_heard_is_sent_later_as_if_it_had_been_heard(projec
         assert tracking.run_id_of(asked, record) == direct
         assert tracking.run_id_of(asked, record | {"run_id": local}) == late
         assert tracking.run_id_of(asked, record | {"run_id": "0" * 32}) is None
-    with tracking.again(project, record | {"run_id": local}) as opened:  # what a later stage does with run.json
+    with tracking.reopen(project, record | {"run_id": local}) as opened:  # what a later stage does with run.json
         opened.metrics({"test_accuracy": 0.5})
     assert opened.run_id == late
     assert "stands_for" not in client(project).get_run(late).data.tags
@@ -298,13 +298,13 @@ def test_what_a_later_stage_adds_while_the_server_is_away_joins_the_run(tracked,
     unknown = record | {"run_id": "0" * 32}
     with locked(tracked):
         for one in (record, unknown):
-            with tracking.again(tracked, one) as opened:
+            with tracking.reopen(tracked, one) as opened:
                 opened.metrics({"test_accuracy": 0.5})
     assert [outcome.state for outcome in tracking.send(tracked)] == ["sent", "sent"]
     assert client(tracked).get_run(record["run_id"]).data.metrics["test_accuracy"] == 0.5
     (stand_in,) = runs(tracked, f"tags.stands_for = '{'0' * 32}'")
     assert stand_in.data.metrics["test_accuracy"] == 0.5
-    with tracking.again(tracked, unknown) as opened:
+    with tracking.reopen(tracked, unknown) as opened:
         assert opened.run_id == stand_in.info.run_id
 
 

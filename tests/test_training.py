@@ -344,7 +344,7 @@ class Training:
         about = partial(tracking.Subject, "embeddings", "ae", "mel")
         seen = self.project.feature("mel")
         chosen = self.changed(seeds=seeds)
-        folds.on_every(
+        folds.train_folds(
             self.project, chosen, lambda fold: about(fold.name), given, code or ["errors.py"], seen, self._train
         )
         return [task.fold.name for task in self.tasks]

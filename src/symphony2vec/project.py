@@ -7,8 +7,8 @@ out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, fra
                                 order of clips.csv; near_duplicates.csv: pairs of clips of the same sound
 out/labels/                     labels.csv (see symphony2vec.labels.stage), left_out.csv, notes/<movement>-<key>.npz
 out/<stage>/<model>/<fold>/     stage: classifiers, embeddings, ali; the rows always in the order of clips.csv
-    vectors[-<reading>].npy         (clips, dimensions) float32
-    probabilities[-<reading>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
+    vectors[-<readout>].npy         (clips, dimensions) float32
+    probabilities[-<readout>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
     curves.csv                      one row an epoch: losses, and the probe on validation clips
     samples.npz, *.png              what the model makes of some clips
     generation.csv                  clip, composer, work, log_spectral_distance (dB): one row a test clip, of a model
@@ -17,7 +17,7 @@ out/<stage>/<model>/<fold>/     stage: classifiers, embeddings, ali; the rows al
                                     frechet_moves, clips: the distance of its clips from the test clips; training is
                                     the floor (symphony2vec.models.generation)
     run.json                        the MLflow run, and the key of all that the folder was made from
-    model[-<reading>].json          what the run's package of that reading says of itself (symphony2vec.package)
+    model[-<readout>].json          what the run's package of that readout says of itself (symphony2vec.package)
 out/probe/<stage>/<model>/<fold>/   scores.json, predictions.csv
 out/meaning/                        knowledge.csv, retrieval.csv, pairs.csv, profile.png, retrieval.png
 out/meaning/<stage>/<model>/<fold>/ meaning.csv, retrieval.csv, works.csv, record.json
@@ -49,7 +49,8 @@ REPRESENTATIONS = ("mel", "mfcc", "chroma")
 TEXT = frozenset(
     (
         "composer work movement file path kind licence origin reason group predicted split split_by fold stage model "
-        "row reading source measure a b better key mode note other_composer other_work other_movement other_split"
+        "row readout reading source measure "
+        "a b better key mode note other_composer other_work other_movement other_split"
     ).split()
 )
 
@@ -141,7 +142,7 @@ def is_project(folder: Path) -> bool:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; it takes its place only if the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]  # a long name stays legal
@@ -156,7 +157,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path, partial: Path | None = None) -> Iterator[Path]:
+def atomic_folder(path: Path, partial: Path | None = None) -> Iterator[Path]:
     """Give an empty folder to fill; it takes the place of `path` only if the block ends well.
 
     With `partial` the caller names the folder: it is used as found, and kept when the block fails, so that long work
@@ -192,7 +193,7 @@ def _no_room(fault: OSError, path: Path) -> Exception:
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV (UTF-8, Unix line ends)."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n")
 
 
@@ -211,7 +212,7 @@ def read_table(path: Path, made_by: str) -> pd.DataFrame:
 
 def write_json(path: Path, values: Any) -> None:
     """Write plain values as indented JSON."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -228,7 +229,7 @@ def read_json(path: Path, made_by: str) -> Any:
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write one array as .npy."""
 
-    with whole_file(path) as partial, partial.open("wb") as file:
+    with atomic_file(path) as partial, partial.open("wb") as file:
         np.save(file, array, allow_pickle=False)
 
 

@@ -19,7 +19,7 @@ from symphony2vec.atlas import page, projection, sounds
 from symphony2vec.collection import table
 from symphony2vec.collection.table import Collection
 from symphony2vec.errors import UserError
-from symphony2vec.project import whole_folder, write_json
+from symphony2vec.project import atomic_folder, write_json
 
 __all__ = ["Atlas", "make", "read"]
 ABOUT = "atlas.json"
@@ -71,7 +71,7 @@ def make(source: Path, folder: Path, with_sound: bool = True) -> Atlas:
     collection = read(source)
     folder = folder.resolve()
     partial = _partial(folder)
-    with whole_folder(folder, partial) as filling:
+    with atomic_folder(folder, partial) as filling:
         _keep_sounds(filling, folder if with_sound else None)
         names: list[str] = []
         silent: dict[int, str] = {}

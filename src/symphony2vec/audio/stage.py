@@ -36,7 +36,7 @@ from symphony2vec.corpus import catalogue
 from symphony2vec.decoding.recording import decode
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.params import Params
-from symphony2vec.project import Project, whole_file, write_table
+from symphony2vec.project import Project, atomic_file, write_table
 
 Decoder = Callable[[Path, int], "tuple[np.ndarray, dict[str, Any]]"]
 LIBRARIES = ("av", "lxml", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
@@ -180,7 +180,7 @@ def make(job: Job, decoder: Decoder = decode) -> dict[str, Any]:
         found | levels | {"duration_s": round(len(wave) / recipe.rate_hz, 4), "note": "; ".join(filter(None, notes))}
     )
     _write_flac(job.target, wave, recipe.rate_hz)
-    with whole_file(record) as partial:
+    with atomic_file(record) as partial:
         partial.write_text(json.dumps(found), encoding="utf-8")
     return found
 
@@ -257,7 +257,7 @@ def _checksum(source: Path) -> str:
 
 
 def _write_flac(target: Path, wave: np.ndarray, rate_hz: int) -> None:
-    with whole_file(target) as partial:
+    with atomic_file(target) as partial:
         soundfile.write(partial, wave, rate_hz, format="FLAC", subtype="PCM_16")
 
 

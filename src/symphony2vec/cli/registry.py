@@ -20,11 +20,11 @@ HEAD = ("", "when (UTC)", "version", "model", "accuracy (%)", "event", "by")
 
 @click.command()
 @click.argument("run", nargs=-1, required=True)
-@click.option("--reading", default="", metavar="NAME", help="Another reading of the run's network, as crops of ALI.")
+@click.option("--readout", default="", metavar="NAME", help="Another readout of the run's network, as crops of ALI.")
 @click.option("--equal-ok", is_flag=True, help="A model that is not worse than the champion is good enough.")
 @click.option("--dry-run", is_flag=True, help="Ask every gate, and change nothing in the registry.")
 @click.pass_obj
-def promote(folder: Path, run: tuple[str, ...], reading: str, equal_ok: bool, dry_run: bool) -> None:
+def promote(folder: Path, run: tuple[str, ...], readout: str, equal_ok: bool, dry_run: bool) -> None:
     """Register a run's model as challenger; make it champion where three gates let it through.
 
     RUN is an MLflow run id (eight digits of it or more), or a model's name with or without a fold. The gates: the
@@ -34,12 +34,12 @@ def promote(folder: Path, run: tuple[str, ...], reading: str, equal_ok: bool, dr
     \b
     Examples
       symphony2vec promote vae-mel
-      symphony2vec promote long-128 work-1 --reading crops
+      symphony2vec promote long-128 work-1 --readout crops
       symphony2vec promote 3f2a90c1 --dry-run
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     project = lazy.project.Project.around(folder)
-    found = lazy.registry.promote(project, lazy.params.read(project.params), " ".join(run), reading, equal_ok, dry_run)
+    found = lazy.registry.promote(project, lazy.params.read(project.params), " ".join(run), readout, equal_ok, dry_run)
     _tell(found, dry_run)
 
 

@@ -25,7 +25,7 @@ from symphony2vec.project import Project, SplitFold, read_table
 
 FILE = "near_duplicates.csv"
 COLUMNS = ("clip", "other_clip", "shared_s", "similarity")
-SIDES = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 SUMMARY = ("fold", "split", "other_split", "clips", "near_duplicates", "share")
 
 
@@ -149,7 +149,7 @@ def tables(project: Project, folds: Sequence[SplitFold]) -> dict[str, pd.DataFra
         own = across(pairs, clips)
         own.insert(0, "fold", fold.name)
         crossing.append(own)
-        for other, side in combinations(SIDES, 2):
+        for other, side in combinations(SPLITS, 2):
             total, found = int((clips["split"] == side).sum()), len(leaking(pairs, clips, side, other))
             cells = (fold.name, side, other, total, found, round(found / total, 6) if total else 0.0)
             counts.append(dict(zip(SUMMARY, cells, strict=True)))

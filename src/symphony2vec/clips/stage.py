@@ -28,10 +28,10 @@ from symphony2vec.corpus import decisions, identity
 from symphony2vec.corpus.movements import movement_key
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips, Params
-from symphony2vec.project import Project, SplitFold, read_table, whole_folder, write_table
+from symphony2vec.project import Project, SplitFold, atomic_folder, read_table, write_table
 
 T = TypeVar("T")
-SIDES = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 GROUPED_BY = {"work": ["composer", "work"], "movement": ["composer", "work", "movement"], "clip": ["clip"]}
 # Groups are dealt this many times, and the deal nearest the wanted shares is kept: works differ tenfold in length.
 DEALS = 10
@@ -48,7 +48,7 @@ def run(project: Project, params: Params) -> None:
     clips, dropped = large_enough(clips, params.clips)
     tables = {fold: split(clips, params.clips, fold) for fold in folds(params)}
     first = next(iter(tables.values()))
-    with whole_folder(project.out("clips")) as folder:
+    with atomic_folder(project.out("clips")) as folder:
         write_table(folder / "clips.csv", clips)
         for fold, table in tables.items():
             write_table(folder / "folds" / f"{fold.name}.csv", table)
@@ -202,7 +202,7 @@ def mode_of(clips: pd.DataFrame, kind: str, fallback: str) -> str | None:
     if kind == "work" and fallback == "movement":
         modes.append("movement")
     for mode in modes:
-        if _groups(clips, mode).nunique() >= len(SIDES):
+        if _groups(clips, mode).nunique() >= len(SPLITS):
             return mode
     return None
 
@@ -216,7 +216,7 @@ def share_out(sizes: Mapping[str, int], shares: tuple[float, float], rng: np.ran
         rng: the source of the order.
     """
     total = sum(sizes.values())
-    wanted = dict(zip(SIDES, (total * share for share in (1.0 - sum(shares), *shares)), strict=True))
+    wanted = dict(zip(SPLITS, (total * share for share in (1.0 - sum(shares), *shares)), strict=True))
     names = sorted(sizes)
     deals = [_dealt([names[place] for place in rng.permutation(len(names))], sizes, wanted) for _ in range(DEALS)]
     return min(deals, key=lambda sides: _distance(sides, sizes, wanted))
@@ -224,9 +224,9 @@ def share_out(sizes: Mapping[str, int], shares: tuple[float, float], rng: np.ran
 
 def _dealt(order: list[str], sizes: Mapping[str, int], wanted: Mapping[str, float]) -> dict[str, str]:
     """Each group in turn goes to the side that lacks most clips; no side stays empty."""
-    lacking, empty, sides = dict(wanted), set(SIDES), {}
+    lacking, empty, sides = dict(wanted), set(SPLITS), {}
     for left, name in zip(range(len(order), 0, -1), order, strict=True):
-        open_to = [side for side in SIDES if side in empty] if left <= len(empty) else SIDES
+        open_to = [side for side in SPLITS if side in empty] if left <= len(empty) else SPLITS
         sides[name] = max(open_to, key=lambda side: lacking[side])
         lacking[sides[name]] -= sizes[name]
         empty.discard(sides[name])
@@ -235,16 +235,16 @@ def _dealt(order: list[str], sizes: Mapping[str, int], wanted: Mapping[str, floa
 
 def _distance(sides: Mapping[str, str], sizes: Mapping[str, int], wanted: Mapping[str, float]) -> float:
     """How far a deal is from the wanted clips a side, each side by its own measure."""
-    dealt = dict.fromkeys(SIDES, 0)
+    dealt = dict.fromkeys(SPLITS, 0)
     for name, side in sides.items():
         dealt[side] += sizes[name]
-    return sum(abs(dealt[side] / wanted[side] - 1.0) for side in SIDES)
+    return sum(abs(dealt[side] / wanted[side] - 1.0) for side in SPLITS)
 
 
 def balance(clips: pd.DataFrame) -> pd.DataFrame:
     """Table 1: the share of each composer (columns) among the clips of each split (rows); every row sums to 1."""
 
-    return pd.crosstab(clips["split"], clips["composer"], normalize="index").reindex(SIDES).round(4)
+    return pd.crosstab(clips["split"], clips["composer"], normalize="index").reindex(SPLITS).round(4)
 
 
 def summary(clips: pd.DataFrame, fold: SplitFold) -> pd.DataFrame:
@@ -254,7 +254,7 @@ def summary(clips: pd.DataFrame, fold: SplitFold) -> pd.DataFrame:
     for composer, own in clips.groupby("composer", sort=True):
         row = {"fold": fold.name, "composer": composer, "split_by": own["split_by"].iloc[0]}
         row |= {"works": own["work"].nunique(), "movements": len(own[["work", "movement"]].drop_duplicates())}
-        for side in SIDES:
+        for side in SPLITS:
             part = own[own["split"] == side]
             row |= {f"{side}_groups": part["group"].nunique(), f"{side}_clips": len(part)}
         rows.append(row)

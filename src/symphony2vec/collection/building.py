@@ -30,7 +30,7 @@ from symphony2vec.errors import Unusable, UserError
 from symphony2vec.package import contents, model
 from symphony2vec.package.model import FORMS, HOP_S
 from symphony2vec.parallel import processes
-from symphony2vec.project import key_of, read_table, whole_file, write_table
+from symphony2vec.project import atomic_file, key_of, read_table, write_table
 
 if TYPE_CHECKING:
     from symphony2vec.package.model import Model
@@ -142,7 +142,7 @@ def embed(job: Job) -> int:
         )
     if _state(job.recording.path) != job.recording.state:
         raise Unusable("the file changed while it was read; run the command again")
-    with whole_file(job.target) as partial, partial.open("wb") as file:
+    with atomic_file(job.target) as partial, partial.open("wb") as file:
         np.savez(file, vectors=found.vectors, starts_s=found.starts_s, ends_s=found.ends_s, note=found.note)
     return len(found.vectors)
 

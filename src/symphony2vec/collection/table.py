@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pandas.api.types import is_numeric_dtype
 
 from symphony2vec.errors import UserError
-from symphony2vec.project import read_table, whole_file
+from symphony2vec.project import atomic_file, read_table
 
 COLUMNS = ["path", "start_s", "end_s", "composer", "work", "movement", "key"]
 TIMES = ("start_s", "end_s")
@@ -125,7 +125,7 @@ def _write_parquet(path: Path, collection: Collection) -> None:
     vectors = pa.FixedSizeListArray.from_arrays(flat, collection.vectors.shape[1])
     whole = columns.append_column("vector", vectors)
     facts = {FACTS: json.dumps(dict(collection.facts)).encode()}
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         pq.write_table(
             whole.replace_schema_metadata((whole.schema.metadata or {}) | facts), partial, compression="zstd"
         )
@@ -156,10 +156,10 @@ def _write_plain(path: Path, collection: Collection) -> None:
     """All files of a collection are written before the first takes its place: none belongs to another's."""
 
     table, vectors = collection.table.reset_index(drop=True), collection.vectors
-    with whole_file(_facts(path)) as facts, whole_file(path) as partial:
+    with atomic_file(_facts(path)) as facts, atomic_file(path) as partial:
         facts.write_text(json.dumps(dict(collection.facts), indent=2) + "\n", encoding="utf-8")
         if path.suffix == ".npy":
-            with whole_file(_index(path)) as index, partial.open("wb") as file:
+            with atomic_file(_index(path)) as index, partial.open("wb") as file:
                 table.to_csv(index, index=False, lineterminator="\n")
                 np.save(file, vectors, allow_pickle=False)
         else:

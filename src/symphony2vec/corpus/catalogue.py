@@ -26,7 +26,7 @@ from typing import Any
 from tqdm import tqdm
 
 from symphony2vec.errors import UserError
-from symphony2vec.project import whole_file
+from symphony2vec.project import atomic_file
 
 FILE = "catalogue.csv"
 ORIGINALS = "originals.txt"
@@ -100,7 +100,7 @@ def write(folder: Path, movements: Iterable[Movement], originals: Path | None = 
     if originals is None:
         (folder / ORIGINALS).unlink(missing_ok=True)
     else:
-        with whole_file(folder / ORIGINALS) as partial:
+        with atomic_file(folder / ORIGINALS) as partial:
             partial.write_text(f"{originals.resolve()}\n", encoding="utf-8")
 
 
@@ -109,7 +109,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, A
     rows = list(rows)
     # csv alone leaves a carriage return, which some file names hold, without the quotes that it needs
     bare = any("\r" in str(cell) for row in rows for cell in row.values())
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(
             file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
         )

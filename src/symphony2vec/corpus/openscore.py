@@ -18,7 +18,7 @@ from pathlib import Path
 
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import UserError
-from symphony2vec.project import whole_file
+from symphony2vec.project import atomic_file
 
 REPOSITORY = "MarkGotham/Hauptstimme"
 URL = f"https://github.com/{REPOSITORY}.git"
@@ -92,7 +92,7 @@ def _copy(movements: Sequence[catalogue.Movement], source: Path, folder: Path) -
     for one in movements:
         if not (source / one.path).is_file():
             raise UserError(f"{one.path} is missing in {source}; expected sha256 {one.sha256}")
-        with whole_file(folder / one.path) as partial:
+        with atomic_file(folder / one.path) as partial:
             shutil.copyfile(source / one.path, partial)
             found = catalogue.checksum(partial)
             if found != one.sha256:

@@ -34,7 +34,7 @@ from symphony2vec.corpus.titles import (
 )
 from symphony2vec.corpus.vocabulary import fold
 from symphony2vec.errors import UserError
-from symphony2vec.project import whole_file
+from symphony2vec.project import atomic_file
 
 NOT_DECODED = (".m4p", ".ra", ".rm", ".shn", ".ofr", ".la")
 UNPLACED = "unplaced.csv"
@@ -336,9 +336,9 @@ def _copy(folder: Path, copies: Path, sums: Mapping[str, str]) -> None:
         target = copies / path
         if target.is_file() and catalogue.checksum(target) == expected:
             continue
-        # whole_file's own name is longer than the target's; a name at the disk's limit would not fit
+        # atomic_file's own name is longer than the target's; a name at the disk's limit would not fit
         short = target.with_name(f"{expected[:16]}.whole")
-        with whole_file(short) as partial:
+        with atomic_file(short) as partial:
             shutil.copyfile(folder / path, partial)
             if catalogue.checksum(partial) != expected:
                 raise UserError(f"{folder / path} changed while it was copied; run the import again")

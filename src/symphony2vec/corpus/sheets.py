@@ -60,12 +60,12 @@ def read(folder: Path, paths: Sequence[str]) -> Sheets:
             if text:
                 _read_embedded(folder, path, text, found, faults)
     parts: dict[str, list[Part]] = {}
-    for path, readings in found.items():
-        if any(tracks != readings[0][1] for _, tracks in readings[1:]):
-            cutters = " and ".join(shown for shown, _ in readings)
+    for path, readouts in found.items():
+        if any(tracks != readouts[0][1] for _, tracks in readouts[1:]):
+            cutters = " and ".join(shown for shown, _ in readouts)
             faults[path] = Unplaced(path, f"{cutters} cut it in different ways; keep one of them")
         elif path not in faults:
-            parts[path] = readings[0][1]
+            parts[path] = readouts[0][1]
     return Sheets(parts, list(faults.values()), hints)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import UserError
-from symphony2vec.project import whole_file
+from symphony2vec.project import atomic_file
 
 
 def fill(folder: Path) -> int:
@@ -41,7 +41,7 @@ def fill(folder: Path) -> int:
                 f"music21 {importlib.metadata.version('music21')} does not hold the expected {movement.path}; "
                 "install the version that constraints.txt pins"
             )
-        with whole_file(there) as partial:
+        with atomic_file(there) as partial:
             shutil.copyfile(packaged, partial)
     catalogue.write(folder, movements)
     return len(movements)

@@ -15,7 +15,7 @@ import soundfile
 from librosa.filters import mel as mel_bank
 
 from symphony2vec.errors import UserError
-from symphony2vec.project import whole_file
+from symphony2vec.project import atomic_file
 
 FLOOR_DB = -80.0  # params.features.dynamic_range_db below the maximum
 PEAK_DBFS = -3.0  # room for what a lossy format adds to a peak
@@ -104,5 +104,5 @@ def write(path: Path, wave: np.ndarray, rate_hz: int) -> None:
     if rate_hz not in RATES_HZ:
         known = ", ".join(map(str, RATES_HZ))
         raise UserError(f"an MP3 cannot have {rate_hz} Hz; audio.sample_rate_hz must be one of {known}")
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         soundfile.write(partial, wave, rate_hz, format="MP3", subtype="MPEG_LAYER_III", compression_level=COMPRESSION)

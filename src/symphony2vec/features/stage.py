@@ -36,7 +36,7 @@ from symphony2vec import figures, parallel
 from symphony2vec.clips import leaks
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.params import Features, Params
-from symphony2vec.project import REPRESENTATIONS, Project, read_table, whole_file, whole_folder, write_table
+from symphony2vec.project import REPRESENTATIONS, Project, atomic_file, atomic_folder, read_table, write_table
 
 MFCC_MEL_BANDS = 128
 PITCH_HZ = (150.0, 4000.0)  # this line and the next: defaults of librosa.piptrack, by which librosa finds the tuning
@@ -86,7 +86,7 @@ def run(project: Project, params: Params, backend: str | None = None) -> None:
     clips = read_table(project.clips, "clips")
     recipe = Recipe(params.audio.sample_rate_hz, params.clips.duration_s, params.features)
     partial = _partial(project, recipe)
-    with whole_folder(project.out("features"), partial) as folder:
+    with atomic_folder(project.out("features"), partial) as folder:
         extract(clips, project.out("audio"), folder, recipe, backend)
         _draw(clips, folder, recipe)
         pairs = leaks.near_duplicates(clips, project.out("audio"), recipe.rate_hz, recipe.duration_s, backend)
@@ -252,7 +252,7 @@ def _opened(job: Job) -> dict[str, np.ndarray]:
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:
     """An array of zeros on disk, with all its room taken now: on a full disk a mapped file kills its process."""
 
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape).flush()
         if hasattr(os, "posix_fallocate"):  # Linux and other Unix, not macOS or Windows
             with partial.open("r+b") as file:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from symphony2vec.project import whole_file
+from symphony2vec.project import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#0
 
 def save(path: Path, figure: Figure) -> None:
     """Write a figure as PNG, the same bytes for the same figure, and close it."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
     figure.clear()
 

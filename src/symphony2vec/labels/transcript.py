@@ -21,7 +21,7 @@ from symphony2vec import synthesis
 from symphony2vec.audio.loudness import HOP_SAMPLES
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import Unusable
-from symphony2vec.project import whole_file
+from symphony2vec.project import atomic_file
 
 OPENINGS_S = (4.0, 64.0)  # played again: the shorter one finds what was cut unless that is more than its half
 SAME = 0.9  # least correlation with the FLAC
@@ -61,7 +61,7 @@ def write(score: Score) -> int:
     """
 
     found = transcribe(score)
-    with whole_file(score.target) as partial, partial.open("wb") as file:
+    with atomic_file(score.target) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **vars(found))
     return len(found.onset_s)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CROPPED = ("CropEncoder", "EncoderClassifier")  # of ALI
-MIDDLE = "- Of each clip it hears the middle crop alone, 32 bands of 32 frames; of ALI the reading `crops` hears all."
+MIDDLE = "- Of each clip it hears the middle crop alone, 32 bands of 32 frames; of ALI the readout `crops` hears all."
 UNPROBED = "Not probed yet: the stage `probe` adds its accuracy."
 
 
@@ -15,16 +15,16 @@ def text(config: Mapping[str, Any], scores: Mapping[str, Any] | None) -> str:
 
     Args:
         config: the plain values of `contents.Config`.
-        scores: what the probe found of this reading (see `symphony2vec.evaluation.probe.score`), where it has run.
+        scores: what the probe found of this readout (see `symphony2vec.evaluation.probe.score`), where it has run.
     """
     subject, hearing = config["subject"], config["hearing"]
     classifier = config["build"]["method"].startswith("probabilities")
-    middle = "crop" in config["build"] or (config["build"]["name"] in CROPPED and not config["reading"])
+    middle = "crop" in config["build"] or (config["build"]["name"] in CROPPED and not config["readout"])
     gives = "one probability of each composer" if classifier else "one vector"
     name = f"{subject['model']}-{subject['representation']}"
     return "\n".join(
         [
-            f"# {name}{' ' + config['reading'] if config['reading'] else ''}, {subject['fold']}",
+            f"# {name}{' ' + config['readout'] if config['readout'] else ''}, {subject['fold']}",
             "",
             f"A model of symphony2vec (stage `{subject['stage']}`). It hears {hearing['duration_s']:g} seconds of mono "
             f"sound at {hearing['sample_rate_hz']} Hz as {_REPRESENTATIONS[hearing['representation']]}, and "

@@ -32,7 +32,7 @@ FORMAT = 2  # 1 took spectrograms
 CONFIG, WEIGHTS, EXAMPLE, GOLDEN, HEAD = "config.json", "weights.safetensors", "example.flac", "golden.npy", "head.json"
 CARD = "card.md"
 # Packages of earlier versions name their network by its former place.
-RENAMED = {"draw": "fold"}  # keys of `subject`
+RENAMED = {"draw": "fold", "reading": "readout"}  # keys of config.json in earlier versions
 MOVED = re.compile(r"^symphony2vec\.(?=(ali|classifiers|embeddings|temporal)\.)")
 # What the reading of a package that is not as it was written raises.
 DAMAGE = (ImportError, AttributeError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError)
@@ -42,13 +42,13 @@ DAMAGE = (ImportError, AttributeError, LookupError, OSError, RuntimeError, Safet
 class Config:
     """What config.json says.
 
-    subject: stage, model, representation, fold; reading; build: how the network is made again and asked: module, name,
+    subject: stage, model, representation, fold; readout; build: how the network is made again and asked: module, name,
     arguments, method (takes (B, F, T), or with "flatten" (B, F T), and gives (B, D)), crop (where it takes the middle
     crop alone); scaling; hearing; composers; data: what it was trained on, for the card.
     """
 
     subject: Mapping[str, str]
-    reading: str
+    readout: str
     build: Mapping[str, Any]
     scaling: Mapping[str, Any]
     hearing: Mapping[str, Any]
@@ -59,8 +59,8 @@ class Config:
     @property
     def name(self) -> str:
         """For people, as in "vae-mel work-0"."""
-        reading = f" {self.reading}" if self.reading else ""
-        return f"{self.subject['model']}-{self.subject['representation']}{reading} {self.subject['fold']}"
+        readout = f" {self.readout}" if self.readout else ""
+        return f"{self.subject['model']}-{self.subject['representation']}{readout} {self.subject['fold']}"
 
     @property
     def gives_vectors(self) -> bool:
@@ -68,9 +68,9 @@ class Config:
         return not str(self.build["method"]).startswith("probabilities")
 
 
-def folder_name(reading: str) -> str:
-    """The artifact folder of a run that holds the package of one reading."""
-    return f"model-{reading}" if reading else "model"
+def folder_name(readout: str) -> str:
+    """The artifact folder of a run that holds the package of one readout."""
+    return f"model-{readout}" if readout else "model"
 
 
 def read(folder: Path, kind: type[M]) -> M:
@@ -94,7 +94,7 @@ def read(folder: Path, kind: type[M]) -> M:
                 f"reads {FORMAT}); train it again, or install the version that made it"
             )
         subject = {RENAMED.get(key, key): value for key, value in plain["subject"].items()}
-        config = Config(**plain | {"subject": subject})
+        config = Config(**{RENAMED.get(key, key): value for key, value in plain.items()} | {"subject": subject})
         network = _network(config.build)
         network.load_state_dict(load_file(inside / WEIGHTS))
         return kind(

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from symphony2vec.audio.loudness import Level
-from symphony2vec.clips.stage import SIDES
+from symphony2vec.clips.stage import SPLITS
 from symphony2vec.package import card, example
 from symphony2vec.package.contents import (
     CARD,
@@ -55,9 +55,9 @@ LOADER = SOURCE / "serving" / "loader.py"
 
 
 def log(
-    task: Task, network: nn.Module, build: Mapping[str, Any], scaling: Scaling, representation: str, reading: str = ""
+    task: Task, network: nn.Module, build: Mapping[str, Any], scaling: Scaling, representation: str, readout: str = ""
 ) -> None:
-    """Log `network` with the run of a task, as the artifact folder `model`, or `model-<reading>`.
+    """Log `network` with the run of a task, as the artifact folder `model`, or `model-<readout>`.
 
     Args:
         task: whose run gets the package.
@@ -65,32 +65,32 @@ def log(
         build: see `Config`.
         scaling: of the values before they enter the network.
         representation: what the network hears: mel, mfcc or chroma.
-        reading: the name of the reading that `build` asks for; "" for the one that counts.
+        readout: the name of the readout that `build` asks for; "" for the one that counts.
     """
     subject = {name: getattr(task.subject, name) for name in ("stage", "model", "representation", "fold")}
     hearing = _hearing(task.params, representation)
-    config = Config(subject, reading, build, scaling.as_plain(), hearing, task.composers, _data(task))
+    config = Config(subject, readout, build, scaling.as_plain(), hearing, task.composers, _data(task))
     with tempfile.TemporaryDirectory() as place:
         saved = save(Path(place), network, config)
-        task.opened.folder(saved, folder_name(reading))
-    write_json(task.folder / f"{folder_name(reading)}.json", asdict(config))
+        task.run.folder(saved, folder_name(readout))
+    write_json(task.folder / f"{folder_name(readout)}.json", asdict(config))
 
 
-def complete(opened: Run, noted: Path, head: Head | None, scores: Mapping[str, Any]) -> None:
+def complete(run: Run, noted: Path, head: Head | None, scores: Mapping[str, Any]) -> None:
     """Add the probe, and a card with its figures, to a package that is logged already.
 
     Args:
-        opened: the run that holds the package.
+        run: the run that holds the package.
         noted: the file <package>.json that `log` left in the folder of the fold.
         head: the fitted probe; a classifier has none.
-        scores: what the probe found of this reading.
+        scores: what the probe found of this readout.
     """
     with tempfile.TemporaryDirectory() as place:
         (Path(place) / CARD).write_text(card.text(read_json(noted, "probe"), scores), encoding="utf-8")
-        opened.file(Path(place) / CARD, noted.stem)
+        run.file(Path(place) / CARD, noted.stem)
         if head is not None:
             (Path(place) / HEAD).write_text(json.dumps(head.as_plain()), encoding="utf-8")
-            opened.file(Path(place) / HEAD, f"{noted.stem}/artifacts")
+            run.file(Path(place) / HEAD, f"{noted.stem}/artifacts")
 
 
 def save(place: Path, network: nn.Module, config: Config) -> Path:
@@ -154,7 +154,7 @@ def _data(task: Task) -> dict[str, Any]:
     table = task.clips
     sides = {
         side: {"clips": len(own), "works": len(own.drop_duplicates(["composer", "work"]))}
-        for side in SIDES
+        for side in SPLITS
         for own in [table[table["split"] == side]]
     }
     return {

@@ -31,10 +31,10 @@ SHOWN = 8  # names in a message
 
 @dataclass(frozen=True)
 class Candidate:
-    """One reading of a run's model; `reading` is "" for the one that counts. `run` is MLflow's, data included."""
+    """One readout of a run's model; `readout` is "" for the one that counts. `run` is MLflow's, data included."""
 
     run: Run
-    reading: str
+    readout: str
 
     @property
     def run_id(self) -> str:
@@ -44,7 +44,7 @@ class Candidate:
     @property
     def folder(self) -> str:
         """The run's artifact folder that holds the model."""
-        return f"model-{self.reading}" if self.reading else "model"
+        return f"model-{self.readout}" if self.readout else "model"
 
     @property
     def source(self) -> str:
@@ -60,16 +60,16 @@ class Candidate:
     def name(self) -> str:
         """For people, as in "long-128 crops work-0"."""
         model = str(self.run.info.run_name).removesuffix(f" {self.fold}")
-        return " ".join(part for part in (model, self.reading, self.fold) if part)
+        return " ".join(part for part in (model, self.readout, self.fold) if part)
 
 
-def found(client: MlflowClient, words: str, reading: str = "", project: Project | None = None) -> Candidate:
+def found(client: MlflowClient, words: str, readout: str = "", project: Project | None = None) -> Candidate:
     """The candidate that is meant.
 
     Args:
         client: of the tracking server.
         words: a run's id, or the first eight or more of its digits, or a model's name, perhaps with a fold.
-        reading: of the run's model; "" for the one that counts.
+        readout: of the run's model; "" for the one that counts.
         project: whose out/ says which of several runs of one name is meant; the newest is where none is given.
 
     Raises:
@@ -77,11 +77,11 @@ def found(client: MlflowClient, words: str, reading: str = "", project: Project 
             model in out/ is not in MLflow.
     """
     words = " ".join(words.split())
-    for given in (words, reading):
+    for given in (words, readout):
         if not NAMES.fullmatch(given):
-            raise UserError(f"'{given}' is no name of a run or reading; those are of letters, digits and _-.:/")
+            raise UserError(f"'{given}' is no name of a run or readout; those are of letters, digits and _-.:/")
     run = _by_id(client, words) if ID.fullmatch(words) else _by_name(client, words, project)
-    candidate = Candidate(run, reading)
+    candidate = Candidate(run, readout)
     if run.data.tags.get("kind") == "classifier" or run.data.params.get("model") == "encoder":
         raise UserError(f"{candidate.name} is a classifier and gives no vectors; promote an embedding")
     if run.info.status != "FINISHED":
@@ -92,7 +92,7 @@ def found(client: MlflowClient, words: str, reading: str = "", project: Project 
 
 
 def of_source(client: MlflowClient, source: str) -> Candidate | None:
-    """The candidate whose model lies at "runs:/<id>/model[-<reading>]"; None where the run is gone, or it is no run."""
+    """The candidate whose model lies at "runs:/<id>/model[-<readout>]"; None where the run is gone, or it is no run."""
 
     meant = re.fullmatch(r"runs:/([0-9a-f]{32})/model(?:-(.+))?", source)
     if meant is None:

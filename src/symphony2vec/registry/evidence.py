@@ -1,7 +1,7 @@
 """What MLflow knows of a model's worth: its test works in every fold, and which data that was measured on.
 
 The runs of one training configuration share the parameter `settings_key`, one run a fold; each carries probe/works.csv
-(work, clips, right, reading). Nothing is read from out/: the champion may be older than what lies there.
+(work, clips, right, readout). Nothing is read from out/: the champion may be older than what lies there.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ def gathered(client: MlflowClient, project: Project, candidate: Candidate) -> di
         if run.data.params.get("split") == SPLIT and fold_name(run):
             by_fold.setdefault(fold_name(run), run)
     ordered = sorted(by_fold.values(), key=lambda run: int(run.data.params["seed"]))
-    return {fold_name(run): _evidence(project, run, candidate.reading) for run in ordered}
+    return {fold_name(run): _evidence(project, run, candidate.readout) for run in ordered}
 
 
-def _evidence(project: Project, run: Run, reading: str) -> FoldEvidence:
+def _evidence(project: Project, run: Run, readout: str) -> FoldEvidence:
     settings = {name: value for name, value in run.data.params.items() if name.startswith((SOUND, FEATURES))}
     seen = next((one for one in run.inputs.dataset_inputs if one.dataset.name != CLIPS), None)
     hashes = [tag.value for tag in seen.tags if tag.key == "dvc.md5"] if seen else []
     return FoldEvidence(
         name=fold_name(run),
         run_id=run.info.run_id,
-        works=_works(project, run, reading),
+        works=_works(project, run, readout),
         clips_key=run.data.params.get("clips_key", ""),
         settings=settings,
         seen=seen.dataset.name if seen else "",
@@ -81,8 +81,8 @@ def _evidence(project: Project, run: Run, reading: str) -> FoldEvidence:
     )
 
 
-def _works(project: Project, run: Any, reading: str) -> pd.DataFrame | None:
-    """The test works of one run in one reading; None where the probe has not told them."""
+def _works(project: Project, run: Any, readout: str) -> pd.DataFrame | None:
+    """The test works of one run in one readout; None where the probe has not told them."""
 
     server, folder = tracking.uri(project), f"runs:/{run.info.run_id}/{WORKS.rpartition('/')[0]}"
     if WORKS not in {one.path for one in list_artifacts(artifact_uri=folder, tracking_uri=server)}:
@@ -90,8 +90,9 @@ def _works(project: Project, run: Any, reading: str) -> pd.DataFrame | None:
     with tempfile.TemporaryDirectory() as place:
         uri = f"runs:/{run.info.run_id}/{WORKS}"
         table = read_table(Path(download_artifacts(artifact_uri=uri, dst_path=place, tracking_uri=server)), "probe")
-    missing = {"work", "clips", "right", "reading"} - set(table.columns)
+    table = table.rename(columns={"reading": "readout"})  # as earlier versions called it
+    missing = {"work", "clips", "right", "readout"} - set(table.columns)
     if missing:
         raise UserError(f"{WORKS} of the run {run.info.run_id} has no {', '.join(sorted(missing))}; probe it again")
-    own = table[table["reading"] == reading]
+    own = table[table["readout"] == readout]
     return own.sort_values("work").reset_index(drop=True) if len(own) else None

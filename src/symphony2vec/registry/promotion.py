@@ -60,7 +60,7 @@ class Decision:
 
 
 def promote(
-    project: Project, params: Params, words: str, reading: str = "", equal_ok: bool = False, dry_run: bool = False
+    project: Project, params: Params, words: str, readout: str = "", equal_ok: bool = False, dry_run: bool = False
 ) -> Decision:
     """Register a run's model as challenger, and make it champion where every gate lets it through.
 
@@ -68,12 +68,12 @@ def promote(
         project: whose tracking server is used.
         params: its sections probe (the bootstrap) and registry.
         words: a run's id or its beginning, or a model's name, perhaps with a fold.
-        reading: of the run's model, as "crops"; "" for the one that counts.
+        readout: of the run's model, as "crops"; "" for the one that counts.
         equal_ok: a model that is not worse is good enough.
         dry_run: nothing changes in the registry.
     """
     with tracking.client(project) as client:
-        candidate = candidates.found(client, words, reading, project)
+        candidate = candidates.found(client, words, readout, project)
         package = sources.fetched(project, client, candidate.source)
         version = _version(client, candidate)
         if not dry_run:

@@ -3,7 +3,7 @@
     champion, challenger, ...       an alias of the registered model
     models:/symphony2vec/3          a version
     models:/symphony2vec@champion   an alias, as MLflow writes it
-    runs:/<run id>/model            the model of a run; other readings of the same network are model-<reading>
+    runs:/<run id>/model            the model of a run; other readouts of the same network are model-<readout>
     <run id>                        32 hexadecimal digits: runs:/<run id>/model
 
 A folder of this machine is given as it is. What lies on a server or in an object store is downloaded once, into
@@ -27,7 +27,7 @@ from mlflow.utils.uri import is_local_uri
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
 from symphony2vec.parallel import processes
-from symphony2vec.project import Project, key_of, whole_folder
+from symphony2vec.project import Project, atomic_folder, key_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -164,7 +164,7 @@ def _downloaded(project: Project, uri: str, key: str, server: str) -> Path:
     place = home / key
     with filelock.FileLock(home / f".{key}.lock"):
         if not place.is_dir():
-            with whole_folder(place) as filling:
+            with atomic_folder(place) as filling:
                 _download(uri, filling, server)
     (model,) = {path.parent for path in place.glob("**/MLmodel")}
     return model

@@ -16,8 +16,8 @@ from symphony2vec.evaluation import statistics
 from symphony2vec.project import read_table
 from symphony2vec.report.tables import Row
 
-COLUMNS = ("stage", "model", "reading", "fold", "work", "clips", "right")
-SIDES = {1: "is better", 0: "", -1: "is worse"}
+COLUMNS = ("stage", "model", "readout", "fold", "work", "clips", "right")
+SPLITS = {1: "is better", 0: "", -1: "is worse"}
 
 
 def table(found: Iterable[tuple[Sequence[str], Iterable[Row]]]) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def table(found: Iterable[tuple[Sequence[str], Iterable[Row]]]) -> pd.DataFrame:
     """
 
     parts = [
-        works.assign(stage=row.stage, model=row.model, reading=row.reading, fold=fold)[[*COLUMNS]]
+        works.assign(stage=row.stage, model=row.model, readout=row.readout, fold=fold)[[*COLUMNS]]
         for folds, own in found
         for row in own
         for fold, works in zip(folds, row.works, strict=True)
@@ -53,8 +53,8 @@ def against(path: Path, words: str, split: str, resamples: int, confidence: floa
     """
     own = _on(path, split)
     tables: dict[str, dict[str, pd.DataFrame]] = {}
-    for (stage, model, reading, fold), works in own.groupby(["stage", "model", "reading", "fold"]):
-        tables.setdefault(f"{stage}/{model} {reading}".strip(), {})[str(fold)] = works
+    for (stage, model, readout, fold), works in own.groupby(["stage", "model", "readout", "fold"]):
+        tables.setdefault(f"{stage}/{model} {readout}".strip(), {})[str(fold)] = works
     name = _meant(words, list(tables), path)
     folds = sorted(tables[name])
     others = [other for other in tables if other != name and sorted(tables[other]) == folds]
@@ -66,7 +66,7 @@ def against(path: Path, words: str, split: str, resamples: int, confidence: floa
     lines = [f"{f'{name}, {mean[0]:.1f} %, less':<38}{'accuracy':>9}{'difference':>12}  interval"]
     for place in range(1, len(mean)):  # in the order of their names: test clips choose nothing, no order either
         ends = 100.0 * low[0, place], 100.0 * high[0, place]
-        told = f"{f'[{ends[0]:+.1f}, {ends[1]:+.1f}]':<16}{SIDES[statistics.significance(*ends, len(folds))]}"
+        told = f"{f'[{ends[0]:+.1f}, {ends[1]:+.1f}]':<16}{SPLITS[statistics.significance(*ends, len(folds))]}"
         lines.append(f"{others[place - 1]:<38}{mean[place]:>9.1f}{mean[0] - mean[place]:>+12.1f}  {told}".rstrip())
     lines.append(
         f"points; {confidence:.0%} of a paired bootstrap over {found.clips.shape[2]} works, mean of {len(folds)} drawn "

@@ -43,7 +43,7 @@ def reference(results: pd.DataFrame, dimensions: int) -> str:
 
     Of other sizes the one that does best on validation is taken.
     """
-    own = results[(results["stage"] == "temporal") & (results["reading"] == "")]
+    own = results[(results["stage"] == "temporal") & (results["readout"] == "")]
     rows = [str(row) for row in own["row"] if str(row).rpartition("-")[0] == "full"]
     return next((row for row in (f"full-{dimensions}", *rows) if row in rows), "")
 
@@ -55,7 +55,7 @@ def table(
 
     `difference` is the accuracy of the reference less that of the line, from `low` to `high` by the paired bootstrap
     over works; `beaten` says "yes" where that interval lies above 0, "no" where it holds 0, "better" where the line
-    beats the reference, "few folds" where nothing is claimed; it is empty of the reference, of its own other readings
+    beats the reference, "few folds" where nothing is claimed; it is empty of the reference, of its own other readouts
     and of the majority class.
 
     Args:
@@ -96,7 +96,7 @@ def sizes(project: Project, results: pd.DataFrame, fold: str) -> dict[tuple[str,
     """The dimensions of the vectors of each row that has some, by stage and row."""
     found = {}
     for line in results.to_dict("records"):
-        name = f"vectors-{line['reading']}.npy" if line["reading"] else "vectors.npy"
+        name = f"vectors-{line['readout']}.npy" if line["readout"] else "vectors.npy"
         path = project.out(str(line["stage"]), str(line["model"]), fold, name)
         if path.is_file():
             found[str(line["stage"]), str(line["row"])] = int(read_array(path, str(line["stage"])).shape[1])
@@ -112,9 +112,9 @@ def _entries(results: pd.DataFrame, against: str, params: Params) -> list[Entry]
     temporal, ali = ([str(row) for row in results.loc[results["stage"] == s, "row"]] for s in ("temporal", "ali"))
     size = params.embeddings.dimensions
 
-    def of(rows: list[str], setting: str, reading: str = "") -> list[str]:
-        """Rows of one setting in one reading: those of the reference's size alone if there are any."""
-        own = [row for row in rows if row.partition(" ")[2] == reading and row.split("-")[0] == setting]
+    def of(rows: list[str], setting: str, readout: str = "") -> list[str]:
+        """Rows of one setting in one readout: those of the reference's size alone if there are any."""
+        own = [row for row in rows if row.partition(" ")[2] == readout and row.split("-")[0] == setting]
         same = [row for row in own if row.partition(" ")[0].endswith(f"-{size}")]
         return same or own
 

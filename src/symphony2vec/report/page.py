@@ -21,7 +21,7 @@ Lines = dict[tuple[str, str], dict[Any, Any]]  # lines of the table of results b
 
 REASONS_SHOWN = 50
 PAIRS_SHOWN = 30
-# The columns of Tables 3 and 4; each cell is the row <model>-<representation>, with a reading where one is named.
+# The columns of Tables 3 and 4; each cell is the row <model>-<representation>, with a readout where one is named.
 TABLE_3 = {
     "feed-forward": ("ff", ""),
     "CNN (Table 2)": ("cnn", ""),
@@ -127,7 +127,7 @@ def _cells(columns: dict[str, tuple[str, str]], stage: str, lines: Lines) -> dic
     """A table of the paper: its columns, and for each representation the lines that stand there (or None)."""
     rows = {
         NAMES[representation]: [
-            lines.get((stage, f"{model}-{representation} {reading}".strip())) for model, reading in columns.values()
+            lines.get((stage, f"{model}-{representation} {readout}".strip())) for model, readout in columns.values()
         ]
         for representation in reversed(REPRESENTATIONS)
     }
@@ -135,7 +135,7 @@ def _cells(columns: dict[str, tuple[str, str]], stage: str, lines: Lines) -> dic
 
 
 def _table_7(lines: Lines) -> list[dict[str, Any]]:
-    """Every reading of every ALI model, and the feed-forward net on the crop, with the paper's training accuracy."""
+    """Every readout of every ALI model, and the feed-forward net on the crop, with the paper's training accuracy."""
     own = [line for (stage, row), line in lines.items() if stage == "ali" or row == "ff-crop"]
     told = [{**line, "paper_train": PAPER_TRAIN.get((line["stage"], line["row"]), float("nan")) / 100} for line in own]
     return sorted(told, key=lambda line: (line["stage"] != "ali", line["model"].split("-")[0], str(line["row"])))

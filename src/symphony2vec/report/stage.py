@@ -24,7 +24,7 @@ from pathlib import Path
 from symphony2vec.clips import leaks
 from symphony2vec.clips import stage as clips
 from symphony2vec.params import Params
-from symphony2vec.project import Project, read_table, whole_file, whole_folder, write_table
+from symphony2vec.project import Project, atomic_file, atomic_folder, read_table, write_table
 from symphony2vec.report import counts, first, page, pictures, tables, walks, worth
 
 
@@ -62,7 +62,7 @@ def run(project: Project, params: Params) -> None:
         "walks": walks.table(project, against, folds, params.probe),
     }
     told |= {name: table for name, table in more.items() if len(table)}
-    with whole_folder(project.out("report")) as folder:
+    with atomic_folder(project.out("report")) as folder:
         for name, table in told.items():
             write_table(folder / f"{name}.csv", table)
         shown = pictures.gather(project, results, folds[0], folder / "pictures")
@@ -73,7 +73,7 @@ def run(project: Project, params: Params) -> None:
         walked = walks.gather(project, against, folds[0], folder / "pictures")
         heard = walks.sound(project, params, against, folds[0], folder / "sounds")
         text = page.render(project, params, found, told, shown, page.Whole(against, walked, heard), folder)
-        with whole_file(folder / "index.html") as partial:
+        with atomic_file(folder / "index.html") as partial:
             partial.write_text(text, encoding="utf-8")
 
 

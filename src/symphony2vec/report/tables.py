@@ -1,6 +1,6 @@
 """Tables of the report, from what the stages wrote.
 
-A row is a model of one stage in one *reading* (see `symphony2vec.evaluation.probe`). Accuracies are shares; `accuracy`
+A row is a model of one stage in one *readout* (see `symphony2vec.evaluation.probe`). Accuracies are shares; `accuracy`
 is the mean over the folds, `spread` their standard deviation, `accuracy_low` and `accuracy_high` the interval
 over works."""
 
@@ -49,29 +49,29 @@ PAPER = {
 }
 PAPER_TRAIN = {("ali", "paper-256"): 38.24, ("ali", "paper-128"): 35.25, ("ali", "paper-40"): 33.21}
 COLUMNS = (
-    "stage row model reading accuracy accuracy_low accuracy_high spread macro_f1 train_accuracy validation_accuracy "
+    "stage row model readout accuracy accuracy_low accuracy_high spread macro_f1 train_accuracy validation_accuracy "
     "majority paper folds clips works"
 ).split()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One reading of one model, on the folds of one kind: their scores, and their works with clips and right."""
+    """One readout of one model, on the folds of one kind: their scores, and their works with clips and right."""
 
     stage: str
     model: str
-    reading: str
+    readout: str
     scores: list[dict[str, Any]]
     works: list[pd.DataFrame]
 
     @property
     def name(self) -> str:
         """For people, as in "lstm-mel chunks"."""
-        return f"{self.model} {self.reading}".strip()
+        return f"{self.model} {self.readout}".strip()
 
 
 def rows(project: Project, folds: Sequence[str]) -> list[Row]:
-    """Every reading of every model that was probed on all of these folds.
+    """Every readout of every model that was probed on all of these folds.
 
     Raises:
         UserError: there is none.
@@ -79,13 +79,13 @@ def rows(project: Project, folds: Sequence[str]) -> list[Row]:
     found = []
     for folder in sorted(project.out("probe").glob("[!.]*/[!.]*")):
         if all((folder / fold / "scores.json").is_file() for fold in folds):
-            found += _readings(folder, folds)
+            found += _readouts(folder, folds)
     if not found:
         raise UserError(f"no scores below {project.out('probe')}; `dvc repro probe` writes them")
     return found
 
 
-def _readings(folder: Path, folds: Sequence[str]) -> list[Row]:
+def _readouts(folder: Path, folds: Sequence[str]) -> list[Row]:
     told = [read_json(folder / fold / "scores.json", "probe")["scores"] for fold in folds]
     told = [[{**one, "clips": scores[0]["clips"]} for one in scores] for scores in told]  # of chunks, count their clips
     works = [read_table(folder / fold / "works.csv", "probe") for fold in folds]
@@ -93,9 +93,9 @@ def _readings(folder: Path, folds: Sequence[str]) -> list[Row]:
         Row(
             folder.parent.name,
             folder.name,
-            one["reading"],
+            one["readout"],
             [scores[number] for scores in told],
-            [table[table["reading"] == one["reading"]] for table in works],
+            [table[table["readout"] == one["readout"]] for table in works],
         )
         for number, one in enumerate(told[0])
     ]
@@ -121,7 +121,7 @@ def results(found: list[Row], resamples: int, confidence: float, seed: int) -> t
                 "stage": row.stage,
                 "row": row.name,
                 "model": row.model,
-                "reading": row.reading,
+                "readout": row.readout,
                 "accuracy": accuracy.mean(),
                 "accuracy_low": low[number],
                 "accuracy_high": high[number],
@@ -214,12 +214,12 @@ def side_by_side(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[t
     """Lines of knowledge or retrieval as one table.
 
     Args:
-        lines: stage, row, reading, reason and what a cell shows.
+        lines: stage, row, readout, reason and what a cell shows.
         headings: the column of each line.
         order: stages and rows as they are to stand; others come last.
 
     Returns:
-        columns: the headings under which something was measured; rows: stage, row and reading, each with a line (or
+        columns: the headings under which something was measured; rows: stage, row and readout, each with a line (or
         None) for every column; reasons: the headings of what could not be measured, by the reason.
     """
     own = lines.assign(heading=headings)
@@ -227,7 +227,7 @@ def side_by_side(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[t
     columns = [str(name) for name, reason in reasons.items() if reason == ""]
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for line in own.to_dict("records"):
-        rows.setdefault((line["stage"], line["row"], line["reading"]), {})[line["heading"]] = line
+        rows.setdefault((line["stage"], line["row"], line["readout"]), {})[line["heading"]] = line
     place = {name: number for number, name in enumerate(order)}
     missing = reasons[reasons != ""]
     return {

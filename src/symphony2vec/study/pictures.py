@@ -12,7 +12,7 @@ import pandas as pd
 from optuna import visualization as shown
 
 from symphony2vec import figures, tracking
-from symphony2vec.project import whole_file, write_table
+from symphony2vec.project import atomic_file, write_table
 from symphony2vec.study import kinds
 from symphony2vec.study.verdict import Standing
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ENOUGH = 4  # complete trials from which an importance can be told
 
 
-def keep(folder: Path, name: str, study: Study, standings: list[Standing], opened: tracking.Run) -> None:
+def keep(folder: Path, name: str, study: Study, standings: list[Standing], run: tracking.Run) -> None:
     """Write tables and figures into the folder of the study, and all of them and the page to its MLflow run."""
     table, names, logarithmic = trials(study), kinds.of(study).drawn, _logarithmic(study)
     write_table(folder / "trials.csv", table)
@@ -39,13 +39,13 @@ def keep(folder: Path, name: str, study: Study, standings: list[Standing], opene
         drawn["importances"] = figures.importances(weights, f"Study {name}")
     for what, figure in drawn.items():
         figures.save(folder / f"{what}.png", figure)
-        opened.file(folder / f"{what}.png")
+        run.file(folder / f"{what}.png")
     for file in ("trials.csv", "repeats.csv"):
-        opened.file(folder / file)
+        run.file(folder / file)
     with tempfile.TemporaryDirectory() as place:
         page = Path(place, "study.html")
         if _page(page, study, bool(weights)):
-            opened.file(page)
+            run.file(page)
 
 
 def varied(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -107,6 +107,6 @@ def _page(path: Path, study: Study, weighed: bool) -> bool:
     drawn += [shown.plot_parallel_coordinate(study), shown.plot_slice(study)]
     parts = [one.to_html(full_html=False, include_plotlyjs=not place) for place, one in enumerate(drawn)]
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{study.study_name}</title>'
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(head + "\n".join(parts) + "</html>", encoding="utf-8")
     return True

@@ -87,21 +87,19 @@ def run(
             study.enqueue_trial(present, user_attrs={database.PRESENT: True})
         subject, begun = tracking.Subject("study", name, "mel", fold.name), project.out("study", name, "run.json")
         _noted_elsewhere(study, begun)
-        with tracking.run(
-            project, subject, _parameters(params, kind, fold.seed), project.feature("mel"), begun
-        ) as opened:
-            study.set_user_attr("mlflow_run_id", opened.run_id)
-            tracked = trials.Tracked(project, opened.run_id)
-            opened.tag("mlflow.runName", f"study {name}")
+        with tracking.run(project, subject, _parameters(params, kind, fold.seed), project.feature("mel"), begun) as run:
+            study.set_user_attr("mlflow_run_id", run.run_id)
+            tracked = trials.Tracked(project, run.run_id)
+            run.tag("mlflow.runName", f"study {name}")
             tracked.close_dead(study, repeats)
             job = workers.Job(project, params, kept, name, wanted or params.study.trials, until, os.getpid())
             workers.work_through(job, processes)
             tracked.close_dead(study, repeats)
             standings = verdict.standings(study, repeats, params.study, fold.seed)
-            pictures.keep(project.out("study", name), name, study, standings, opened)
+            pictures.keep(project.out("study", name), name, study, standings, run)
             if not standings:
                 raise UserError(f"no trial of the study '{name}' was completed; see {project.out('study', name)}")
-            opened.metrics(_found(standings))
+            run.metrics(_found(standings))
     return standings
 
 
@@ -124,7 +122,7 @@ def told(standings: list[Standing], name: str, kept: database.Database) -> str:
 
 
 def _noted_elsewhere(study: Study, begun: Path) -> None:
-    """The MLflow run of the study may have been opened on another machine: here, too, it goes on."""
+    """The MLflow run of the study may have been run on another machine: here, too, it goes on."""
     known = study.user_attrs.get("mlflow_run_id")
     if known and not (begun.is_file() and read_json(begun, "")["run_id"] == known):
         write_json(begun, {"run_id": known})

@@ -62,14 +62,14 @@ class Ground:
         return self._held[0]
 
     @contextmanager
-    def opened(self, latent: int, setting: Any, seed: int) -> Iterator[folds.Task]:
+    def run(self, latent: int, setting: Any, seed: int) -> Iterator[folds.Task]:
         """An MLflow run for one training, and the task that tells it the curves."""
         subject = tracking.Subject("study", self.kind.searched, str(latent), self.fold.name)
         own = {**self.kind.parameters(self.params, setting, latent), "seed": seed}
         noted = folds.noted(self.params, self.fold, self.table, own)
-        with tracking.run(self.project, subject, noted, self.project.feature("mel")) as opened:
+        with tracking.run(self.project, subject, noted, self.project.feature("mel")) as run:
             kept = self.project.out(".partial")
-            yield folds.Task(subject, self.fold, self.table, kept, kept, opened, self.params, [])
+            yield folds.Task(subject, self.fold, self.table, kept, kept, run, self.params, [])
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class Tracked:
     project: Project
     parent: str
 
-    def nested(self, opened: tracking.Run, name: str) -> None:
+    def nested(self, run: tracking.Run, name: str) -> None:
         """Put a run under that of the study."""
-        opened.tag("mlflow.runName", name)
-        opened.tag("mlflow.parentRunId", self.parent)
+        run.tag("mlflow.runName", name)
+        run.tag("mlflow.parentRunId", self.parent)
 
     def close_dead(self, *studies: Study) -> None:
         """End the runs that a killed worker left running: of failed trials that did not live to say why."""
@@ -143,9 +143,9 @@ def _trained(
 
     params, probes, pruned = ground.params, [], False
     latent, setting = ground.kind.setting(found, params)
-    with ground.opened(latent, setting, seed) as task:
-        trial.set_user_attr("mlflow_run_id", task.opened.run_id)
-        tracked.nested(task.opened, name)
+    with ground.run(latent, setting, seed) as task:
+        trial.set_user_attr("mlflow_run_id", task.run.run_id)
+        tracked.nested(task.run, name)
         tried = ground.kind.attempt(ground.heard(task), latent, setting, params, seed)
 
         def told(row: Mapping[str, float]) -> None:
@@ -165,8 +165,8 @@ def _trained(
         except TrialPruned:
             pruned = True
         value = float(np.mean(probes[-params.study.averaged :]))
-        task.opened.metrics({"trial_value": value})
-        task.opened.tag("trial_state", "pruned" if pruned else "complete")
+        task.run.metrics({"trial_value": value})
+        task.run.tag("trial_state", "pruned" if pruned else "complete")
     if pruned:
         raise TrialPruned
     return value

@@ -18,7 +18,7 @@ from symphony2vec import params
 from symphony2vec.clips import stage as clips
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
-from symphony2vec.project import Project, whole_file
+from symphony2vec.project import Project, atomic_file
 from symphony2vec.study import kinds, space, verdict
 from symphony2vec.study.database import Database
 from symphony2vec.study.kinds import Kind
@@ -66,7 +66,7 @@ def apply(project: Project, given: Params, winner: Standing, dry: bool) -> str:
     before = project.params.read_bytes().decode("utf-8")
     after = written(before, winner.kind, latent, setting)
     if not dry and after != before:
-        with whole_file(project.params) as partial:
+        with atomic_file(project.params) as partial:
             partial.write_bytes(after.encode("utf-8"))
     was, now = before.splitlines(keepends=True), after.splitlines(keepends=True)
     return "".join(difflib.unified_diff(was, now, "params.yaml", "params.yaml with the winner"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from symphony2vec.tracking.delivery import Pending, Sent, pending, say, send
 from symphony2vec.tracking.provenance import Subject, commit, dvc_hash, flat, lock_hash
-from symphony2vec.tracking.runs import Run, again, run, run_id_of, write_record
+from symphony2vec.tracking.runs import Run, reopen, run, run_id_of, write_record
 from symphony2vec.tracking.server import URI, client, shown, uri
 
 __all__ = [
@@ -22,13 +22,13 @@ __all__ = [
     "Run",
     "Sent",
     "Subject",
-    "again",
     "client",
     "commit",
     "dvc_hash",
     "flat",
     "lock_hash",
     "pending",
+    "reopen",
     "run",
     "run_id_of",
     "say",

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from symphony2vec.project import is_project, whole_folder
+from symphony2vec.project import atomic_folder, is_project
 
 SQLITE = ("sqlite:///", "sqlite+pysqlite:///")
 OWN = "/mlruns/artifacts/"
@@ -112,7 +112,7 @@ def _relocate(database: Path, mlruns: Path, copies: bool) -> None:
             if table != "experiments" and old.is_dir() and not new.exists():
                 if not copies:
                     continue
-                with whole_folder(new) as filling:
+                with atomic_folder(new) as filling:
                     shutil.copytree(old, filling, dirs_exist_ok=True)
             changes.append((new.as_uri(), row, text))
         if changes:

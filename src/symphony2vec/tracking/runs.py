@@ -173,7 +173,7 @@ def run(
 
 
 @contextmanager
-def again(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
+def reopen(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
     """Open the run that `write_record` noted, to add what a later stage found.
 
     Where the tracking server does not know that run (a fresh database, say, under outputs that DVC restored), a new one

@@ -1,14 +1,14 @@
 """What the vectors know of music: probes for what is known exactly of every clip, and retrieval.
 
 Reads   out/<stage>/<model>/<fold>/vectors*.npy and run.json, out/labels/labels.csv, out/clips/folds/<fold>.csv
-Writes  out/meaning/<stage>/<model>/<fold>/  meaning.csv (one row a reading, label and measure), retrieval.csv (one row
-            a reading and what was to be found), works.csv (the sums of each test work that both come from),
+Writes  out/meaning/<stage>/<model>/<fold>/  meaning.csv (one row a readout, label and measure), retrieval.csv (one row
+            a readout and what was to be found), works.csv (the sums of each test work that both come from),
             record.json; and the model's MLflow run; of a temporal model that generates also its walks, see
             `symphony2vec.evaluation.meaning.walks`
         out/meaning/  knowledge.csv, retrieval.csv and pairs.csv over the folds; profile.png, retrieval.png
 
 Only the folds of the first split of params.yaml are asked: the others are there to show what a leak is worth. Of ALI's
-readings those are asked that one would use as an embedding: not a sampled z, nor the 5,120 hidden activations.
+readouts those are asked that one would use as an embedding: not a sampled z, nor the 5,120 hidden activations.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from symphony2vec.evaluation.probe import stage as probe
 from symphony2vec.params import Params
 from symphony2vec.project import (
     Project,
+    atomic_folder,
     key_of,
     read_array,
     read_json,
     read_table,
-    whole_folder,
     write_json,
     write_table,
 )
@@ -44,7 +44,7 @@ CODE = (
     "evaluation/meaning/summary.py evaluation/meaning/walks.py evaluation/meaning/measures.py "
     "evaluation/statistics.py evaluation/probe.py models/generation.py"
 )
-NOT_ASKED = ("sample", "hidden")  # readings
+NOT_ASKED = ("sample", "hidden")  # readouts
 
 
 def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
@@ -75,20 +75,20 @@ def found(project: Project, stage: str | None = None, model: str | None = None) 
     Raises:
         UserError: there is none.
     """
-    folders = [folder for folder in probe.model_folders(project, stage, model) if _readings(folder)]
+    folders = [folder for folder in probe.model_folders(project, stage, model) if _readouts(folder)]
     if not folders:
         raise UserError(f"no model of {stage or 'any stage'} has vectors: a classifier has probabilities alone")
     return folders
 
 
-def _readings(folder: Path) -> dict[str, Path]:
-    """The files of vectors that are asked, by their reading; the one that counts, "", comes first."""
+def _readouts(folder: Path) -> dict[str, Path]:
+    """The files of vectors that are asked, by their readout; the one that counts, "", comes first."""
     found = sorted((path.stem.partition("-")[2], path) for path in folder.glob("vectors*.npy"))
-    return {reading: path for reading, path in found if reading not in NOT_ASKED}
+    return {readout: path for readout, path in found if readout not in NOT_ASKED}
 
 
 def _one(project: Project, params: Params, folder: Path, told: pd.DataFrame) -> None:
-    """Ask all readings of one model on one fold, unless that is done."""
+    """Ask all readouts of one model on one fold, unless that is done."""
 
     stage, model, fold = folder.parts[-3:]
     table, record = project.out("clips", "folds", f"{fold}.csv"), read_json(folder / "run.json", stage)
@@ -103,22 +103,22 @@ def _one(project: Project, params: Params, folder: Path, told: pd.DataFrame) -> 
     own = read_table(table, "clips")
     if not told["clip"].equals(own["clip"]):
         raise UserError(f"the labels are of other clips than {table}; run `dvc repro`")
-    answers = {name: ask(_vectors(path, own), own, told, params) for name, path in _readings(folder).items()}
+    answers = {name: ask(_vectors(path, own), own, told, params) for name, path in _readouts(folder).items()}
     tables = {name: summary.of_draw(one, params.probe) for name, one in answers.items()}
-    with tracking.again(project, record) as opened, whole_folder(target) as filling:
-        lines = pd.concat([one.assign(reading=name) for name, one in tables.items()])
+    with tracking.reopen(project, record) as run, atomic_folder(target) as filling:
+        lines = pd.concat([one.assign(readout=name) for name, one in tables.items()])
         searched = lines["measure"] == retrieval.MEASURE
         write_table(filling / "meaning.csv", _first(lines[~searched]))
         renamed = _first(lines[searched].drop(columns=["measure", "strength", "unseen"]))
         write_table(filling / "retrieval.csv", renamed.rename(columns=summary.RETRIEVED))
         write_table(filling / "works.csv", _first(pd.concat([_works(*one) for one in answers.items()])))
         write_json(filling / "record.json", {"stage": stage, "model": model, "fold": fold, "key": key})
-        opened.metrics({name: value for reading, one in tables.items() for name, value in _logged(reading, one)})
+        run.metrics({name: value for readout, one in tables.items() for name, value in _logged(readout, one)})
         for name in ("meaning", "retrieval"):
-            opened.file(filling / f"{name}.csv", "meaning")
+            run.file(filling / f"{name}.csv", "meaning")
         if walks.possible(params, folder):
-            opened.metrics(walks.write(project, params, folder, own, told, filling))
-            opened.file(filling / "walks.csv", "meaning")
+            run.metrics(walks.write(project, params, folder, own, told, filling))
+            run.file(filling / "walks.csv", "meaning")
 
 
 def ask(vectors: np.ndarray, own: pd.DataFrame, told: pd.DataFrame, params: Params) -> list[probes.Found]:
@@ -144,20 +144,20 @@ def _vectors(path: Path, own: pd.DataFrame) -> np.ndarray:
 
 
 def _first(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its reading in front."""
-    return table[["reading", *table.columns.drop("reading")]]
+    """The table with its readout in front."""
+    return table[["readout", *table.columns.drop("readout")]]
 
 
-def _works(reading: str, answers: Sequence[probes.Found]) -> pd.DataFrame:
-    """The sums of each work, of all that one reading was asked."""
+def _works(readout: str, answers: Sequence[probes.Found]) -> pd.DataFrame:
+    """The sums of each work, of all that one readout was asked."""
 
-    tables = [one.table.assign(reading=reading, label=one.label, measure=one.measure) for one in answers]
-    return pd.concat(tables, ignore_index=True)[["reading", "label", "measure", "work", *probes.SUMS]]
+    tables = [one.table.assign(readout=readout, label=one.label, measure=one.measure) for one in answers]
+    return pd.concat(tables, ignore_index=True)[["readout", "label", "measure", "work", *probes.SUMS]]
 
 
-def _logged(reading: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
+def _logged(readout: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
     """Metrics by name, as in "crops.meaning.loudness_db.r2" and "meaning.same_work.map"."""
-    before = f"{reading}." if reading else ""
+    before = f"{readout}." if readout else ""
     for line in table[table["reason"] == ""].itertuples():
         about = f"{before}meaning.{str(line.label).replace(' ', '_')}"
         yield f"{about}.{str(line.measure).lower()}", float(str(line.value))

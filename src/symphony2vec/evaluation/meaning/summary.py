@@ -1,6 +1,6 @@
 """What was found as tables: of one fold, and over the folds, with intervals over works and pairs of models.
 
-A row is a model of one stage in one reading, as in `symphony2vec.report.tables`. Its value is the mean over the drawn
+A row is a model of one stage in one readout, as in `symphony2vec.report.tables`. Its value is the mean over the drawn
 splits in which it could be measured; the interval comes from the paired bootstrap of
 `symphony2vec.evaluation.statistics`: whole works drawn with replacement, the same for all rows and splits.
 
@@ -28,7 +28,7 @@ from symphony2vec.project import Project, read_table
 NOTHING = [math.nan] * 5
 FEW_WORKS = 3  # of fewer works no interval is given, and no pair is compared
 COLUMNS = (
-    "stage row model reading label measure value low high spread baseline folds clips works left_out reason".split()
+    "stage row model readout label measure value low high spread baseline folds clips works left_out reason".split()
 )
 PAIRS = "label measure a b difference low high better".split()
 RETRIEVED = {"label": "what", "value": "map", "baseline": "chance", "clips": "queries"}  # as retrieval.csv calls them
@@ -36,22 +36,22 @@ RETRIEVED = {"label": "what", "value": "map", "baseline": "chance", "clips": "qu
 
 @dataclass(frozen=True)
 class Row:
-    """One reading of one model: of each draw what was found, and the sums of its works."""
+    """One readout of one model: of each draw what was found, and the sums of its works."""
 
     stage: str
     model: str
-    reading: str
+    readout: str
     found: list[pd.DataFrame]
     works: list[pd.DataFrame]
 
     @property
     def name(self) -> str:
         """For people, as in "paper-40 crops"."""
-        return f"{self.model} {self.reading}".strip()
+        return f"{self.model} {self.readout}".strip()
 
 
 def of_draw(found: Sequence[Found], settings: Probe) -> pd.DataFrame:
-    """One line for each label and measure of one reading in one fold."""
+    """One line for each label and measure of one readout in one fold."""
 
     lines = []
     for one in found:
@@ -67,7 +67,7 @@ def of_draw(found: Sequence[Found], settings: Probe) -> pd.DataFrame:
 
 
 def rows(project: Project, folds: Sequence[str]) -> list[Row]:
-    """Every reading of every model that was asked on all of these folds."""
+    """Every readout of every model that was asked on all of these folds."""
 
     rows = []
     for folder in sorted(project.out("meaning").glob("[!.]*/[!.]*")):
@@ -75,9 +75,9 @@ def rows(project: Project, folds: Sequence[str]) -> list[Row]:
             continue
         works = [read_table(folder / fold / "works.csv", "meaning") for fold in folds]
         found = [pd.concat(_read(folder / fold), ignore_index=True) for fold in folds]
-        for reading in found[0]["reading"].unique():
-            own = [[table[table["reading"] == reading] for table in tables] for tables in (found, works)]
-            rows.append(Row(folder.parent.name, folder.name, str(reading), *own))
+        for readout in found[0]["readout"].unique():
+            own = [[table[table["readout"] == readout] for table in tables] for tables in (found, works)]
+            rows.append(Row(folder.parent.name, folder.name, str(readout), *own))
     return rows
 
 
@@ -151,7 +151,7 @@ def _line(row: Row, label: str, measure: str, five: Sequence[float], works: Sequ
     reasons = [reason for reason in found["reason"] if reason]
     value, low, high, spread, baseline = (round(one, 4) for one in five)
     return {
-        **{"stage": row.stage, "row": row.name, "model": row.model, "reading": row.reading},
+        **{"stage": row.stage, "row": row.name, "model": row.model, "readout": row.readout},
         **{"label": label, "measure": measure, "value": value, "low": low, "high": high},
         **{"spread": spread, "baseline": baseline, "folds": len(measured)},
         "clips": round(sum(int(table["clips"].sum()) for table in measured) / max(len(measured), 1)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from symphony2vec.clips.stage import SIDES
+from symphony2vec.clips.stage import SPLITS
 from symphony2vec.errors import UserError
 from symphony2vec.labels.measures import FAMILIES, PITCH_CLASSES
 
@@ -89,7 +89,7 @@ def why_not(values: np.ndarray, sides: np.ndarray, minimum: int) -> str:
     """
 
     able = seen(values, sides == "train")
-    for side in SIDES:
+    for side in SPLITS:
         own = values[able & (sides == side)]
         if len(own) < minimum:
             return f"known of {len(own) or 'no'} {side} clips"

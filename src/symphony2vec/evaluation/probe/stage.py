@@ -27,11 +27,11 @@ from symphony2vec.package import contents, saving
 from symphony2vec.params import Params, Probe
 from symphony2vec.project import (
     Project,
+    atomic_folder,
     key_of,
     read_array,
     read_json,
     read_table,
-    whole_folder,
     write_json,
     write_table,
 )
@@ -96,14 +96,14 @@ def _probe_fold(project: Project, settings: Probe, folder: Path) -> None:
     if (target / "scores.json").is_file() and read_json(target / "scores.json", "probe").get("key") == key:
         return
     clips = read_table(table, "clips")
-    with tracking.again(project, record) as run, whole_folder(target) as partial:
+    with tracking.reopen(project, record) as run, atomic_folder(target) as partial:
         results = {name: _result(path, clips, settings) for name, path in _readouts(folder).items()}
-        scored = [{"reading": name, **scores.score(*result, settings)} for name, result in results.items()]
+        scored = [{"readout": name, **scores.score(*result, settings)} for name, result in results.items()]
         write_json(
             partial / "scores.json", {"stage": stage, "model": model, "fold": fold, "key": key, "scores": scored}
         )
         write_table(partial / "predictions.csv", _predictions(results, clips))
-        works = [scores.correct_by_work(*result).assign(reading=name) for name, result in results.items()]
+        works = [scores.correct_by_work(*result).assign(readout=name) for name, result in results.items()]
         write_table(partial / "works.csv", pd.concat(works))
         title = f"{model}, {fold}: test clips"
         figure = figures.confusion(np.array(scored[0]["confusion"]), results[""][0].composers, title)
@@ -111,7 +111,7 @@ def _probe_fold(project: Project, settings: Probe, folder: Path) -> None:
         figures.save(partial / "confusion.png", figure)
         run.metrics({name: value for values in scored for name, value in _metrics(values).items()})
         run.file(partial / "works.csv", "probe")
-        _complete_packages(run, folder, {values["reading"]: values for values in scored}, results)
+        _complete_packages(run, folder, {values["readout"]: values for values in scored}, results)
 
 
 def _complete_packages(
@@ -153,11 +153,11 @@ def _result(path: Path, clips: pd.DataFrame, settings: Probe) -> tuple[ProbeResu
 
 def _predictions(results: Mapping[str, tuple[ProbeResult, pd.DataFrame]], clips: pd.DataFrame) -> pd.DataFrame:
     of_clips = {name: result for name, (result, table) in results.items() if len(table) == len(clips)}
-    parts = [scores.predictions(result, clips).assign(reading=name) for name, result in of_clips.items()]
+    parts = [scores.predictions(result, clips).assign(readout=name) for name, result in of_clips.items()]
     return pd.concat(parts, ignore_index=True)
 
 
 def _metrics(values: Mapping[str, Any]) -> dict[str, float]:
     """The scores of one readout that MLflow gets, under its name."""
-    prefix = f"{values['reading']}." if values["reading"] else ""
+    prefix = f"{values['readout']}." if values["readout"] else ""
     return {f"{prefix}{name}": value for name, value in values.items() if name in scores.METRICS and value is not None}

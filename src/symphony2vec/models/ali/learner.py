@@ -125,7 +125,7 @@ class AliLearner:
         """The mean of z (B, D) of the middle crops."""
         return self._of_clips(rows, lambda x: self.encoder(crops.middle(x, self._crop.bands))[0])
 
-    def readings(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def readouts(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Other vectors of these clips, by name.
 
         crops: the mean of z, averaged over all crops of a clip; sample: one z drawn from its distribution; hidden: the
@@ -224,7 +224,7 @@ class EncoderLearner:
         """(B, K) of the middle crops."""
         return self._of_clips(rows, self.network.probabilities)
 
-    def readings(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def readouts(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """crops: the mean (B, K) over all crops of a clip."""
         bands = self._crop.bands
         return {

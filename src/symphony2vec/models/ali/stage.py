@@ -3,7 +3,7 @@
 Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
 Writes  out/ali/<setting>-<latent>/<fold>/
             vectors.npy           (clips, D) float32: the mean of E(x) of the middle crop
-            vectors-crops.npy, vectors-sample.npy, vectors-hidden.npy    other readings: see `learner.AliLearner`
+            vectors-crops.npy, vectors-sample.npy, vectors-hidden.npy    other readouts: see `learner.AliLearner`
             probabilities.npy, probabilities-crops.npy                   of the encoder as a classifier, instead
             curves.csv            one row an epoch
             samples.npz           originals, reconstructions, generated (N, 32, 32) and walk (11, 32, 32), all in dB
@@ -27,7 +27,7 @@ from symphony2vec.errors import UserError
 from symphony2vec.models.ali import attempt, crops, latent
 from symphony2vec.models.ali.learner import EncoderLearner
 from symphony2vec.models.training import loop
-from symphony2vec.models.training.folds import Task, on_every
+from symphony2vec.models.training.folds import Task, train_folds
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import ALI_NAME, Network, Params, Setting
@@ -56,7 +56,7 @@ def run(project: Project, params: Params, model: str) -> None:
         else:
             _ali(task, array, params, latent)
 
-    on_every(
+    train_folds(
         project,
         params,
         subject,
@@ -84,22 +84,20 @@ def _ali(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
     heard = attempt.Heard(source, task.codes, task.rows("train"), task.rows("validation"))
     learner = attempt.begun(heard, latent, setting, ali.crop, seed)
     if source.device.type == "cuda":
-        task.opened.tag("step", learner.step_kind)
+        task.run.tag("step", learner.step_kind)
     fixed = np.random.default_rng(seed).standard_normal((2 * SHOWN, latent))
 
     def evaluate(epoch: int) -> dict[str, float]:
         if epoch % ali.samples_every_epochs == 0:
-            task.opened.image(figures.image(learner.generate(fixed)), "generated", step=epoch)
-            task.opened.image(
-                figures.image(learner.reconstruct(heard.validation[:SHOWN])), "reconstructions", step=epoch
-            )
+            task.run.image(figures.image(learner.generate(fixed)), "generated", step=epoch)
+            task.run.image(figures.image(learner.reconstruct(heard.validation[:SHOWN])), "reconstructions", step=epoch)
         return attempt.looked_at(learner, heard)
 
     schedule = attempt.schedule(setting, ali.probe_every_epochs, seed)
     curves = task.finish(loop.fit(learner, heard.training, schedule, task.label, task.kept, evaluate, task.tell))
     everything = np.arange(len(array))
     write_array(task.folder / "vectors.npy", learner.encode(everything))
-    for name, vectors in learner.readings(everything).items():
+    for name, vectors in learner.readouts(everything).items():
         write_array(task.folder / f"vectors-{name}.npy", vectors)
     _look(task, learner, params, curves, fixed)
     network = crops.CropEncoder(latent, ali.crop.bands)
@@ -160,11 +158,11 @@ def _look(task: Task, learner: Any, params: Params, curves: pd.DataFrame, fixed:
         ),
     }
     for name, figure in pictures.items():
-        task.opened.figure(figure, f"{name}.png")
+        task.run.figure(figure, f"{name}.png")
         figures.save(task.folder / f"{name}.png", figure)
     short = {"generated along rays": "rays", "generated from the prior": "prior", "encoded test clips": "encoded"}
     told = {f"rho_{short[row['source']]}_{row['measure']}": row["rho"] for row in rows if np.isfinite(row["rho"])}
-    task.opened.metrics(told)
+    task.run.metrics(told)
 
 
 def _encoder(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
@@ -180,10 +178,10 @@ def _encoder(task: Task, array: np.ndarray, params: Params, latent: int) -> None
     schedule = loop.Schedule(own.epochs, own.batch, task.fold.seed)
     curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
     write_array(task.folder / "probabilities.npy", learner.probabilities(everything))
-    for name, probabilities in learner.readings(everything).items():
+    for name, probabilities in learner.readouts(everything).items():
         write_array(task.folder / f"probabilities-{name}.npy", probabilities)
     picture = figures.losses(curves, ["train_loss", "validation_loss", "validation_accuracy"], task.label)
-    task.opened.figure(picture, "curves.png")
+    task.run.figure(picture, "curves.png")
     figures.save(task.folder / "curves.png", picture)
     build = {
         "module": crops.__name__,

@@ -21,7 +21,7 @@ from symphony2vec import figures, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.models.classifiers.learner import ClassifierLearner
 from symphony2vec.models.training import loop
-from symphony2vec.models.training.folds import Task, on_every
+from symphony2vec.models.training.folds import Task, train_folds
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import Params
@@ -52,7 +52,7 @@ def run(project: Project, params: Params, model: str, representation: str) -> No
     def train(task: Task) -> None:
         _train(task, array, own)
 
-    on_every(project, params, subject, settings, ["models/classifiers"], project.feature(whole), train)
+    train_folds(project, params, subject, settings, ["models/classifiers"], project.feature(whole), train)
 
 
 def _train(task: Task, array: np.ndarray, own: Any) -> None:
@@ -71,7 +71,7 @@ def _train(task: Task, array: np.ndarray, own: Any) -> None:
     if chunks is not None:
         write_array(task.folder / "probabilities-chunks.npy", chunks)
     picture = figures.losses(curves, ["train_loss", "validation_loss", "validation_accuracy"], task.label)
-    task.opened.figure(picture, "curves.png")
+    task.run.figure(picture, "curves.png")
     figures.save(task.folder / "curves.png", picture)
     build = dict(learner.build)
     if task.subject.representation == CROP:

@@ -29,7 +29,7 @@ from symphony2vec.models import generation
 from symphony2vec.models.embeddings import pca
 from symphony2vec.models.embeddings.learner import AutoencoderLearner
 from symphony2vec.models.training import loop, watch
-from symphony2vec.models.training.folds import Task, on_every
+from symphony2vec.models.training.folds import Task, train_folds
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import Params
@@ -64,7 +64,7 @@ def run(project: Project, params: Params, model: str, representation: str) -> No
         print(f"{task.label}: {params.embeddings.dimensions} dimensions")
 
     settings = _settings(params, model)
-    on_every(project, params, subject, settings, CODE, project.feature(representation), train)
+    train_folds(project, params, subject, settings, CODE, project.feature(representation), train)
 
 
 def _settings(params: Params, model: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _pca(task: Task, array: np.ndarray, params: Params) -> None:
     everything = scaling.batches(array, np.arange(len(array)), scaled, at_once)
     vectors = np.concatenate([fitted.transform(batch) for batch in everything]).astype(np.float32)
     shares = fitted.explained_variance_ratio_
-    task.opened.metrics({"explained_variance": shares.sum()})
+    task.run.metrics({"explained_variance": shares.sum()})
     _write(task, vectors, figures.scatter(vectors[:, :2], list(task.clips["composer"]), _title(task), list(shares[:2])))
     network = pca.Projection.of(fitted)
     build = {"module": pca.__name__, "name": "Projection", "arguments": network.arguments, "method": "encode"}
@@ -105,7 +105,7 @@ def _network(task: Task, array: np.ndarray, params: Params) -> None:
         vectors, codes = learner.encode(seen), task.codes[seen]
         found = learner.losses(held_out)
         picture = figures.image(scaled_to_unit(learner.reconstruct(drawn)))
-        task.opened.image(picture, "reconstructions", step=epoch)
+        task.run.image(picture, "reconstructions", step=epoch)
         return found | {"probe_validation_accuracy": watch.glance(vectors, codes, len(training))}
 
     schedule = loop.Schedule(own.epochs, own.batch, task.fold.seed, settings.probe_every_epochs)
@@ -142,7 +142,7 @@ def _generation(
     found = generation.report(array, task.rows("train"), test, reconstruct, generated, task.fold.seed)
     for name, table in found.tables(task.clips.iloc[test]).items():
         write_table(task.folder / f"{name}.csv", table)
-    task.opened.metrics(found.metrics)
+    task.run.metrics(found.metrics)
     if generated is None:
         return {}
     shown, limits = generated[:SHOWN_GENERATED], (-params.features.dynamic_range_db, 0.0)
@@ -163,7 +163,7 @@ def _write(task: Task, vectors: np.ndarray, scatter: Figure) -> None:
 
 def _draw(task: Task, pictures: dict[str, Figure]) -> None:
     for name, figure in pictures.items():
-        task.opened.figure(figure, f"{name}.png")
+        task.run.figure(figure, f"{name}.png")
         figures.save(task.folder / f"{name}.png", figure)
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from symphony2vec.errors import UserError
 from symphony2vec.models.temporal.networks import Encoder, Generator, whole
 from symphony2vec.package.scaling import Scaling
-from symphony2vec.project import whole_file
+from symphony2vec.project import atomic_file
 
 NETWORKS = "networks.safetensors"
 TOLD = "symphony2vec"  # the one entry of the file's metadata
@@ -54,7 +54,7 @@ def save(
         for key, value in network.state_dict().items()
     }
     told = {"shape": shape, "scaling": scaling.as_plain()}
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         save_file(weights, partial, {TOLD: json.dumps(told)})  # in one piece: several come in an order of chance
 
 

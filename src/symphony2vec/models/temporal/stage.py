@@ -37,7 +37,7 @@ from symphony2vec.models.temporal import attempt, kept, networks, ranks, unlabel
 from symphony2vec.models.temporal.networks import FOLD, STRIDE
 from symphony2vec.models.temporal.training import Training
 from symphony2vec.models.training import watch
-from symphony2vec.models.training.folds import Task, on_every
+from symphony2vec.models.training.folds import Task, train_folds
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import TEMPORAL_NAME, Params, TemporalSetting
 from symphony2vec.project import Project, SplitFold, key_of, read_array, write_array, write_table
@@ -71,14 +71,14 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
         spread = _training(task, project, array, params, setting, latent, name == LABELS)
         count = ranks.count(processes, min(setting.batch, setting.played, len(spread.rows)))
         if count > 1:
-            task.opened.tag("processes", str(count))
+            task.run.tag("processes", str(count))
         (_labels if name == LABELS else _temporal)(task, array, params, spread, count)
 
     told = settings(params, setting, latent)
     if setting.unlabelled and name != LABELS:
         other = unlabelled.of(project, params, setting.unlabelled)
         told["unlabelled_key"] = key_of(other.feature("mel"), other.clips)
-    on_every(project, params, subject, told, CODE, project.feature("mel"), train)
+    train_folds(project, params, subject, told, CODE, project.feature("mel"), train)
 
 
 def settings(params: Params, setting: TemporalSetting, latent: int) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _temporal(task: Task, array: np.ndarray, params: Params, training: Training,
                 ("reconstructions", learner.reconstruct(drawn)),
                 ("generated", learner.generate(*fixed)),
             ):
-                task.opened.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
+                task.run.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
         return attempt.looked_at(learner, task.codes, task.rows("train"), held_out)
 
     with ranks.together(count, training.follow, task.label) as devices:
@@ -176,7 +176,7 @@ def _temporal(task: Task, array: np.ndarray, params: Params, training: Training,
         kept.save(task.folder / kept.NETWORKS, network.encoder, learner.averaged_generator.module, shape, scaled)
         pictures |= _sampled(task, learner, array, scaled, params, drawn, fixed)
     for name, figure in pictures.items():
-        task.opened.figure(figure, f"{name}.png")
+        task.run.figure(figure, f"{name}.png")
         figures.save(task.folder / f"{name}.png", figure)
     names = ("latent", "step_latent", "width", "bins")
     build = {"module": networks.__name__, "name": "ClipEncoder", "arguments": dict(zip(names, shape, strict=True))}
@@ -198,7 +198,7 @@ def _labels(task: Task, array: np.ndarray, params: Params, training: Training, c
     write_array(task.folder / "probabilities.npy", probabilities)
     write_table(task.folder / "validation.csv", _by_work(task, probabilities[held_out].argmax(axis=1)))
     picture = figures.losses(curves, ["train_loss", "validation_loss", "validation_accuracy"], task.label)
-    task.opened.figure(picture, "curves.png")
+    task.run.figure(picture, "curves.png")
     figures.save(task.folder / "curves.png", picture)
     arguments = {
         "latent": latent,
@@ -300,7 +300,7 @@ def _judge(task: Task, learner: TemporalLearner, array: np.ndarray, in_db: Calla
     )
     for name, table in quality.tables(task.clips.iloc[test]).items():
         write_table(task.folder / f"{name}.csv", table)
-    task.opened.metrics(quality.metrics)
+    task.run.metrics(quality.metrics)
 
 
 def _as_long(values: np.ndarray, frames: int) -> np.ndarray:

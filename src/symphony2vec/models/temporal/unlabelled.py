@@ -18,7 +18,7 @@ import pandas as pd
 from symphony2vec import params as parameters
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
-from symphony2vec.project import Project, read_array, read_table, whole_file
+from symphony2vec.project import Project, atomic_file, read_array, read_table
 
 AT_ONCE = 256
 
@@ -54,7 +54,7 @@ def join(path: Path, array: np.ndarray, other: Project) -> None:
 
     more = read_array(other.feature("mel"), "features")
     shape = (len(array) + len(more), *array.shape[1:])
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         joined = np.lib.format.open_memmap(partial, "w+", array.dtype, shape)
         for first, part in ((0, array), (len(array), more)):
             for start in range(0, len(part), AT_ONCE):

@@ -19,7 +19,7 @@ from symphony2vec import tracking
 from symphony2vec.clips import leaks
 from symphony2vec.clips import stage as clips
 from symphony2vec.params import Params
-from symphony2vec.project import Project, SplitFold, key_of, read_json, read_table, whole_folder, write_table
+from symphony2vec.project import Project, SplitFold, atomic_folder, key_of, read_json, read_table, write_table
 
 CURVES = {"validation_accuracy": "epoch_validation_accuracy"}  # what a curve is called in MLflow
 SOURCE = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ class Task:
     """One model to train on one fold.
 
     subject: what the run is about; fold; clips: the table of clips with their sides; folder: to fill; kept: for the
-    checkpoint, it outlives an interruption; opened: the MLflow run; params: the whole of params.yaml; licences: of the
+    checkpoint, it outlives an interruption; run: the MLflow run; params: the whole of params.yaml; licences: of the
     music, each with its kind (recording or score) and its number of movements.
     """
 
@@ -39,7 +39,7 @@ class Task:
     clips: pd.DataFrame
     folder: Path
     kept: Path
-    opened: tracking.Run
+    run: tracking.Run
     params: Params
     licences: list[dict[str, Any]]
 
@@ -75,10 +75,10 @@ class Task:
         """Send one epoch's row of the curves to MLflow; the probe's final figures have names of their own."""
         values = {CURVES.get(name, name): value for name, value in row.items() if value == value}
         values = {name: value for name, value in values.items() if name not in ("epoch", "update")}
-        self.opened.metrics(values, step=int(row["update"]))
+        self.run.metrics(values, step=int(row["update"]))
 
 
-def on_every(
+def train_folds(
     project: Project,
     params: Params,
     subject: Callable[[SplitFold], tracking.Subject],
@@ -114,12 +114,12 @@ def on_every(
         kept = _kept(project, f"{about.stage}-{about.name}-{fold.name}", key)
         about_draw = {**settings, "settings_key": settings_key, "clips_key": key_of(project.fold(fold))}
         with (
-            tracking.run(project, about, noted(params, fold, table, about_draw), seen, kept / "run.json") as opened,
-            whole_folder(home / fold.name) as folder,
+            tracking.run(project, about, noted(params, fold, table, about_draw), seen, kept / "run.json") as run,
+            atomic_folder(home / fold.name) as folder,
         ):
-            opened.metrics(leaks.metrics(near_duplicates, table))
-            train(Task(about, fold, table, folder, kept, opened, params, _licences(project, table)))
-            tracking.write_record(folder / "run.json", opened, about, key, key_of(project.fold(fold)))
+            run.metrics(leaks.metrics(near_duplicates, table))
+            train(Task(about, fold, table, folder, kept, run, params, _licences(project, table)))
+            tracking.write_record(folder / "run.json", run, about, key, key_of(project.fold(fold)))
         shutil.rmtree(kept)
     _tidy(home, {fold.name for fold in wanted})
 

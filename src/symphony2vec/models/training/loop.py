@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from symphony2vec.errors import UserError
 from symphony2vec.params import Network
-from symphony2vec.project import whole_file
+from symphony2vec.project import atomic_file
 
 N = TypeVar("N", bound=nn.Module)
 CHECKPOINT_EVERY_S = 60.0
@@ -220,7 +220,7 @@ def _save(path: Path, learner: Learner, progress: Progress) -> None:
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "progress": vars(progress),
     }
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         torch.save(held, partial)
 
 
