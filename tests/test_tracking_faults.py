@@ -142,13 +142,13 @@ def test_a_run_that_no_server_heard_is_sent_later_as_if_it_had_been_heard(projec
     local = told(project, tmp_path_factory.mktemp("things") / "a")
     assert capsys.readouterr().err.splitlines() == [
         f"symphony2vec: MLflow at {door.address} does not answer (connection refused); pca-mel work-0 goes on. What it "
-        f"logs is kept in mlruns/outbox/{local} and sent when MLflow answers, by a later run, or by "
+        f"logs is queued in mlruns/outbox/{local} and sent when MLflow answers, by a later run, or by "
         "`symphony2vec runs send`"
     ]
     assert command(project, "pending").startswith("pca-mel work-0              10 calls  since 2")
     door.open()
     late = command(project, "send").removeprefix(f"pca-mel work-0 ({local}): sent, 10 calls, as run ").strip()
-    assert command(project, "pending") == "nothing waits: MLflow has all that was logged\n"
+    assert command(project, "pending") == "nothing is queued: MLflow has everything that was logged\n"
     direct = told(project, tmp_path_factory.mktemp("things") / "b")
     assert heard(project, late) == heard(project, direct)
     assert heard(project, late)["losses"] == [(0, 1.0), (1, 0.5), (2, 1.0 / 3), (3, 0.1)]
@@ -214,7 +214,7 @@ def test_a_server_that_comes_back_between_two_calls_is_told_in_order(tracked, ca
     assert [step for step, _ in heard(tracked, opened.run_id)["losses"]] == [0, 1, 2, 3]
     kept_line, sent_line = capsys.readouterr().err.splitlines()
     assert "does not answer (database is locked)" in kept_line
-    assert sent_line.endswith("answers again and has what was kept")
+    assert sent_line.endswith("answers again and has all queued calls")
 
 
 def runs_of_any(project: Project) -> list[Any]:
@@ -345,7 +345,7 @@ def test_two_senders_at_once_send_once(tracked, tmp_path_factory, monkeypatch):
     assert sorted(one.pending.name for one in outcomes if one.state == "sent") == sorted(
         {one.pending.name for one in outcomes}
     )
-    assert {one.state for one in outcomes} <= {"sent", "busy"}, [one.left for one in outcomes]
+    assert {one.state for one in outcomes} <= {"sent", "busy"}, [one.reason for one in outcomes]
     assert [run.info.status for run in runs(tracked)] == ["FINISHED"] * 2
     assert all(len(heard(tracked, run.info.run_id)["losses"]) == 4 for run in runs(tracked))
 
@@ -391,7 +391,7 @@ def test_what_is_meant_for_another_server_stays(tracked, monkeypatch, tmp_path_f
     monkeypatch.setenv(tracking.URI, f"sqlite:///{tmp_path_factory.mktemp('other') / 'mlflow.db'}")
     (outcome,) = tracking.send(tracked)
     assert outcome.state == "elsewhere"
-    assert outcome.left == "it is meant for the project's own database; set or unset MLFLOW_TRACKING_URI for that"
+    assert outcome.reason == "it is meant for the project's own database; set or unset MLFLOW_TRACKING_URI for that"
     monkeypatch.delenv(tracking.URI)
     assert [outcome.state for outcome in tracking.send(tracked)] == ["sent"]
 
@@ -440,13 +440,13 @@ def test_what_the_server_refuses_stays_and_holds_up_no_other(tracked, tmp_path_f
     client(tracked).delete_run(opened.run_id)
     refused, sent = tracking.send(tracked)
     assert (refused.pending.name, refused.state, sent.state) == (opened.run_id, "refused", "sent")
-    assert refused.left.endswith(f"; to give it up, remove {refused.pending.folder}")
+    assert refused.reason.endswith(f"; to discard it, remove {refused.pending.folder}")
     capsys.readouterr()
     for _ in range(2):
         with tracking.run(tracked, SUBJECT, {}, tracked.params):
             pass
     (line,) = capsys.readouterr().err.splitlines()  # said once, however many runs follow
-    assert line.startswith("symphony2vec: pca-mel work-0: what was kept of an earlier run is not sent: MLflow at ")
+    assert line.startswith("symphony2vec: pca-mel work-0: the queued calls of an earlier run are not sent: MLflow at ")
     assert [about.name for about in tracking.pending(tracked)] == [opened.run_id]
 
 
@@ -504,7 +504,7 @@ def test_a_full_disk_loses_calls_but_no_training(tracked, monkeypatch, capsys, f
     context.__exit__(None, None, None)
     lines = capsys.readouterr().err.splitlines()
     (lost,) = [line for line in lines if "lost" in line]
-    assert "nor can it be kept" in lost
+    assert "calls cannot be queued either" in lost
     assert "No space left on device" in lost
     found = heard(tracked, only_run(tracked))
     assert [step for step, _ in found["losses"]] == ([3] if from_the_start else [1, 3])
@@ -619,7 +619,7 @@ def test_a_silent_server_is_not_asked_at_every_call(project, monkeypatch):
     ],
 )
 def test_an_address_is_shown_without_its_password(address, safe):
-    assert tracking.shown(address) == safe
+    assert tracking.redact(address) == safe
 
 
 def test_no_password_is_printed_or_written(project, monkeypatch, capsys):

@@ -244,7 +244,7 @@ def results_command(folder: Path, against: str | None, split: str | None, table:
     project = lazy.project.Project.around(folder)
     click.echo(lazy.report.printed(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
-    address = shlex.quote(lazy.tracking.shown(lazy.tracking.uri(project)))
+    address = shlex.quote(lazy.tracking.redact(lazy.tracking.uri(project)))
     click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri {address})")
 
 

@@ -1,8 +1,7 @@
-"""`symphony2vec runs`: what could not be told to MLflow in time, and where MLflow looks for artifacts."""
+"""The commands `symphony2vec runs ...`: MLflow calls that could not be delivered, and moved projects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,49 +14,53 @@ from symphony2vec.errors import UserError
 if TYPE_CHECKING:
     from symphony2vec.tracking import Pending
 
+NOTHING_QUEUED = "nothing is queued: MLflow has everything that was logged"
+
 
 @click.group("runs")
 def runs() -> None:
-    """What MLflow has not heard of yet because its server did not answer, and where it looks for artifacts.
+    """Send what MLflow could not receive, and correct its paths in a moved project.
 
-    While the server does not answer, a training goes on and what it logs is kept in mlruns/outbox/. A later run sends
-    it; so does `symphony2vec runs send`.
+    While the tracking server does not answer, training goes on and its calls are queued in mlruns/outbox/. A later run
+    sends them; so does `symphony2vec runs send`.
     """
 
 
 @runs.command("pending")
 @click.pass_obj
 def pending_command(folder: Path) -> None:
-    """List what waits to be sent: the run, how many calls, since when, and for which server."""
-    waiting = lazy.tracking.pending(lazy.project.Project.around(folder))
-    for line in _listed(waiting):
-        click.echo(line)
-    if not waiting:
-        click.echo("nothing waits: MLflow has all that was logged")
+    """List the runs with queued calls: how many, since when, and for which server."""
+    pending_runs = lazy.tracking.pending(lazy.project.Project.around(folder))
+    for pending in pending_runs:
+        click.echo(_describe(pending))
+    if not pending_runs:
+        click.echo(NOTHING_QUEUED)
 
 
 @runs.command("send")
 @click.pass_obj
 def send_command(folder: Path) -> None:
-    """Send what waits to the MLflow server, the oldest run first.
+    """Send the queued calls to the MLflow server, the oldest run first.
 
-    Interrupted, it goes on where it stopped when it is called again. What the server refuses stays, with the reason.
+    After an interruption, the next call continues where it stopped. What the server refuses stays queued, with the
+    reason.
     """
-    outcomes = lazy.tracking.send(lazy.project.Project.around(folder))
-    for outcome in outcomes:
-        told = f"sent, {_calls(outcome.pending)}, as run {outcome.run_id}" if outcome.run_id else outcome.left
-        click.echo(f"{outcome.pending.label} ({outcome.pending.name}): {told}")
-    left = [outcome for outcome in outcomes if outcome.state not in ("sent", "busy")]
-    if left:
-        raise UserError(f"{len(left)} of {len(outcomes)} runs were not sent: {left[0].left}")
-    if not outcomes:
-        click.echo("nothing waits: MLflow has all that was logged")
+    deliveries = lazy.tracking.send(lazy.project.Project.around(folder))
+    for delivery in deliveries:
+        pending = delivery.pending
+        outcome = f"sent, {_count_calls(pending)}, as run {delivery.run_id}" if delivery.run_id else delivery.reason
+        click.echo(f"{pending.label} ({pending.name}): {outcome}")
+    unsent = [delivery for delivery in deliveries if delivery.state not in ("sent", "busy")]
+    if unsent:
+        raise UserError(f"{len(unsent)} of {len(deliveries)} runs were not sent: {unsent[0].reason}")
+    if not deliveries:
+        click.echo(NOTHING_QUEUED)
 
 
 @runs.command("settle")
 @click.pass_obj
 def settle_command(folder: Path) -> None:
-    """Correct where MLflow looks for artifacts, in a project that was moved or copied; print the address of its runs.
+    """Correct where MLflow looks for artifacts in a moved or copied project; print the tracking URI of its runs.
 
     Commands that write do the same. MLflow's own programs do not: `make ui` calls this first.
 
@@ -69,19 +72,13 @@ def settle_command(folder: Path) -> None:
         click.echo(lazy.tracking.uri(project))
 
 
-def _calls(about: Pending) -> str:
-    return f"{about.calls} call{'' if about.calls == 1 else 's'}"
+def _count_calls(pending: Pending) -> str:
+    return f"{pending.calls} call{'' if pending.calls == 1 else 's'}"
 
 
-def _listed(waiting: Sequence[Pending]) -> list[str]:
-    lines = []
-    for about in waiting:
-        if about.fault:
-            lines.append(f"{about.label}: {about.fault}")
-            continue
-        since = datetime.fromtimestamp(about.since_ms / 1e3, UTC)
-        meant = about.server or "mlruns/mlflow.db"
-        lines.append(
-            f"{about.label:24}  {_calls(about):>10}  since {since:%Y-%m-%d %H:%M} UTC  for {meant}  ({about.name})"
-        )
-    return lines
+def _describe(pending: Pending) -> str:
+    if pending.fault:
+        return f"{pending.label}: {pending.fault}"
+    since = datetime.fromtimestamp(pending.since_ms / 1e3, UTC)
+    server = pending.server or "mlruns/mlflow.db"
+    return f"{pending.label:24}  {_count_calls(pending):>10}  since {since:%Y-%m-%d %H:%M} UTC  for {server}  ({pending.name})"

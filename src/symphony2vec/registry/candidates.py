@@ -186,7 +186,9 @@ def _of_record(client: MlflowClient, words: str, place: Path, record: Mapping[st
     newest = runs(client, done, [run.info.experiment_id])
     if newest and newest[0].info.run_id != run.info.run_id:
         here, other = run.info.run_id[:12], newest[0].info.run_id[:12]
-        tracking.say(f"'{words}' is run {here}, whose model lies in out/; the newest is {other}: give that id for it")
+        tracking.notify(
+            f"'{words}' is run {here}, whose model lies in out/; the newest is {other}: give that id for it"
+        )
     return run
 
 

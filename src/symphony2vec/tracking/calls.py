@@ -1,9 +1,9 @@
-"""What is said to MLflow about a run, as plain values that can wait on disk, and the saying of it.
+"""Calls to MLflow about a run, as plain values that can be queued on disk, and how they are sent.
 
-A call has a kind, its values and the time at which it was true, so that it says the same whenever it is sent. Sent
+A call has a kind, its values and the time at which it was made, so that it means the same whenever it is sent. Sent
 twice it changes nothing: a run is found again by its tag `local_id`; parameters, tags, data sets and files are replaced
-by themselves; MLflow keeps one of several equal metrics; an image is looked for first. One that was sent by half (the
-full picture without its small copy) is sent whole again, under a second name.
+by themselves; MLflow keeps one of several equal metrics; an image is looked for first. An image of which only the full
+size arrived, without its thumbnail, is sent again under a second name.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ from symphony2vec.tracking.provenance import Subject, dvc_hash, tags
 Call = dict[str, Any]
 LARGE = ("file", "folder")  # kinds that a server may need long to store
 PARENT = "mlflow.parentRunId"
-AT_ONCE = 500  # metrics of one request; MLflow takes 1,000
+METRICS_PER_REQUEST = 500  # metrics of one request; MLflow takes 1,000
 
 
 def now_ms() -> int:
-    """The time since 1970 in milliseconds."""
+    """Return the milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
-def opening(
+def open_call(
     project: Project,
     subject: Subject,
     local_id: str,
     parameters: Mapping[str, Any],
-    seen: Iterable[Path] = (),
+    inputs: Iterable[Path] = (),
     stands_for: str = "",
 ) -> Call:
-    """The call that opens a run, or goes on with the one of this id.
+    """Return the call that opens a run, or continues the one of this id.
 
     Args:
         project: whose versions of code and data are noted.
         subject: what the run is about.
-        local_id: the id of the run that goes on, or a new one; the name of the run here as long as MLflow gave none.
+        local_id: the id of the run to continue, or a new one: the run's id here until MLflow has given one.
         parameters: flat names and plain values.
-        seen: files or folders that the run learns from.
+        inputs: files or folders that the run learns from.
         stands_for: the id of a finished run that is only added to; "" for a training.
     """
-    named = {"row": subject.name, "model": subject.model, "representation": subject.seen, **parameters}
-    digests = [(path, dvc_hash(project, path)) for path in seen]
+    run_parameters = {"row": subject.name, "model": subject.model, "representation": subject.input, **parameters}
+    digests = [(path, dvc_hash(project, path)) for path in inputs]
     return {
         "call": "open",
         "stage": subject.stage,
         "name": subject.label,
         "local_id": local_id,
         "tags": tags(project, subject) | ({"stands_for": stands_for} if stands_for else {}) | {"local_id": local_id},
-        "parameters": {name: str(value) for name, value in named.items()},
+        "parameters": {name: str(value) for name, value in run_parameters.items()},
         "data": [
             {"source": str(project.home / inside), "name": inside.as_posix(), "digest": digest}
             for inside, digest in ((path.relative_to(project.root), digest) for path, digest in digests)
@@ -73,14 +73,14 @@ def opening(
     }
 
 
-def found(client: MlflowClient, stage: str, known_as: str) -> Any:
-    """The run of this id, or else the one that was opened under it while the server was away; None without either.
+def find_run(client: MlflowClient, stage: str, run_id: str) -> Any:
+    """Return the run of this id, or else the one opened under it while the server was away; None without either.
 
-    A run that somebody deleted counts as none.
+    A deleted run counts as none.
     """
 
     try:
-        run = client.get_run(known_as)
+        run = client.get_run(run_id)
     except MlflowException as fault:
         if fault.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -90,47 +90,47 @@ def found(client: MlflowClient, stage: str, known_as: str) -> Any:
     experiment = client.get_experiment_by_name(stage)
     if experiment is None:
         return None
-    wanted = f"tags.local_id = '{known_as}'"
-    return next(iter(client.search_runs([experiment.experiment_id], wanted, max_results=1)), None)
+    query = f"tags.local_id = '{run_id}'"
+    return next(iter(client.search_runs([experiment.experiment_id], query, max_results=1)), None)
 
 
-def opened(client: MlflowClient, project: Project, call: Call, is_new: bool) -> str:
-    """Perform an opening; returns the id that MLflow gives. A run that `is_new` is not looked for first."""
+def open_run(client: MlflowClient, project: Project, call: Call, is_new: bool) -> str:
+    """Send an opening call and return the id that MLflow gives; a run that `is_new` is not looked for first."""
 
-    known = None if is_new else found(client, call["stage"], call["local_id"])
+    known = None if is_new else find_run(client, call["stage"], call["local_id"])
     if known is None:
         home = _experiment(client, project, call["stage"])
         known = client.create_run(home, start_time=call["at_ms"], tags=call["tags"], run_name=call["name"])
     else:
-        _reopen(client, known, call["runs_again"])
+        _resume(client, known, call["runs_again"])
     run_id = str(known.info.run_id)
     if not known.data.params:
         client.log_batch(run_id, params=[Param(name, value) for name, value in call["parameters"].items()])
     if call["data"] and not (known.inputs and known.inputs.dataset_inputs):
-        _note_data(client, run_id, [_data(one) for one in call["data"]])
+        _log_inputs(client, run_id, [_dataset_input(data) for data in call["data"]])
     return run_id
 
 
-def said(client: MlflowClient, run_id: str, call: Call, thing: Any = None, repeated: bool = False) -> None:
-    """Perform a call about a run.
+def send_call(client: MlflowClient, run_id: str, call: Call, attachment: Any = None, repeated: bool = False) -> None:
+    """Send a call about an open run.
 
     Args:
         client: of the server.
         run_id: the run's id there.
-        call: any but an opening.
-        thing: what belongs to it: an image's array (H, W, 3), the path of a file or folder.
-        repeated: it may have been sent before.
+        call: any but an opening one.
+        attachment: what belongs to it: an image (H, W, 3) uint8, or the path of a file or folder.
+        repeated: whether it may have been sent before.
     """
     match call["call"]:
         case "metrics":
             client.log_batch(run_id, metrics=_metrics(call))
         case "image":
-            if not (repeated and _is_there(client, run_id, call)):
-                client.log_image(run_id, thing, key=call["key"], step=call["step"], timestamp=call["at_ms"])
+            if not (repeated and _has_image(client, run_id, call)):
+                client.log_image(run_id, attachment, key=call["key"], step=call["step"], timestamp=call["at_ms"])
         case "file":
-            client.log_artifact(run_id, str(thing), call["folder"])
+            client.log_artifact(run_id, str(attachment), call["folder"])
         case "folder":
-            client.log_artifacts(run_id, str(thing), call["name"])
+            client.log_artifacts(run_id, str(attachment), call["name"])
         case "tag":
             client.set_tag(run_id, call["key"], _value(client, call))
         case "end":
@@ -140,33 +140,32 @@ def said(client: MlflowClient, run_id: str, call: Call, thing: Any = None, repea
 
 
 def _value(client: MlflowClient, call: Call) -> str:
-    """The value of a tag; that of a parent is its id on this server, which a silent one could not give."""
+    """The value of a tag; the parent's is its id on this server, which was unknown while the server was silent."""
     if call["key"] != PARENT:
         return str(call["value"])
-    parent = found(client, call["stage"], call["value"])
+    parent = find_run(client, call["stage"], call["value"])
     return str(call["value"] if parent is None else parent.info.run_id)
 
 
-def said_together(client: MlflowClient, run_id: str, calls: Iterable[Call]) -> None:
-    """Perform calls that are metrics alone, in as few requests as MLflow allows."""
-    every = [metric for call in calls for metric in _metrics(call)]
-    for start in range(0, len(every), AT_ONCE):
-        client.log_batch(run_id, metrics=every[start : start + AT_ONCE])
+def send_metrics(client: MlflowClient, run_id: str, calls: Iterable[Call]) -> None:
+    """Send calls of the kind "metrics" in as few requests as MLflow allows."""
+    metrics = [metric for call in calls for metric in _metrics(call)]
+    for start in range(0, len(metrics), METRICS_PER_REQUEST):
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
 
 
 def _metrics(call: Call) -> list[Metric]:
-
     return [Metric(name, value, call["at_ms"], call["step"]) for name, value in call["values"].items()]
 
 
-def _is_there(client: MlflowClient, run_id: str, call: Call) -> bool:
-    """Whether both the full picture and the small one of an image lie with the run."""
+def _has_image(client: MlflowClient, run_id: str, call: Call) -> bool:
+    """Whether the run has an image in both sizes, the full one and the thumbnail."""
     start = f"images/{call['key'].replace('/', '~')}+step+{call['step']}+timestamp+{call['at_ms']}+"
-    paths = [one.path for one in client.list_artifacts(run_id, "images") if one.path.startswith(start)]
+    paths = [file.path for file in client.list_artifacts(run_id, "images") if file.path.startswith(start)]
     return {path.rpartition(".")[2] for path in paths} == {"png", "webp"}
 
 
-def _reopen(client: MlflowClient, known: Any, runs_again: bool) -> None:
+def _resume(client: MlflowClient, known: Any, runs_again: bool) -> None:
     if "failure" in known.data.tags:
         client.delete_tag(known.info.run_id, "failure")
     if runs_again:
@@ -174,8 +173,7 @@ def _reopen(client: MlflowClient, known: Any, runs_again: bool) -> None:
 
 
 def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
-    """The id of the stage's experiment, made when it is missing."""
-
+    """The id of the stage's experiment, created if it is missing."""
     project.mlruns.mkdir(exist_ok=True)
     with filelock.FileLock(project.mlruns / ".experiment.lock"):
         known = client.get_experiment_by_name(stage)
@@ -183,12 +181,11 @@ def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
             if known.lifecycle_stage != "active":
                 client.restore_experiment(known.experiment_id)
             return str(known.experiment_id)
-        return str(client.create_experiment(stage, artifact_location=server.artifacts(project, stage)))
+        return str(client.create_experiment(stage, artifact_location=server.artifact_root(project, stage)))
 
 
-def _note_data(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> None:
-    """Log data sets. Of two runs that are the first to see one, MLflow refuses the slower, unless it asks again."""
-
+def _log_inputs(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> None:
+    """Log data sets. If two runs are the first to use one, MLflow refuses the slower, which then tries again."""
     try:
         client.log_inputs(run_id, data)
     except MlflowException as fault:
@@ -197,9 +194,8 @@ def _note_data(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> N
         client.log_inputs(run_id, data)
 
 
-def _data(one: Mapping[str, str]) -> DatasetInput:
-
-    source = LocalArtifactDatasetSource(one["source"])
-    data = MetaDataset(source=source, name=one["name"], digest=one["digest"] or None)
-    noted = {MLFLOW_DATASET_CONTEXT: "training", **({"dvc.md5": one["digest"]} if one["digest"] else {})}
-    return DatasetInput(data._to_mlflow_entity(), [InputTag(key, value) for key, value in noted.items()])
+def _dataset_input(data: Mapping[str, str]) -> DatasetInput:
+    source = LocalArtifactDatasetSource(data["source"])
+    dataset = MetaDataset(source=source, name=data["name"], digest=data["digest"] or None)
+    tags = {MLFLOW_DATASET_CONTEXT: "training", **({"dvc.md5": data["digest"]} if data["digest"] else {})}
+    return DatasetInput(dataset._to_mlflow_entity(), [InputTag(key, value) for key, value in tags.items()])

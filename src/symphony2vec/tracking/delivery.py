@@ -1,4 +1,4 @@
-"""Sending what waits in the outboxes of a project."""
+"""Sending the queued calls of a project's outboxes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from symphony2vec.tracking.outbox import Outbox, outboxes
 
 @dataclass(frozen=True)
 class Pending:
-    """What waits of one run.
+    """The queued calls of one run.
 
-    name: the run's id, or a local one; label: as "vae-mel work-0"; calls: how many wait; since_ms: of the first;
-    server: which one they are meant for, "" for the project's own database; folder: where they lie; fault: what is
-    wrong with it, where it is damaged.
+    Attributes:
+        name: the run's id, or a local one.
+        label: as "vae-mel work-0".
+        calls: how many are queued.
+        since_ms: when the first was queued.
+        server: the server they are meant for; "" is the project's own database.
+        folder: where they are stored.
+        fault: what is wrong with the folder, if it is damaged.
     """
 
     name: str
@@ -33,76 +38,81 @@ class Pending:
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What became of it.
+class Delivery:
+    """The outcome of sending one run's calls.
 
-    state: sent; busy: its training goes on, or another process sends it; silent: the server does not answer; elsewhere:
-    it is meant for another server; refused: by the server. run_id: the run's id on the server, where it was sent; left:
-    why it was not.
+    Attributes:
+        pending: what was to be sent.
+        state: sent; busy (its training goes on, or another process sends it); silent (the server does not answer);
+            elsewhere (it is meant for another server); refused (by the server).
+        run_id: the run's id on the server, if it was sent.
+        reason: why it was not sent.
     """
 
     pending: Pending
     state: str
     run_id: str = ""
-    left: str = ""
+    reason: str = ""
 
 
 def pending(project: Project) -> list[Pending]:
-    """All that waits, the oldest first."""
-    every = [about for outbox in outboxes(project) if (about := _described(outbox))]
-    return sorted(every, key=lambda about: about.since_ms)
+    """Return the runs with queued calls, the oldest first."""
+    pending_runs = [pending_run for outbox in outboxes(project) if (pending_run := _describe(outbox))]
+    return sorted(pending_runs, key=lambda pending_run: pending_run.since_ms)
 
 
-def send(project: Project) -> list[Sent]:
-    """Send all that waits and nobody holds, the oldest first, until the server is silent."""
-    outcomes: list[Sent] = []
-    silence = ""
-    for about in pending(project):
-        if silence:
-            outcomes.append(Sent(about, "silent", left=silence))
-        elif outcome := _sent(project, about):
+def send(project: Project) -> list[Delivery]:
+    """Send all queued calls that no other process is sending, the oldest first, until the server is silent."""
+    outcomes: list[Delivery] = []
+    no_answer = ""
+    for pending_run in pending(project):
+        if no_answer:
+            outcomes.append(Delivery(pending_run, "silent", reason=no_answer))
+        elif outcome := _deliver(project, pending_run):
             outcomes.append(outcome)
-            silence = outcome.left if outcome.state == "silent" else ""
+            no_answer = outcome.reason if outcome.state == "silent" else ""
     return outcomes
 
 
-def say(line: str) -> None:
-    """One line on stderr, above a progress bar if there is one."""
-
+def notify(line: str) -> None:
+    """Print one line on stderr, above a progress bar if there is one."""
     tqdm.write(f"symphony2vec: {line}", file=sys.stderr)
 
 
-def _sent(project: Project, about: Pending) -> Sent | None:
-    """Send one outbox, unless somebody else has done so meanwhile."""
-    outbox = Outbox(project, about.name)
-    if about.fault:
-        return Sent(about, "refused", left=about.fault)
-    if not outbox.hold(timeout_s=0):
-        return Sent(about, "busy", left="its training goes on, or another process sends it")
+def _deliver(project: Project, pending_run: Pending) -> Delivery | None:
+    """Send one outbox; None if another process has done so meanwhile."""
+    outbox = Outbox(project, pending_run.name)
+    if pending_run.fault:
+        return Delivery(pending_run, "refused", reason=pending_run.fault)
+    if not outbox.acquire(timeout_s=0):
+        return Delivery(pending_run, "busy", reason="its training goes on, or another process sends it")
     try:
         if outbox.is_empty():
             return None
-        if about.server != server.kept_name():
-            meant = about.server or "the project's own database"
-            return Sent(about, "elsewhere", left=f"it is meant for {meant}; set or unset {server.URI} for that")
-        return Sent(about, "sent", outbox.deliver())
-    except server.Unanswered as fault:
-        return Sent(about, "silent", left=f"MLflow at {server.shown(server.uri(project))} does not answer ({fault})")
+        if pending_run.server != server.server_name():
+            meant = pending_run.server or "the project's own database"
+            return Delivery(
+                pending_run, "elsewhere", reason=f"it is meant for {meant}; set or unset {server.URI} for that"
+            )
+        return Delivery(pending_run, "sent", outbox.deliver())
+    except server.NoAnswer as fault:
+        address = server.redact(server.uri(project))
+        return Delivery(pending_run, "silent", reason=f"MLflow at {address} does not answer ({fault})")
     except UserError as fault:
-        return Sent(about, "refused", left=f"{fault}; to give it up, remove {about.folder}")
+        return Delivery(pending_run, "refused", reason=f"{fault}; to discard it, remove {pending_run.folder}")
     finally:
         outbox.release()
 
 
-def _described(outbox: Outbox) -> Pending | None:
-    """What an outbox holds; None when that is nothing, or was sent meanwhile. One that is damaged stops no other."""
+def _describe(outbox: Outbox) -> Pending | None:
+    """The queued calls of an outbox; None if it is empty or was sent meanwhile. A damaged one stops no other."""
     try:
         if outbox.is_empty():
             return None
-        about = outbox.about
-        since_ms = int(about["since_ms"])
-        return Pending(outbox.name, about["label"], outbox.waiting(), since_ms, about["server"], outbox.folder)
+        header = outbox.header
+        since_ms = int(header["since_ms"])
+        return Pending(outbox.name, header["label"], outbox.waiting_calls(), since_ms, header["server"], outbox.folder)
     except UserError as fault:
         if outbox.folder.exists():
-            return Pending(outbox.name, outbox.name, 0, 0, server.kept_name(), outbox.folder, str(fault))
+            return Pending(outbox.name, outbox.name, 0, 0, server.server_name(), outbox.folder, str(fault))
         return None

@@ -1,9 +1,9 @@
-"""Where the runs of a project lie on this disk: the URL of its database, and artifacts that follow a moved project.
+"""Where the runs of a project are on this disk: the URL of its database, and artifacts that follow a moved project.
 
 MLflow writes the absolute place of every artifact into its database. A project that was moved or copied would read
-from, and write into, the folder that it came from. So every command looks for artifacts beside the database: one that
-may write corrects the stored places first, which MLflow's own programs then see as well; one that may not reads a
-corrected copy of the database.
+from, and write into, the folder that it came from. So every command looks for artifacts beside the database: a command
+that writes corrects the stored places first, which MLflow's own programs then see as well; a command that only reads
+uses a corrected copy of the database.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from symphony2vec.project import atomic_folder, is_project
 
 SQLITE = ("sqlite:///", "sqlite+pysqlite:///")
 OWN = "/mlruns/artifacts/"
-ROOT = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # MLflow's own name for it, which its server alone heeds
-# Runs before the versions of models, whose places lie within those of runs.
+ROOT = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # MLflow's own variable, which only its server reads
+# Runs before model versions, whose places are inside those of runs.
 COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -34,10 +34,10 @@ WAIT_S = 30.0  # for another process that writes to the database
 
 
 def url(database: Path) -> str:
-    """Return the URL by which MLflow and Optuna open a sqlite database, whatever characters its folders have.
+    """Return the URL by which MLflow and Optuna open a sqlite database, whatever characters its path contains.
 
-    SQLAlchemy takes `?` and `%xx` of a path for something else, so that they are quoted; MLflow makes the parent folder
-    of a plain sqlite:/// URL before it is unquoted, which naming the driver prevents.
+    SQLAlchemy interprets `?` and `%xx` in a path, so they are quoted; MLflow creates the parent folder of a plain
+    sqlite:/// URL before it is unquoted, which naming the driver prevents.
     """
     path = str(database)
     if "%" in path or "?" in path:
@@ -53,28 +53,28 @@ def database_of(address: str) -> Path | None:
 
 
 def is_writable(database: Path) -> bool:
-    """Whether this process may change a database and the folder that it lies in."""
+    """Return whether this process may write to a database and its folder."""
     return all(os.access(path, os.W_OK) for path in (database, database.parent))
 
 
-def settle(database: Path) -> None:
-    """Correct the places of artifacts in the database of a moved or copied project, where there are any to correct.
+def relocate_artifacts(database: Path) -> None:
+    """Correct the places of artifacts in the database of a moved or copied project, if any are wrong.
 
-    Files of a run that lie in the former place alone (an earlier version trained there after the move) are copied.
+    Files of a run that exist in the former place only (an earlier version trained there after the move) are copied.
     The caller holds the lock of the database.
 
     Raises:
-        UserError: there is no room for the copies.
+        UserError: the disk has no room for the copies.
     """
-    for _, text in _texts(database, *COLUMNS[0]):
-        if _moved(text, database.parent):
+    for _, text in _stored_places(database, *COLUMNS[0]):
+        if _relocated(text, database.parent):
             _relocate(database, database.parent, copies=True)
             return
 
 
 @contextmanager
 def snapshot(database: Path) -> Iterator[Path]:
-    """Give a temporary copy of a database, in which the places of artifacts are right; nothing beside it is written."""
+    """Give a temporary copy of a database with corrected places of artifacts; nothing else is written."""
     with tempfile.TemporaryDirectory(prefix="symphony2vec-") as folder:
         copy = Path(folder) / database.name
         if database.is_file():
@@ -84,11 +84,14 @@ def snapshot(database: Path) -> Iterator[Path]:
 
 
 def _copy(database: Path, copy: Path) -> None:
-    """Copy a database with what its write-ahead log holds."""
+    """Copy a database with its write-ahead log."""
     address = f"{database.absolute().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as there, closing(sqlite3.connect(copy)) as to:
-            there.backup(to)
+        with (
+            closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as source,
+            closing(sqlite3.connect(copy)) as to,
+        ):
+            source.backup(to)
     except sqlite3.DatabaseError as fault:
         if "locked" in str(fault):
             raise
@@ -101,27 +104,27 @@ def _copy(database: Path, copy: Path) -> None:
 
 
 def _relocate(database: Path, mlruns: Path, copies: bool) -> None:
-    """Correct all places in a database that belongs into the folder `mlruns`."""
+    """Correct all places in a database that belongs in the folder `mlruns`."""
     for table, column in COLUMNS:
         changes = []
-        for row, text in _texts(database, table, column):
-            moved = _moved(text, mlruns)
+        for row, text in _stored_places(database, table, column):
+            moved = _relocated(text, mlruns)
             if moved is None:
                 continue
             old, new = moved
             if table != "experiments" and old.is_dir() and not new.exists():
                 if not copies:
                     continue
-                with atomic_folder(new) as filling:
-                    shutil.copytree(old, filling, dirs_exist_ok=True)
+                with atomic_folder(new) as partial:
+                    shutil.copytree(old, partial, dirs_exist_ok=True)
             changes.append((new.as_uri(), row, text))
         if changes:
             with closing(sqlite3.connect(database, timeout=WAIT_S)) as connection, connection:
                 connection.executemany(f"UPDATE {table} SET {column} = ? WHERE rowid = ? AND {column} = ?", changes)
 
 
-def _texts(database: Path, table: str, column: str) -> list[tuple[int, str]]:
-    """Row numbers and values that may be places of artifacts of a project; none where there is no such table."""
+def _stored_places(database: Path, table: str, column: str) -> list[tuple[int, str]]:
+    """Row numbers and values that may be places of artifacts of a project; none if there is no such table."""
     query = f"SELECT rowid, {column} FROM {table} WHERE {column} LIKE '%{OWN}%'"
     try:
         with closing(sqlite3.connect(database, timeout=WAIT_S)) as connection:
@@ -129,24 +132,24 @@ def _texts(database: Path, table: str, column: str) -> list[tuple[int, str]]:
     except sqlite3.DatabaseError as fault:
         if "locked" in str(fault):
             raise
-        return []  # an older schema or a damaged file: MLflow says what is wrong with it
+        return []  # an older schema or a damaged file: MLflow reports it
 
 
-def _moved(text: str, mlruns: Path) -> tuple[Path, Path] | None:
-    """Where a stored place was, and where it is in the project of `mlruns`; None where it is right as it stands."""
+def _relocated(text: str, mlruns: Path) -> tuple[Path, Path] | None:
+    """A stored place and where it is in the project of `mlruns` now; None if it is right as it is."""
     path = _local(text)
     head, own, tail = path.rpartition(OWN)
     former = Path(head) / "mlruns"
     if not own or not head or former == mlruns or _local(os.environ.get(ROOT, "")).startswith(f"{head}{OWN}"[:-1]):
         return None
-    return (former / "artifacts" / tail, mlruns / "artifacts" / tail) if _was_here(former, mlruns) else None
+    return (former / "artifacts" / tail, mlruns / "artifacts" / tail) if _is_former_place(former, mlruns) else None
 
 
-def _was_here(former: Path, mlruns: Path) -> bool:
+def _is_former_place(former: Path, mlruns: Path) -> bool:
     """Whether `mlruns` is that folder, moved or copied.
 
-    It is not where both are the same by another name (a bind mount), nor where artifacts were sent elsewhere from the
-    first by `MLFLOW_DEFAULT_ARTIFACT_ROOT`.
+    It is not if both are the same folder under another name (a bind mount), nor if `MLFLOW_DEFAULT_ARTIFACT_ROOT` sent
+    the artifacts elsewhere from the start.
     """
     try:
         if former.samefile(mlruns):
