@@ -423,7 +423,7 @@ def test_an_interrupted_run_leaves_no_half_made_file_and_the_next_one_goes_on(
     _, said = running.communicate(timeout=60)
 
     assert running.returncode == 130
-    assert "interrupted; run the same command again to go on" in said
+    assert "interrupted; run the same command again to continue" in said
     assert "Traceback" not in said
     assert not project.movements.exists()
     made = {path: path.stat().st_mtime_ns for path in project.out("audio").glob("[!.]*.flac")}

@@ -112,7 +112,7 @@ def test_of_two_workers_one_is_killed_and_the_other_interrupted_and_nothing_is_l
         os.killpg(process.pid, signal.SIGINT)
         text = told(process)
         assert process.returncode == 130, text
-    assert text.endswith("symphony2vec: interrupted; run the same command again to go on\n")
+    assert text.endswith("symphony2vec: interrupted; run the same command again to continue\n")
     assert "was killed by SIGKILL; its trial is run again" in text
     assert "Traceback" not in text
     stopped = searched(here)
@@ -217,5 +217,5 @@ def test_no_worker_left_is_one_line(here, monkeypatch):
     kept, given = Database.of(here, None), params.read(here.params)
     job = workers.Job(here, given, kept, "ali", 2, None, os.getpid())
     monkeypatch.setattr(workers, "_process", os.abort)  # ends at once, whatever it is given
-    with pytest.raises(UserError, match=r"^no worker is left; run the same command again to go on$"):
+    with pytest.raises(UserError, match=r"^no worker is left; run the same command again to continue$"):
         workers.work_through(job, 2)

@@ -176,7 +176,7 @@ def test_nobody_waits_for_a_process_that_never_came(tmp_path):
     assert waits.returncode == 1
     assert said.splitlines()[-1] == (
         "symphony2vec: full-6 work-0: process 1 of 2 was killed by signal 9; "
-        "what is done is kept: run the same command again to go on"
+        "what is done is kept: run the same command again to continue"
     )
 
 

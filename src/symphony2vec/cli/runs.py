@@ -79,6 +79,7 @@ def _count_calls(pending: Pending) -> str:
 def _describe(pending: Pending) -> str:
     if pending.fault:
         return f"{pending.label}: {pending.fault}"
-    since = datetime.fromtimestamp(pending.since_ms / 1e3, UTC)
+    since = f"{datetime.fromtimestamp(pending.since_ms / 1e3, UTC):%Y-%m-%d %H:%M} UTC"
     server = pending.server or "mlruns/mlflow.db"
-    return f"{pending.label:24}  {_count_calls(pending):>10}  since {since:%Y-%m-%d %H:%M} UTC  for {server}  ({pending.name})"
+    calls = f"{_count_calls(pending):>10}"
+    return f"{pending.label:24}  {calls}  since {since}  for {server}  ({pending.name})"

@@ -83,7 +83,7 @@ class Database:
             reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
             raise UserError(
                 f"the study's database {self.shown} fails: {reason[:300]}; check it, or leave out --storage to use "
-                "mlruns/optuna.db. Run the same command again to go on"
+                "mlruns/optuna.db. Run the same command again to continue"
             ) from None
 
     @cached_property

@@ -256,7 +256,7 @@ def _together(job: Job, processes: int) -> None:
         _dismissed(list(running.values()))
     reason = told.recv() if told.poll() else ""
     if not good:
-        raise UserError(reason or "no worker is left; run the same command again to go on")
+        raise UserError(reason or "no worker is left; run the same command again to continue")
     if reason:
         print(f"a worker ended before the others: {reason}")
 

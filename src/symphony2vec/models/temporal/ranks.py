@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LEAVES_WITHIN_S = 20.0  # this process, when a follower has failed: by itself where the ranks talk over sockets
 ENDS_WITHIN_S = 20.0  # a follower, when the training is over
-AGAIN = "what is done is kept: run the same command again to go on"
+AGAIN = "what is done is kept: run the same command again to continue"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""The commands `results` and `params`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from symphony2vec.cli import lazy
+from symphony2vec.cli.stages import open_project
+from symphony2vec.errors import UserError
+
+
+@click.command("results")
+@click.option("--against", metavar="MODEL", help="Print the difference of MODEL to every other model, as pca-mfcc.")
+@click.option(
+    "--split",
+    type=click.Choice(["work", "movement", "clip"]),
+    help="With --against, the kind of split that is compared. [default: the first of clips.splits]",
+)
+@click.option(
+    "--counts",
+    "table",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --against, the table of counts to read. [default: that of the report]",
+)
+@click.pass_obj
+def results(folder: Path, against: str | None, split: str | None, table: Path | None) -> None:
+    """Print the table of results, the path of the report, and how to open the MLflow UI.
+
+    With --against, print the difference of one model to every other in percentage points, with its interval by a
+    paired bootstrap over works. This needs only counts of clips: published figures can be compared without their
+    models.
+
+    \b
+    Examples:  symphony2vec results --against pca-mfcc
+               symphony2vec results --against "lstm-mel chunks" --counts docs/results/starter.csv
+    """
+    if against is not None:
+        project, params = open_project(folder)
+        click.echo(lazy.report.compared(project, params, against, split, table))
+        return
+    if split is not None or table is not None:
+        raise UserError("--split and --counts need --against MODEL")
+    project = lazy.project.Project.around(folder)
+    click.echo(lazy.report.printed(project))
+    click.echo(f"\nreport      {project.out('report', 'index.html')}")
+    address = shlex.quote(lazy.tracking.redact(lazy.tracking.uri(project)))
+    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri {address})")
+
+
+@click.command("params")
+@click.pass_obj
+def params(folder: Path) -> None:
+    """Check params.yaml: every key, type and bound. Print what is wrong, or that it is valid."""
+    project, _ = open_project(folder)
+    click.echo(f"{project.params} is valid")

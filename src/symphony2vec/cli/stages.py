@@ -1,0 +1,168 @@
+"""One command for each stage of the pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from symphony2vec.cli import lazy
+from symphony2vec.cli.backend import backend_option
+
+if TYPE_CHECKING:
+    from symphony2vec.params import Params
+    from symphony2vec.project import Project
+
+REPRESENTATIONS = ("mel", "mfcc", "chroma")
+
+
+@click.command("audio")
+@backend_option
+@click.pass_obj
+def audio(folder: Path, backend: str | None) -> None:
+    """Stage 1: decode recordings and render scores, to mono FLACs of equal loudness.
+
+    Reads the catalogue of data/<corpus.name>/, writes out/audio/. A file that cannot be used is listed with the reason
+    in out/audio/rejected.csv, and the others are still processed. After an interruption, the next call continues where
+    it stopped.
+    """
+    lazy.audio.run(*open_project(folder), backend)
+
+
+@click.command("clips")
+@click.pass_obj
+def clips(folder: Path) -> None:
+    """Stage 2: cut movements into clips and split them by whole works.
+
+    Reads out/audio/movements.csv, writes out/clips/: the clips, the class balance (Table 1), the split of each
+    composer.
+    """
+    lazy.clips.run(*open_project(folder))
+
+
+@click.command("features")
+@backend_option
+@click.pass_obj
+def features(folder: Path, backend: str | None) -> None:
+    """Stage 3: compute the mel spectrogram, MFCC and chroma of every clip.
+
+    Reads out/audio/ and out/clips/, writes out/features/: three memory-mapped arrays. After an interruption, the next
+    call continues where it stopped.
+    """
+    lazy.features.run(*open_project(folder), backend)
+
+
+@click.command("labels")
+@backend_option
+@click.pass_obj
+def labels(folder: Path, backend: str | None) -> None:
+    """Beside stage 3: extract the known properties of every clip from its score and its audio.
+
+    Reads out/audio/, out/clips/ and the scores of data/<corpus.name>/, writes out/labels/: loudness, brightness, note
+    density, pitch classes, key, instruments. A recording has no score: its cells of these are empty. After an
+    interruption, the next call continues where it stopped.
+    """
+    lazy.labels.run(*open_project(folder), backend)
+
+
+@click.command("classifiers")
+@click.argument("model", type=click.Choice(["ff", "cnn", "fair_cnn", "lstm"]))
+@click.argument("representation", type=click.Choice([*REPRESENTATIONS, "crop"]))
+@click.pass_obj
+def classifiers(folder: Path, model: str, representation: str) -> None:
+    """Stage 4: train a supervised network on the training clips of every fold (Table 3).
+
+    Reads out/features/, writes out/classifiers/MODEL-REPRESENTATION/, one MLflow run a fold. `ff crop` is the
+    feed-forward network on the 32x32 crop that ALI takes. After an interruption, the next call continues where it
+    stopped.
+    """
+    lazy.classifiers.run(*open_project(folder), model, representation)
+
+
+@click.command("embeddings")
+@click.argument("model", type=click.Choice(["pca", "ae", "cae", "vae"]))
+@click.argument("representation", type=click.Choice(REPRESENTATIONS))
+@click.pass_obj
+def embeddings(folder: Path, model: str, representation: str) -> None:
+    """Stage 5: fit a baseline embedding on the training clips of every fold and embed every clip (Table 4).
+
+    Reads out/features/, writes out/embeddings/MODEL-REPRESENTATION/, one MLflow run a fold. After an interruption, the
+    next call continues where it stopped.
+    """
+    lazy.embeddings.run(*open_project(folder), model, representation)
+
+
+@click.command("ali")
+@click.argument("model")
+@click.pass_obj
+def ali(folder: Path, model: str) -> None:
+    """Stage 6: train ALI, or its encoder as a classifier, on 32x32 crops (Tables 5 to 7).
+
+    MODEL is a setting of params.yaml and a latent size, as paper-128. Reads out/features/mel.npy, writes
+    out/ali/MODEL/, one MLflow run a fold. After an interruption, the next call continues where it stopped.
+    """
+    lazy.ali.run(*open_project(folder), model)
+
+
+@click.command("temporal")
+@click.argument("model")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Spread each training over this many processes. [default: one for every GPU; 1 without]",
+)
+@click.pass_obj
+def temporal(folder: Path, model: str, processes: int | None) -> None:
+    """Stage 7: train the temporal ALI, which takes whole clips, or an ablation of it, on every fold.
+
+    MODEL is full or an ablation of params.yaml (temporal.parts) and a latent size, as full-40. Reads
+    out/features/mel.npy, writes out/temporal/MODEL/, one MLflow run a fold. After an interruption, the next call
+    continues where it stopped.
+    """
+    lazy.temporal.run(*open_project(folder), model, processes)
+
+
+@click.command("probe")
+@click.argument("stage", type=click.Choice(["classifiers", "embeddings", "ali", "temporal"]), required=False)
+@click.argument("model", required=False)
+@click.pass_obj
+def probe(folder: Path, stage: str | None, model: str | None) -> None:
+    """Stage 8: predict the composer from the vectors of every model, or of one, with an interval over works.
+
+    Reads what the model stages wrote, writes out/probe/, and adds the scores to the models' MLflow runs. Models that
+    are scored already are skipped.
+
+    \b
+    Example:  symphony2vec probe embeddings pca-mel
+    """
+    lazy.probe.run(*open_project(folder), stage, model)
+
+
+@click.command("meaning")
+@click.argument("stage", type=click.Choice(["embeddings", "ali", "temporal"]), required=False)
+@click.argument("model", required=False)
+@click.pass_obj
+def meaning(folder: Path, stage: str | None, model: str | None) -> None:
+    """Stage 9: measure what the vectors encode: loudness, notes, instruments, keys; and retrieval.
+
+    Reads out/labels/ and what the model stages wrote, writes out/meaning/, and adds the results to the models' MLflow
+    runs. Models that are measured already are skipped. The tables over all models are written if none is named.
+
+    \b
+    Example:  symphony2vec meaning embeddings pca-mel
+    """
+    lazy.meaning.run(*open_project(folder), stage, model)
+
+
+@click.command("report")
+@click.pass_obj
+def report(folder: Path) -> None:
+    """Stage 10: write every table and figure on one page, out/report/index.html."""
+    lazy.report.run(*open_project(folder))
+
+
+def open_project(folder: Path) -> tuple[Project, Params]:
+    """Return the project around a folder and its parameters."""
+    project = lazy.project.Project.around(folder)
+    return project, lazy.params.read(project.params)

@@ -1,0 +1,176 @@
+"""Sections of params.yaml about the models: classifiers, embeddings, ali, temporal."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from symphony2vec.params.messages import describe
+from symphony2vec.params.types import (
+    AliName,
+    Batch,
+    Count,
+    NotNegative,
+    PartName,
+    Positive,
+    Section,
+    Share0,
+    TemporalName,
+)
+
+
+class Network(Section):
+    """How one kind of network is trained by Adam."""
+
+    batch: Batch
+    learning_rate: Positive
+    weight_decay: NotNegative
+    epochs: Count
+
+
+class Lstm(Network):
+    """How the LSTM is trained, and the length of its input chunks."""
+
+    chunk_frames: Count
+
+
+class Classifiers(Section):
+    """Settings of the supervised networks."""
+
+    ff: Network
+    cnn: Network
+    fair_cnn: Network
+    lstm: Lstm
+
+
+class Pca(Section):
+    """Settings of the PCA embedding."""
+
+    batch_clips: Count
+
+
+class Contractive(Network):
+    """How the contractive autoencoder is trained, and the weight of its penalty."""
+
+    contraction: NotNegative
+
+
+class Embeddings(Section):
+    """Settings of the baseline embeddings."""
+
+    dimensions: Annotated[int, Field(ge=2)]
+    probe_every_epochs: Count
+    pca: Pca
+    ae: Network
+    cae: Contractive
+    vae: Network
+
+
+class Crop(Section):
+    """Which part of a mel spectrogram ALI takes as input."""
+
+    bands: Literal["low", "high", "random"]
+    frames: Literal["random", "middle"]
+
+
+class Setting(Section):
+    """One setting of ALI; `learning_rate` is that of encoder and generator, `betas` are Adam's."""
+
+    batch: Batch
+    learning_rate: Positive
+    discriminator_learning_rate: Positive
+    betas: Annotated[list[Share0], Field(min_length=2, max_length=2)]
+    epochs: Count
+    patience: Annotated[int, Field(ge=0)]
+    dropout: Share0
+    batch_norm: bool
+    gate: NotNegative
+    instance_noise: NotNegative
+
+
+class Ali(Section):
+    """Settings of ALI: `models` lists what is trained, as <setting>-<latent size>."""
+
+    models: Annotated[list[AliName], Field(min_length=1)]
+    crop: Crop
+    probe_every_epochs: Count
+    samples_every_epochs: Count
+    paper: Setting
+    original: Setting
+    long: Setting
+    public: Setting
+    searched: Setting
+    encoder: Network
+
+
+class TemporalSetting(Section):
+    """One setting of the temporal ALI; first the weights of its losses, 0 to leave one out."""
+
+    adversary: NotNegative
+    reconstruction: NotNegative
+    contrast: NotNegative
+    positives: Literal["movement", "clip"]
+    unlabelled: str
+    temperature: Positive
+    unary: bool
+    step_latent: Annotated[int, Field(ge=0, le=1024)]
+    width: Annotated[int, Field(ge=2, le=512)]
+    frames: Annotated[int, Field(ge=16)]
+    masked_bins: Annotated[int, Field(ge=0)]
+    masked_frames: Annotated[int, Field(ge=0)]
+    shifted_bins: Annotated[int, Field(ge=0)]
+    level: NotNegative
+    tempo: Share0
+    batch: Batch
+    played: Batch
+    learning_rate: Positive
+    discriminator_learning_rate: Positive
+    betas: Annotated[list[Share0], Field(min_length=2, max_length=2)]
+    average: Share0
+    epochs: Count
+
+    @model_validator(mode="after")
+    def _masks_are_shorter_than_a_crop(self) -> TemporalSetting:
+        if self.masked_frames >= self.frames:
+            raise ValueError(f"masked_frames ({self.masked_frames}) must be below frames ({self.frames})")
+        return self
+
+
+class Temporal(Section):
+    """Settings of the temporal ALI: `models` lists what is trained, as <setting>-<latent size>.
+
+    A setting is `full`, or one of `parts`: `full` with some of its values changed.
+    """
+
+    models: Annotated[list[TemporalName], Field(min_length=1)]
+    probe_every_epochs: Count
+    samples_every_epochs: Count
+    full: TemporalSetting
+    parts: dict[PartName, dict[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all settings."""
+        return ["full", *self.parts]
+
+    def setting(self, name: str) -> TemporalSetting:
+        """Return the setting of this name."""
+        return TemporalSetting.model_validate({**self.full.model_dump(), **self.parts.get(name, {})})
+
+    @model_validator(mode="after")
+    def _parts_are_settings(self) -> Temporal:
+        if "full" in self.parts:
+            raise ValueError("a part cannot be named full")
+        for name in self.parts:
+            try:
+                self.setting(name)
+            except ValidationError as fault:
+                keys = [f"temporal.full.{field}" for field in TemporalSetting.model_fields]
+                errors = ({**error, "loc": ("temporal", "full", *error["loc"])} for error in fault.errors())
+                lines = (describe(error, keys).replace("temporal.full", f"parts.{name}", 1) for error in errors)
+                raise ValueError("; ".join(lines)) from None  # a hint names the key of full
+        unknown = [model for model in self.models if model.rpartition("-")[0] not in self.names]
+        if unknown:
+            raise ValueError(f"{unknown[0]} must be one of {', '.join(self.names)} with a latent size")
+        return self

@@ -1,0 +1,81 @@
+"""The section `study` of params.yaml: hyper-parameter search and its spaces."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from symphony2vec.params.types import Batch, Choices, Count, Latent, NotNegative, Positive, Section, Share
+
+
+class Range(Section):
+    """Numbers that a study draws from, both ends included."""
+
+    low: NotNegative
+    high: Positive
+    log: bool
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        if self.log and self.low == 0.0:
+            raise ValueError("a logarithmic scale has no 0; low must be above it")
+        return self
+
+
+class Rates(Range):
+    """A range of numbers above 0."""
+
+    low: Positive
+
+
+class Shares(Range):
+    """A range of shares below 1."""
+
+    high: Share
+
+
+class AliSpace(Section):
+    """What the study of ALI draws from, and the setting that gives what it does not."""
+
+    base: Literal["paper", "original", "long", "public"]
+    learning_rate: Rates
+    discriminator_learning_rate: Rates
+    beta_1: Shares
+    beta_2: Shares
+    dropout: Shares
+    latent: Choices[Latent]
+    batch: Choices[Batch]
+
+
+class TemporalSpace(Section):
+    """What the study of the temporal ALI draws from, and the epochs of a trial; the rest is as in `temporal.full`."""
+
+    epochs: Count
+    adversary: Range
+    reconstruction: Range
+    contrast: Range
+    temperature: Rates
+    learning_rate: Rates
+    discriminator_learning_rate: Rates
+    masked_bins: Choices[Annotated[int, Field(ge=0)]]
+    masked_frames: Choices[Annotated[int, Field(ge=0)]]
+    shifted_bins: Choices[Annotated[int, Field(ge=0)]]
+    latent: Choices[Latent]
+
+
+class Study(Section):
+    """How a study searches and when it is sure; its spaces."""
+
+    trials: Count
+    epochs: Count
+    averaged: Count
+    startup_trials: Count
+    warm_up_epochs: Annotated[int, Field(ge=0)]
+    repeated: Count
+    seeds: Count
+    seed: Annotated[int, Field(ge=0)]
+    ali: AliSpace
+    temporal: TemporalSpace
