@@ -132,7 +132,7 @@ def raw_levels(project: Project, folder: Path) -> None:
     """MFCC of the music without the gain that brings it to one level: the first coefficient moves with it."""
     import numpy as np
 
-    from symphony2vec.features.stage import MFCC_MEL_BANDS
+    from symphony2vec.features.representations import MFCC_MEL_BANDS
 
     gain_db = read_table(project.movements, "audio").set_index("file")["gain_db"]
     clips = read_table(project.clips, "clips")

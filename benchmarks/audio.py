@@ -80,7 +80,7 @@ def kind_of(path: Path) -> str:
 def by_parts(path: Path, recipe: audio.Recipe, target: Path, clock: Clock) -> float:
     """What `audio.make` does, part by part; returns the seconds of music."""
     if kind_of(path) == "score":
-        notes = clock.timed("read", lambda: synthesis.notes(path, recipe.interpretation))
+        notes = clock.timed("read", lambda: synthesis.read_notes(path, recipe.interpretation))
         soundfont = recipe.soundfont.read_bytes()
         stereo, rendered_hz = clock.timed("render", lambda: synthesis.render(notes, soundfont))
         wave = clock.timed("resample", lambda: soxr.resample(stereo.mean(axis=1), rendered_hz, recipe.rate_hz))

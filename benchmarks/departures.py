@@ -114,6 +114,7 @@ def linked(target: Path, link: Path) -> None:
 def sounded(project: Project, params: Params, source: Project) -> None:
     """The music, its clips and their representations, made anew unless that is done; works stay on their sides."""
     from symphony2vec.audio import stage as audio
+    from symphony2vec.clips import splits
     from symphony2vec.clips import stage as clips
     from symphony2vec.features import stage as features
 
@@ -121,7 +122,7 @@ def sounded(project: Project, params: Params, source: Project) -> None:
         audio.run(project, params)
         clips.run(project, params)
         features.run(project, params)
-    for fold in clips.folds(params):
+    for fold in splits.list_folds(params):
         sides = read_table(source.fold(fold), "clips").drop_duplicates("group").set_index("group")["split"]
         table = read_table(project.fold(fold), "clips")
         write_table(project.fold(fold), table.assign(split=table["group"].map(sides).fillna("")))

@@ -21,13 +21,15 @@ import threadpoolctl
 
 import machine
 from symphony2vec import params
+from symphony2vec.features import representations
 from symphony2vec.features import stage as features
+from symphony2vec.features.representations import Recipe
 
 ROOT = Path(__file__).parents[1]
 CLIPS_A_MOVEMENT = 8
 
 
-def plain(wave: np.ndarray, recipe: features.Recipe) -> dict[str, np.ndarray]:
+def plain(wave: np.ndarray, recipe: Recipe) -> dict[str, np.ndarray]:
     """One clip by three calls of librosa."""
     own = recipe.settings
     stft = {"sr": recipe.rate_hz, "n_fft": own.fft_samples, "hop_length": own.hop_samples}
@@ -47,7 +49,7 @@ def one_thread(work: Callable[[], object]) -> Callable[[], object]:
     return limited
 
 
-def corpus(folder: Path, count: int, recipe: features.Recipe) -> pd.DataFrame:
+def corpus(folder: Path, count: int, recipe: Recipe) -> pd.DataFrame:
     """`count` clips as FLACs of a few clips each; returns their table."""
     rows = []
     for number, first in enumerate(range(0, count, CLIPS_A_MOVEMENT)):
@@ -58,7 +60,7 @@ def corpus(folder: Path, count: int, recipe: features.Recipe) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(clip=range(count))
 
 
-def read(folder: Path, clips: pd.DataFrame, recipe: features.Recipe) -> list[np.ndarray]:
+def read(folder: Path, clips: pd.DataFrame, recipe: Recipe) -> list[np.ndarray]:
     starts = [round(start_s * recipe.rate_hz) for start_s in clips["start_s"]]
     return [
         soundfile.read(folder / file, start=start, frames=recipe.samples, dtype="float32")[0]
@@ -66,7 +68,7 @@ def read(folder: Path, clips: pd.DataFrame, recipe: features.Recipe) -> list[np.
     ]
 
 
-def speeds(folder: Path, count: int, rounds: int, recipe: features.Recipe) -> tuple[list[str], str]:
+def speeds(folder: Path, count: int, rounds: int, recipe: Recipe) -> tuple[list[str], str]:
     """The table of contenders, and how far their results lie apart."""
     clips = corpus(folder, count, recipe)
     waves = read(folder, clips, recipe)
@@ -85,7 +87,7 @@ def speeds(folder: Path, count: int, rounds: int, recipe: features.Recipe) -> tu
         "librosa's calls, one process": by_librosa,
         "the same on one thread": one_thread(by_librosa),
         "`represent`, one process, one thread": one_thread(
-            lambda: [features.represent(wave, recipe) for wave in read(folder, clips, recipe)]
+            lambda: [representations.represent(wave, recipe) for wave in read(folder, clips, recipe)]
         ),
         f"the stage, {joblib.cpu_count()} processes": stage,
     }
@@ -108,7 +110,7 @@ def speeds(folder: Path, count: int, rounds: int, recipe: features.Recipe) -> tu
     return lines, apart(waves, written[-1], recipe)
 
 
-def apart(waves: list[np.ndarray], written: Path, recipe: features.Recipe) -> str:
+def apart(waves: list[np.ndarray], written: Path, recipe: Recipe) -> str:
     """The largest difference between librosa's values and what the stage wrote."""
     arrays = {name: np.load(written / f"{name}.npy", mmap_mode="r") for name in recipe.shapes}
     largest = dict.fromkeys(arrays, 0.0)
@@ -119,14 +121,14 @@ def apart(waves: list[np.ndarray], written: Path, recipe: features.Recipe) -> st
     return "Largest difference from librosa's values: " + ", ".join(f"{name} {v:.1e}" for name, v in largest.items())
 
 
-def parts(wave: np.ndarray, rounds: int, recipe: features.Recipe) -> list[str]:
+def parts(wave: np.ndarray, rounds: int, recipe: Recipe) -> list[str]:
     """Where the time of one clip goes, and what librosa's own tuning estimate would take."""
     own = recipe.settings
     power = np.abs(librosa.stft(wave, n_fft=own.fft_samples, hop_length=own.hop_samples)) ** 2
-    bank, wide = features._mel_banks(recipe.rate_hz, own.fft_samples, own.mel_bands)
+    bank, wide = representations.mel_filters(recipe.rate_hz, own.fft_samples, own.mel_bands)
     stft = {"sr": recipe.rate_hz, "n_fft": own.fft_samples, "n_chroma": own.chroma_bins}
     steps: dict[str, Callable[[], object]] = {
-        "`represent`, all of it": lambda: features.represent(wave, recipe),
+        "`represent`, all of it": lambda: representations.represent(wave, recipe),
         "short-time Fourier transform and power": lambda: (
             np.abs(librosa.stft(wave, n_fft=own.fft_samples, hop_length=own.hop_samples)) ** 2
         ),
@@ -134,7 +136,7 @@ def parts(wave: np.ndarray, rounds: int, recipe: features.Recipe) -> list[str]:
         "MFCC's filters, dB and cosine transform": lambda: librosa.feature.mfcc(
             S=librosa.power_to_db(wide @ power), n_mfcc=own.mfcc_coefficients
         ),
-        "tuning": lambda: features.tuning(power, recipe.rate_hz, own.chroma_bins),
+        "tuning": lambda: representations.estimate_tuning(power, recipe.rate_hz, own.chroma_bins),
         "chroma filters and their use": lambda: librosa.feature.chroma_stft(S=power, tuning=0.1, **stft),
         "(not used) librosa's `estimate_tuning`": lambda: librosa.estimate_tuning(
             S=power, sr=recipe.rate_hz, bins_per_octave=own.chroma_bins
@@ -158,7 +160,7 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=5)
     options = asked.parse_args()
     stored = params.read(ROOT / "params.yaml")
-    recipe = features.Recipe(stored.audio.sample_rate_hz, stored.clips.duration_s, stored.features)
+    recipe = Recipe(stored.audio.sample_rate_hz, stored.clips.duration_s, stored.features)
     with tempfile.TemporaryDirectory() as folder:
         lines, difference = speeds(Path(folder), options.clips, options.rounds, recipe)
     shares = parts(machine.music(recipe.duration_s, recipe.rate_hz, 0), options.rounds, recipe)

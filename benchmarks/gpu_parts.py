@@ -246,7 +246,7 @@ def time_parts(path: Path, package: Path) -> dict[str, float]:
     import embedding
     from symphony2vec.audio import loudness
     from symphony2vec.decoding import recording as decoding
-    from symphony2vec.features.stage import represent
+    from symphony2vec.features.representations import represent
     from symphony2vec.package import model
 
     embedder = embedding.network(package)

@@ -28,6 +28,7 @@ import soundfile
 import machine
 from symphony2vec import params
 from symphony2vec.features import stage as features
+from symphony2vec.features.representations import Recipe
 from symphony2vec.models.embeddings import pca
 from symphony2vec.package import scaling
 from symphony2vec.project import REPRESENTATIONS
@@ -99,7 +100,7 @@ def corpus(folder: Path, count: int, recipe: features.Recipe) -> pd.DataFrame:
 def measure(count: int) -> dict[str, Any]:
     """Peaks of each step over `count` clips."""
     stored = params.read(ROOT / "params.yaml")
-    recipe = features.Recipe(stored.audio.sample_rate_hz, stored.clips.duration_s, stored.features)
+    recipe = Recipe(stored.audio.sample_rate_hz, stored.clips.duration_s, stored.features)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips = corpus(folder, count, recipe)

@@ -24,7 +24,7 @@ from machine import described, music
 from symphony2vec import params, synthesis
 from symphony2vec.audio.loudness import Level, level
 from symphony2vec.corpus import starter
-from symphony2vec.features import stage as features
+from symphony2vec.features import representations
 from symphony2vec.labels import measures
 from symphony2vec.models.embeddings import pca
 from symphony2vec.models.temporal.networks import STRIDE, Encoder
@@ -46,25 +46,25 @@ SETTINGS = {"two threads": TWO, "without AVX": OLD | ONE, "without AVX, two thre
 
 def notes() -> np.ndarray:
     """Notes of a score: onset and end (s) and pitch, (N, 3)."""
-    played = synthesis.notes(_score(), synthesis.Interpretation())
+    played = synthesis.read_notes(_score(), synthesis.Interpretation())
     return np.array([(note.onset_s, note.end_s, note.pitch) for note in played])
 
 
 def sound() -> np.ndarray:
     """The first 20 s of a score as samples of a FLAC (16 bits)."""
-    played = [note for note in synthesis.notes(_score(), synthesis.Interpretation()) if note.end_s < 20.0]
+    played = [note for note in synthesis.read_notes(_score(), synthesis.Interpretation()) if note.end_s < 20.0]
     own = STORED.audio
-    stereo, rate_hz = synthesis.render(played, synthesis.soundfont(own.soundfont).read_bytes())
+    stereo, rate_hz = synthesis.render(played, synthesis.find_soundfont(own.soundfont).read_bytes())
     wave, _ = level(stereo.mean(axis=1), rate_hz, Level(own.loudness_lufs, own.peak_dbfs, own.silence_db))
     return np.round(wave * 32767).astype(np.int16)
 
 
 def represented() -> dict[str, np.ndarray]:
     """Mel, MFCC and chroma of ten seconds, and the labels of that sound."""
-    recipe = features.Recipe(STORED.audio.sample_rate_hz, 10.0, STORED.features)
+    recipe = representations.Recipe(STORED.audio.sample_rate_hz, 10.0, STORED.features)
     wave = music(10.0, recipe.rate_hz, seed=0).astype(np.float32)
-    labels = np.array(list(measures.of_sound(wave, recipe.rate_hz).values()))
-    return {**features.represent(wave, recipe), "labels": labels}
+    labels = np.array(list(measures.measure_sound(wave, recipe.rate_hz).values()))
+    return {**representations.represent(wave, recipe), "labels": labels}
 
 
 def components() -> np.ndarray:

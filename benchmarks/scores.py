@@ -33,7 +33,7 @@ def read_with_partitura(path: Path) -> int:
 
 
 def read(path: Path) -> int:
-    return len(synthesis.notes(path, synthesis.Interpretation()))
+    return len(synthesis.read_notes(path, synthesis.Interpretation()))
 
 
 def seconds(reader: Callable[[Path], int], path: Path) -> tuple[float, int]:
@@ -61,7 +61,7 @@ def main() -> None:
             try:
                 from lxml import etree
 
-                plain.write_bytes(etree.tostring(notation.document(score)))
+                plain.write_bytes(etree.tostring(notation.parse_xml(score)))
                 rounds = [(seconds(read, plain), seconds(read_with_partitura, plain)) for _ in range(options.rounds)]
             except Unusable as reason:
                 print(f"{score.name[:40]:40} {reason}")

@@ -139,8 +139,8 @@ def unusable(folder: Path) -> dict[str, str]:
         "slow.wav": r"^lasts 6\.1 hours; the limit is 4: cut it into movements$",
         "text.musicxml": "^not a readable score: XMLSyntaxError",
         "cut.mxl": "^not a readable score: ",
-        "rests.xml": "^the score holds no pitched note$",
-        "five-hours.xml": "^the score would sound for 5 hours; the limit is 4$",
+        "rests.xml": "^the score contains no pitched note$",
+        "five-hours.xml": "^the score would last 5 hours; the limit is 4$",
     }
 
 
@@ -356,7 +356,7 @@ def test_decoding_in_blocks_changes_nothing(tmp_path: Path, monkeypatch: pytest.
 def test_a_score_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     path = tmp_path / "score.xml"
     path.write_text(SCORE.format(NOTE * 4))
-    soundfont = synthesis.soundfont(synthesis.BUILT_IN_SOUNDFONT)
+    soundfont = synthesis.find_soundfont(synthesis.BUILT_IN_SOUNDFONT)
     first, second = (audio.play(path, RATE_HZ, synthesis.Interpretation(), soundfont)[0] for _ in range(2))
     assert first.tobytes() == second.tobytes()
     assert first.ndim == 1

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from symphony2vec.clips import index, splits
 from symphony2vec.clips import stage as clips
 from symphony2vec.corpus.movements import movement_key
 from symphony2vec.errors import UserError
@@ -24,8 +25,8 @@ def music(works: dict[str, list[list[float]]]) -> pd.DataFrame:
             "file": f"{composer}-{w}-{m}.flac",
             "duration_s": s,
         }
-        for composer, own in works.items()
-        for w, movements in enumerate(own)
+        for composer, lengths in works.items()
+        for w, movements in enumerate(lengths)
         for m, s in enumerate(movements)
     ]
     return pd.DataFrame(rows)
@@ -37,7 +38,7 @@ def orchestra(composers: int = 4, works: int = 8, seed: int = 0) -> pd.DataFrame
 
 
 def test_clips_do_not_overlap_and_lie_inside_their_movement(changed):
-    table, short = clips.cut(music({"a": [[35.0]], "b": [[100.0]]}), changed().clips)
+    table, short = index.cut_clips(music({"a": [[35.0]], "b": [[100.0]]}), changed().clips)
     assert table.groupby("composer")["start_s"].apply(list).to_dict() == {
         "a": [0.0, 10.0, 20.0],
         "b": [float(s) for s in range(0, 100, 10)],
@@ -47,168 +48,170 @@ def test_clips_do_not_overlap_and_lie_inside_their_movement(changed):
 
 @pytest.mark.parametrize(("duration_s", "count"), [(9.0, 1), (8.99, 0), (10.0, 1), (18.9, 1), (19.0, 2), (20.0, 2)])
 def test_a_last_clip_counts_when_it_is_nearly_full(changed, duration_s, count):
-    assert len(clips.starts_s(duration_s, changed().clips)) == count
+    assert len(index.clip_starts(duration_s, changed().clips)) == count
 
 
 def test_overlap_sets_the_step(changed):
-    assert clips.starts_s(30.0, changed(clips__overlap=0.5).clips) == [0.0, 5.0, 10.0, 15.0, 20.0]
+    assert index.clip_starts(30.0, changed(clips__overlap=0.5).clips) == [0.0, 5.0, 10.0, 15.0, 20.0]
 
 
 def test_the_cap_spreads_the_clips_over_the_movement(changed):
-    starts = clips.starts_s(600.0, changed(clips__max_per_movement=4).clips)
+    starts = index.clip_starts(600.0, changed(clips__max_per_movement=4).clips)
     assert starts == [0.0, 200.0, 390.0, 590.0]
-    assert clips.starts_s(600.0, changed(clips__max_per_movement=1).clips) == [300.0]
-    assert len(clips.starts_s(600.0, changed(clips__max_per_movement=0).clips)) == 60
+    assert index.clip_starts(600.0, changed(clips__max_per_movement=1).clips) == [300.0]
+    assert len(index.clip_starts(600.0, changed(clips__max_per_movement=0).clips)) == 60
 
 
 def test_the_cap_of_a_composer_spreads_over_his_works(changed):
     movements = music({"a": [[100.0, 50.0], [100.0], [90.0]], "b": [[35.0]]})
-    table, _ = clips.cut(movements, changed(clips__max_per_composer=6).clips)
+    table, _ = index.cut_clips(movements, changed(clips__max_per_composer=6).clips)
     assert table["composer"].value_counts().to_dict() == {"a": 6, "b": 3}
     assert table.loc[table["composer"] == "a", "work"].nunique() == 3
     assert table["clip"].tolist() == list(range(9))
-    everything, _ = clips.cut(movements, changed().clips)
+    everything, _ = index.cut_clips(movements, changed().clips)
     assert len(everything) == 34 + 3
 
 
 def test_a_movement_too_short_for_a_clip_is_listed(changed):
-    _, short = clips.cut(music({"a": [[35.0, 4.2]]}), changed().clips)
+    _, short = index.cut_clips(music({"a": [[35.0, 4.2]]}), changed().clips)
     assert short["reason"].tolist() == ["4.2 s is too short for a clip of 10 s"]
 
 
 def test_no_movement_long_enough_is_an_error(changed):
     with pytest.raises(UserError, match=r"no movement is long enough .* lower clips\.duration_s"):
-        clips.cut(music({"a": [[4.0]]}), changed().clips)
+        index.cut_clips(music({"a": [[4.0]]}), changed().clips)
 
 
 WORK = SplitFold("work", 0)
 TWO_WORKS = {"Haydn": [[50.0] * 4, [60.0] * 5], "Bach": [[45.0]] * 12}
 
 
-def drawn(movements: pd.DataFrame, settings: Clips, fold: SplitFold = WORK) -> pd.DataFrame:
-    """The clips of these movements with their sides in one fold."""
-    return clips.split(clips.large_enough(clips.cut(movements, settings)[0], settings)[0], settings, fold)
+def split_music(movements: pd.DataFrame, settings: Clips, fold: SplitFold = WORK) -> pd.DataFrame:
+    """The clips of these movements with their splits in one fold."""
+    return splits.split_clips(
+        splits.drop_small_composers(index.cut_clips(movements, settings)[0], settings)[0], settings, fold
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kind", ["work", "movement"])
-def test_no_group_and_no_movement_is_on_two_sides(changed, kind, seed):
-    table = drawn(orchestra(), changed().clips, SplitFold(kind, seed))
+def test_no_group_and_no_movement_is_in_two_splits(changed, kind, seed):
+    table = split_music(orchestra(), changed().clips, SplitFold(kind, seed))
     assert table.groupby("group")["split"].nunique().max() == 1
     assert table.groupby(["composer", "work", "movement"])["split"].nunique().max() == 1
     assert (table.groupby(["composer", "work"])["split"].nunique().max() == 1) == (kind == "work")
 
 
 def test_a_clip_split_leaks_as_it_says(changed):
-    table = drawn(orchestra(), changed().clips, SplitFold("clip", 0))
+    table = split_music(orchestra(), changed().clips, SplitFold("clip", 0))
     assert table.groupby(["composer", "work", "movement"])["split"].nunique().max() > 1
 
 
 @pytest.mark.parametrize("works", [3, 4, 9, 40])
-def test_every_composer_is_in_every_split_near_the_wanted_shares(changed, works):
-    table = drawn(orchestra(works=works), changed().clips)
+def test_every_composer_is_in_every_split_near_its_target_share(changed, works):
+    table = split_music(orchestra(works=works), changed().clips)
     counts = pd.crosstab(table["composer"], table["split"])
-    assert list(counts) == sorted(clips.SPLITS)
+    assert list(counts) == sorted(splits.SPLITS)
     assert (counts > 0).all(axis=None)
     if works == 40:
         shares = counts.div(counts.sum(axis=1), axis=0)
-        wanted = {"train": 0.6, "validation": 0.15, "test": 0.25}
-        assert max(abs(shares[side] - wanted[side]).max() for side in wanted) < 0.02
+        targets = {"train": 0.6, "validation": 0.15, "test": 0.25}
+        assert max(abs(shares[split] - targets[split]).max() for split in targets) < 0.02
 
 
 def test_the_seed_alone_decides_and_other_composers_do_not_matter(changed):
     settings = changed().clips
-    cut, _ = clips.cut(orchestra(), settings)
-    first, again, differently = (clips.split(cut, settings, SplitFold("work", seed)) for seed in (0, 0, 1))
+    cut, _ = index.cut_clips(orchestra(), settings)
+    first, again, differently = (splits.split_clips(cut, settings, SplitFold("work", seed)) for seed in (0, 0, 1))
     pd.testing.assert_frame_equal(first, again)
     assert (first["split"] != differently["split"]).any()
-    fewer = clips.split(cut[cut["composer"] != "c0"], settings, WORK)
-    kept = first[first["composer"] != "c0"]
-    assert fewer["split"].tolist() == kept["split"].tolist()
+    fewer = splits.split_clips(cut[cut["composer"] != "c0"], settings, WORK)
+    others = first[first["composer"] != "c0"]
+    assert fewer["split"].tolist() == others["split"].tolist()
 
 
 def test_a_composer_with_two_works_is_split_by_movement_and_says_so(changed):
-    table = drawn(music(TWO_WORKS), changed().clips)
-    told = clips.summary(table, WORK)
-    assert told.set_index("composer")["split_by"].to_dict() == {"Haydn": "movement", "Bach": "work"}
-    assert set(told["fold"]) == {"work-0"}
+    table = split_music(music(TWO_WORKS), changed().clips)
+    summary = splits.summarize_fold(table, WORK)
+    assert summary.set_index("composer")["split_by"].to_dict() == {"Haydn": "movement", "Bach": "work"}
+    assert set(summary["fold"]) == {"work-0"}
     assert table.groupby("group")["split"].nunique().max() == 1
 
 
 def test_the_summary_counts_every_group_and_every_clip_once(changed):
-    table = drawn(orchestra(works=5), changed().clips)
-    told = clips.summary(table, WORK)
-    assert (told[[f"{side}_groups" for side in clips.SPLITS]].sum(axis=1) == told["works"]).all()
-    assert told[[f"{side}_clips" for side in clips.SPLITS]].to_numpy().sum() == len(table)
+    table = split_music(orchestra(works=5), changed().clips)
+    summary = splits.summarize_fold(table, WORK)
+    assert (summary[[f"{split}_groups" for split in splits.SPLITS]].sum(axis=1) == summary["works"]).all()
+    assert summary[[f"{split}_clips" for split in splits.SPLITS]].to_numpy().sum() == len(table)
 
 
 def test_too_few_works_without_a_fallback_is_an_error_that_counts_them(changed):
     settings = changed(clips__fallback="none").clips
-    cut, _ = clips.cut(music(TWO_WORKS), settings)
+    cut, _ = index.cut_clips(music(TWO_WORKS), settings)
     with pytest.raises(UserError, match=r"at least three works of each composer, but Haydn has 2 works, 9 movements"):
-        clips.large_enough(cut, settings)
+        splits.drop_small_composers(cut, settings)
 
 
 def test_a_composer_no_split_can_hold_is_an_error_or_dropped_when_asked(changed):
     movements = music({"Boulanger": [[374.0]], "Bach": [[45.0]] * 12, "Chaminade": [[60.0]] * 3})
     settings = changed().clips
-    cut, _ = clips.cut(movements, settings)
+    cut, _ = index.cut_clips(movements, settings)
     with pytest.raises(
         UserError, match=r"\(or movements\).* Boulanger has 1 work, 1 movement, 25 clips.*small_composers"
     ):
-        clips.large_enough(cut, settings)
-    kept, dropped = clips.large_enough(cut, changed(clips__small_composers="drop").clips)
-    assert sorted(kept["composer"].unique()) == ["Bach", "Chaminade"]
-    assert kept["clip"].tolist() == list(range(len(kept)))
+        splits.drop_small_composers(cut, settings)
+    remaining, dropped = splits.drop_small_composers(cut, changed(clips__small_composers="drop").clips)
+    assert sorted(remaining["composer"].unique()) == ["Bach", "Chaminade"]
+    assert remaining["clip"].tolist() == list(range(len(remaining)))
     assert dropped["composer"].tolist() == ["Boulanger"]
 
 
 @pytest.mark.parametrize(
-    ("splits", "kept"), [(["clip"], {"Haydn", "Bach"}), (["clip", "work"], {"Bach"}), (["work", "clip"], {"Bach"})]
+    ("kinds", "remaining"), [(["clip"], {"Haydn", "Bach"}), (["clip", "work"], {"Bach"}), (["work", "clip"], {"Bach"})]
 )
-def test_a_composer_stays_only_if_every_split_asked_for_can_hold_him(changed, splits, kept):
+def test_a_composer_remains_only_with_enough_groups_for_every_split(changed, kinds, remaining):
     movements = music(TWO_WORKS | {"Beach": [[60.0]] * 3})
-    settings = changed(clips__splits=splits, clips__fallback="none", clips__small_composers="drop").clips
-    table, dropped = clips.large_enough(clips.cut(movements, settings)[0], settings)
-    assert set(table["composer"]) == kept | {"Beach"}
-    assert set(dropped["composer"]) == {"Haydn", "Bach"} - kept
+    settings = changed(clips__splits=kinds, clips__fallback="none", clips__small_composers="drop").clips
+    table, dropped = splits.drop_small_composers(index.cut_clips(movements, settings)[0], settings)
+    assert set(table["composer"]) == remaining | {"Beach"}
+    assert set(dropped["composer"]) == {"Haydn", "Bach"} - remaining
 
 
 def test_enough_music_loses_no_clip(changed):
     settings = changed(clips__splits=["work", "movement", "clip"]).clips
-    cut, _ = clips.cut(orchestra(), settings)
-    kept, dropped = clips.large_enough(cut, settings)
-    pd.testing.assert_frame_equal(kept, cut)
+    cut, _ = index.cut_clips(orchestra(), settings)
+    remaining, dropped = splits.drop_small_composers(cut, settings)
+    pd.testing.assert_frame_equal(remaining, cut)
     assert dropped.empty
 
 
 @pytest.mark.parametrize("small", ["error", "drop"])
 def test_one_composer_alone_is_no_classification(changed, small):
     settings = changed(clips__small_composers=small).clips
-    cut, _ = clips.cut(music({"Bach": [[45.0]] * 12}), settings)
-    with pytest.raises(UserError, match="1 composer with enough music; two are needed"):
-        clips.large_enough(cut, settings)
+    cut, _ = index.cut_clips(music({"Bach": [[45.0]] * 12}), settings)
+    with pytest.raises(UserError, match="1 composer with enough music; at least two are needed"):
+        splits.drop_small_composers(cut, settings)
 
 
 def test_no_composer_with_enough_music_is_an_error_too(changed):
     settings = changed(clips__small_composers="drop").clips
-    cut, _ = clips.cut(music({"Bach": [[45.0]], "Beach": [[45.0]]}), settings)
-    with pytest.raises(UserError, match="0 composers with enough music; two are needed"):
-        clips.large_enough(cut, settings)
+    cut, _ = index.cut_clips(music({"Bach": [[45.0]], "Beach": [[45.0]]}), settings)
+    with pytest.raises(UserError, match="0 composers with enough music; at least two are needed"):
+        splits.drop_small_composers(cut, settings)
 
 
 def test_composers_are_chosen_by_name_and_a_slip_gets_a_hint():
     movements = music({"Bach": [[45.0]], "Brahms": [[45.0]]})
-    assert clips.chosen(movements, ["Brahms"])["composer"].unique().tolist() == ["Brahms"]
-    assert len(clips.chosen(movements, [])) == 2
+    assert index.select_composers(movements, ["Brahms"])["composer"].unique().tolist() == ["Brahms"]
+    assert len(index.select_composers(movements, [])) == 2
     with pytest.raises(UserError, match=r"no composer 'Bramhs' in the catalogue; did you mean 'Brahms'\?"):
-        clips.chosen(movements, ["Bramhs"])
+        index.select_composers(movements, ["Bramhs"])
 
 
 @pytest.mark.parametrize("sizes", list(itertools.product([1, 5, 40], repeat=3)))
 def test_three_groups_fill_three_splits_whatever_their_sizes(sizes):
     named = {f"g{i}": size for i, size in enumerate(sizes)}
-    assert sorted(clips.share_out(named, (0.15, 0.25), np.random.default_rng(0)).values()) == sorted(clips.SPLITS)
+    assert sorted(splits.assign_groups(named, (0.15, 0.25), np.random.default_rng(0)).values()) == sorted(splits.SPLITS)
 
 
 UNEQUAL = [
@@ -218,60 +221,60 @@ UNEQUAL = [
 ]
 
 
-def away(sizes: dict[str, int], sides: dict[str, str], shares: tuple[float, float]) -> float:
-    """The clips that lie on a wrong side, as a share of all."""
-    wanted = dict(zip(clips.SPLITS, (1.0 - sum(shares), *shares), strict=True))
+def misplaced_share(sizes: dict[str, int], assignment: dict[str, str], shares: tuple[float, float]) -> float:
+    """The share of clips that would have to move to reach the target shares."""
+    targets = dict(zip(splits.SPLITS, (1.0 - sum(shares), *shares), strict=True))
     total = sum(sizes.values())
-    dealt = {side: sum(sizes[name] for name in sizes if sides[name] == side) / total for side in clips.SPLITS}
-    return sum(abs(dealt[side] - wanted[side]) for side in clips.SPLITS) / 2.0
+    actual = {split: sum(sizes[name] for name in sizes if assignment[name] == split) / total for split in splits.SPLITS}
+    return sum(abs(actual[split] - targets[split]) for split in splits.SPLITS) / 2.0
 
 
 @pytest.mark.parametrize("sizes", UNEQUAL, ids=["a Mass", "a Mass and more", "eight works"])
-def test_unequal_groups_land_nearer_the_wanted_shares_than_a_single_deal(sizes, monkeypatch):
+def test_unequal_groups_are_closer_to_the_target_shares_than_a_single_assignment(sizes, monkeypatch):
     shares = (0.15, 0.25)
 
     def mean_distance() -> float:
-        deals = [clips.share_out(sizes, shares, np.random.default_rng(seed)) for seed in range(60)]
-        return float(np.mean([away(sizes, sides, shares) for sides in deals]))
+        assignments = [splits.assign_groups(sizes, shares, np.random.default_rng(seed)) for seed in range(60)]
+        return float(np.mean([misplaced_share(sizes, assignment, shares) for assignment in assignments]))
 
-    best_of_several = mean_distance()
-    monkeypatch.setattr(clips, "DEALS", 1)
-    assert best_of_several < 0.8 * mean_distance()
+    best_of_candidates = mean_distance()
+    monkeypatch.setattr(splits, "CANDIDATES", 1)
+    assert best_of_candidates < 0.8 * mean_distance()
 
 
-def test_several_deals_still_leave_room_for_chance():
+def test_the_best_candidate_still_depends_on_the_seed():
     sizes = {f"g{i}": 10 + i for i in range(12)}
-    deals = [clips.share_out(sizes, (0.15, 0.25), np.random.default_rng(seed)) for seed in range(20)]
-    assert len({tuple(sorted(sides.items())) for sides in deals}) > 10
+    assignments = [splits.assign_groups(sizes, (0.15, 0.25), np.random.default_rng(seed)) for seed in range(20)]
+    assert len({tuple(sorted(assignment.items())) for assignment in assignments}) > 10
 
 
-def test_table_1_holds_shares_that_sum_to_one(changed):
-    shares = clips.balance(drawn(orchestra(), changed().clips))
+def test_table_1_contains_shares_that_sum_to_one(changed):
+    shares = splits.composer_shares(split_music(orchestra(), changed().clips))
     assert shares.index.tolist() == ["train", "validation", "test"]
     assert shares.sum(axis=1).to_numpy() == pytest.approx(np.ones(3), abs=1e-3)
 
 
-# Draws
+# Folds
 
 
 def named(folds: Iterator[SplitFold]) -> list[str]:
     return [fold.name for fold in folds]
 
 
-def test_every_seed_of_the_first_split_is_drawn_and_the_first_draw_is_its_first_seed(changed):
-    assert named(clips.folds(changed())) == ["work-0"]
-    assert named(clips.folds(changed(seeds=3, clips__seed=7))) == ["work-7", "work-8", "work-9"]
-    assert named(clips.folds(changed(seeds=2, clips__splits=["clip"]))) == ["clip-0", "clip-1"]
+def test_every_seed_of_the_first_split_is_a_fold_and_the_first_fold_has_its_first_seed(changed):
+    assert named(splits.list_folds(changed())) == ["work-0"]
+    assert named(splits.list_folds(changed(seeds=3, clips__seed=7))) == ["work-7", "work-8", "work-9"]
+    assert named(splits.list_folds(changed(seeds=2, clips__splits=["clip"]))) == ["clip-0", "clip-1"]
 
 
 @pytest.mark.parametrize(("seeds", "leak_seeds", "leaks"), [(3, 1, 1), (3, 2, 2), (3, 3, 3), (1, 5, 1)])
 def test_leak_seeds_limits_all_splits_but_the_first(changed, seeds, leak_seeds, leaks):
-    wanted = changed(seeds=seeds, clips__leak_seeds=leak_seeds, clips__splits=["work", "movement", "clip"])
-    counts = pd.Series([fold.split for fold in clips.folds(wanted)]).value_counts().to_dict()
+    settings = changed(seeds=seeds, clips__leak_seeds=leak_seeds, clips__splits=["work", "movement", "clip"])
+    counts = pd.Series([fold.split for fold in splits.list_folds(settings)]).value_counts().to_dict()
     assert counts == {"work": seeds, "movement": leaks, "clip": leaks}
 
 
-def test_other_splits_and_more_seeds_do_not_change_a_draw(project, changed):
+def test_other_splits_and_more_seeds_do_not_change_a_fold(project, changed):
     write_table(project.movements, orchestra(composers=2))
     clips.run(project, changed(seeds=2, clips__splits=["movement"]))
     alone = project.fold(SplitFold("movement", 1)).read_bytes()
@@ -280,31 +283,31 @@ def test_other_splits_and_more_seeds_do_not_change_a_draw(project, changed):
 
 
 @pytest.fixture
-def many_draws(project, changed) -> dict[str, pd.DataFrame]:
+def tables_by_fold(project, changed) -> dict[str, pd.DataFrame]:
     """The tables of six folds, as the stage writes them."""
     write_table(project.movements, orchestra())
     clips.run(project, changed(seeds=3, clips__leak_seeds=2, clips__splits=["work", "movement", "clip"]))
     return {path.stem: read_table(path, "clips") for path in project.out("clips", "folds").iterdir()}
 
 
-def test_every_draw_holds_the_same_clips_in_the_same_order(project, many_draws):
+def test_every_fold_contains_the_same_clips_in_the_same_order(project, tables_by_fold):
     index = read_table(project.clips, "clips")
     assert list(index) == ["clip", "composer", "work", "movement", "file", "start_s"]
     assert index["clip"].tolist() == list(range(len(index)))
-    assert set(many_draws) == {"work-0", "work-1", "work-2", "movement-0", "movement-1", "clip-0", "clip-1"}
-    for table in many_draws.values():
+    assert set(tables_by_fold) == {"work-0", "work-1", "work-2", "movement-0", "movement-1", "clip-0", "clip-1"}
+    for table in tables_by_fold.values():
         pd.testing.assert_frame_equal(table[list(index)], index)
 
 
-def test_draws_differ_and_each_composer_has_all_three_sides_in_every_one(many_draws):
-    sides = {tuple(table["split"]) for table in many_draws.values()}
-    assert len(sides) == len(many_draws)
-    for table in many_draws.values():
+def test_folds_differ_and_each_composer_is_in_every_split_of_each(tables_by_fold):
+    assignments = {tuple(table["split"]) for table in tables_by_fold.values()}
+    assert len(assignments) == len(tables_by_fold)
+    for table in tables_by_fold.values():
         assert (table.groupby("composer")["split"].nunique() == 3).all()
 
 
-def test_every_draw_is_grouped_as_its_name_says(many_draws):
-    for name, table in many_draws.items():
+def test_every_fold_is_grouped_as_its_name_says(tables_by_fold):
+    for name, table in tables_by_fold.items():
         assert set(table["split_by"]) == {name.split("-")[0]}
         assert table.groupby("group")["split"].nunique().max() == 1
 
@@ -314,18 +317,18 @@ def test_every_draw_is_grouped_as_its_name_says(many_draws):
 
 def test_the_stage_writes_its_tables_and_pictures(project, changed):
     write_table(project.movements, orchestra(composers=2))
-    written = []
+    contents = []
     for _ in range(2):
         clips.run(project, changed(seeds=2))
-        written.append({path: path.read_bytes() for path in project.out("clips").rglob("*.csv")})
-    assert written[0] == written[1]
+        contents.append({path: path.read_bytes() for path in project.out("clips").rglob("*.csv")})
+    assert contents[0] == contents[1]
     tables = {"clips.csv", "balance.csv", "splits.csv", "left_out.csv", "folds/work-0.csv", "folds/work-1.csv"}
-    found = {path.relative_to(project.out("clips")).as_posix() for path in project.out("clips").rglob("*.*")}
-    assert found == tables | {"balance.png", "split.png"}
+    files = {path.relative_to(project.out("clips")).as_posix() for path in project.out("clips").rglob("*.*")}
+    assert files == tables | {"balance.png", "split.png"}
     assert read_table(project.clips, "clips")["work"].iloc[0] == "work 0"
 
 
-def test_the_stage_tells_how_each_draw_was_split_and_forgets_draws_no_longer_asked_for(project, changed):
+def test_the_stage_summarizes_every_fold_and_removes_folds_that_are_no_longer_configured(project, changed):
     write_table(project.movements, orchestra(composers=2))
     clips.run(project, changed(seeds=2, clips__splits=["work", "clip"]))
     assert set(read_table(project.out("clips", "splits.csv"), "clips")["fold"]) == {"work-0", "work-1", "clip-0"}
@@ -338,14 +341,14 @@ def test_what_is_left_out_is_listed_with_its_reason(project, changed):
     movements = music({"Bach": [[45.0]] * 12, "Beach": [[60.0]] * 3 + [[4.0]], "Boulanger": [[374.0]]})
     write_table(project.movements, movements)
     clips.run(project, changed(clips__small_composers="drop"))
-    told = read_table(project.out("clips", "left_out.csv"), "clips").set_index("composer")["reason"].to_dict()
-    assert told["Beach"] == "4.0 s is too short for a clip of 10 s"
-    assert told["Boulanger"].startswith("too little music for train, validation and test: 1 work, 1 movement")
-    assert set(told) == {"Beach", "Boulanger"}
+    reasons = read_table(project.out("clips", "left_out.csv"), "clips").set_index("composer")["reason"].to_dict()
+    assert reasons["Beach"] == "4.0 s is too short for a clip of 10 s"
+    assert reasons["Boulanger"].startswith("too little music for train, validation and test: 1 work, 1 movement")
+    assert set(reasons) == {"Beach", "Boulanger"}
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "alike"),
+    ("title", "other_title", "equal"),
     [
         ("II. Andante (Karajan)", "2. Andante con moto (Abbado)", True),
         ("Allegro (Karajan, 1963)", "Allegro (Mahler: Symphony No. 3 [Disc 1])", True),
@@ -356,8 +359,8 @@ def test_what_is_left_out_is_listed_with_its_reason(project, changed):
         ("Vivace", "V", False),
     ],
 )
-def test_performances_of_a_movement_have_one_key(one, other, alike):
-    assert (movement_key(one) == movement_key(other)) == alike
+def test_performances_of_a_movement_have_one_key(title, other_title, equal):
+    assert (movement_key(title) == movement_key(other_title)) == equal
 
 
 def test_a_split_by_movement_keeps_the_performances_of_a_movement_together(changed):
@@ -366,6 +369,6 @@ def test_a_split_by_movement_keeps_the_performances_of_a_movement_together(chang
     table = pd.DataFrame(rows)
     table.insert(0, "clip", range(len(table)))
     for seed in range(5):
-        cut = clips.split(table, changed().clips, SplitFold("work", seed))
+        cut = splits.split_clips(table, changed().clips, SplitFold("work", seed))
         assert set(cut["split_by"]) == {"movement"}
         assert (cut.groupby(cut["movement"].str.partition(".")[0])["split"].nunique() == 1).all()

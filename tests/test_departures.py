@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from symphony2vec import params
 from symphony2vec.errors import UserError
-from symphony2vec.features.stage import MFCC_MEL_BANDS
+from symphony2vec.features.representations import MFCC_MEL_BANDS
 from symphony2vec.models.ali import learner as ali_learner
 from symphony2vec.models.ali import losses as ali_losses
 from symphony2vec.models.ali.networks import Encoder

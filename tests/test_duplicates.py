@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from symphony2vec import figures
 from symphony2vec.audio import stage as audio
 from symphony2vec.cli.corpus import corpus
-from symphony2vec.clips import leaks
+from symphony2vec.clips import leaks, splits
 from symphony2vec.clips import stage as clips
 from symphony2vec.corpus import catalogue, duplicates, fingerprints, recordings
 from symphony2vec.corpus.titles import Placed
@@ -327,7 +327,7 @@ def test_a_leak_across_sides_is_found_and_nothing_else(
     project, params = planted
     for stage in (audio, clips, features):
         stage.run(project, params)
-    pairs = leaks.read(project)
+    pairs = leaks.read_pairs(project)
     assert pairs is not None
     table = read_table(project.clips, "clips").set_index("clip")
     works = {
@@ -336,9 +336,9 @@ def test_a_leak_across_sides_is_found_and_nothing_else(
     }
     assert works == {frozenset(("Work 0", "Work 3"))}
     assert set(table.loc[pairs["clip"], "composer"]) == {"A"}
-    assert "clips of different works hold the same sound" in capsys.readouterr().out
-    folds = list(clips.folds(params))
-    found = leaks.tables(project, folds)
+    assert "clips of different works contain the same sound" in capsys.readouterr().out
+    folds = splits.list_folds(params)
+    found = leaks.build_tables(project, folds)
     counts, crossing = found["near_duplicate_counts"], found["near_duplicates"]
     sides = [
         dict(zip(own["work"], own["split"], strict=True))
@@ -366,26 +366,26 @@ def pair_table(*pairs: tuple[int, int]) -> pd.DataFrame:
 def test_a_clip_counts_once_whichever_side_comes_first() -> None:
     table = clip_table("test", "train", "train", "test", "validation", "test")
     pairs = pair_table((0, 1), (0, 2), (2, 3), (4, 5))
-    assert leaks.leaking(pairs, table).tolist() == [0, 3]
-    assert leaks.leaking(pairs, table, "test", "validation").tolist() == [5]
-    assert leaks.metrics(pairs, table) == {"near_duplicate_test_clips": 2.0, "near_duplicate_test_share": 2 / 3}
+    assert leaks.find_leaking_clips(pairs, table).tolist() == [0, 3]
+    assert leaks.find_leaking_clips(pairs, table, "test", "validation").tolist() == [5]
+    assert leaks.compute_metrics(pairs, table) == {"near_duplicate_test_clips": 2.0, "near_duplicate_test_share": 2 / 3}
 
 
 def test_pairs_on_one_side_are_no_leak_and_unknown_pairs_are_no_zero() -> None:
     table = clip_table("test", "test", "train")
-    assert leaks.metrics(pair_table((0, 1)), table)["near_duplicate_test_clips"] == 0.0
-    assert leaks.metrics(None, table) == {}
-    assert leaks.across(pair_table((0, 1), (1, 2)), table)["clip"].tolist() == [1]
+    assert leaks.compute_metrics(pair_table((0, 1)), table)["near_duplicate_test_clips"] == 0.0
+    assert leaks.compute_metrics(None, table) == {}
+    assert leaks.select_crossing_pairs(pair_table((0, 1), (1, 2)), table)["clip"].tolist() == [1]
 
 
 def test_projects_whose_features_are_older_have_no_table(project: Project) -> None:
-    assert leaks.tables(project, [SplitFold("work", 0)]) == {}
+    assert leaks.build_tables(project, [SplitFold("work", 0)]) == {}
 
 
 def test_no_pair_at_all_is_written_and_read_as_such(project: Project) -> None:
     write_table(project.out("features", leaks.FILE), pair_table())
     write_table(project.fold(SplitFold("work", 0)), clip_table("train", "validation", "test"))
-    found = leaks.tables(project, [SplitFold("work", 0)])
+    found = leaks.build_tables(project, [SplitFold("work", 0)])
     assert found["near_duplicates"].empty
     assert found["near_duplicate_counts"]["near_duplicates"].tolist() == [0, 0, 0]
     shutil.rmtree(project.out("features"))

@@ -17,7 +17,7 @@ from conftest import client
 from symphony2vec import hear, registry, tracking
 from symphony2vec.embedder import Embedder, Embedding
 from symphony2vec.errors import UserError
-from symphony2vec.features.stage import Recipe
+from symphony2vec.features.representations import Recipe
 from symphony2vec.models.embeddings.networks import Encoder
 from symphony2vec.package import contents, scaling
 from symphony2vec.params import Features

@@ -42,8 +42,8 @@ STEPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 def test_the_profile_of_each_key_is_of_that_key(place: int) -> None:
     mode, tonic = harmony.MODES[place // 12], place % 12
     profile = np.roll(harmony.PROFILES[mode], tonic)
-    assert harmony.key(profile) == place
-    assert harmony.correlations(profile)[place] == pytest.approx(1.0)
+    assert harmony.estimate_key(profile) == place
+    assert harmony.correlate_keys(profile)[place] == pytest.approx(1.0)
 
 
 def test_keys_are_named_by_their_tonic_and_in_order() -> None:
@@ -56,7 +56,7 @@ def test_keys_are_named_by_their_tonic_and_in_order() -> None:
 
 @pytest.mark.parametrize("shares", [np.full(12, 1 / 12), np.zeros(12)])
 def test_equal_shares_have_no_key(shares: np.ndarray) -> None:
-    assert harmony.key(shares) is None
+    assert harmony.estimate_key(shares) is None
 
 
 # The sound of a clip
@@ -67,33 +67,33 @@ def sine(hz: float, peak: float = 0.1, duration_s: float = 2.0) -> np.ndarray:
 
 
 def test_a_louder_wave_has_that_much_more_loudness_and_the_same_centroid() -> None:
-    quiet, loud = (measures.of_sound(gain * music(2.0), RATE_HZ) for gain in (1.0, 4.0))
+    quiet, loud = (measures.measure_sound(gain * music(2.0), RATE_HZ) for gain in (1.0, 4.0))
     assert loud["loudness_db"] - quiet["loudness_db"] == pytest.approx(20 * np.log10(4.0), abs=0.01)
     assert loud["centroid_hz"] == pytest.approx(quiet["centroid_hz"], abs=0.1)
 
 
 def test_a_sine_of_full_scale_lies_3_db_below_it_and_has_its_own_centroid() -> None:
-    found = measures.of_sound(sine(1000.0, peak=1.0), RATE_HZ)
-    assert found["loudness_db"] == pytest.approx(-3.01, abs=0.01)
-    assert found["centroid_hz"] == pytest.approx(1000.0, abs=1.0)
+    values = measures.measure_sound(sine(1000.0, peak=1.0), RATE_HZ)
+    assert values["loudness_db"] == pytest.approx(-3.01, abs=0.01)
+    assert values["centroid_hz"] == pytest.approx(1000.0, abs=1.0)
 
 
 def test_the_centroid_is_the_mean_of_librosas_weighted_by_energy() -> None:
     wave = np.concatenate([music(1.0), 0.3 * music(1.0, bright=True)])
     spectrum = np.abs(librosa.stft(wave)) ** 2
     frames_hz = librosa.feature.spectral_centroid(S=spectrum, sr=RATE_HZ)[0]
-    wanted = np.average(frames_hz, weights=spectrum.sum(axis=0))
-    assert measures.of_sound(wave, RATE_HZ)["centroid_hz"] == pytest.approx(wanted, rel=0.01)
+    expected = np.average(frames_hz, weights=spectrum.sum(axis=0))
+    assert measures.measure_sound(wave, RATE_HZ)["centroid_hz"] == pytest.approx(expected, rel=0.01)
 
 
 def test_silence_has_neither_loudness_nor_centroid() -> None:
-    assert measures.of_sound(np.zeros(RATE_HZ, np.float32), RATE_HZ) == {}
+    assert measures.measure_sound(np.zeros(RATE_HZ, np.float32), RATE_HZ) == {}
 
 
 # The notes of a clip
 
 
-def played(*notes: tuple[float, float, int, int, int]) -> Transcript:
+def transcript_of(*notes: tuple[float, float, int, int, int]) -> Transcript:
     """A transcript of (onset_s, end_s, pitch, program, part)."""
     return Transcript(*(np.array(column) for column in zip(*notes, strict=True)))
 
@@ -105,11 +105,11 @@ def scale(tonic: int = 60, mode: str = "major", program: int = 48, part: int = 0
 
 
 def of(*notes: Any, start_s: float = 0.0, duration_s: float = 10.0, minimum: int = 8) -> dict[str, Any]:
-    return measures.of_notes(played(*notes), start_s, duration_s, minimum)
+    return measures.measure_notes(transcript_of(*notes), start_s, duration_s, minimum)
 
 
-def pitch_classes(found: dict[str, Any]) -> np.ndarray:
-    return np.array([found[name] for name in labels.PITCH_CLASSES])
+def pitch_classes(values: dict[str, Any]) -> np.ndarray:
+    return np.array([values[name] for name in measures.PITCH_CLASSES])
 
 
 @pytest.mark.parametrize("mode", ["major", "minor"])
@@ -118,26 +118,26 @@ def test_transposing_rotates_pitch_classes_and_key(mode: str, semitones: int) ->
     low, high = of(*scale(mode=mode)), of(*scale(60 + semitones, mode))
     np.testing.assert_allclose(pitch_classes(high), np.roll(pitch_classes(low), semitones))
     assert low["key"] == f"C {mode}"
-    assert labels.KEYS.index(high["key"]) == labels.KEYS.index(low["key"]) + semitones
+    assert harmony.KEYS.index(high["key"]) == harmony.KEYS.index(low["key"]) + semitones
     assert high["mode"] == low["mode"] == mode
-    assert {name: high[name] for name in (*labels.FAMILIES, "notes_per_s", "instruments")} == {
-        name: low[name] for name in (*labels.FAMILIES, "notes_per_s", "instruments")
+    assert {name: high[name] for name in (*measures.FAMILIES, "notes_per_s", "instruments")} == {
+        name: low[name] for name in (*measures.FAMILIES, "notes_per_s", "instruments")
     }
 
 
 def test_a_second_part_in_unison_doubles_notes_and_instruments_and_no_share() -> None:
-    one, two = of(*scale()), of(*scale(), *scale(part=1))
-    assert two["notes_per_s"] == 2 * one["notes_per_s"] == 2 * 9 / 10.0
-    assert (one["instruments"], two["instruments"]) == (1, 2)
-    shares = (*labels.PITCH_CLASSES, *labels.FAMILIES, "key")
-    assert {name: two[name] for name in shares} == {name: one[name] for name in shares}
+    single, double = of(*scale()), of(*scale(), *scale(part=1))
+    assert double["notes_per_s"] == 2 * single["notes_per_s"] == 2 * 9 / 10.0
+    assert (single["instruments"], double["instruments"]) == (1, 2)
+    shares = (*measures.PITCH_CLASSES, *measures.FAMILIES, "key")
+    assert {name: double[name] for name in shares} == {name: single[name] for name in shares}
 
 
 def test_shares_are_of_the_time_within_the_clip_and_sum_to_one() -> None:
-    found = of((0.0, 4.0, 60, 48, 0), (3.0, 9.0, 67, 60, 1), start_s=2.0, duration_s=3.0)  # 2 s of C, 2 s of G
-    assert found["pc_0"] == found["pc_7"] == found["strings"] == found["brass"] == 0.5
-    assert pitch_classes(found).sum() == sum(found[family] for family in labels.FAMILIES) == 1.0
-    assert found["notes_per_s"] == pytest.approx(1 / 3.0, abs=1e-4)  # C began before the clip
+    values = of((0.0, 4.0, 60, 48, 0), (3.0, 9.0, 67, 60, 1), start_s=2.0, duration_s=3.0)  # 2 s of C, 2 s of G
+    assert values["pc_0"] == values["pc_7"] == values["strings"] == values["brass"] == 0.5
+    assert pitch_classes(values).sum() == sum(values[family] for family in measures.FAMILIES) == 1.0
+    assert values["notes_per_s"] == pytest.approx(1 / 3.0, abs=1e-4)  # C began before the clip
 
 
 def test_each_onset_is_in_one_clip_and_one_on_the_border_in_the_later() -> None:
@@ -155,13 +155,16 @@ def test_few_notes_have_no_key_and_no_note_has_no_share() -> None:
 
 def test_every_program_that_a_score_can_name_is_of_one_family() -> None:
     families = [
-        [name for name, own in labels.FAMILIES.items() if any(program in one for one in own)] for program in range(128)
+        [name for name, own in measures.FAMILIES.items() if any(program in one for one in own)]
+        for program in range(128)
     ]
-    assert all(len(found) <= 1 for found in families)
-    named = {program: families[program] for program in {synthesis.STRINGS, *(one for _, one in PROGRAMS)}}
-    assert all(named.values()), named
-    wanted = {73: "woodwind", 60: "brass", 47: "percussion", 46: "strings", 6: "keys", 19: "keys", 52: "voices"}
-    assert {program: families[program] for program in wanted} == {one: [name] for one, name in wanted.items()}
+    assert all(len(names) <= 1 for names in families)
+    scored = {program: families[program] for program in {synthesis.STRINGS, *(program for _, program in PROGRAMS)}}
+    assert all(scored.values()), scored
+    expected = {73: "woodwind", 60: "brass", 47: "percussion", 46: "strings", 6: "keys", 19: "keys", 52: "voices"}
+    assert {program: families[program] for program in expected} == {
+        program: [name] for program, name in expected.items()
+    }
 
 
 # Scores and their sound
@@ -229,7 +232,7 @@ def fill(corpus: Path, scores: dict[str, str], recordings: Sequence[str] = ()) -
     catalogue.write(corpus, rows)
 
 
-def heard_s(path: Path) -> list[float]:
+def onsets_s(path: Path) -> list[float]:
     """Where a sound sets in that lies within 20 dB of the loudest, after a quarter of a second that did not."""
     wave, rate_hz = soundfile.read(path)
     hop = rate_hz // 200
@@ -238,14 +241,16 @@ def heard_s(path: Path) -> list[float]:
     return [place * hop / rate_hz for place in np.flatnonzero(loud) if not loud[max(0, place - 50) : place].any()]
 
 
-def source(project: Project, corpus: Path, settings: params.Audio) -> transcript.Score:
+def only_task(project: Project, corpus: Path, settings: params.Audio) -> transcript.TranscriptionTask:
     """The only score of the corpus, as the stage `labels` hands it out after the stage `audio`."""
     (row,) = read_table(project.movements, "audio").itertuples()
     (movement,), _ = catalogue.read(corpus)
     how = synthesis.Interpretation(settings.orchestration, settings.dynamics)
-    target, soundfont = project.out("labels", "notes", "one.npz"), synthesis.soundfont(settings.soundfont)
+    target, soundfont = project.out("labels", "notes", "one.npz"), synthesis.find_soundfont(settings.soundfont)
     sound = project.out("audio", str(row.file))
-    return transcript.Score(catalogue.source(corpus, movement), movement.sha256, sound, target, how, soundfont)
+    return transcript.TranscriptionTask(
+        catalogue.source(corpus, movement), movement.sha256, sound, target, how, soundfont
+    )
 
 
 LATE_S = 1.5 * Q_S
@@ -258,39 +263,39 @@ PIECES: dict[str, tuple[list[Bar], dict[int, str], list[float], float]] = {
 
 @pytest.mark.parametrize("orchestration", ["score", "strings"])
 @pytest.mark.parametrize("piece", PIECES)
-def test_notes_are_heard_where_the_transcript_has_them(
+def test_notes_sound_where_the_transcript_has_them(
     project: Project, corpus: Path, changed: Changed, piece: str, orchestration: str
 ) -> None:
-    bars, marks, wanted_s, cut_s = PIECES[piece]
+    bars, marks, expected_s, cut_s = PIECES[piece]
     fill(corpus, {"a.musicxml": score({"Piano": bars}, marks)})
-    own = {"audio__orchestration": orchestration, "audio__dynamics": "score", "audio__silence_db": 25.0}
-    chosen = changed(corpus__name="small", **own)
-    audio.run(project, chosen)
-    one = source(project, corpus, chosen.audio)
-    found = transcript.transcribe(one)
-    loud_s = found.onset_s[found.pitch == 60]
-    np.testing.assert_allclose(heard_s(one.sound), loud_s, atol=0.05)
-    np.testing.assert_allclose(loud_s, wanted_s, atol=0.1)  # what is cut ends a few hops before what is heard
-    assert -found.onset_s[0] == pytest.approx(cut_s, abs=0.1)
-    assert (-found.onset_s[0] * RATE_HZ / 512) % 1.0 == pytest.approx(0.0, abs=0.01)
-    assert set(found.program) == {0}  # the piano that the score names, whatever plays it
+    changes = {"audio__orchestration": orchestration, "audio__dynamics": "score", "audio__silence_db": 25.0}
+    settings = changed(corpus__name="small", **changes)
+    audio.run(project, settings)
+    task = only_task(project, corpus, settings.audio)
+    notes = transcript.transcribe(task)
+    loud_s = notes.onset_s[notes.pitch == 60]
+    np.testing.assert_allclose(onsets_s(task.sound), loud_s, atol=0.05)
+    np.testing.assert_allclose(loud_s, expected_s, atol=0.1)  # what is cut ends a few hops before what is heard
+    assert -notes.onset_s[0] == pytest.approx(cut_s, abs=0.1)
+    assert (-notes.onset_s[0] * RATE_HZ / 512) % 1.0 == pytest.approx(0.0, abs=0.01)
+    assert set(notes.program) == {0}  # the piano that the score names, whatever plays it
 
 
-def test_the_sound_of_another_score_is_told(project: Project, corpus: Path, changed: Changed) -> None:
+def test_the_sound_of_another_score_is_refused(project: Project, corpus: Path, changed: Changed) -> None:
     fill(corpus, {"a.musicxml": score({"Piano": melody(60)})})
-    chosen = changed(corpus__name="small")
-    audio.run(project, chosen)
-    one = source(project, corpus, chosen.audio)
+    settings = changed(corpus__name="small")
+    audio.run(project, settings)
+    task = only_task(project, corpus, settings.audio)
     (corpus / "a.musicxml").write_text(score({"Piano": melody(61)}))
     with pytest.raises(Unusable, match="has changed since it was catalogued"):
-        transcript.write(one)
-    other = transcript.Score(**{**vars(one), "sha256": catalogue.checksum(corpus / "a.musicxml")})
+        transcript.write(task)
+    other = transcript.TranscriptionTask(**{**vars(task), "sha256": catalogue.checksum(corpus / "a.musicxml")})
     with pytest.raises(Unusable, match="does not begin as the score does; run `dvc repro -f audio`"):
         transcript.write(other)
-    one.sound.unlink()
+    task.sound.unlink()
     with pytest.raises(Unusable, match="its sound cannot be read"):
         transcript.write(other)
-    assert not one.target.exists()
+    assert not task.target.exists()
 
 
 def test_each_note_is_of_its_part_and_percussion_without_pitch_of_none(tmp_path: Path) -> None:
@@ -301,9 +306,9 @@ def test_each_note_is_of_its_part_and_percussion_without_pitch_of_none(tmp_path:
     )
     path = tmp_path / "score.musicxml"
     path.write_text(content)
-    notes = synthesis.notes(path, synthesis.Interpretation("score"))
+    notes = synthesis.read_notes(path, synthesis.Interpretation("score"))
     assert "<unpitched/>" in content
-    assert sorted((one.part, one.pitch) for one in notes) == sorted(
+    assert sorted((note.part, note.pitch) for note in notes) == sorted(
         [(0, 72 + step) for step in SCALES["major"]] + [(1, 60)] + [(2, 60 + step) for step in SCALES["major"]]
     )
 
@@ -329,16 +334,16 @@ SHORT = {
 def cut(project: Project, corpus: Path, changed: Changed) -> params.Params:
     """Three scores by one composer and three recordings by another, cut into clips."""
     fill(corpus, SCORES, RECORDINGS)
-    chosen = changed(**SHORT)
-    audio.run(project, chosen)
-    clips.run(project, chosen)
-    return chosen
+    settings = changed(**SHORT)
+    audio.run(project, settings)
+    clips.run(project, settings)
+    return settings
 
 
 def labelled(project: Project) -> pd.DataFrame:
     """The clips with their labels."""
-    found = read_table(project.out("labels", "labels.csv"), "labels")
-    return read_table(project.clips, "clips").merge(found, on="clip", validate="1:1")
+    table = read_table(project.out("labels", "labels.csv"), "labels")
+    return read_table(project.clips, "clips").merge(table, on="clip", validate="1:1")
 
 
 def contents(project: Project) -> dict[str, bytes]:
@@ -352,26 +357,26 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     spread = parallel.spread
 
-    def noted(function: Any, jobs: Sequence[Any], *rest: Any, **named: Any) -> Any:
-        names.extend(job.path.name for job in jobs if isinstance(job, transcript.Score))
-        return spread(function, jobs, *rest, **named)
+    def record(function: Any, tasks: Sequence[Any], *rest: Any, **options: Any) -> Any:
+        names.extend(task.path.name for task in tasks if isinstance(task, transcript.TranscriptionTask))
+        return spread(function, tasks, *rest, **options)
 
-    monkeypatch.setattr(parallel, "spread", noted)
+    monkeypatch.setattr(parallel, "spread", record)
     return names
 
 
-def test_the_stage_labels_scores_and_of_recordings_what_is_heard(project: Project, cut: params.Params) -> None:
+def test_the_stage_labels_scores_and_the_sound_of_recordings(project: Project, cut: params.Params) -> None:
     labels.run(project, cut)
     table = read_table(project.out("labels", "labels.csv"), "labels")
     assert tuple(table.columns) == labels.COLUMNS
     assert list(table["clip"]) == list(read_table(project.clips, "clips")["clip"])
     assert table[["loudness_db", "centroid_hz"]].notna().all(axis=None)
-    found = labelled(project)
-    recorded = found[found["composer"] == "Parry"]
+    table = labelled(project)
+    recorded = table[table["composer"] == "Parry"]
     assert set(recorded[["key", "mode"]].to_numpy().ravel()) == {""}
     of_score = [name for name in labels.COLUMNS[3:] if name not in ("key", "mode")]
     assert recorded[of_score].isna().all(axis=None)
-    flute, violins, church = (found[found["work"] == name].iloc[:2] for name in SCORES)
+    flute, violins, church = (table[table["work"] == name].iloc[:2] for name in SCORES)
     assert list(flute["instruments"]) == [1, 2]
     assert list(flute["woodwind"]) == [1.0, pytest.approx(2.0 / 2.7, abs=1e-6)]  # the horn sounds from 3.3 s
     assert set(violins["strings"]) == {1.0}
@@ -385,13 +390,13 @@ def test_two_workers_write_the_same_bytes_as_one(
     project: Project, cut: params.Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels.run(project, cut)
-    one = contents(project)
+    expected = contents(project)
     for path in project.out("labels", "notes").iterdir():
         path.unlink()
     monkeypatch.setenv("SYMPHONY2VEC_WORKERS", "2")
     labels.run(project, cut)
-    assert contents(project) == one
-    assert {Path(name).parts[0] for name in one} == {"labels.csv", "left_out.csv", "labels.png", "notes"}
+    assert contents(project) == expected
+    assert {Path(name).parts[0] for name in expected} == {"labels.csv", "left_out.csv", "labels.png", "notes"}
 
 
 def test_a_score_is_read_once_whatever_the_clips(
@@ -431,43 +436,45 @@ def test_a_score_that_fails_is_named_in_one_line_and_the_rest_goes_on(
     (corpus / "c.musicxml").unlink()
     capsys.readouterr()
     labels.run(project, cut)
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 2
-    assert said[0].startswith("labels: 2 scores give none (see ")
-    assert said[0].endswith(
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("labels: 2 scores without labels (")
+    assert lines[0].endswith(
         "Holst / a.musicxml / 1: the file has changed since it was catalogued; run `symphony2vec corpus` again"
     )
     reasons = read_table(project.out("labels", "left_out.csv"), "labels")
     assert list(reasons["work"]) == ["a.musicxml", "c.musicxml"]
     assert reasons["reason"][1] == "cannot be opened: No such file or directory"
-    found = labelled(project)
-    assert found["loudness_db"].notna().all()
-    assert set(found.loc[found["notes_per_s"].notna(), "work"]) == {"b.musicxml"}
+    table = labelled(project)
+    assert table["loudness_db"].notna().all()
+    assert set(table.loc[table["notes_per_s"].notna(), "work"]) == {"b.musicxml"}
 
 
 def test_a_movement_that_left_the_catalogue_has_the_labels_of_its_sound(
     project: Project, corpus: Path, cut: params.Params
 ) -> None:
     rows, _ = catalogue.read(corpus)
-    catalogue.write(corpus, [one for one in rows if one.work not in ("a.musicxml", "x.flac")])
+    catalogue.write(corpus, [row for row in rows if row.work not in ("a.musicxml", "x.flac")])
     labels.run(project, cut)
     reasons = read_table(project.out("labels", "left_out.csv"), "labels")
     assert list(reasons["work"]) == ["a.musicxml", "x.flac"]
-    assert reasons["reason"].str.startswith("the catalogue has no such movement any more").all()
-    found = labelled(project)
-    assert found["loudness_db"].notna().all()
-    assert set(found.loc[found["notes_per_s"].notna(), "work"]) == {"b.musicxml", "c.musicxml"}
+    assert reasons["reason"].str.startswith("the movement is no longer in the catalogue").all()
+    table = labelled(project)
+    assert table["loudness_db"].notna().all()
+    assert set(table.loc[table["notes_per_s"].notna(), "work"]) == {"b.musicxml", "c.musicxml"}
 
 
-def test_recordings_alone_are_labelled_and_drawn(project: Project, corpus: Path, changed: Changed) -> None:
+def test_recordings_alone_are_labelled_and_plotted(project: Project, corpus: Path, changed: Changed) -> None:
     rows = list(RECORDINGS)
     fill(corpus, {}, [*rows, "p.flac", "q.flac", "r.flac"])
     movements, _ = catalogue.read(corpus)
-    renamed = [one if one.work in rows else catalogue.Movement(**{**vars(one), "composer": "Bax"}) for one in movements]
+    renamed = [
+        entry if entry.work in rows else catalogue.Movement(**{**vars(entry), "composer": "Bax"}) for entry in movements
+    ]
     catalogue.write(corpus, renamed)
-    chosen = changed(**SHORT)
+    settings = changed(**SHORT)
     for stage in (audio, clips, labels):
-        stage.run(project, chosen)
+        stage.run(project, settings)
     assert labelled(project)["notes_per_s"].isna().all()
     assert project.out("labels", "labels.png").is_file()
 
@@ -499,20 +506,21 @@ KILLED_IN_ITS_SECOND_SCORE = """
 import os, signal, sys
 from pathlib import Path
 import numpy
-from symphony2vec import labels, params, parallel
-from symphony2vec.artifacts import Project
+from symphony2vec import params, parallel
+from symphony2vec.labels import stage as labels
+from symphony2vec.project import Project
 
-def until(function, jobs, *_, **__):
-    for index, job in enumerate(jobs):
+def spread_and_die(function, tasks, *_, **__):
+    for index, task in enumerate(tasks):
         if index == 1:
-            def half(file, **arrays):
+            def write_half(file, **arrays):
                 file.write(b"half")
                 file.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
-            numpy.savez_compressed = half
-        yield index, function(job)
+            numpy.savez_compressed = write_half
+        yield index, function(task)
 
-parallel.spread = until
+parallel.spread = spread_and_die
 labels.run(Project(Path(sys.argv[1])), params.Params.model_validate_json(sys.argv[2]))
 """
 
@@ -539,6 +547,6 @@ def test_the_command_runs_the_stage(project: Project, cut: params.Params) -> Non
         project.params.read_text().replace("duration_s: 10.0", "duration_s: 2.0").replace("fill: 0.9", "fill: 0.3")
     )
     command = [str(Path(sys.executable).parent / "symphony2vec"), "--project", str(project.root), "labels"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "SYMPHONY2VEC_WORKERS": "1"})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "labels: 15 clips, 9 of them with a score"
+    process = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "SYMPHONY2VEC_WORKERS": "1"})
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == "labels: 15 clips, 9 of them with a score"

@@ -23,6 +23,7 @@ from symphony2vec import params, tracking
 from symphony2vec.clips import stage as clips
 from symphony2vec.evaluation.probe import stage as probe
 from symphony2vec.features import stage as features
+from symphony2vec.features.representations import Recipe
 from symphony2vec.models.ali import stage as ali
 from symphony2vec.models.classifiers import stage as classifiers
 from symphony2vec.models.embeddings import stage as embeddings
@@ -107,7 +108,7 @@ def movements() -> pd.DataFrame:
 
 def make_features(project: Project, settings: params.Params) -> None:
     """Arrays in which composers differ a little, and the sound of one movement with what it really gives."""
-    recipe = features.Recipe(settings.audio.sample_rate_hz, settings.clips.duration_s, settings.features)
+    recipe = Recipe(settings.audio.sample_rate_hz, settings.clips.duration_s, settings.features)
     table, rng = read_table(project.clips, "clips"), np.random.default_rng(0)
     place = table["composer"].map({name: number for number, name in enumerate(sorted(COMPOSERS))}).to_numpy()
     ranges = {"mel": (-80.0, 0.0), "mfcc": (-200.0, 200.0), "chroma": (0.0, 1.0)}
@@ -124,7 +125,9 @@ def make_features(project: Project, settings: params.Params) -> None:
         write_array(project.feature(name), values)
     rows = table.index[table["file"] == file]
     starts = tuple(number * recipe.samples for number in range(CLIPS_A_WORK))
-    features.fill(features.Job(project.out("audio", file), tuple(rows), starts, project.out("features"), recipe))
+    features.write_movement(
+        features.ExtractionTask(project.out("audio", file), tuple(rows), starts, project.out("features"), recipe)
+    )
 
 
 def chosen(project: Project) -> pd.Series:

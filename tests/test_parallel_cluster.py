@@ -227,7 +227,7 @@ def test_a_worker_killed_at_its_work_costs_no_byte(
 ) -> None:
     with servers.dask_worker(two_workers, tmp_path, **HERE) as third:
         servers.wait_for_workers(two_workers, 3)
-        monkeypatch.setattr(features, "computed", Slow(features.computed, tmp_path))
+        monkeypatch.setattr(features, "compute_movement", Slow(features.compute_movement, tmp_path))
         killer = threading.Thread(target=_kill_when_at_work, args=[third, tmp_path])
         killer.start()
         features.run(eight, settings(), two_workers)

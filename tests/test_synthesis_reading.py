@@ -37,11 +37,11 @@ def note(
     step: str = "C",
 ) -> str:
     ties = "".join(f'<tie type="{kind}"/>' for kind in tie.split())
-    drawn = "".join(f'<tied type="{kind}"/>' for kind in tied.split())
+    notation = "".join(f'<tied type="{kind}"/>' for kind in tied.split())
     return (
         f"<note {attributes}>{extra}<pitch><step>{step}</step><octave>{octave}</octave></pitch>"
         f"<duration>{duration}</duration>{ties}<voice>{voice}</voice><staff>{staff}</staff>"
-        f"<notations>{drawn}</notations></note>"
+        f"<notations>{notation}</notations></note>"
     )
 
 
@@ -76,8 +76,8 @@ def write(tmp_path: Path) -> Write:
 
 def played(path: Path, *bounds: float | None, how: Interpretation = STRINGS) -> list[tuple[int, float, float]]:
     """The notes as pitch, onset and end in quarter notes."""
-    found = synthesis.notes(path, how, *bounds)
-    return [(n.pitch, round(n.onset_s / Q_S, 4), round(n.end_s / Q_S, 4)) for n in found]
+    notes = synthesis.read_notes(path, how, *bounds)
+    return [(n.pitch, round(n.onset_s / Q_S, 4), round(n.end_s / Q_S, 4)) for n in notes]
 
 
 # What sounds
@@ -85,7 +85,7 @@ def played(path: Path, *bounds: float | None, how: Interpretation = STRINGS) -> 
 
 def test_case_score_1_cue_and_hidden_notes_are_not_played(write: Write) -> None:
     bars = (OPEN + note(4), note(7, extra="<cue/>"), note(5) + BACK + note(6, attributes=HIDDEN))
-    assert [n.pitch for n in synthesis.notes(write(part(*bars)), STRINGS)] == [60, 72]
+    assert [n.pitch for n in synthesis.read_notes(write(part(*bars)), STRINGS)] == [60, 72]
 
 
 SILENT = {
@@ -130,8 +130,8 @@ def test_what_only_looks_silent_is_played(write: Write, case: str) -> None:
 
 
 def test_a_score_of_cues_alone_is_refused(write: Write) -> None:
-    with pytest.raises(Unusable, match="holds no pitched note that sounds; grace notes, cues and hidden notes are not"):
-        synthesis.notes(write(part(OPEN + note(4, extra="<cue/>"))), STRINGS)
+    with pytest.raises(Unusable, match="contains no pitched note that sounds; grace, cue and hidden notes are not"):
+        synthesis.read_notes(write(part(OPEN + note(4, extra="<cue/>"))), STRINGS)
 
 
 # Ties
@@ -140,7 +140,7 @@ TIED = {
     "in one voice": (note(4, tie="start"), note(4, tie="stop")),
     "from voice to voice": (note(4, tie="start"), rest() + BACK + note(4, tie="stop", voice=2)),
     "from staff to staff": (note(4, tie="start"), note(4, tie="stop", voice=5, staff=2)),
-    "drawn alone": (note(4, tied="start"), note(4, tied="stop")),
+    "notation alone": (note(4, tied="start"), note(4, tied="stop")),
     "onto a hidden note": (note(4, tie="start"), note(4, tie="stop", attributes=HIDDEN)),
     "onto a hidden note over a rest": (
         note(4, tie="start"),
@@ -203,7 +203,7 @@ def test_a_chord_lasts_as_its_first_note(write: Write) -> None:
 )
 def test_an_alteration_moves_the_pitch_by_whole_semitones(write: Write, alter: str, pitch: int) -> None:
     text = note(4).replace("</step>", f"</step>{alter}")
-    assert [n.pitch for n in synthesis.notes(write(part(OPEN + text)), STRINGS)] == [pitch]
+    assert [n.pitch for n in synthesis.read_notes(write(part(OPEN + text)), STRINGS)] == [pitch]
 
 
 def test_words_set_dynamics_and_tempo_where_the_score_is_asked(write: Write) -> None:
@@ -211,10 +211,10 @@ def test_words_set_dynamics_and_tempo_where_the_score_is_asked(write: Write) -> 
         return f"<direction><direction-type><words>{text}</words></direction-type></direction>"
 
     bar = OPEN + note(4, 1) + words("sempre pp") + note(4, 1) + words("dolce, pizz. f") + words("q = 50") + note(4, 2)
-    found = synthesis.notes(write(part(bar)), WRITTEN)
-    assert [n.velocity for n in found] == [80, 33, 96]
-    assert [n.onset_s for n in found] == pytest.approx([0.0, 0.6, 1.2])
-    assert found[-1].end_s == pytest.approx(1.2 + 2 * 1.2)
+    notes = synthesis.read_notes(write(part(bar)), WRITTEN)
+    assert [n.velocity for n in notes] == [80, 33, 96]
+    assert [n.onset_s for n in notes] == pytest.approx([0.0, 0.6, 1.2])
+    assert notes[-1].end_s == pytest.approx(1.2 + 2 * 1.2)
 
 
 # Movements
@@ -238,17 +238,17 @@ def test_bar_numbers_that_begin_again_begin_a_movement(write: Write) -> None:
         heading("Poco  adagio") + note(5), note(5), note(5), note(6), note(6),
     )  # fmt: skip
     path = write(part(*bars, numbers=["1", "2", "1", "2", "3", "0", "1"]))
-    assert synthesis.movements(path) == [Section(1, 2, "Allegro"), Section(3, 5, "Poco adagio"), Section(6, 7)]
+    assert synthesis.find_movements(path) == [Section(1, 2, "Allegro"), Section(3, 5, "Poco adagio"), Section(6, 7)]
 
 
 def test_a_final_bar_line_before_a_page_with_a_new_metre_begins_a_movement(write: Write) -> None:
     path = write(part(OPEN + note(4), note(4) + FINAL, PAGE + OPEN + note(5), note(5)))
-    assert synthesis.movements(path) == [Section(1, 2), Section(3, 4)]
+    assert synthesis.find_movements(path) == [Section(1, 2), Section(3, 4)]
 
 
 def test_a_new_page_with_a_numeral_and_a_metre_begins_a_movement(write: Write) -> None:
     path = write(part(OPEN + note(4), note(4), PAGE + OPEN + heading("IV") + heading("Allegro") + note(5)))
-    assert synthesis.movements(path) == [Section(1, 2), Section(3, 3, "Allegro")]
+    assert synthesis.find_movements(path) == [Section(1, 2), Section(3, 3, "Allegro")]
 
 
 WHOLE = {
@@ -262,7 +262,7 @@ WHOLE = {
 
 @pytest.mark.parametrize("case", WHOLE)
 def test_what_ends_within_a_movement_does_not_cut_it(write: Write, case: str) -> None:
-    assert synthesis.movements(write(part(*WHOLE[case]))) == [Section(1, len(WHOLE[case]))]
+    assert synthesis.find_movements(write(part(*WHOLE[case]))) == [Section(1, len(WHOLE[case]))]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_what_ends_within_a_movement_does_not_cut_it(write: Write, case: str) ->
 )
 def test_pick_ups_split_bars_and_odd_numbers_begin_no_movement(write: Write, numbers: list[str]) -> None:
     path = write(part(OPEN + note(4), note(4), note(4), numbers=numbers))
-    assert synthesis.movements(path) == [Section(1, 3)]
+    assert synthesis.find_movements(path) == [Section(1, 3)]
 
 
 def test_the_bars_of_a_movement_are_played_alone(write: Write) -> None:
@@ -283,7 +283,7 @@ def test_the_bars_of_a_movement_are_played_alone(write: Write) -> None:
     assert played(path, 4.0, None) == [(48, 0, 3), (72, 0, 3), (48, 3, 7), (72, 3, 7)]
     assert played(path, None, 1.0) == [(48, 0, 4), (60, 0, 4)]
     assert played(path, 1, 5) == played(path)
-    assert [n.part for n in synthesis.notes(path, STRINGS, 3, 3)] == [0]
+    assert [n.part for n in synthesis.read_notes(path, STRINGS, 3, 3)] == [0]
 
 
 def test_what_was_in_force_before_a_movement_still_is(write: Write) -> None:
@@ -292,33 +292,33 @@ def test_what_was_in_force_before_a_movement_still_is(write: Write) -> None:
     loud = "<direction><direction-type><dynamics><ff/></dynamics></direction-type><sound tempo='50'/></direction>"
     path = write(part(two + transpose + loud + note(4), note(4, 2) + note(4, 2)))
     assert played(path, 2, 2) == [(58, 0, 1), (58, 1, 2)]  # a beat is a half note
-    written = synthesis.notes(path, WRITTEN, 2, 2)
+    written = synthesis.read_notes(path, WRITTEN, 2, 2)
     assert [(n.velocity, n.onset_s) for n in written] == [(112, 0.0), (112, pytest.approx(2.4))]
 
 
 @pytest.mark.parametrize("bounds", [(0, 2), (3, 3), (1, 3), (2, 1), (1.5, 2), (float("nan"), 2)])
 def test_bars_that_are_not_there_are_refused(write: Write, bounds: tuple[float, float]) -> None:
     with pytest.raises(Unusable, match=r"^it has no bars .*; they are numbered 1 to 2 in file order$"):
-        synthesis.notes(write(part(OPEN + note(4), note(4))), STRINGS, *bounds)
+        synthesis.read_notes(write(part(OPEN + note(4), note(4))), STRINGS, *bounds)
 
 
 def test_parts_of_different_lengths_are_not_cut(write: Write) -> None:
     path = write(part(OPEN + note(4), note(4)), part(OPEN + note(4) + note(4), name="P2"))
-    with pytest.raises(Unusable, match=r"different numbers of bars \(1 and 2\), so that it cannot be cut"):
-        synthesis.notes(path, STRINGS, 1, 1)
+    with pytest.raises(Unusable, match=r"different numbers of bars \(1 and 2\), so it cannot be cut"):
+        synthesis.read_notes(path, STRINGS, 1, 1)
 
 
 def test_audio_and_labels_play_the_bars_of_the_catalogue(write: Write, tmp_path: Path) -> None:
     from symphony2vec.corpus import catalogue
 
     path = write(part(OPEN + note(4), note(5), note(6) + note(6), numbers=["1", "2", "1"]))
-    soundfont = synthesis.soundfont(synthesis.BUILT_IN_SOUNDFONT)
+    soundfont = synthesis.find_soundfont(synthesis.BUILT_IN_SOUNDFONT)
     whole, alone = (audio.play(path, 22050, STRINGS, soundfont, *bounds)[0] for bounds in ((), (2, 2)))
     assert len(alone) < len(whole)
     import soundfile
 
     soundfile.write(tmp_path / "score.flac", alone, 22050)
-    asked = transcript.Score(
+    asked = transcript.TranscriptionTask(
         path, catalogue.checksum(path), tmp_path / "score.flac", tmp_path / "notes.npz", STRINGS, soundfont, 2, 2
     )
     assert transcript.transcribe(asked).pitch.tolist() == [72]
@@ -333,17 +333,17 @@ FAULTY = {
     "no duration": (
         part(OPEN + note(4), note(4).replace("<duration>4</duration>", "")),
         "",
-        "bar 2 of part P1 holds a note without a duration",
+        "bar 2 of part P1 has a note without a duration",
     ),
     "a duration in words": (
         part(OPEN + note(4).replace("<duration>4</duration>", "<duration>long</duration>")),
         "",
-        "bar 1 of part P1 holds the duration 'long'",
+        "bar 1 of part P1 has the duration 'long'",
     ),
     "a backup that runs forward": (
         part(OPEN + note(4) + "<backup><duration>-4</duration></backup>"),
         "",
-        "bar 1 of part P1 holds the duration '-4'",
+        "bar 1 of part P1 has the duration '-4'",
     ),
 }  # fmt: skip
 
@@ -352,7 +352,7 @@ FAULTY = {
 def test_a_note_that_makes_no_sense_is_named_by_its_bar(write: Write, case: str) -> None:
     *parts, reason = FAULTY[case]
     path = write(*parts)
-    for read in (lambda: synthesis.notes(path, STRINGS), lambda: synthesis.movements(path)):
+    for read in (lambda: synthesis.read_notes(path, STRINGS), lambda: synthesis.find_movements(path)):
         with pytest.raises(Unusable, match=f"^not a readable score: .*{reason}") as fault:
             read()
         assert "\n" not in str(fault.value)
@@ -381,6 +381,6 @@ GOLDEN = {
 def test_the_notes_of_real_scores_stay_as_they_are(name: str) -> None:
     import music21
 
-    found = synthesis.notes(Path(music21.__file__).parent / "corpus" / name, Interpretation(orchestration="score"))
-    rows = [(round(n.onset_s, 4), round(n.end_s, 4), n.pitch, n.velocity, n.program, n.part) for n in found]
+    notes = synthesis.read_notes(Path(music21.__file__).parent / "corpus" / name, Interpretation(orchestration="score"))
+    rows = [(round(n.onset_s, 4), round(n.end_s, 4), n.pitch, n.velocity, n.program, n.part) for n in notes]
     assert (len(rows), hashlib.sha256(repr(rows).encode()).hexdigest()[:16]) == GOLDEN[name]

@@ -194,7 +194,7 @@ def _write(path: Path, wave: np.ndarray, rate_hz: int) -> None:
     scaled = wave * (loudest / peak) if peak > loudest else wave
     padded = np.pad(scaled, (0, max(0, round(SHORTEST_S * own_hz) - len(scaled)))).astype(np.float32)
     try:
-        listening.write(path, padded, own_hz)
+        listening.write_mp3(path, padded, own_hz)
     except soundfile.LibsndfileError as fault:
         raise UserError(f"cannot write {path.parent}: {_reason(fault)}; is the disk full?") from None
 

@@ -214,7 +214,7 @@ def play(
 
     if not path.is_file():
         raise Unusable("cannot be opened: no such file")
-    wave, rendered_hz = synthesis.render(synthesis.notes(path, interpretation, start, end), soundfont.read_bytes())
+    wave, rendered_hz = synthesis.render(synthesis.read_notes(path, interpretation, start, end), soundfont.read_bytes())
     mono = soxr.resample(wave.mean(axis=1), rendered_hz, rate_hz)
     return mono, {"source_rate_hz": rendered_hz, "source_channels": wave.shape[1]}
 
@@ -231,7 +231,7 @@ def _recipe(params: Params) -> Recipe:
     own = params.audio
     played = synthesis.Interpretation(own.orchestration, own.dynamics, own.velocity, own.tempo, own.beats_per_minute)
     level_to = Level(own.loudness_lufs, own.peak_dbfs, own.silence_db)
-    return Recipe(own.sample_rate_hz, level_to, played, synthesis.soundfont(own.soundfont))
+    return Recipe(own.sample_rate_hz, level_to, played, synthesis.find_soundfont(own.soundfont))
 
 
 def _job(folder: Path, movement: catalogue.Movement, out: Path, recipe: Recipe) -> Job:

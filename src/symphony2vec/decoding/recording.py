@@ -25,7 +25,7 @@ from symphony2vec.errors import Unusable, UserError
 
 BLOCK_FRAMES = 1 << 18
 COMPLETE = 0.99  # of the length in the header: some MP3 encoders round it
-LONGEST_S = synthesis.LONGEST_S
+LONGEST_S = synthesis.MAX_DURATION_S
 
 
 def decode(path: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]]:

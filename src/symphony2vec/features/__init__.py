@@ -1,1 +1,1 @@
-"""Mel spectrogram, MFCC and chroma of every clip, and back from a mel spectrogram to sound."""
+"""Mel spectrogram, MFCC and chroma of clips, and the way back from a mel spectrogram to sound."""

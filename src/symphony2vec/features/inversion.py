@@ -1,8 +1,9 @@
-"""A mel spectrogram becomes sound: what a model reconstructs or invents can be heard.
+"""Turn a mel spectrogram back into sound, so that reconstructions and generated samples can be listened to.
 
 F mel bands from low to high, T frames, N samples; values in dB relative to the maximum, as the stage `features` writes
-them. A mel spectrogram holds neither phases nor what lies between its bands, so the sound is a guess that has this mel
-spectrogram: its power spectrum is fitted to the bands, its phases are found by Griffin and Lim's iteration (1984).
+them. A mel spectrogram contains neither phases nor detail within its bands, so the result is one of many sounds that
+have this mel spectrogram: a power spectrum is fitted to the bands, and its phases are estimated by the algorithm of
+Griffin and Lim (1984).
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from pathlib import Path
 import librosa
 import numpy as np
 import soundfile
-from librosa.filters import mel as mel_bank
+from librosa.filters import mel as mel_filters
 
 from symphony2vec.errors import UserError
 from symphony2vec.project import atomic_file
 
 FLOOR_DB = -80.0  # params.features.dynamic_range_db below the maximum
-PEAK_DBFS = -3.0  # room for what a lossy format adds to a peak
+PEAK_DBFS = -3.0  # headroom for the overshoot of a lossy format
 FIT_ITERATIONS = 100
-SMALLEST = 1e-20
+EPSILON = 1e-20
 SUFFIX = ".mp3"
 RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # of MPEG-1, MPEG-2 and MPEG-2.5 layer III
 COMPRESSION = 0.7  # about 38 kbit/s at 22.05 kHz: 47 kB for 10 s
 
 
-def sound(
+def invert_mel(
     mel_db: np.ndarray,
     rate_hz: int,
     fft_samples: int,
@@ -35,21 +36,38 @@ def sound(
     seed: int = 0,
     floor_db: float = FLOOR_DB,
 ) -> np.ndarray:
-    """A waveform (N,) float32 of N = (T - 1) hop_samples with the mel spectrogram (F, T), its peak at -3 dBFS.
+    """Synthesize a waveform with a given mel spectrogram.
 
-    The same seed gives the same samples, on one machine and with one number of threads. What lies at `floor_db` or
-    below is taken for no sound at all. A spectrogram of one value only becomes silence: that is what silence looks
-    like, relative to its own maximum.
+    The same seed gives the same samples on one machine with one number of threads.
 
-    Raises ValueError if `mel_db` is not (F, T) with two frames or more, or holds values that are not finite.
+    Args:
+        mel_db: mel spectrogram (F, T) in dB, with at least two frames.
+        rate_hz: sample rate.
+        fft_samples: window length of the spectrogram.
+        hop_samples: hop length of the spectrogram.
+        iterations: of Griffin and Lim's algorithm.
+        seed: of the initial phases.
+        floor_db: values at or below this level are treated as silence.
+
+    Returns:
+        Samples (N,) float32 with N = (T - 1) hop_samples and a peak of -3 dBFS. A constant spectrogram gives silence,
+        because that is how silence looks relative to its own maximum.
+
+    Raises:
+        ValueError: `mel_db` is not (F, T), has fewer than two frames or contains values that are not finite.
+
+    Example:
+        >>> mel_db = np.full((20, 9), FLOOR_DB)
+        >>> mel_db[5] = 0.0
+        >>> invert_mel(mel_db, rate_hz=8000, fft_samples=512, hop_samples=128).shape
+        (1024,)
     """
-
     if mel_db.ndim != 2 or mel_db.shape[1] < 2 or not np.isfinite(mel_db).all():
-        raise ValueError(f"needs finite values (F, T) of two frames or more, not an array {mel_db.shape}")
+        raise ValueError(f"expected finite values (F, T) with at least two frames, got an array {mel_db.shape}")
     audible = (mel_db > floor_db) & (np.ptp(mel_db) > 0.0)
     mel = np.where(audible, librosa.db_to_power(mel_db), 0.0).astype(np.float32)
     wave = librosa.griffinlim(
-        np.sqrt(power(mel, rate_hz, fft_samples)),
+        np.sqrt(fit_power_spectrum(mel, rate_hz, fft_samples)),
         n_iter=iterations,
         hop_length=hop_samples,
         n_fft=fft_samples,
@@ -61,48 +79,51 @@ def sound(
     return scaled
 
 
-def power(mel: np.ndarray, rate_hz: int, fft_samples: int, iterations: int = FIT_ITERATIONS) -> np.ndarray:
-    """A power spectrum (1 + fft_samples // 2, T), nowhere negative, with the mel spectrogram (F, T), also of power.
+def fit_power_spectrum(mel: np.ndarray, rate_hz: int, fft_samples: int, iterations: int = FIT_ITERATIONS) -> np.ndarray:
+    """Return a nonnegative power spectrum (1 + fft_samples // 2, T) with a given mel power spectrogram (F, T).
 
     Multiplicative updates for the Kullback-Leibler divergence (Lee & Seung 2001) from a flat start. On clips of
-    64 x 431 they come within 0.0004 of the mel spectrogram (relative error) in 0.15 s. librosa's
-    `mel_to_stft` stops at 0.1, its starting point, because the gradient of values below 1 looks small to it; on the
-    same values times a million it takes over a minute for 0.0001.
+    64 x 431 the relative error of the mel spectrogram falls to 0.0004 in 0.15 s. librosa's `mel_to_stft` stops at its
+    starting point with an error of 0.1, because the gradients of values below 1 look small to it; on values scaled by
+    a million it takes more than a minute to reach 0.0001.
     """
-
-    bank = mel_bank(sr=rate_hz, n_fft=fft_samples, n_mels=len(mel)).astype(np.float32)
-    reached = bank.sum(axis=0)[:, None]  # 0 Hz and the highest frequency lie in no band
-    spread = np.divide(bank.T, reached, out=np.zeros_like(bank.T), where=reached > 0.0)
-    fitted: np.ndarray = spread @ mel
+    filters = mel_filters(sr=rate_hz, n_fft=fft_samples, n_mels=len(mel)).astype(np.float32)
+    coverage = filters.sum(axis=0)[:, None]  # 0 Hz and the highest frequency lie in no band
+    weights = np.divide(filters.T, coverage, out=np.zeros_like(filters.T), where=coverage > 0.0)
+    power: np.ndarray = weights @ mel
     for _ in range(iterations):
-        fitted *= spread @ (mel / np.maximum(bank @ fitted, SMALLEST))
-    return fitted
+        power *= weights @ (mel / np.maximum(filters @ power, EPSILON))
+    return power
 
 
-def whole(crop_db: np.ndarray, bands: int, first_band: int, floor_db: float = FLOOR_DB) -> np.ndarray:
-    """All F = `bands` bands (F, T) around a crop (f, T) that covers those from `first_band` on, the rest at the floor.
+def pad_crop(crop_db: np.ndarray, bands: int, first_band: int, floor_db: float = FLOOR_DB) -> np.ndarray:
+    """Pad a crop (f, T) that starts at `first_band` to all `bands` bands (F, T), with the floor elsewhere.
 
-    Raises ValueError if the crop reaches beyond the bands.
+    Raises:
+        ValueError: the crop reaches beyond the bands.
+
+    Example:
+        >>> pad_crop(np.zeros((1, 2)), bands=3, first_band=1)[:, 0].tolist()
+        [-80.0, 0.0, -80.0]
     """
+    end = first_band + len(crop_db)
+    if first_band < 0 or end > bands:
+        raise ValueError(f"a crop of bands {first_band} to {end - 1} does not lie within {bands} bands")
+    return np.pad(crop_db, ((first_band, bands - end), (0, 0)), constant_values=floor_db)
 
-    last = first_band + len(crop_db)
-    if first_band < 0 or last > bands:
-        raise ValueError(f"a crop of bands {first_band} to {last - 1} does not lie within {bands} bands")
-    return np.pad(crop_db, ((first_band, bands - last), (0, 0)), constant_values=floor_db)
 
+def write_mp3(path: Path, wave: np.ndarray, rate_hz: int) -> None:
+    """Write samples (N,) as MP3, atomically.
 
-def write(path: Path, wave: np.ndarray, rate_hz: int) -> None:
-    """Write (N,) samples as MP3, whole or not at all.
+    Every browser plays MP3 from a data URI, it is the smallest format of which this holds (FLAC is six times as large),
+    and the same samples give the same bytes. Ogg Vorbis files contain a random serial number, and older versions of
+    Safari do not play them.
 
-    MP3, because every browser plays it from a data URI, it is the smallest of those that do (FLAC: six times as
-    large), and the same samples give the same bytes. Ogg Vorbis has a random serial number in it, and
-    older versions of Safari do not play it.
-
-    Raises UserError at a rate that MP3 does not have.
+    Raises:
+        UserError: MP3 does not support the sample rate.
     """
-
     if rate_hz not in RATES_HZ:
-        known = ", ".join(map(str, RATES_HZ))
-        raise UserError(f"an MP3 cannot have {rate_hz} Hz; audio.sample_rate_hz must be one of {known}")
+        supported = ", ".join(map(str, RATES_HZ))
+        raise UserError(f"an MP3 cannot have {rate_hz} Hz; audio.sample_rate_hz must be one of {supported}")
     with atomic_file(path) as partial:
         soundfile.write(partial, wave, rate_hz, format="MP3", subtype="MPEG_LAYER_III", compression_level=COMPRESSION)

@@ -1,78 +1,48 @@
-"""The three representations of every clip.
+"""The stage `features`: mel spectrogram, MFCC and chroma of every clip, and the near-duplicates among the clips.
 
 Reads   out/clips/clips.csv, out/audio/<movement>.flac
-Writes  out/features/mel.npy            (clips, 64, 431) float32: mel spectrogram in dB, 0 is the clip's own maximum
+Writes  out/features/mel.npy            (clips, 64, 431) float32: mel spectrogram in dB relative to the clip's maximum
         out/features/mfcc.npy           (clips, 13, 431) float32: MFCC of librosa's 128-band mel spectrogram
-        out/features/chroma.npy         (clips, 12, 431) float32: chroma in [0, 1], tuning estimated clip by clip
-        out/features/near_duplicates.csv  clip, other_clip, shared_s, similarity: clips that hold the same sound, for
+        out/features/chroma.npy         (clips, 12, 431) float32: chroma in [0, 1], tuning estimated per clip
+        out/features/near_duplicates.csv  clip, other_clip, shared_s, similarity: clips that contain the same sound, for
                                 the leak check of every split (symphony2vec.clips.leaks)
         out/features/mel.png, mfcc.png, chroma.png: Figures 3, 2 and 1 of the paper
 
-Rows are in the order of clips.csv, arrays in C order. F bins from low to high, T frames of hop_samples. The values are
-those of librosa's own calls on the clip, from one short-time Fourier transform instead of three.
+Rows are in the order of clips.csv, arrays in C order. See `symphony2vec.features.representations`.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import librosa
 import numpy as np
 import pandas as pd
 import soundfile
 import threadpoolctl
-from librosa.filters import mel
 
 from symphony2vec import figures, parallel
 from symphony2vec.clips import leaks
 from symphony2vec.errors import Unusable, UserError
-from symphony2vec.params import Features, Params
-from symphony2vec.project import REPRESENTATIONS, Project, atomic_file, atomic_folder, read_table, write_table
+from symphony2vec.features import representations
+from symphony2vec.features.representations import Recipe, represent
+from symphony2vec.params import Params
+from symphony2vec.project import Project, atomic_file, atomic_folder, read_table, write_table
 
-MFCC_MEL_BANDS = 128
-PITCH_HZ = (150.0, 4000.0)  # this line and the next: defaults of librosa.piptrack, by which librosa finds the tuning
-PEAK = 0.1
-SHOWN_AT_MOST = 9
-DONE = "done"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that turns a clip's samples into its three arrays."""
-
-    rate_hz: int
-    duration_s: float
-    settings: Features
-
-    @property
-    def samples(self) -> int:
-        """Length of a clip in samples."""
-        return round(self.duration_s * self.rate_hz)
-
-    @property
-    def frames(self) -> int:
-        """Frames of a clip: the first is centred on its first sample."""
-        return 1 + self.samples // self.settings.hop_samples
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, int]]:
-        """(F, T) of each representation."""
-        bins = (self.settings.mel_bands, self.settings.mfcc_coefficients, self.settings.chroma_bins)
-        return {name: (count, self.frames) for name, count in zip(REPRESENTATIONS, bins, strict=True)}
+EXAMPLES = 9  # clips in a figure, at most
+PROGRESS = "done"  # file that lists the finished movements
 
 
 @dataclass(frozen=True)
-class Job:
-    """The clips of one movement: rows of the arrays and the samples they start at."""
+class ExtractionTask:
+    """The clips of one movement: their rows in the arrays in `folder`, and the first sample of each."""
 
     audio: Path
     rows: tuple[int, ...]
@@ -82,176 +52,106 @@ class Job:
 
 
 def run(project: Project, params: Params, backend: str | None = None) -> None:
-    """The stage `features`; `backend` as in `parallel.spread`."""
-    clips = read_table(project.clips, "clips")
+    """Run the stage `features`; `backend` as in `parallel.spread`."""
+    clips, audio = read_table(project.clips, "clips"), project.out("audio")
     recipe = Recipe(params.audio.sample_rate_hz, params.clips.duration_s, params.features)
-    partial = _partial(project, recipe)
-    with atomic_folder(project.out("features"), partial) as folder:
-        extract(clips, project.out("audio"), folder, recipe, backend)
-        _draw(clips, folder, recipe)
-        pairs = leaks.near_duplicates(clips, project.out("audio"), recipe.rate_hz, recipe.duration_s, backend)
+    with atomic_folder(project.out("features"), _partial_folder(project, recipe)) as folder:
+        extract(clips, audio, folder, recipe, backend)
+        _draw_examples(clips, folder, recipe)
+        pairs = leaks.find_near_duplicates(clips, audio, recipe.rate_hz, recipe.duration_s, backend)
         write_table(folder / leaks.FILE, pairs)
-        (folder / DONE).unlink()
-    _print_repeated(pairs, clips)
-
-
-def _print_repeated(pairs: pd.DataFrame, clips: pd.DataFrame) -> None:
-    """Say where two works share sound, which no split by work can keep apart."""
-    works = clips.set_index("clip")[["composer", "work"]].agg(" / ".join, axis=1)
-    between = pairs.assign(a=pairs["clip"].map(works), b=pairs["other_clip"].map(works))
-    between = between[between["a"] != between["b"]]
-    if len(between):
-        first = between.iloc[0]
-        print(
-            f"features: {len(between)} pairs of clips of different works hold the same sound, as '{first['a']}' and "
-            f"'{first['b']}'; see {leaks.FILE}, and leave one of the two out of the corpus"
-        )
+        (folder / PROGRESS).unlink()
+    _warn_of_shared_sound(pairs, clips)
 
 
 def extract(clips: pd.DataFrame, audio: Path, folder: Path, recipe: Recipe, backend: str | None = None) -> None:
     """Write the three arrays of all clips into `folder`, movement by movement, on all cores or on a cluster.
 
-    Movements that an earlier, interrupted call has finished (listed in the file `done`) are not computed again.
-    """
+    Movements that an interrupted call has finished (listed in the file `done`) are not computed again.
 
+    Args:
+        clips: the index of clips (clip, file, start_s).
+        audio: folder of the audio files.
+        folder: where the arrays are written.
+        recipe: sample rate, duration and settings.
+        backend: as in `parallel.spread`.
+
+    Raises:
+        UserError: an audio file cannot be read.
+    """
     for name, shape in recipe.shapes.items():
         if not (folder / f"{name}.npy").is_file():
-            _reserve(folder / f"{name}.npy", (len(clips), *shape))
-    done_path = folder / DONE
-    done = set(done_path.read_text(encoding="utf-8").splitlines()) if done_path.is_file() else set()
-    jobs = [
-        Job(
+            _allocate(folder / f"{name}.npy", (len(clips), *shape))
+    progress = folder / PROGRESS
+    finished = set(progress.read_text(encoding="utf-8").splitlines()) if progress.is_file() else set()
+    tasks = [
+        ExtractionTask(
             audio / str(file),
-            tuple(own["clip"]),
-            tuple(round(start * recipe.rate_hz) for start in own["start_s"]),
+            tuple(rows["clip"]),
+            tuple(round(start * recipe.rate_hz) for start in rows["start_s"]),
             folder,
             recipe,
         )
-        for file, own in clips.groupby("file", sort=True)
-        if file not in done
+        for file, rows in clips.groupby("file", sort=True)
+        if file not in finished
     ]
 
     def warm_up() -> None:
         represent(np.random.default_rng(0).standard_normal(recipe.samples).astype(np.float32), recipe)
 
-    # Over a network two machines that map one file, and write to one page of it, undo each other's work.
-    distant = parallel.choose(backend) != parallel.PROCESSES
-    work: Callable[[Job], Any] = computed if distant else fill
-    with done_path.open("a", encoding="utf-8") as log:
-        for index, result in parallel.spread(work, jobs, "features", "movement", warm_up, backend):
+    # On a network file system two machines that map one file and write to the same page overwrite each other.
+    remote = parallel.choose(backend) != parallel.PROCESSES
+    function: Callable[[ExtractionTask], Any] = compute_movement if remote else write_movement
+    with progress.open("a", encoding="utf-8") as log:
+        for index, result in parallel.spread(function, tasks, "features", "movement", warm_up, backend):
+            task = tasks[index]
             if isinstance(result, Unusable):
-                raise UserError(f"{jobs[index].audio}: {result}; `dvc repro -f audio` makes it again")
-            if distant:
-                for name, array in _opened(jobs[index]).items():
-                    array[list(jobs[index].rows)] = result[name]
-            log.write(f"{jobs[index].audio.name}\n")
+                raise UserError(f"{task.audio}: {result}; `dvc repro -f audio` makes it again")
+            if remote:
+                for name, array in _open_arrays(task).items():
+                    array[list(task.rows)] = result[name]
+            log.write(f"{task.audio.name}\n")
             log.flush()
 
 
-def fill(job: Job) -> int:
-    """Compute the clips of one movement and write them to their rows; returns how many."""
-    arrays = _opened(job)
-    for row, clip in zip(job.rows, _represented(job), strict=True):
+def write_movement(task: ExtractionTask) -> int:
+    """Compute the clips of one movement and write them to their rows; return the number of clips."""
+    arrays = _open_arrays(task)
+    for row, clip in zip(task.rows, _represent_clips(task), strict=True):
         for name, values in clip.items():
             arrays[name][row] = values
-    return len(job.rows)
+    return len(task.rows)
 
 
-def computed(job: Job) -> dict[str, np.ndarray]:
-    """The clips of one movement: by representation (its clips, F, T) float32. Writes nothing."""
+def compute_movement(task: ExtractionTask) -> dict[str, np.ndarray]:
+    """Return the representations (clips, F, T) float32 of one movement by name, without writing them."""
+    clips = list(_represent_clips(task))
+    return {name: np.stack([clip[name] for clip in clips]) for name in task.recipe.shapes}
 
-    clips = list(_represented(job))
-    return {name: np.stack([clip[name] for clip in clips]) for name in job.recipe.shapes}
 
+def _represent_clips(task: ExtractionTask) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the representations of each clip of a movement.
 
-def represent(wave: np.ndarray, recipe: Recipe, wanted: Sequence[str] = REPRESENTATIONS) -> dict[str, np.ndarray]:
-    """The wanted representations of one clip: (N,) float32 in, (F, T) float32 by name out.
-
-    Each equals librosa's `melspectrogram` (in dB relative to its maximum), `mfcc` and `chroma_stft` of the same wave.
+    Single-threaded: the last bit of a matrix product depends on the number of threads, and products of this size gain
+    nothing from more of them.
     """
-
-    settings = recipe.settings
-    spectrum = librosa.stft(wave, n_fft=settings.fft_samples, hop_length=settings.hop_samples)
-    power = np.abs(spectrum) ** 2
-    bank, wide_bank = _mel_banks(recipe.rate_hz, settings.fft_samples, settings.mel_bands)
-    found = {}
-    if "mel" in wanted:
-        found["mel"] = librosa.power_to_db(bank @ power, ref=np.max, top_db=settings.dynamic_range_db)
-    if "mfcc" in wanted:
-        wide_mel = librosa.power_to_db(wide_bank @ power)
-        found["mfcc"] = librosa.feature.mfcc(S=wide_mel, n_mfcc=settings.mfcc_coefficients)
-    if "chroma" in wanted:
-        found["chroma"] = librosa.feature.chroma_stft(
-            S=power,
-            sr=recipe.rate_hz,
-            n_fft=settings.fft_samples,
-            n_chroma=settings.chroma_bins,
-            tuning=tuning(power, recipe.rate_hz, settings.chroma_bins),
-        )
-    return found
-
-
-def tuning(power: np.ndarray, rate_hz: int, bins: int) -> float:
-    """Deviation from A440 in fractions of one of `bins` an octave, in [-0.5, 0.5); 0 without any peak.
-
-    Equals librosa's `estimate_tuning(S=power)`, which places a parabola on every value of the spectrum (F, T). Only
-    those at a peak are used; placing no others takes a twelfth of the time.
-    """
-
-    fft_samples = 2 * (len(power) - 1)
-    bins_hz = librosa.fft_frequencies(sr=rate_hz, n_fft=fft_samples)
-    within = np.flatnonzero((bins_hz >= PITCH_HZ[0]) & (bins_hz < min(PITCH_HZ[1], rate_hz / 2)))
-    if not len(within):
-        return 0.0
-    first, last = within[0], within[-1]  # both have neighbours: 0 Hz and half the rate lie outside
-    frames = np.ascontiguousarray(power.T[:, first - 1 : last + 2])
-    below, here, above = frames[:, :-2], frames[:, 1:-1], frames[:, 2:]
-    peaks = np.nonzero((here > PEAK * power.max(axis=0)[:, None]) & (here > below) & (here >= above))
-    below, here, above = below[peaks], here[peaks], above[peaks]
-    if not len(here):
-        return 0.0
-    slope = (above - below) / np.float32(2.0)
-    curve = (above + below).astype(np.float64) - 2.0 * here  # in double precision, as librosa's compiled code has it
-    shift = np.zeros_like(here)
-    np.divide(-slope, curve, out=shift, where=np.abs(slope) < np.abs(curve), casting="same_kind")
-    pitch_hz = ((first + peaks[1] + shift) * float(rate_hz) / fft_samples).astype(np.float32)
-    height = here + np.float32(0.5) * slope * shift
-    return float(librosa.pitch_tuning(pitch_hz[height >= np.median(height)], bins_per_octave=bins))
-
-
-@functools.cache
-def _mel_banks(rate_hz: int, fft_samples: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mel filters (bands, 1 + fft_samples // 2) of the mel spectrogram and of MFCC; librosa makes them at each call."""
-
-    narrow, wide = (mel(sr=rate_hz, n_fft=fft_samples, n_mels=count) for count in (bands, MFCC_MEL_BANDS))
-    return narrow, wide
-
-
-def _represented(job: Job) -> Iterator[dict[str, np.ndarray]]:
-    """The clips of one movement, one after the other.
-
-    On one thread: matrix products differ in their last bit with the number of threads, and this small they gain none.
-    """
-
     try:
-        with threadpoolctl.threadpool_limits(1), soundfile.SoundFile(job.audio) as file:
-            for start in job.starts:
+        with threadpoolctl.threadpool_limits(1), soundfile.SoundFile(task.audio) as file:
+            for start in task.starts:
                 file.seek(start)
-                wave = file.read(job.recipe.samples, dtype="float32", fill_value=0.0)
-                yield represent(wave, job.recipe)
+                wave = file.read(task.recipe.samples, dtype="float32", fill_value=0.0)
+                yield represent(wave, task.recipe)
     except (soundfile.LibsndfileError, OSError) as fault:
         raise Unusable(f"cannot be read ({fault})") from None
 
 
-def _opened(job: Job) -> dict[str, np.ndarray]:
-    """The arrays of all clips, to write to."""
+def _open_arrays(task: ExtractionTask) -> dict[str, np.ndarray]:
+    """Map the arrays of all clips for writing."""
+    return {name: np.load(task.folder / f"{name}.npy", mmap_mode="r+") for name in task.recipe.shapes}
 
-    return {name: np.load(job.folder / f"{name}.npy", mmap_mode="r+") for name in job.recipe.shapes}
 
-
-def _reserve(path: Path, shape: tuple[int, ...]) -> None:
-    """An array of zeros on disk, with all its room taken now: on a full disk a mapped file kills its process."""
-
+def _allocate(path: Path, shape: tuple[int, ...]) -> None:
+    """Write an array of zeros and reserve its disk space: on a full disk a mapped file would kill the process."""
     with atomic_file(path) as partial:
         np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape).flush()
         if hasattr(os, "posix_fallocate"):  # Linux and other Unix, not macOS or Windows
@@ -259,32 +159,44 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
                 os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
 
 
-def _partial(project: Project, recipe: Recipe) -> Path:
-    """The folder of unfinished work for exactly these clips and settings; that of any others is removed."""
-    code = [Path(__file__).read_text(encoding="utf-8"), *map(importlib.metadata.version, ("librosa", "numpy"))]
-    made_from = [recipe.rate_hz, recipe.duration_s, recipe.settings.model_dump(), code]
-    key = hashlib.sha256(project.clips.read_bytes() + json.dumps(made_from).encode()).hexdigest()[:16]
-    waiting = project.out(".partial")
-    for other in waiting.glob("features-*"):
-        if other.name != f"features-{key}":
-            shutil.rmtree(other)
-    return waiting / f"features-{key}"
+def _partial_folder(project: Project, recipe: Recipe) -> Path:
+    """Return the folder of unfinished work on these clips with these settings and this code; remove all others."""
+    code = [Path(path).read_text(encoding="utf-8") for path in (__file__, representations.__file__)]
+    versions = [importlib.metadata.version(name) for name in ("librosa", "numpy")]
+    inputs = [recipe.rate_hz, recipe.duration_s, recipe.settings.model_dump(), code, versions]
+    key = hashlib.sha256(project.clips.read_bytes() + json.dumps(inputs).encode()).hexdigest()[:16]
+    target = project.out(".partial", f"features-{key}")
+    for folder in target.parent.glob("features-*"):
+        if folder != target:
+            shutil.rmtree(folder)
+    return target
 
 
-def _draw(clips: pd.DataFrame, folder: Path, recipe: Recipe) -> None:
-    """Figures 1 to 3: the middle clip of each composer."""
+def _warn_of_shared_sound(pairs: pd.DataFrame, clips: pd.DataFrame) -> None:
+    """Print a warning if two works share sound, which a split by work cannot keep together."""
+    works = clips.set_index("clip")[["composer", "work"]].agg(" / ".join, axis=1)
+    titles = pd.DataFrame({"work": pairs["clip"].map(works), "other": pairs["other_clip"].map(works)})
+    titles = titles[titles["work"] != titles["other"]]
+    if len(titles):
+        work, other = titles.iloc[0]
+        print(
+            f"features: {len(titles)} pairs of clips of different works contain the same sound, such as '{work}' and "
+            f"'{other}'; see {leaks.FILE}, and leave one of the two out of the corpus"
+        )
 
-    frame_s = recipe.settings.hop_samples / recipe.rate_hz
-    lowest_db = -recipe.settings.dynamic_range_db
-    looks: dict[str, Any] = {
-        "mel": ("Mel spectrograms", "dB below the clip's maximum", "mel band", (lowest_db, 0.0)),
+
+def _draw_examples(clips: pd.DataFrame, folder: Path, recipe: Recipe) -> None:
+    """Draw Figures 1 to 3: the middle clip of each composer."""
+    frame_s, floor_db = recipe.settings.hop_samples / recipe.rate_hz, -recipe.settings.dynamic_range_db
+    styles: dict[str, Any] = {
+        "mel": ("Mel spectrograms", "dB below the clip's maximum", "mel band", (floor_db, 0.0)),
         "mfcc": ("MFCC", "coefficient", "coefficient", None),
         "chroma": ("Chromagrams", "strength", "pitch class (0 is C)", (0.0, 1.0)),
     }
-    shown = {str(name): own["clip"].iloc[len(own) // 2] for name, own in clips.groupby("composer", sort=True)}
-    for name, (label, unit, bins, limits) in looks.items():
+    middle = {str(name): rows["clip"].iloc[len(rows) // 2] for name, rows in clips.groupby("composer", sort=True)}
+    for name, (label, unit, bins, limits) in styles.items():
         array = np.load(folder / f"{name}.npy", mmap_mode="r")
-        pictures = {composer: array[row] for composer, row in list(shown.items())[:SHOWN_AT_MOST]}
-        if limits is None:  # the first coefficient is the level, many times larger than all others
-            limits = np.quantile([picture[1:] for picture in pictures.values()], (0.002, 0.998))
-        figures.save(folder / f"{name}.png", figures.examples(pictures, label, unit, bins, frame_s, limits))
+        examples = {composer: array[clip] for composer, clip in list(middle.items())[:EXAMPLES]}
+        if limits is None:  # without the first coefficient: it is the level, many times larger than the others
+            limits = np.quantile([example[1:] for example in examples.values()], (0.002, 0.998))
+        figures.save(folder / f"{name}.png", figures.examples(examples, label, unit, bins, frame_s, limits))

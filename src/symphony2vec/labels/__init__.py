@@ -1,1 +1,1 @@
-"""Known properties of every clip, from its score and from its audio."""
+"""Musical properties of every clip that are known exactly, from its score and from its audio."""

@@ -1,4 +1,4 @@
-"""The labels of one clip: of its sound (N,) float32, and of the notes that sound in it."""
+"""The labels of one clip: those of its samples (N,) float32, and those of the notes that sound in it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from symphony2vec.labels.transcript import Transcript
 
 PITCH_CLASSES = tuple(f"pc_{number}" for number in range(12))
-# General MIDI (level 1) groups its programs, here from 0. It counts harp (46) and timpani (47) with the strings: a harp
-# has them, timpani do not. Programs of no orchestra (effects, synthesizers) belong to none.
+# The groups of General MIDI (level 1), with programs numbered from 0. It lists harp (46) and timpani (47) under
+# strings; here timpani are percussion. Programs that no orchestra has (effects, synthesizers) belong to no family.
 FAMILIES: dict[str, tuple[range, ...]] = {
     "strings": (range(24, 47), range(48, 52)),
     "woodwind": (range(64, 80),),
@@ -24,12 +24,15 @@ FAMILIES: dict[str, tuple[range, ...]] = {
 }
 
 
-def of_sound(wave: np.ndarray, rate_hz: int) -> dict[str, float]:
-    """loudness_db and centroid_hz of a wave (N,); neither where it is silent.
+def measure_sound(wave: np.ndarray, rate_hz: int) -> dict[str, float]:
+    """Return loudness_db (RMS level relative to full scale) and centroid_hz of a wave (N,); empty for silence.
 
-    The centroid is that of the power spectrum of the whole clip: the mean over its moments, weighted by their energy.
+    The centroid is that of the power spectrum of the whole clip: the mean over time, weighted by energy.
+
+    Example:
+        >>> measure_sound(np.array([1.0, -1.0, 1.0, -1.0]), rate_hz=8000)
+        {'loudness_db': 0.0, 'centroid_hz': 4000.0}
     """
-
     mean_square = float(np.mean(np.square(wave, dtype=np.float64)))
     if mean_square == 0.0:
         return {}
@@ -38,31 +41,39 @@ def of_sound(wave: np.ndarray, rate_hz: int) -> dict[str, float]:
     return {"loudness_db": round(10.0 * float(np.log10(mean_square)), 3), "centroid_hz": round(float(centroid_hz), 2)}
 
 
-def of_notes(played: Transcript, start_s: float, duration_s: float, minimum_notes: int) -> dict[str, Any]:
-    """All labels that notes give to the clip from `start_s`.
+def measure_notes(transcript: Transcript, start_s: float, duration_s: float, minimum_notes: int) -> dict[str, Any]:
+    """Return the labels that the notes give to a clip.
 
-    Shares are of the time that the notes sound within the clip, every part counted: two parts in unison count twice.
-    A clip in which no note sounds has no shares, one with fewer than `minimum_notes` no key. An instrument is a part
-    of the score: first and second violins are two, flutes that share a part are one.
+    Shares refer to the time that the notes sound within the clip, summed over all parts: two parts in unison count
+    twice. An instrument is a part of the score: first and second violins are two, flutes that share a part are one.
+
+    Args:
+        transcript: the notes of the movement.
+        start_s: start of the clip.
+        duration_s: duration of the clip.
+        minimum_notes: fewest notes from which a key is estimated.
+
+    Returns:
+        notes_per_s, instruments, the shares of pitch classes and families, key and mode. Without a sounding note there
+        are no shares, with too few notes no key and mode.
     """
-
     end_s = start_s + duration_s
-    begin = (played.onset_s >= start_s) & (played.onset_s < end_s)
-    sounding_s = np.minimum(played.end_s, end_s) - np.maximum(played.onset_s, start_s)
-    heard = sounding_s > 0.0
-    sounding_s, pitch, program = sounding_s[heard], played.pitch[heard], played.program[heard]
-    found: dict[str, Any] = {
-        "notes_per_s": round(int(begin.sum()) / duration_s, 4),
-        "instruments": len(np.unique(played.part[heard])),
+    onsets = (transcript.onset_s >= start_s) & (transcript.onset_s < end_s)
+    sounding_s = np.minimum(transcript.end_s, end_s) - np.maximum(transcript.onset_s, start_s)
+    audible = sounding_s > 0.0
+    sounding_s, pitch, program = sounding_s[audible], transcript.pitch[audible], transcript.program[audible]
+    labels: dict[str, Any] = {
+        "notes_per_s": round(int(onsets.sum()) / duration_s, 4),
+        "instruments": len(np.unique(transcript.part[audible])),
     }
     if not len(sounding_s):
-        return found
+        return labels
     shares = np.bincount(pitch % 12, sounding_s, minlength=12) / sounding_s.sum()
-    by_program = np.bincount(program, sounding_s, minlength=128) / sounding_s.sum()
-    found |= {name: round(float(share), 6) for name, share in zip(PITCH_CLASSES, shares, strict=True)}
-    for family, programs in FAMILIES.items():
-        found[family] = round(float(sum(by_program[one.start : one.stop].sum() for one in programs)), 6)
-    best = harmony.key(shares) if len(sounding_s) >= minimum_notes else None
-    if best is not None:
-        found |= {"key": harmony.KEYS[best], "mode": harmony.MODES[best // 12]}
-    return found
+    program_shares = np.bincount(program, sounding_s, minlength=128) / sounding_s.sum()
+    labels |= {name: round(float(share), 6) for name, share in zip(PITCH_CLASSES, shares, strict=True)}
+    for family, ranges in FAMILIES.items():
+        labels[family] = round(float(sum(program_shares[group.start : group.stop].sum() for group in ranges)), 6)
+    key = harmony.estimate_key(shares) if len(sounding_s) >= minimum_notes else None
+    if key is not None:
+        labels |= {"key": harmony.KEYS[key], "mode": harmony.MODES[key // 12]}
+    return labels

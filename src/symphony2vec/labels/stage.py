@@ -1,18 +1,13 @@
-"""What is known exactly of every clip: from the score that was played, and from the sound itself.
+"""The stage `labels`: musical properties of every clip, from its score and from its audio.
 
-Reads   out/clips/clips.csv, out/audio/<movement>.flac, data/<corpus>/catalogue.csv and the scores it names
-Writes  out/labels/labels.csv      one row a clip, in the order of clips.csv; see `COLUMNS`
-        out/labels/notes/          the notes of every score in seconds of its FLAC: kept, for they take long to read
-        out/labels/left_out.csv    scores that give no label, with the reason
+Reads   out/clips/clips.csv, out/audio/<movement>.flac, data/<corpus>/catalogue.csv and the scores it lists
+Writes  out/labels/labels.csv      one row per clip, in the order of clips.csv; see `COLUMNS`
+        out/labels/notes/          cache: the notes of every score in seconds of its FLAC
+        out/labels/left_out.csv    scores without labels, with the reason
         out/labels/labels.png      the labels by composer
 
-    measures    the labels of one clip
-    harmony     pitch classes and the key
-    transcript  the notes of a movement, in the time of its FLAC
-
-A cell is empty where something is not known: a recording has no score, a clip of few notes no key. Instruments and
-families are always those that the score names: with audio.orchestration strings they are labels of the score, not of
-the sound.
+A cell is empty where a label is unknown: a recording has no score, a clip of few notes no key. Instruments and families
+are always those of the score, even if audio.orchestration is strings and the sound has other ones.
 """
 
 from __future__ import annotations
@@ -32,136 +27,137 @@ from symphony2vec.errors import Unusable, UserError
 from symphony2vec.labels import measures, transcript
 from symphony2vec.labels.harmony import KEYS
 from symphony2vec.labels.measures import FAMILIES, PITCH_CLASSES
-from symphony2vec.labels.transcript import Score
+from symphony2vec.labels.transcript import TranscriptionTask
 from symphony2vec.params import Params
 from symphony2vec.project import Project, key_of, read_table, write_table
 
-__all__ = ["COLUMNS", "FAMILIES", "KEYS", "PITCH_CLASSES", "label", "run"]
-
-LIBRARIES = ("lxml", "partitura")  # what reads a score
-CODE = ("transcript.py",)  # what makes notes of it
+LIBRARIES = ("lxml", "partitura")  # with `synthesis` and the transcript module, what the notes depend on
 COLUMNS = (
     "clip",
     "loudness_db",  # RMS level of the clip, dB relative to full scale
-    "centroid_hz",  # centre of its power spectrum
-    "notes_per_s",  # notes that begin in the clip, by the clip's duration
+    "centroid_hz",  # spectral centroid of the clip
+    "notes_per_s",  # onsets in the clip per second
     *PITCH_CLASSES,  # share of the sounding duration, C first
     "key",  # one of `KEYS`
     "mode",  # major | minor
-    "instruments",  # how many parts of the score sound in the clip
+    "instruments",  # number of parts of the score that sound in the clip
     *FAMILIES,  # share of the sounding duration
 )
 
 
 @dataclass(frozen=True)
-class Job:
-    """The clips of one movement, and where its notes are kept; None where it has no score that can be used."""
+class LabelTask:
+    """The clips of one movement, and the file of its notes; None if it has no usable score."""
 
     sound: Path
     notes: Path | None
-    rows: tuple[int, ...]
+    clips: tuple[int, ...]
     starts_s: tuple[float, ...]
     duration_s: float
     minimum_notes: int
 
 
 def run(project: Project, params: Params, backend: str | None = None) -> None:
-    """The stage `labels`; `backend` as in `parallel.spread`."""
+    """Run the stage `labels`; `backend` as in `parallel.spread`."""
     clips = read_table(project.clips, "clips")
     out = project.out("labels")
     out.mkdir(parents=True, exist_ok=True)
     (out / "labels.csv").unlink(missing_ok=True)
-    scores, left_out = _scores(project, params, clips)
-    left_out += _transcribed(scores, backend)
-    failed = {reason["file"] for reason in left_out}
-    jobs = [
-        Job(
+    scores, left_out = _list_scores(project, params, clips)
+    left_out += _transcribe_scores(scores, backend)
+    unusable = {entry["file"] for entry in left_out}
+    tasks = [
+        LabelTask(
             project.out("audio", file),
-            scores[file].target if file in scores and file not in failed else None,
-            tuple(own["clip"]),
-            tuple(own["start_s"]),
+            scores[file].target if file in scores and file not in unusable else None,
+            tuple(rows["clip"]),
+            tuple(rows["start_s"]),
             params.clips.duration_s,
             params.labels.minimum_notes,
         )
-        for file, own in ((str(name), own) for name, own in clips.groupby("file", sort=True))
+        for file, rows in ((str(name), rows) for name, rows in clips.groupby("file", sort=True))
     ]
-    _finish(out, clips, _labelled(jobs, len(clips), backend), left_out, {score.target for score in scores.values()})
+    labels = _label_clips(tasks, len(clips), backend)
+    for path in (out / "notes").glob("*"):
+        if path not in {score.target for score in scores.values()}:
+            path.unlink()
+    _write_outputs(out, clips, labels, left_out)
 
 
-def label(job: Job) -> list[dict[str, Any]]:
-    """The labels of the clips of one movement, by column; a label that is not known has no entry.
+def label_movement(task: LabelTask) -> list[dict[str, Any]]:
+    """Return the labels of the clips of one movement, by column; an unknown label has no entry.
 
     Raises:
         Unusable: the FLAC or the notes cannot be read.
     """
-
-    played = transcript.read(job.notes) if job.notes else None
+    notes = transcript.read(task.notes) if task.notes else None
     rows = []
     try:
-        with soundfile.SoundFile(job.sound) as file:
-            for row, start_s in zip(job.rows, job.starts_s, strict=True):
+        with soundfile.SoundFile(task.sound) as file:
+            samples = round(task.duration_s * file.samplerate)
+            for clip, start_s in zip(task.clips, task.starts_s, strict=True):
                 file.seek(round(start_s * file.samplerate))
-                samples = round(job.duration_s * file.samplerate)
                 wave = file.read(samples, dtype="float32", fill_value=0.0)
-                found = {"clip": row, **measures.of_sound(wave, file.samplerate)}
-                if played is not None:
-                    found |= measures.of_notes(played, start_s, job.duration_s, job.minimum_notes)
-                rows.append(found)
+                row = {"clip": clip, **measures.measure_sound(wave, file.samplerate)}
+                if notes is not None:
+                    row |= measures.measure_notes(notes, start_s, task.duration_s, task.minimum_notes)
+                rows.append(row)
     except (soundfile.LibsndfileError, OSError) as fault:
-        raise Unusable(f"{job.sound} cannot be read ({fault}); `dvc repro -f audio` makes it again") from None
+        raise Unusable(f"{task.sound} cannot be read ({fault}); `dvc repro -f audio` makes it again") from None
     return rows
 
 
-def _scores(project: Project, params: Params, clips: pd.DataFrame) -> tuple[dict[str, Score], list[dict[str, str]]]:
-    """The scores of the clips' movements by the name of their FLAC, and the movements whose score is not there."""
-    own = params.audio
-    played = synthesis.Interpretation(own.orchestration, own.dynamics, own.velocity, own.tempo, own.beats_per_minute)
-    soundfont = synthesis.soundfont(own.soundfont)
-    own_code = [Path(__file__).with_name(name) for name in CODE]
-    made_from = [
-        key_of(*own_code, Path(synthesis.__file__).parent),
-        asdict(played),
-        [importlib.metadata.version(name) for name in LIBRARIES],
-    ]
+def _list_scores(
+    project: Project, params: Params, clips: pd.DataFrame
+) -> tuple[dict[str, TranscriptionTask], list[dict[str, str]]]:
+    """Return the scores of the movements by the name of their FLAC, and the movements whose score is missing."""
+    audio = params.audio
+    interpretation = synthesis.Interpretation(
+        audio.orchestration, audio.dynamics, audio.velocity, audio.tempo, audio.beats_per_minute
+    )
+    soundfont = synthesis.find_soundfont(audio.soundfont)
+    code = key_of(Path(transcript.__file__), Path(synthesis.__file__).parent)
+    inputs = [code, asdict(interpretation), [importlib.metadata.version(name) for name in LIBRARIES]]
     folder = project.corpus(params.corpus.name)
-    known = {(one.composer, one.work, one.movement): one for one in catalogue.read(folder)[0]}
+    movements = {(entry.composer, entry.work, entry.movement): entry for entry in catalogue.read(folder)[0]}
     scores, left_out = {}, []
     for row in clips.drop_duplicates("file").astype(str).to_dict("records"):
         file = row["file"]
-        movement = known.get((row["composer"], row["work"], row["movement"]))
+        movement = movements.get((row["composer"], row["work"], row["movement"]))
         if movement is None:
-            left_out.append(_reason(file, "the catalogue has no such movement any more; run `dvc repro audio`"))
+            left_out.append(_reason(file, "the movement is no longer in the catalogue; run `dvc repro audio`"))
         elif movement.kind == "score":
-            path, name = catalogue.source(folder, movement), Path(file).stem
+            path = catalogue.source(folder, movement)
             try:
                 sha256 = movement.sha256 or catalogue.checksum(path)
             except OSError as fault:
                 left_out.append(_reason(file, f"cannot be opened: {fault.strerror or fault}"))
                 continue
-            target = project.out("labels", "notes", f"{name}-{key_of(made_from, sha256)[:8]}.npz")
+            target = project.out("labels", "notes", f"{Path(file).stem}-{key_of(inputs, sha256)[:8]}.npz")
             sound = project.out("audio", file)
-            scores[file] = Score(path, sha256, sound, target, played, soundfont, movement.start, movement.end)
+            scores[file] = TranscriptionTask(
+                path, sha256, sound, target, interpretation, soundfont, movement.start, movement.end
+            )
     return scores, left_out
 
 
-def _transcribed(scores: dict[str, Score], backend: str | None) -> list[dict[str, str]]:
-    """Write the notes of every score that has none yet; returns the reasons of those that failed."""
-    waiting = {file: score for file, score in scores.items() if not score.target.is_file()}
-    files = list(waiting)
-    done = parallel.spread(transcript.write, list(waiting.values()), "labels: scores", "movement", backend=backend)
-    return [_reason(files[index], str(result)) for index, result in done if isinstance(result, Unusable)]
+def _transcribe_scores(scores: dict[str, TranscriptionTask], backend: str | None) -> list[dict[str, str]]:
+    """Write the notes of every score that has none yet; return the files and reasons of the failures."""
+    pending = {file: score for file, score in scores.items() if not score.target.is_file()}
+    files, tasks = list(pending), list(pending.values())
+    results = parallel.spread(transcript.write, tasks, "labels: scores", "movement", backend=backend)
+    return [_reason(files[index], str(result)) for index, result in results if isinstance(result, Unusable)]
 
 
-def _labelled(jobs: Sequence[Job], clips: int, backend: str | None) -> pd.DataFrame:
-    """The labels of all clips, in their order."""
-
+def _label_clips(tasks: Sequence[LabelTask], count: int, backend: str | None) -> pd.DataFrame:
+    """Return the labels of all clips, sorted by clip."""
     rows: list[dict[str, Any]] = []
-    for _, result in parallel.spread(label, jobs, "labels: clips", "movement", backend=backend):
+    for _, result in parallel.spread(label_movement, tasks, "labels: clips", "movement", backend=backend):
         if isinstance(result, Unusable):
             raise UserError(str(result))
         rows += result
     table = pd.DataFrame(rows, columns=COLUMNS).sort_values("clip", ignore_index=True)
-    assert len(table) == clips
+    assert len(table) == count
     return table.astype({"instruments": "Int64"})
 
 
@@ -169,21 +165,15 @@ def _reason(file: str, reason: str) -> dict[str, str]:
     return {"file": file, "reason": " ".join(reason.split())}
 
 
-def _finish(
-    out: Path, clips: pd.DataFrame, labels: pd.DataFrame, left_out: list[dict[str, str]], notes: set[Path]
-) -> None:
-    """Write the tables and the picture, remove notes of other scores, and say what was left out."""
-
-    for path in (out / "notes").glob("*"):
-        if path not in notes:
-            path.unlink()
-    titles = clips.drop_duplicates("file")[["composer", "work", "movement", "file"]]
-    reasons = titles.merge(pd.DataFrame(left_out, columns=["file", "reason"]), on="file")
+def _write_outputs(out: Path, clips: pd.DataFrame, labels: pd.DataFrame, left_out: list[dict[str, str]]) -> None:
+    """Write the tables and the figure, and print what was left out."""
+    movements = clips.drop_duplicates("file")[["composer", "work", "movement", "file"]]
+    reasons = movements.merge(pd.DataFrame(left_out, columns=["file", "reason"]), on="file")
     write_table(out / "left_out.csv", reasons)
     if left_out:
         first = reasons.iloc[0]
         title = f"{first['composer']} / {first['work']} / {first['movement']}"
-        print(f"labels: {len(reasons)} scores give none (see {out / 'left_out.csv'}); {title}: {first['reason']}")
+        print(f"labels: {len(reasons)} scores without labels ({out / 'left_out.csv'}); {title}: {first['reason']}")
     by_composer = labels.assign(composer=clips["composer"])
     figures.save(out / "labels.png", figures.labels_overview(by_composer, KEYS, list(FAMILIES)))
     write_table(out / "labels.csv", labels)

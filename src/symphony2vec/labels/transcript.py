@@ -1,9 +1,9 @@
-"""The notes of a movement in seconds of its FLAC, with the instruments that the score names.
+"""The notes of a movement on the time axis of its FLAC, with the instruments that the score names.
 
-The first note of a score begins at 0 s, and so does its sound; but `audio` cuts what lies audio.silence_db below the
-movement's peak off the beginning, by whole hops (`audio.loudness.ends`), and keeps no record of it. How much was cut is
-measured: the opening is played again, and the FLAC lies where it equals it. Both are the same wave but for their gain
-and the FLAC's 16 bits, so that their correlation is 1 at the right place, and well below it at any other.
+The first note of a score begins at 0 s, and so does its sound; but the stage `audio` trims what lies audio.silence_db
+below the movement's peak from the beginning, by whole hops (`audio.loudness.ends`), without recording how much. The
+trimmed duration is measured: the opening is rendered again and aligned with the FLAC. Apart from gain and 16-bit
+quantisation both are the same wave, so their correlation is 1 at the right lag and well below 1 at any other.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from symphony2vec.corpus import catalogue
 from symphony2vec.errors import Unusable
 from symphony2vec.project import atomic_file
 
-OPENINGS_S = (4.0, 64.0)  # played again: the shorter one finds what was cut unless that is more than its half
-SAME = 0.9  # least correlation with the FLAC
+OPENINGS_S = (4.0, 64.0)  # rendered again; the first suffices unless more than half of it was trimmed
+MIN_CORRELATION = 0.9
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """N notes as arrays (N,), sorted by onset: onset and end in seconds of the FLAC, MIDI pitch, program,
-    and the number of the part."""
+    """N notes as arrays (N,), sorted by onset: onset and end in seconds, MIDI pitch and program, number of the part."""
 
     onset_s: np.ndarray
     end_s: np.ndarray
@@ -40,8 +39,8 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class Score:
-    """One score, its FLAC and how that was played, and the file that its notes go to."""
+class TranscriptionTask:
+    """A score, the FLAC rendered from it and how it was rendered, and the file to write its notes to."""
 
     path: Path
     sha256: str
@@ -53,22 +52,20 @@ class Score:
     end: float | None = None
 
 
-def write(score: Score) -> int:
-    """Write the notes of one score to its target; returns how many.
+def write(task: TranscriptionTask) -> int:
+    """Write the notes of a score to the target of its task; return the number of notes.
 
     Raises:
         Unusable: the score has changed or cannot be read, or the FLAC does not begin as the score does.
     """
-
-    found = transcribe(score)
-    with atomic_file(score.target) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **vars(found))
-    return len(found.onset_s)
+    transcript = transcribe(task)
+    with atomic_file(task.target) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **vars(transcript))
+    return len(transcript.onset_s)
 
 
 def read(path: Path) -> Transcript:
-    """Read what `write` has written."""
-
+    """Read a file that `write` has written."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Transcript(**arrays)
@@ -76,66 +73,66 @@ def read(path: Path) -> Transcript:
         raise Unusable(f"{path} cannot be read ({fault}); remove it, and `dvc repro labels` writes it again") from None
 
 
-def transcribe(score: Score) -> Transcript:
-    """The notes of one score in the time of its FLAC; raises as `write`."""
-
+def transcribe(task: TranscriptionTask) -> Transcript:
+    """Return the notes of a score on the time axis of its FLAC; raises the errors of `write`."""
     try:
-        if catalogue.checksum(score.path) != score.sha256:
+        if catalogue.checksum(task.path) != task.sha256:
             raise Unusable("the file has changed since it was catalogued; run `symphony2vec corpus` again")
     except OSError as fault:
         raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
-    notes = synthesis.notes(score.path, replace(score.interpretation, orchestration="score"), score.start, score.end)
-    sounded = notes
-    if score.interpretation.orchestration == "strings":
-        sounded = [replace(note, program=synthesis.STRINGS) for note in notes]
-    cut_s = lead_s(sounded, score.sound, score.soundfont.read_bytes())
+    notes = synthesis.read_notes(task.path, replace(task.interpretation, orchestration="score"), task.start, task.end)
+    rendered = notes
+    if task.interpretation.orchestration == "strings":
+        rendered = [replace(note, program=synthesis.STRINGS) for note in notes]
+    trimmed_s = measure_trimmed_s(rendered, task.sound, task.soundfont.read_bytes())
     return Transcript(
-        # an onset on the border of two clips belongs to the later one, whatever the last bit of its sum says
-        np.round([note.onset_s - cut_s for note in notes], 4),
-        np.round([note.end_s - cut_s for note in notes], 4),
+        # Rounded, so that floating-point error does not move an onset on the border of two clips into the earlier one
+        np.round([note.onset_s - trimmed_s for note in notes], 4),
+        np.round([note.end_s - trimmed_s for note in notes], 4),
         np.array([note.pitch for note in notes], np.uint8),
         np.array([note.program for note in notes], np.uint8),
         np.array([note.part for note in notes], np.uint16),
     )
 
 
-def lead_s(sounded: Sequence[synthesis.Note], sound: Path, soundfont_bytes: bytes) -> float:
-    """How much of the sound of notes was cut off before the FLAC's first sample, in seconds.
+def measure_trimmed_s(notes: Sequence[synthesis.Note], sound: Path, soundfont_bytes: bytes) -> float:
+    """Return how many seconds of the sound of the notes were trimmed before the first sample of the FLAC.
 
     Raises:
         Unusable: the FLAC is not the sound of these notes, or cannot be read.
     """
-
     try:
         with soundfile.SoundFile(sound) as file:
             rate_hz = file.samplerate
             wave = file.read(int(OPENINGS_S[-1] / 2.0 * rate_hz), dtype="float32")
     except (soundfile.LibsndfileError, OSError) as fault:
         raise Unusable(f"its sound cannot be read: {fault}") from None
-    for opening_s in OPENINGS_S:
-        played = _opening(sounded, opening_s, rate_hz, soundfont_bytes)
-        begin, same = _best_match(played, wave[: len(played) // 2])
-        if same >= SAME:
-            return float(begin / rate_hz)
+    for duration_s in OPENINGS_S:
+        opening = _render_opening(notes, duration_s, rate_hz, soundfont_bytes)
+        lag, correlation = _find_lag(opening, wave[: len(opening) // 2])
+        if correlation >= MIN_CORRELATION:
+            return float(lag / rate_hz)
     raise Unusable("its sound in out/audio does not begin as the score does; run `dvc repro -f audio`")
 
 
-def _opening(sounded: Sequence[synthesis.Note], opening_s: float, rate_hz: int, soundfont_bytes: bytes) -> np.ndarray:
-    """The first seconds of the notes as sound, before anything is cut: (opening_s * rate_hz,) float32."""
+def _render_opening(
+    notes: Sequence[synthesis.Note], duration_s: float, rate_hz: int, soundfont_bytes: bytes
+) -> np.ndarray:
+    """Render the first seconds of the notes, untrimmed: (duration_s * rate_hz,) float32."""
+    samples = int(duration_s * rate_hz)
+    opening = [note for note in notes if note.onset_s < duration_s]
+    stereo, renderer_rate_hz = synthesis.render(opening, soundfont_bytes)
+    mono = soxr.resample(stereo.mean(axis=1), renderer_rate_hz, rate_hz)[:samples]
+    return np.pad(mono, (0, samples - len(mono)))
 
-    first = [note for note in sounded if note.onset_s < opening_s]
-    stereo, rendered_hz = synthesis.render(first, soundfont_bytes)
-    mono = soxr.resample(stereo.mean(axis=1), rendered_hz, rate_hz)[: int(opening_s * rate_hz)]
-    return np.pad(mono, (0, int(opening_s * rate_hz) - len(mono)))
 
-
-def _best_match(played: np.ndarray, wave: np.ndarray) -> tuple[int, float]:
-    """The whole number of hops, in samples, after which `played` looks most like the whole of `wave`, and how much."""
-
-    best = (0, 0.0)
-    for begin in range(0, len(played) - len(wave) + 1, HOP_SAMPLES):
-        part = played[begin : begin + len(wave)]
-        norms = float(np.linalg.norm(part)) * float(np.linalg.norm(wave))
-        same = float(part @ wave) / norms if norms else 0.0
-        best = max(best, (begin, same), key=lambda one: one[1])
-    return best
+def _find_lag(opening: np.ndarray, wave: np.ndarray) -> tuple[int, float]:
+    """Return the lag of `wave` in `opening`, in samples (whole hops), with the highest correlation, and that."""
+    best_lag, best_correlation = 0, 0.0
+    for lag in range(0, len(opening) - len(wave) + 1, HOP_SAMPLES):
+        segment = opening[lag : lag + len(wave)]
+        norms = float(np.linalg.norm(segment)) * float(np.linalg.norm(wave))
+        correlation = float(segment @ wave) / norms if norms else 0.0
+        if correlation > best_correlation:
+            best_lag, best_correlation = lag, correlation
+    return best_lag, best_correlation

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from symphony2vec.audio.loudness import Level
-from symphony2vec.clips.stage import SPLITS
+from symphony2vec.clips.splits import SPLITS
 from symphony2vec.package import card, example
 from symphony2vec.package.contents import (
     CARD,

@@ -110,15 +110,17 @@ def sound(project: Project, params: Params, ali: Sequence[str], against: str, dr
 
 
 def _whole(crop_db: np.ndarray, params: Params, first_band: int) -> np.ndarray:
-    return listening.whole(crop_db, params.features.mel_bands, first_band, -params.features.dynamic_range_db)
+    return listening.pad_crop(crop_db, params.features.mel_bands, first_band, -params.features.dynamic_range_db)
 
 
 def _write(folder: Path, model: str, spectrograms: dict[str, Any], params: Params) -> None:
     rate_hz, own = params.audio.sample_rate_hz, params.features
     for what, arrays in spectrograms.items():
         for number, mel_db in enumerate(arrays[:HEARD_AT_MOST]):
-            wave = listening.sound(mel_db, rate_hz, own.fft_samples, own.hop_samples, floor_db=-own.dynamic_range_db)
-            listening.write(folder / f"{model}-{what}-{number}{listening.SUFFIX}", wave, rate_hz)
+            wave = listening.invert_mel(
+                mel_db, rate_hz, own.fft_samples, own.hop_samples, floor_db=-own.dynamic_range_db
+            )
+            listening.write_mp3(folder / f"{model}-{what}-{number}{listening.SUFFIX}", wave, rate_hz)
 
 
 def _matrix(pairs: pd.DataFrame, results: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:

@@ -21,8 +21,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from symphony2vec.clips import leaks
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import leaks, splits
 from symphony2vec.params import Params
 from symphony2vec.project import Project, atomic_file, atomic_folder, read_table, write_table
 from symphony2vec.report import counts, first, page, pictures, tables, walks, worth
@@ -31,7 +30,7 @@ from symphony2vec.report import counts, first, page, pictures, tables, walks, wo
 def run(project: Project, params: Params) -> None:
     """The stage `report`."""
 
-    drawn = list(clips.folds(params))
+    drawn = splits.list_folds(params)
     kinds = {str(kind): [fold.name for fold in drawn if fold.split == kind] for kind in params.clips.splits}
     folds = kinds[params.clips.splits[0]]
     on = {kind: tables.rows(project, names) for kind, names in kinds.items()}
@@ -54,7 +53,7 @@ def run(project: Project, params: Params) -> None:
         "rejected": read_table(project.out("audio", "rejected.csv"), "audio"),
         "left_out": read_table(project.out("clips", "left_out.csv"), "clips"),
         **tables.meaning(project),
-        **leaks.tables(project, drawn),
+        **leaks.build_tables(project, drawn),
     }
     more = {
         "parts": worth.parts(project, params, against, folds),

@@ -76,7 +76,7 @@ def sound(project: Project, params: Params, model: str, fold: str, folder: Path)
             waves = audible(held[name][list(points)].astype(np.float32), params)
             found[name] = [f"{model}-walk_{name}-{point}{listening.SUFFIX}" for point in points]
             for file, wave in zip(found[name], waves, strict=True):
-                listening.write(folder / file, wave, params.audio.sample_rate_hz)
+                listening.write_mp3(folder / file, wave, params.audio.sample_rate_hz)
     return found
 
 
@@ -85,7 +85,7 @@ def audible(walk_db: np.ndarray, params: Params) -> np.ndarray:
 
     rate_hz, own = params.audio.sample_rate_hz, params.features
     words = (rate_hz, own.fft_samples, own.hop_samples)
-    waves = np.stack([listening.sound(one, *words, floor_db=-own.dynamic_range_db) for one in walk_db])
+    waves = np.stack([listening.invert_mel(one, *words, floor_db=-own.dynamic_range_db) for one in walk_db])
     rms = np.sqrt((waves.astype(np.float64) ** 2).mean(axis=1))
     wanted = 10.0 ** (measures.level_db(walk_db, rate_hz) / 20.0)
     scaled = waves * np.divide(wanted, rms, out=np.zeros_like(rms), where=rms > 0.0)[:, None]

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import tracking
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.project import Project, read_json, write_json
@@ -77,7 +77,7 @@ def run(
         UserError: the study is about another model or was begun under other conditions, every trial failed, or the
             database is out of reach.
     """
-    fold = next(iter(clips.folds(params)))
+    fold = splits.list_folds(params)[0]
     until = time.time() + timeout_s if timeout_s is not None else None
     project.mlruns.mkdir(exist_ok=True)
     with kept.spoken():

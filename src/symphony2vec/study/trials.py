@@ -17,7 +17,7 @@ import pandas as pd
 from optuna import TrialPruned
 
 from symphony2vec import tracking
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.models.training import folds as folds
 from symphony2vec.models.training import loop
@@ -47,7 +47,7 @@ class Ground:
     @cached_property
     def fold(self) -> SplitFold:
         """The fold whose validation works judge."""
-        return next(iter(clips.folds(self.params)))
+        return splits.list_folds(self.params)[0]
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from symphony2vec import params
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.project import Project, atomic_file
@@ -34,7 +34,7 @@ def chosen(project: Project, given: Params, kept: Database, name: str) -> Standi
         UserError: there is no such study, a repeat is missing or running, no setting could be trained from every seed,
             or the study was made with other epochs or another base than params.yaml names now.
     """
-    seed = next(iter(clips.folds(given))).seed
+    seed = splits.list_folds(given)[0].seed
     again = f"`{kinds.KINDS.get(name, kinds.ALI).command(name)}`"
     with kept.spoken():
         if not kept.exists():

@@ -33,7 +33,7 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from tqdm import tqdm
 
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.project import Project
@@ -301,7 +301,7 @@ def _dismissed(processes: list[SpawnProcess]) -> None:
 
 
 def _unfinished(job: Job, study: Study, repeats: Study) -> bool:
-    first_seed = next(iter(clips.folds(job.params))).seed
+    first_seed = splits.list_folds(job.params)[0].seed
     left = verdict.missing(study, repeats, job.params.study, first_seed)
     return bool(left or _in_state(study, "RUNNING") or _in_state(repeats, "RUNNING"))
 

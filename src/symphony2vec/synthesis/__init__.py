@@ -1,52 +1,52 @@
-"""A score becomes MIDI, MIDI becomes a waveform: one synthesized orchestra, one soundfont, for all composers.
+"""From score to waveform: one synthesized orchestra and one soundfont for all composers.
 
-    notation     a file becomes parts: musicxml, kern; sounding decides which notes are played
+    notation     score files -> parts (by `musicxml` and `kern`; `sounding` decides which notes are played)
     movements    where the movements of a score begin and end
-    score        parts become notes in seconds
-    instruments  which program plays a part
-    orchestra    notes become MIDI and sound
+    score        parts -> notes in seconds
+    instruments  the General MIDI program of a part
+    orchestra    notes -> MIDI -> waveform
 
-A score tells who encoded it as well as who wrote it: metronome marks are an editor's, and many files have neither
-tempo nor dynamics. So by default every notated beat lasts the same and every note has the same velocity; the score's
-own marks are a choice.
+Metronome marks are often an editor's, and many files have neither tempo nor dynamics: both can reveal who encoded a
+score rather than who composed it. By default every notated beat therefore lasts equally long and every note has the
+same velocity; the marks of the score are an option.
 """
 
-from symphony2vec.synthesis.instruments import STRINGS, program_of
-from symphony2vec.synthesis.movements import Section, movements
+from symphony2vec.synthesis.instruments import STRINGS, select_program
+from symphony2vec.synthesis.movements import Section, find_movements
 from symphony2vec.synthesis.orchestra import (
     BUILT_IN_SOUNDFONT,
-    CEILING,
     CHANNELS,
-    NOTES_AT_ONCE,
+    CLIPPING_LEVEL,
+    MAX_POLYPHONY,
     RELEASE_S,
-    islands,
-    layers,
-    midi,
+    encode_midi,
+    find_soundfont,
+    merge_unisons,
     render,
-    soundfont,
-    without_unisons,
+    split_at_pauses,
+    split_into_layers,
 )
-from symphony2vec.synthesis.score import LONGEST_S, Grid, Interpretation, Note, notes
+from symphony2vec.synthesis.score import MAX_DURATION_S, BarGrid, Interpretation, Note, read_notes
 
 __all__ = [
     "BUILT_IN_SOUNDFONT",
-    "CEILING",
     "CHANNELS",
-    "LONGEST_S",
-    "NOTES_AT_ONCE",
+    "CLIPPING_LEVEL",
+    "MAX_DURATION_S",
+    "MAX_POLYPHONY",
     "RELEASE_S",
     "STRINGS",
-    "Grid",
+    "BarGrid",
     "Interpretation",
     "Note",
     "Section",
-    "islands",
-    "layers",
-    "midi",
-    "movements",
-    "notes",
-    "program_of",
+    "encode_midi",
+    "find_movements",
+    "find_soundfont",
+    "merge_unisons",
+    "read_notes",
     "render",
-    "soundfont",
-    "without_unisons",
+    "select_program",
+    "split_at_pauses",
+    "split_into_layers",
 ]

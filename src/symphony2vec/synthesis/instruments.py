@@ -1,4 +1,4 @@
-"""Which General MIDI program plays a part, from what the score calls it. Programs count from 0 (level 1)."""
+"""The General MIDI program (level 1, numbered from 0) of a part, from its name in the score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 from symphony2vec.synthesis.part import Part
 
 STRINGS = 48
-# First match wins, in lower case and without accents: a part's instrument-sound (MusicXML) is searched before its name.
+# Patterns for names in lower case without accents; the first match counts.
 PROGRAMS: tuple[tuple[str, int], ...] = (
     (r"pizzicato|pizz\.?", 45),
     (r"piccolo|ottavino|fl\.? picc", 72),
@@ -41,8 +41,14 @@ PROGRAMS: tuple[tuple[str, int], ...] = (
 )
 
 
-def program_of(part: Part) -> int:
-    """The General MIDI program of a part, from its instrument-sound first, its name second; strings otherwise."""
+def select_program(part: Part) -> int:
+    """Return the General MIDI program of a part, by its MusicXML instrument-sound, else its name; strings otherwise.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> select_program(SimpleNamespace(instrument_sound="", name="Flöte I", abbreviation=""))
+        73
+    """
     for text in (part.instrument_sound, part.name, part.abbreviation):
         plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower().strip()
         for pattern, program in PROGRAMS:

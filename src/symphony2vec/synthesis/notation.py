@@ -1,4 +1,4 @@
-"""Files of notation become parts: MusicXML, plain or compressed, and Humdrum kern."""
+"""Read score files: MusicXML, plain or compressed, and Humdrum kern."""
 
 from __future__ import annotations
 
@@ -11,87 +11,74 @@ from lxml import etree
 
 from symphony2vec.errors import Unusable
 from symphony2vec.synthesis import kern, musicxml
-from symphony2vec.synthesis.part import Part
+from symphony2vec.synthesis.part import Part, unreadable
 
 MUSICXML = (".musicxml", ".mxl", ".xml")
 KERN = (".krn", ".kern")
-LARGEST_BYTES = 200_000_000  # of a score, unpacked; a long opera has 100 MB
+MAX_BYTES = 200_000_000  # of an unpacked score; a long opera has 100 MB
 
 
-def parts_of(path: Path) -> list[Part]:
-    """Read the parts of a score that hold notes with a pitch; raises as `read`."""
-    return read(path)[0]
-
-
-def read(path: Path) -> tuple[list[Part], Any]:
+def read_score(path: Path) -> tuple[list[Part], Any]:
     """Read a score.
 
     Returns:
-        The parts that hold notes with a pitch, and the root of the XML document, None where the file is no XML.
+        The parts that contain pitched notes, and the root of the XML document, None for Humdrum.
 
     Raises:
-        Unusable: the file is not a readable score, or holds no such part.
+        Unusable: the file is not a readable score, or contains no such part.
     """
     suffix = path.suffix.lower()
     if suffix not in MUSICXML + KERN:
-        raise Unusable(f"'{suffix}' is no kind of score that can be read; {' '.join(MUSICXML + KERN)} are")
+        raise Unusable(f"'{suffix}' is not a supported score format; expected {' '.join(MUSICXML + KERN)}")
     root = None
     if suffix in KERN:
-        _refuse_size(path.stat().st_size)
-        parts, percussion = kern.parts_of(path)
+        _check_size(path.stat().st_size)
+        parts, percussion = kern.read_parts(path)
     else:
-        root = document(path)
-        parts, percussion = musicxml.parts_of(root)
+        root = parse_xml(path)
+        parts, percussion = musicxml.read_parts(root)
     if not parts:
-        raise Unusable("the score holds no pitched note" + (" (percussion alone)" if percussion else ""))
+        raise Unusable("the score contains no pitched note" + (" (only percussion)" if percussion else ""))
     return parts, root
 
 
-def document(path: Path) -> Any:
-    """The root element of a MusicXML file, plain or compressed.
+def parse_xml(path: Path) -> Any:
+    """Return the root element of a MusicXML file, plain or compressed.
 
     Raises:
-        Unusable: the file cannot be opened, is damaged, too large, or no XML.
+        Unusable: the file cannot be opened, is damaged or too large, or is not XML.
     """
-
     try:
-        return _root(_musicxml(path))
+        return _parse(_read_xml(path))
     except (etree.LxmlError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as fault:
         raise unreadable(fault) from fault
     except (KeyError, NotImplementedError, RuntimeError) as fault:  # of zipfile: no such entry, method, or password
         raise unreadable(fault) from fault
 
 
-def unreadable(fault: Exception) -> Unusable:
-    """The reason in one line that a file which a parser has refused cannot be used."""
-    lines = str(fault.args[0] if isinstance(fault, KeyError) and fault.args else fault).strip().splitlines()
-    return Unusable(f"not a readable score: {type(fault).__name__}{': ' + lines[0][:200] if lines else ''}")
-
-
-def _musicxml(path: Path) -> bytes:
-    """The XML of a plain or compressed (zip) MusicXML file."""
+def _read_xml(path: Path) -> bytes:
+    """Return the XML of a plain or compressed (zip) MusicXML file."""
     if not zipfile.is_zipfile(path):
-        _refuse_size(path.stat().st_size)
+        _check_size(path.stat().st_size)
         return path.read_bytes()
     with zipfile.ZipFile(path) as archive:
 
-        def unpacked(name: str) -> bytes:
-            _refuse_size(archive.getinfo(name).file_size)
+        def read_entry(name: str) -> bytes:
+            _check_size(archive.getinfo(name).file_size)
             return archive.read(name)
 
-        entry = _root(unpacked("META-INF/container.xml")).find(".//{*}rootfile")
-        if entry is None or not entry.get("full-path"):
-            raise Unusable("not a readable score: META-INF/container.xml names no score")
-        return unpacked(entry.get("full-path"))
+        rootfile = _parse(read_entry("META-INF/container.xml")).find(".//{*}rootfile")
+        if rootfile is None or not rootfile.get("full-path"):
+            raise Unusable("not a readable score: META-INF/container.xml refers to no score")
+        return read_entry(rootfile.get("full-path"))
 
 
-def _root(xml: bytes) -> Any:
-    """The root of an XML document; nothing outside it is read, and lxml bounds its entities and its depth."""
-
+def _parse(xml: bytes) -> Any:
+    """Return the root of an XML document; external entities are not read, and lxml limits expansion and depth."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
     return etree.fromstring(xml, parser)
 
 
-def _refuse_size(size_bytes: int) -> None:
-    if size_bytes > LARGEST_BYTES:
-        raise Unusable(f"the score is {size_bytes / 1e6:.0f} MB unpacked; the limit is {LARGEST_BYTES / 1e6:.0f} MB")
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > MAX_BYTES:
+        raise Unusable(f"the score is {size_bytes / 1e6:.0f} MB unpacked; the limit is {MAX_BYTES / 1e6:.0f} MB")

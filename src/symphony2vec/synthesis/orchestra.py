@@ -1,4 +1,4 @@
-"""Notes become MIDI, and MIDI a waveform, with one soundfont."""
+"""Render notes: to MIDI, and from MIDI to a waveform with one soundfont."""
 
 from __future__ import annotations
 
@@ -18,18 +18,26 @@ from symphony2vec.synthesis.instruments import STRINGS
 from symphony2vec.synthesis.score import Note
 
 BUILT_IN_SOUNDFONT = "TimGM6mb"
-CHANNELS = 15  # of MIDI's sixteen, the tenth is percussion
-CHANNEL_VOLUMES = (100, 60, 36, 22)  # of 127; the first at which the orchestra stays below the renderer's ceiling
-CEILING = 1.0 - 2.0**-14  # the renderer writes 16 bits and cuts what lies above
-NOTES_AT_ONCE = 12  # the renderer has 64 voices and drops notes beyond; one of the built-in strings takes five
-RENDERED_HZ = 48000  # what the renderer always gives
-BLOCK_SAMPLES = 64  # the renderer starts notes at multiples of it: so must a run, for its notes to keep their places
-PAUSE_S = 3.0  # a shorter pause is cheaper to render than to start anew after
-RELEASE_S = 0.5  # how long a note is heard after its end: what is dropped of it later lies 25 dB below the rest
+CHANNELS = 15  # of MIDI's sixteen; the tenth is percussion
+CHANNEL_VOLUMES = (100, 60, 36, 22)  # of 127; the first one that does not clip is used
+CLIPPING_LEVEL = 1.0 - 2.0**-14  # the renderer writes 16 bits and clips above
+MAX_POLYPHONY = 12  # the renderer has 64 voices and drops further notes; a note of the built-in strings takes five
+RENDERER_RATE_HZ = 48000  # fixed by the renderer
+BLOCK_SAMPLES = 64  # notes start at multiples of it in the renderer; so must a run, to keep its notes in time
+MIN_PAUSE_S = 3.0  # rendering a shorter pause is cheaper than starting a new run
+RELEASE_S = 0.5  # decay of a note after its end; the rest, 25 dB below the note, is dropped
 
 
-def soundfont(name: str) -> Path:
-    """The file of a soundfont: the built-in one by its name, any other by its path."""
+def find_soundfont(name: str) -> Path:
+    """Return the file of a soundfont: the built-in one by its name, any other by its path.
+
+    Raises:
+        UserError: there is no such file, or it is not an SF2 soundfont.
+
+    Example:
+        >>> find_soundfont("TimGM6mb").name
+        'TimGM6mb.sf2'
+    """
     if name == BUILT_IN_SOUNDFONT:
         spec = importlib.util.find_spec("pretty_midi")
         if spec is None or not spec.submodule_search_locations:
@@ -46,115 +54,131 @@ def soundfont(name: str) -> Path:
     return path
 
 
-def midi(played: list[Note], volume: int = CHANNEL_VOLUMES[0], end_s: float = 0.0) -> bytes:
-    """A MIDI file of the notes, one channel a program, all at one channel volume (1 to 127); it lasts to `end_s`.
+def encode_midi(notes: list[Note], volume: int = CHANNEL_VOLUMES[0], end_s: float = 0.0) -> bytes:
+    """Return a MIDI file of the notes, with one channel per program.
 
-    On one channel a key sounds once at a time: where two parts hold the same pitch, the later onset strikes it again
-    and the later end releases it.
+    A channel plays each pitch only once at a time: see `merge_unisons`. Of more than 15 programs the rarest are played
+    by strings.
+
+    Args:
+        notes: the notes.
+        volume: of all channels, 1 to 127.
+        end_s: the file lasts at least this long.
     """
-
-    programs = Counter(note.program for note in played)
-    heard = {program for program, _ in programs.most_common(CHANNELS)}
+    programs = {program for program, _ in Counter(note.program for note in notes).most_common(CHANNELS)}
     by_program: dict[int, list[Note]] = defaultdict(list)
-    for note in played:
-        by_program[note.program if note.program in heard else STRINGS].append(note)
-    file = pretty_midi.PrettyMIDI(resolution=RENDERED_HZ // 2)  # at 120 beats a minute: one tick a sample
+    for note in notes:
+        by_program[note.program if note.program in programs else STRINGS].append(note)
+    midi = pretty_midi.PrettyMIDI(resolution=RENDERER_RATE_HZ // 2)  # at 120 beats per minute: one tick per sample
     for program in sorted(by_program):
         instrument = pretty_midi.Instrument(program)
-        instrument.control_changes += [pretty_midi.ControlChange(7, volume, at_s) for at_s in (0.0, end_s)]
+        instrument.control_changes += [pretty_midi.ControlChange(7, volume, time_s) for time_s in (0.0, end_s)]
         instrument.notes = [
             pretty_midi.Note(note.velocity, note.pitch, note.onset_s, note.end_s)
-            for note in without_unisons(by_program[program])
+            for note in merge_unisons(by_program[program])
         ]
-        file.instruments.append(instrument)
-    written = io.BytesIO()
-    file.write(written)
-    return written.getvalue()
+        midi.instruments.append(instrument)
+    file = io.BytesIO()
+    midi.write(file)
+    return file.getvalue()
 
 
-def without_unisons(played: list[Note]) -> list[Note]:
-    """The same notes with no pitch struck while it sounds on the same channel."""
+def merge_unisons(notes: list[Note]) -> list[Note]:
+    """Return the notes without overlaps of the same pitch: a later onset ends the earlier note.
+
+    The new note lasts to the end of the longer one. Notes with the same onset become one, with the higher velocity.
+
+    Example:
+        >>> notes = [Note(0.0, 3.0, 60, 80, 48), Note(1.0, 2.0, 60, 80, 48)]
+        >>> [(note.onset_s, note.end_s) for note in merge_unisons(notes)]
+        [(0.0, 1.0), (1.0, 3.0)]
+    """
     by_pitch: dict[int, list[Note]] = defaultdict(list)
-    for note in sorted(played, key=lambda n: (n.pitch, n.onset_s, n.end_s)):
+    for note in sorted(notes, key=lambda n: (n.pitch, n.onset_s, n.end_s)):
         column = by_pitch[note.pitch]
-        before = column[-1] if column else None
-        if before is None or note.onset_s >= before.end_s:
+        previous = column[-1] if column else None
+        if previous is None or note.onset_s >= previous.end_s:
             column.append(note)
             continue
-        end_s, velocity = max(before.end_s, note.end_s), max(before.velocity, note.velocity)
-        if note.onset_s == before.onset_s:
+        end_s, velocity = max(previous.end_s, note.end_s), max(previous.velocity, note.velocity)
+        if note.onset_s == previous.onset_s:
             column[-1] = Note(note.onset_s, end_s, note.pitch, velocity, note.program)
         else:
-            column[-1] = Note(before.onset_s, note.onset_s, before.pitch, before.velocity, before.program)
+            column[-1] = Note(previous.onset_s, note.onset_s, previous.pitch, previous.velocity, previous.program)
             column.append(Note(note.onset_s, end_s, note.pitch, note.velocity, note.program))
     return sorted((note for column in by_pitch.values() for note in column), key=lambda n: (n.onset_s, n.pitch))
 
 
-def layers(played: list[Note]) -> list[list[Note]]:
-    """The notes in as few groups as give none more than `NOTES_AT_ONCE` that sound or die away at the same time."""
-    groups: list[list[Note]] = []
-    ends_s: list[list[float]] = []  # of the notes at work in each group, the earliest first
-    for note in sorted(played, key=lambda n: (n.onset_s, n.program, n.pitch)):
-        for at_work in ends_s:
-            while at_work and at_work[0] <= note.onset_s:
-                heapq.heappop(at_work)
-        place = next((i for i, at_work in enumerate(ends_s) if len(at_work) < NOTES_AT_ONCE), len(groups))
-        if place == len(groups):
-            groups.append([])
-            ends_s.append([])
-        groups[place].append(note)
-        heapq.heappush(ends_s[place], note.end_s + RELEASE_S)
-    return groups
+def split_into_layers(notes: list[Note]) -> list[list[Note]]:
+    """Split the notes into as few layers as possible, each with at most `MAX_POLYPHONY` notes sounding or decaying."""
+    layers: list[list[Note]] = []
+    active_ends_s: list[list[float]] = []  # heap per layer: when its active notes have decayed
+    for note in sorted(notes, key=lambda n: (n.onset_s, n.program, n.pitch)):
+        for ends_s in active_ends_s:
+            while ends_s and ends_s[0] <= note.onset_s:
+                heapq.heappop(ends_s)
+        index = next((i for i, ends_s in enumerate(active_ends_s) if len(ends_s) < MAX_POLYPHONY), len(layers))
+        if index == len(layers):
+            layers.append([])
+            active_ends_s.append([])
+        layers[index].append(note)
+        heapq.heappush(active_ends_s[index], note.end_s + RELEASE_S)
+    return layers
 
 
-def islands(layer: list[Note]) -> list[list[Note]]:
-    """The notes of one layer in runs, a pause of `PAUSE_S` or longer between them: pauses need not be rendered."""
+def split_at_pauses(layer: list[Note]) -> list[list[Note]]:
+    """Split the notes of a layer at pauses of at least `MIN_PAUSE_S`, which need not be rendered."""
     runs: list[list[Note]] = []
-    heard_until_s = -PAUSE_S
+    last_end_s = -MIN_PAUSE_S
     for note in sorted(layer, key=lambda n: (n.onset_s, n.program, n.pitch)):
-        if note.onset_s - heard_until_s >= PAUSE_S:
+        if note.onset_s - last_end_s >= MIN_PAUSE_S:
             runs.append([])
         runs[-1].append(note)
-        heard_until_s = max(heard_until_s, note.end_s)
+        last_end_s = max(last_end_s, note.end_s)
     return runs
 
 
-def render(played: list[Note], soundfont_bytes: bytes) -> tuple[np.ndarray, int]:
-    """Play notes in layers that the renderer has voices for, as loud as it can without clipping one, and add them up.
+def render(notes: list[Note], soundfont_bytes: bytes) -> tuple[np.ndarray, int]:
+    """Render notes in layers of limited polyphony at the highest volume at which no layer clips, and mix the layers.
+
+    Args:
+        notes: at least one note.
+        soundfont_bytes: content of an SF2 file.
 
     Returns:
-        The waveform, (N, 2) float32, beyond [-1, 1] where layers add up so, and its sample rate in Hz.
+        The waveform (N, 2) float32, which may exceed [-1, 1] where layers add up, and its sample rate in Hz.
 
     Raises:
-        Unusable: a layer would be clipped even at the lowest volume.
-    """
+        Unusable: a layer would clip even at the lowest volume.
 
-    each = [note for program in {n.program: 0 for n in played} for note in _of(program, played)]
-    runs = [run for layer in layers(each) for run in islands(layer)]
-    end_s = max(note.end_s for note in played) + 3.0 * RELEASE_S
+    Example:
+        >>> wave, rate_hz = render([Note(0.0, 0.5, 60, 80, 48)], find_soundfont("TimGM6mb").read_bytes())
+        >>> wave.shape, rate_hz
+        ((96000, 2), 48000)
+    """
+    merged = []
+    for program in dict.fromkeys(note.program for note in notes):
+        merged += merge_unisons([note for note in notes if note.program == program])
+    runs = [run for layer in split_into_layers(merged) for run in split_at_pauses(layer)]
+    end_s = max(note.end_s for note in notes) + 3.0 * RELEASE_S
     for volume in CHANNEL_VOLUMES:
-        total = np.zeros((int(end_s * RENDERED_HZ), 2), np.float32)
+        mix = np.zeros((int(end_s * RENDERER_RATE_HZ), 2), np.float32)
         for run in runs:
-            first = int(run[0].onset_s * RENDERED_HZ) // BLOCK_SAMPLES * BLOCK_SAMPLES
-            wave = _rendered(run, volume, first / RENDERED_HZ, soundfont_bytes)
-            if float(np.abs(wave).max(initial=0.0)) >= CEILING:
+            first = int(run[0].onset_s * RENDERER_RATE_HZ) // BLOCK_SAMPLES * BLOCK_SAMPLES
+            wave = _render_run(run, volume, first / RENDERER_RATE_HZ, soundfont_bytes)
+            if float(np.abs(wave).max(initial=0.0)) >= CLIPPING_LEVEL:
                 break
-            total[first : first + len(wave)] += wave[: len(total) - first]
+            mix[first : first + len(wave)] += wave[: len(mix) - first]
         else:
-            return total, RENDERED_HZ
+            return mix, RENDERER_RATE_HZ
     raise Unusable("the orchestra is too loud for the renderer: its wave would be clipped")
 
 
-def _rendered(run: list[Note], volume: int, start_s: float, soundfont_bytes: bytes) -> np.ndarray:
-    """The sound (N, 2) of one run of notes from `start_s` until the last of them has died away."""
-
-    moved = [Note(n.onset_s - start_s, n.end_s - start_s, n.pitch, n.velocity, n.program) for n in run]
-    file = midi(moved, volume, max(note.end_s for note in moved) + 2.0 * RELEASE_S)
-    rendered = midirenderer.render_wave_from(soundfont_bytes, file)
-    wave, rate_hz = soundfile.read(io.BytesIO(rendered), dtype="float32", always_2d=True)
-    assert rate_hz == RENDERED_HZ
+def _render_run(run: list[Note], volume: int, start_s: float, soundfont_bytes: bytes) -> np.ndarray:
+    """Render notes from `start_s` until the last one has decayed: (N, 2)."""
+    notes = [Note(n.onset_s - start_s, n.end_s - start_s, n.pitch, n.velocity, n.program) for n in run]
+    midi = encode_midi(notes, volume, max(note.end_s for note in notes) + 2.0 * RELEASE_S)
+    wav_bytes = midirenderer.render_wave_from(soundfont_bytes, midi)
+    wave, rate_hz = soundfile.read(io.BytesIO(wav_bytes), dtype="float32", always_2d=True)
+    assert rate_hz == RENDERER_RATE_HZ
     return wave  # type: ignore[no-any-return]
-
-
-def _of(program: int, played: list[Note]) -> list[Note]:
-    return without_unisons([note for note in played if note.program == program])

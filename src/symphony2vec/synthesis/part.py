@@ -1,4 +1,4 @@
-"""One part of a score, as every reader of a notation gives it. Time is in quarter notes (q) from the first bar line."""
+"""One part of a score, whatever the notation of its file. Times are in quarter notes (q) from the first bar line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from symphony2vec.errors import Unusable
+
 
 @dataclass(frozen=True)
 class Metre:
-    """A time signature: `beats` notated units of one `unit`-th of a whole note."""
+    """A time signature: `beats` notes of 1 / `unit` of a whole note."""
 
     start_q: float
     beats: int
@@ -28,7 +30,7 @@ class Tempo:
 
 @dataclass(frozen=True)
 class Dynamic:
-    """A written level, by its sign: p, mf, ff."""
+    """A written dynamic mark, such as p, mf or ff."""
 
     start_q: float
     sign: str
@@ -38,9 +40,9 @@ class Dynamic:
 class Part:
     """The N sounding notes and B bars of one part.
 
-    `bars_q` (B + 1,) holds the bar lines in file order, so that an empty bar has two equal ones; `onsets_q`, `ends_q`
-    and `pitches` (MIDI, sounding) are (N,), and `bars` (N,) is the bar that each note begins in, counted from 0.
-    Metres, tempi and dynamics are sorted by their time.
+    `bars_q` (B + 1,) are the bar lines in file order; both lines of an empty bar are equal. `onsets_q`, `ends_q` and
+    `pitches` (MIDI, sounding) are (N,), and `bars` (N,) is the bar in which each note begins, counted from 0. Metres,
+    tempi and dynamics are sorted by time.
     """
 
     id: str
@@ -56,9 +58,8 @@ class Part:
     tempi: tuple[Tempo, ...] = ()
     dynamics: tuple[Dynamic, ...] = ()
 
-    def between(self, first: int, last: int) -> Part:
-        """The bars `first` to `last`, counted from 0; what was in force before them is so at their beginning."""
-
+    def select_bars(self, first: int, last: int) -> Part:
+        """Return the bars `first` to `last`, counted from 0, with the marks that are in force at their beginning."""
         start_q, end_q = float(self.bars_q[first]), float(self.bars_q[last + 1])
         inside = (self.bars >= first) & (self.bars <= last)
         return replace(
@@ -68,13 +69,19 @@ class Part:
             ends_q=np.minimum(self.ends_q[inside], end_q),
             pitches=self.pitches[inside],
             bars=self.bars[inside] - first,
-            metres=_in_force(self.metres, start_q, end_q),
-            tempi=_in_force(self.tempi, start_q, end_q),
-            dynamics=_in_force(self.dynamics, start_q, end_q),
+            metres=_marks_in_force(self.metres, start_q, end_q),
+            tempi=_marks_in_force(self.tempi, start_q, end_q),
+            dynamics=_marks_in_force(self.dynamics, start_q, end_q),
         )
 
 
-def _in_force(marks: Sequence[Any], start_q: float, end_q: float) -> tuple[Any, ...]:
+def unreadable(fault: Exception) -> Unusable:
+    """Return the error for a file that a parser cannot read, with the first line of the parser's message."""
+    lines = str(fault.args[0] if isinstance(fault, KeyError) and fault.args else fault).strip().splitlines()
+    return Unusable(f"not a readable score: {type(fault).__name__}{': ' + lines[0][:200] if lines else ''}")
+
+
+def _marks_in_force(marks: Sequence[Any], start_q: float, end_q: float) -> tuple[Any, ...]:
     before = [mark for mark in marks if mark.start_q <= start_q]
     opening = [replace(before[-1], start_q=start_q)] if before else []
     return (*opening, *(mark for mark in marks if start_q < mark.start_q < end_q))

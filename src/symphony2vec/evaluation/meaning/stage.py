@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from symphony2vec import tracking
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation.meaning import pictures, probes, retrieval, summary, walks
 from symphony2vec.evaluation.meaning.targets import KEY, LABELS
@@ -50,7 +50,7 @@ NOT_ASKED = ("sample", "hidden")  # readouts
 def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
     """The stage `meaning`: of every model that has vectors, or of one stage, or of one model."""
 
-    folds = [fold.name for fold in clips.folds(params) if fold.split == params.clips.splits[0]]
+    folds = [fold.name for fold in splits.list_folds(params) if fold.split == params.clips.splits[0]]
     made = [folder for folder in found(project, stage, model) if folder.name in folds]
     if not made:
         raise UserError(

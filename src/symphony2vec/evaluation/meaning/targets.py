@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from symphony2vec.clips.stage import SPLITS
+from symphony2vec.clips.splits import SPLITS
 from symphony2vec.errors import UserError
 from symphony2vec.labels.measures import FAMILIES, PITCH_CLASSES
 

@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from symphony2vec import tracking
-from symphony2vec.clips import leaks
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import leaks, splits
 from symphony2vec.params import Params
 from symphony2vec.project import Project, SplitFold, atomic_folder, key_of, read_json, read_table, write_table
 
@@ -99,12 +98,12 @@ def train_folds(
         seen: the array that the model learns from.
         train: trains one task and fills its folder.
     """
-    wanted = list(clips.folds(params))
+    wanted = splits.list_folds(params)
     home = project.out(subject(wanted[0]).stage, subject(wanted[0]).name)
     shared = ("models/training/loop.py", "models/training/precision.py", "models/training/source.py", "package")
     made_from = key_of(seen, *(SOURCE / name for name in (*shared, *code)))
     settings_key = key_of(made_from, dict(settings))  # the same for all folds of one configuration
-    near_duplicates = leaks.read(project)
+    near_duplicates = leaks.read_pairs(project)
     for fold in wanted:
         about = subject(fold)
         table = read_table(project.fold(fold), "clips")
@@ -117,7 +116,7 @@ def train_folds(
             tracking.run(project, about, noted(params, fold, table, about_draw), seen, kept / "run.json") as run,
             atomic_folder(home / fold.name) as folder,
         ):
-            run.metrics(leaks.metrics(near_duplicates, table))
+            run.metrics(leaks.compute_metrics(near_duplicates, table))
             train(Task(about, fold, table, folder, kept, run, params, _licences(project, table)))
             tracking.write_record(folder / "run.json", run, about, key, key_of(project.fold(fold)))
         shutil.rmtree(kept)
