@@ -82,7 +82,7 @@ def project_in(root: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def named(tmp_path_factory, small) -> Project:
+def trained_project(tmp_path_factory, small) -> Project:
     """Every network, run once."""
     made = project_in(tmp_path_factory.mktemp("project"))
     for model, representation in TRAINED:
@@ -100,16 +100,16 @@ def run_of(project: Project, model: str, representation: str) -> Any:
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_an_easy_pattern_is_learnt_from_the_training_clips(model, representation, named):
-    probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
+def test_an_easy_pattern_is_learnt_from_the_training_clips(model, representation, trained_project):
+    probabilities = np.load(folder(trained_project, model, representation) / "probabilities.npy")
     right = probabilities.argmax(axis=1) == CODES
     for side in ("train", "validation", "test"):
         assert right[side == SPLITS].mean() >= 0.85, side
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_every_clip_has_probabilities_that_sum_to_1(model, representation, named):
-    probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
+def test_every_clip_has_probabilities_that_sum_to_1(model, representation, trained_project):
+    probabilities = np.load(folder(trained_project, model, representation) / "probabilities.npy")
     assert probabilities.shape == (48, 2)
     assert probabilities.dtype == np.float32
     assert (probabilities >= 0).all()
@@ -118,21 +118,21 @@ def test_every_clip_has_probabilities_that_sum_to_1(model, representation, named
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, representation, named):
-    names = {path.name for path in folder(named, model, representation).iterdir()}
+def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, representation, trained_project):
+    names = {path.name for path in folder(trained_project, model, representation).iterdir()}
     more = {"probabilities-chunks.npy"} if model == "lstm" else set()
     assert names == {"probabilities.npy", "curves.csv", "curves.png", "run.json", "model.json"} | more
-    assert (folder(named, model, representation) / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder(trained_project, model, representation) / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_the_curves_fall_and_end_with_what_was_written(model, representation, named, small):
-    curves = pd.read_csv(folder(named, model, representation) / "curves.csv")
+def test_the_curves_fall_and_end_with_what_was_written(model, representation, trained_project, small):
+    curves = pd.read_csv(folder(trained_project, model, representation) / "curves.csv")
     epochs = getattr(small.classifiers, model).epochs
     assert curves["epoch"].tolist() == list(range(1, epochs + 1))
     assert curves["update"].tolist() == list(range(4, 4 * epochs + 1, 4))
     assert curves["train_loss"].iloc[-1] < 0.7 * curves["train_loss"].iloc[0]
-    probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
+    probabilities = np.load(folder(trained_project, model, representation) / "probabilities.npy")
     held_out = SPLITS == "validation"
     right = (probabilities.argmax(axis=1) == CODES)[held_out].mean()
     assert curves["validation_accuracy"].iloc[-1] == right
@@ -142,8 +142,8 @@ def test_the_curves_fall_and_end_with_what_was_written(model, representation, na
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_one_run_holds_settings_metrics_by_update_and_the_model(model, representation, named, small):
-    run, known = run_of(named, model, representation), client(named)
+def test_one_run_holds_settings_metrics_by_update_and_the_model(model, representation, trained_project, small):
+    run, known = run_of(trained_project, model, representation), client(trained_project)
     assert run.info.status == "FINISHED"
     assert run.data.tags["kind"] == "classifier"
     noted = {"model": model, "representation": representation, "batch": "8", "training_clips": "32"}
@@ -159,7 +159,7 @@ def test_one_run_holds_settings_metrics_by_update_and_the_model(model, represent
         f"out/features/{seen}.npy",
         "out/clips/clips.csv",
     }
-    curves = pd.read_csv(folder(named, model, representation) / "curves.csv")
+    curves = pd.read_csv(folder(trained_project, model, representation) / "curves.csv")
     for name, logged in {"train_loss": "train_loss", "validation_accuracy": "epoch_validation_accuracy"}.items():
         history = known.get_metric_history(run.info.run_id, logged)
         assert [one.step for one in history] == curves["update"].tolist()
@@ -168,12 +168,12 @@ def test_one_run_holds_settings_metrics_by_update_and_the_model(model, represent
     assert not any("test" in name for name in run.data.metrics)
 
 
-def test_there_is_one_run_a_network(named):
-    assert len(runs(named, stage="classifiers")) == len(TRAINED)
+def test_there_is_one_run_a_network(trained_project):
+    assert len(runs(trained_project, stage="classifiers")) == len(TRAINED)
 
 
-def test_the_lstm_writes_every_chunk_and_the_vote_is_theirs(named):
-    place = folder(named, "lstm", "mfcc")
+def test_the_lstm_writes_every_chunk_and_the_vote_is_theirs(trained_project):
+    place = folder(trained_project, "lstm", "mfcc")
     chunks = np.load(place / "probabilities-chunks.npy")
     assert chunks.shape == (48, CHUNKS, 2)
     assert chunks.dtype == np.float32
@@ -182,45 +182,45 @@ def test_the_lstm_writes_every_chunk_and_the_vote_is_theirs(named):
     np.testing.assert_allclose(np.load(place / "probabilities.npy"), vote(chunks), rtol=1e-6)
 
 
-def test_the_crop_is_the_part_of_the_mel_that_ali_hears(named, small, tmp_path):
+def test_the_crop_is_the_part_of_the_mel_that_ali_takes(trained_project, small, tmp_path):
     # A network that sees bins 0 to 31 and the 32 middle frames alone must not notice anything else.
     made = project_in(tmp_path)
     array = np.random.default_rng(5).normal(0.0, 99.0, (48, 64, FRAMES)).astype(np.float32)
     array[:, :32, 16:48] = pattern(64)[:, :32, 16:48]
     write_array(made.feature("mel"), array)
     classifiers.run(made, small, "ff", "crop")
-    one, other = (np.load(folder(project, "ff", "crop") / "probabilities.npy") for project in (named, made))
+    one, other = (np.load(folder(project, "ff", "crop") / "probabilities.npy") for project in (trained_project, made))
     np.testing.assert_array_equal(one, other)
     assert run_of(made, "ff", "crop").data.params["crop_bands"] == "low"
 
 
-def test_test_clips_reach_neither_the_scaling_nor_the_weights(named, small, tmp_path):
+def test_test_clips_reach_neither_the_scaling_nor_the_weights(trained_project, small, tmp_path):
     made = project_in(tmp_path)
     array = pattern(12)
     array[SPLITS == "test"] = 500.0 - array[SPLITS == "test"]
     write_array(made.feature("chroma"), array)
     classifiers.run(made, small, "ff", "chroma")
-    one, other = (np.load(folder(project, "ff", "chroma") / "probabilities.npy") for project in (named, made))
+    one, other = (np.load(folder(project, "ff", "chroma") / "probabilities.npy") for project in (trained_project, made))
     np.testing.assert_array_equal(one[SPLITS != "test"], other[SPLITS != "test"])
     assert (one[SPLITS == "test"] != other[SPLITS == "test"]).any()
-    curves = [(folder(project, "ff", "chroma") / "curves.csv").read_bytes() for project in (named, made)]
+    curves = [(folder(project, "ff", "chroma") / "curves.csv").read_bytes() for project in (trained_project, made)]
     assert curves[0] == curves[1]
 
 
-def test_an_unknown_model_is_named_with_those_that_exist(named, small):
-    with pytest.raises(UserError, match="no classifier 'svm'; there are ff, cnn, fair_cnn, lstm"):
-        classifiers.run(named, small, "svm", "mel")
+def test_an_unknown_model_is_named_with_those_that_exist(trained_project, small):
+    with pytest.raises(UserError, match="unknown classifier 'svm'; expected one of ff, cnn, fair_cnn, lstm"):
+        classifiers.run(trained_project, small, "svm", "mel")
 
 
 @pytest.mark.parametrize("model", ["cnn", "fair_cnn", "lstm"])
-def test_the_crop_is_for_the_feed_forward_net_alone(model, named, small):
-    with pytest.raises(UserError, match=f"the crop is for the feed-forward net alone; {model} takes mel, mfcc, chroma"):
-        classifiers.run(named, small, model, "crop")
+def test_only_the_feed_forward_network_takes_crops(model, trained_project, small):
+    with pytest.raises(UserError, match=rf"only the feed-forward network \(ff\) takes crops; {model} takes"):
+        classifiers.run(trained_project, small, model, "crop")
 
 
-def test_an_unknown_representation_is_an_error_of_one_line(named, small):
+def test_an_unknown_representation_is_an_error_of_one_line(trained_project, small):
     with pytest.raises(UserError, match="tonnetz") as fault:
-        classifiers.run(named, small, "ff", "tonnetz")
+        classifiers.run(trained_project, small, "ff", "tonnetz")
     assert "\n" not in str(fault.value)
 
 
@@ -228,14 +228,14 @@ def test_chunks_longer_than_a_clip_fail_the_run_and_leave_no_folder(small, tmp_p
     made = project_in(tmp_path)
     values = small.model_dump()
     values["classifiers"]["lstm"]["chunk_frames"] = FRAMES + 1
-    with pytest.raises(UserError, match="a clip of 64 frames holds no chunk of 65; shorten the chunks"):
+    with pytest.raises(UserError, match="clips of 64 frames are shorter than a chunk of 65 frames; lower"):
         classifiers.run(made, params.check(values), "lstm", "chroma")
     assert not folder(made, "lstm", "chroma").exists()
     (run,) = runs(made, stage="classifiers")
     assert run.info.status == "FAILED"
 
 
-def test_a_training_that_diverges_names_its_model_draw_and_update(settings, tmp_path, empty_database):
+def test_a_training_that_diverges_names_its_model_fold_and_update(settings, tmp_path, empty_database):
     made = with_database(project_in(tmp_path), empty_database)
     with pytest.raises(UserError, match=r"^ff-chroma work-0: loss is (nan|inf) at update 2; the training has diverged"):
         classifiers.run(made, reduced(settings, learning_rate=1e30), "ff", "chroma")
@@ -277,7 +277,7 @@ def test_looking_changes_neither_weights_nor_statistics_of_batches(small):
     assert all(torch.equal(value, before[name]) for name, value in made.network.state_dict().items())
 
 
-def test_what_is_said_of_a_clip_does_not_depend_on_its_neighbours(small):
+def test_the_probabilities_of_a_clip_do_not_depend_on_its_neighbours(small):
     made = learner("cnn", small, "mel").made
     made.step(np.arange(8))
     together, alone = made.probabilities(np.arange(8))[0], made.probabilities(np.arange(3, 4))[0]

@@ -59,16 +59,14 @@ def test_the_projection_is_the_fitted_pca(changed):
     data = flat()
     fitted = pca.fit(iter([data]), len(data), changed(embeddings__dimensions=6).embeddings)
     with torch.no_grad():
-        projected = pca.Projection.of(fitted).encode(torch.from_numpy(data))
+        projected = pca.Projection.from_pca(fitted).encode(torch.from_numpy(data))
     np.testing.assert_allclose(projected, fitted.transform(data), atol=1e-3)
 
 
 def test_too_few_clips_and_too_small_batches_are_errors_that_say_what_to_change(changed):
-    with pytest.raises(
-        UserError, match="dimensions is 40, but there are only 12 training clips; lower it or add music"
-    ):
+    with pytest.raises(UserError, match="dimensions must be at most 12, the number of training clips"):
         pca.fit(iter([flat(12)]), 12, changed().embeddings)
-    with pytest.raises(UserError, match="batch_clips is 50; with 40 dimensions it must be 80 or more"):
+    with pytest.raises(UserError, match="batch_clips must be at least 80 with 40 dimensions"):
         pca.fit(iter([flat()]), 300, changed(embeddings__pca__batch_clips=50).embeddings)
 
 
@@ -325,15 +323,15 @@ def fresh(tmp_path) -> Project:
 
 
 def test_what_cannot_be_embedded_leaves_no_files_and_a_failed_run(fresh, changed):
-    with pytest.raises(UserError, match="only 40 training clips"):
+    with pytest.raises(UserError, match="at most 40, the number of training clips"):
         embeddings.run(fresh, changed(embeddings__dimensions=41), "pca", "mel")
     assert not folder(fresh, "pca").exists()
     (run,) = runs(fresh)
     assert run.info.status == "FAILED"
-    assert "only 40 training clips" in run.data.tags["failure"]
+    assert "at most 40, the number of training clips" in run.data.tags["failure"]
 
 
-def test_a_training_that_diverges_names_its_model_and_draw(fresh, settings):
+def test_a_training_that_diverges_names_its_model_and_fold(fresh, settings):
     with pytest.raises(UserError, match=r"ae-mel work-0: loss is (nan|inf) at update \d+; the training has diverged"):
         embeddings.run(fresh, small(settings, learning_rate=1e30), "ae", "mel")
     assert not folder(fresh, "ae").exists()
@@ -343,7 +341,7 @@ def test_a_training_that_diverges_names_its_model_and_draw(fresh, settings):
 
 
 def test_an_unknown_model_is_named_with_those_that_exist(fresh, changed):
-    with pytest.raises(UserError, match="no embedding 'umap'; there are pca, ae, cae, vae"):
+    with pytest.raises(UserError, match="unknown embedding 'umap'; expected one of pca, ae, cae, vae"):
         embeddings.run(fresh, changed(), "umap", "mel")
 
 
@@ -389,15 +387,15 @@ def test_the_autoencoders_loss_is_the_mean_over_values_and_the_vaes_their_sum(se
 
 def test_validation_losses_are_the_same_at_every_call_and_change_nothing(settings):
     found = trained("vae", settings, 5)
-    state = found.learner.generator.get_state()
+    state = found.learner.rng.get_state()
     assert found.learner.losses(HELD_OUT) == found.learner.losses(HELD_OUT)
-    assert torch.equal(found.learner.generator.get_state(), state)
+    assert torch.equal(found.learner.rng.get_state(), state)
 
 
 def test_validation_losses_do_not_depend_on_the_size_of_the_parts(settings, monkeypatch):
     found = trained("cae", settings, 5)
     whole = found.learner.losses(TRAINING)
-    monkeypatch.setattr("symphony2vec.models.embeddings.learner.AT_ONCE", 7)
+    monkeypatch.setattr("symphony2vec.models.embeddings.learner.BATCH", 7)
     assert found.learner.losses(TRAINING)["validation_loss"] == pytest.approx(whole["validation_loss"], rel=0.05)
     np.testing.assert_allclose(found.learner.encode(TRAINING), found.learner.encode(TRAINING), atol=1e-5)
 

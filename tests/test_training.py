@@ -45,7 +45,7 @@ class Regression:
     """y = 2 x0 - x1 with two weights; noise from its own generator, dropout from torch's global one."""
 
     def __init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(7)
+        self.rng = torch.Generator().manual_seed(7)
         self.weights = torch.zeros(2, requires_grad=True)
         self.seen: list[np.ndarray] = []
         self._optimiser = torch.optim.Adam([self.weights], lr=0.05)
@@ -53,7 +53,7 @@ class Regression:
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         self.seen.append(rows)
         x = torch.sin(torch.as_tensor(rows)[:, None] * torch.tensor([1.0, 1.7]))
-        y = x @ torch.tensor([2.0, -1.0]) + 0.1 * torch.randn(len(rows), generator=self.generator)
+        y = x @ torch.tensor([2.0, -1.0]) + 0.1 * torch.randn(len(rows), generator=self.rng)
         loss = (dropout(x, 0.3) @ self.weights - y).square().mean()
         self._optimiser.zero_grad()
         loss.backward()
@@ -111,7 +111,7 @@ def drawing(epoch: int) -> dict[str, float]:
 
 
 def fit(learner: Regression, kept: Path, schedule: loop.Schedule = PLAN, **other: Any) -> list[dict[str, float]]:
-    given = {"evaluate": drawing, "told": nothing, **other}
+    given = {"evaluate": drawing, "on_epoch": nothing, **other}
     return loop.fit(learner, ROWS, schedule, "tiny work-0", kept, **given)
 
 
@@ -197,12 +197,12 @@ LONG = loop.Schedule(epochs=3, batch=1, seed=0)  # 59 updates an epoch: looked a
 
 @pytest.mark.parametrize("every_s", [0.0, 60.0])
 @pytest.mark.parametrize("update", [1, 13, 25, 26, 59, 60, 97])
-def test_a_loss_that_is_no_number_is_named_with_its_update_and_no_row_follows(update, every_s, tmp_path):
-    told: list[Mapping[str, float]] = []
+def test_a_loss_that_is_not_finite_is_named_with_its_update_and_no_row_follows(update, every_s, tmp_path):
+    logged: list[Mapping[str, float]] = []
     learner = Diverging(size=(update, float("nan")))
     with pytest.raises(UserError, match=rf"^tiny work-0: size is nan at update {update}; the training has diverged"):
-        fit(learner, tmp_path, LONG, told=told.append, checkpoint_every_s=every_s)
-    assert [row["epoch"] for row in told] == list(range(1, (update - 1) // 59 + 1))
+        fit(learner, tmp_path, LONG, on_epoch=logged.append, checkpoint_every_s=every_s)
+    assert [row["epoch"] for row in logged] == list(range(1, (update - 1) // 59 + 1))
 
 
 def test_an_infinite_loss_ends_the_training_too(tmp_path):
@@ -227,7 +227,7 @@ def judged(values: list[float], learner: Regression, weights: list[list[float]])
 
     def evaluate(epoch: int) -> dict[str, float]:
         weights.append(learner.found)
-        return {"judge": values[len(weights) - 1]}
+        return {"score": values[len(weights) - 1]}
 
     return evaluate
 
@@ -235,26 +235,26 @@ def judged(values: list[float], learner: Regression, weights: list[list[float]])
 @pytest.mark.parametrize(("every", "epochs"), [(1, 5), (2, 10)])
 def test_patience_ends_the_training_and_brings_the_best_weights_back(every, epochs, tmp_path):
     learner, weights = Regression(), []
-    plan = loop.Schedule(40, 8, 0, evaluate_every=every, patience=3, judge="judge")
+    plan = loop.Schedule(40, 8, 0, evaluate_every=every, patience=3, monitor="score")
     curves = fit(learner, tmp_path, plan, evaluate=judged([0.1, 0.5, 0.4, 0.5, 0.3, 0.9], learner, weights))
     assert len(curves) == epochs
     assert learner.found == weights[1] != weights[-1]
 
 
 def test_patience_survives_an_interruption(tmp_path):
-    plan = loop.Schedule(40, 8, 0, patience=3, judge="judge")
+    plan = loop.Schedule(40, 8, 0, patience=3, monitor="score")
     values = [0.1, 0.5, 0.4, 0.5, 0.3, 0.9]
     learner, weights = Breaking(4 * 7 + 3), []
     with pytest.raises(StopError):
         fit(learner, tmp_path, plan, evaluate=judged(values, learner, weights), checkpoint_every_s=0.0)
     again = Regression()
-    assert len(fit(again, tmp_path, plan, evaluate=lambda epoch: {"judge": values[epoch - 1]})) == 5
+    assert len(fit(again, tmp_path, plan, evaluate=lambda epoch: {"score": values[epoch - 1]})) == 5
     assert again.found == weights[1]
 
 
 def test_without_patience_the_last_weights_stay_and_all_epochs_are_made(tmp_path, undisturbed):
     learner = Regression()
-    curves = fit(learner, tmp_path, loop.Schedule(6, 8, 3, judge="judge"), evaluate=lambda epoch: {"judge": -epoch})
+    curves = fit(learner, tmp_path, loop.Schedule(6, 8, 3, monitor="score"), evaluate=lambda epoch: {"score": -epoch})
     assert len(curves) == 6
     assert learner.found == undisturbed.weights
 
@@ -289,16 +289,16 @@ def test_fewer_rows_than_a_batch_still_train(tmp_path):
 
 
 def test_each_epoch_is_told_once_with_the_mean_of_its_losses(tmp_path):
-    told, losses, learner = [], [], Regression()
+    logged, losses, learner = [], [], Regression()
     step = learner.step
     learner.step = lambda rows: losses.append(step(rows)) or losses[-1]
     plan = loop.Schedule(7, 8, 0, evaluate_every=3)
-    curves = fit(learner, tmp_path, plan, told=told.append)
-    assert told == curves
-    assert [(row["epoch"], row["update"]) for row in told] == [(epoch, 7 * epoch) for epoch in range(1, 8)]
-    assert [row["epoch"] for row in told if "validation" in row] == [3, 6, 7]
+    curves = fit(learner, tmp_path, plan, on_epoch=logged.append)
+    assert logged == curves
+    assert [(row["epoch"], row["update"]) for row in logged] == [(epoch, 7 * epoch) for epoch in range(1, 8)]
+    assert [row["epoch"] for row in logged if "validation" in row] == [3, 6, 7]
     means = np.array([float(one["loss"]) for one in losses]).reshape(7, 7).mean(axis=1)
-    np.testing.assert_allclose([row["train_loss"] for row in told], means, rtol=1e-12)
+    np.testing.assert_allclose([row["train_loss"] for row in logged], means, rtol=1e-12)
 
 
 def test_the_callers_random_numbers_are_untouched_and_do_not_matter(tmp_path, undisturbed):
@@ -330,7 +330,7 @@ def project_in(root: Path, array: np.ndarray, seeds: int = 1) -> Project:
 
 
 class Training:
-    """Stands for a model's training: notes its tasks, writes one file, and fails or stops where told to."""
+    """Stands for a model's training: notes its tasks, writes one file, and fails or stops where logged to."""
 
     def __init__(self, project: Project, changed: Callable[..., params.Params]) -> None:
         self.project, self.changed = project, changed
@@ -353,9 +353,9 @@ class Training:
         self.tasks.append(task)
         (task.folder / "half.txt").write_text("half")
         if self.fault:
-            (task.kept / "checkpoint.pt").write_text("so far")
+            (task.checkpoint_folder / "checkpoint.pt").write_text("so far")
             raise self.fault
-        task.tell({"epoch": 1.0, "update": 7.0, "train_loss": 0.5, "validation_loss": float("nan")})
+        task.log_epoch({"epoch": 1.0, "update": 7.0, "train_loss": 0.5, "validation_loss": float("nan")})
 
     @property
     def home(self) -> Path:
@@ -425,7 +425,7 @@ def test_another_seed_keeps_the_first_and_fewer_seeds_remove_the_last(training):
     assert sorted(path.name for path in training.home.iterdir()) == ["work-0", "work-1"]
 
 
-def test_a_draw_that_fails_leaves_no_folder_and_a_failed_run_with_the_reason(training):
+def test_a_fold_that_fails_leaves_no_folder_and_a_failed_run_with_the_reason(training):
     training()
     training.fault = UserError("the loss is nan")
     with pytest.raises(UserError, match="the loss is nan"):
@@ -436,7 +436,7 @@ def test_a_draw_that_fails_leaves_no_folder_and_a_failed_run_with_the_reason(tra
     assert failed.data.tags["fold"] == "work-1"
 
 
-def test_a_stopped_draw_is_killed_and_goes_on_as_the_same_run(training):
+def test_a_stopped_fold_is_killed_and_goes_on_as_the_same_run(training):
     training.fault = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         training()
@@ -451,19 +451,19 @@ def test_a_stopped_draw_is_killed_and_goes_on_as_the_same_run(training):
     assert training.run_id() == killed.info.run_id
 
 
-def test_what_a_stopped_draw_kept_is_there_next_time_and_gone_at_the_end(training):
+def test_the_checkpoint_of_a_stopped_fold_is_there_next_time_and_gone_at_the_end(training):
     training.fault = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         training()
     training.fault = UserError("again")
-    kept = training.tasks[0].kept
+    kept = training.tasks[0].checkpoint_folder
     assert (kept / "checkpoint.pt").read_text() == "so far"
     with pytest.raises(UserError):
         training(rate=0.2)
-    assert training.tasks[0].kept != kept  # other settings do not pick up this work
+    assert training.tasks[0].checkpoint_folder != kept  # other settings do not pick up this work
     training.fault = None
     training()
-    assert training.tasks[0].kept == kept
+    assert training.tasks[0].checkpoint_folder == kept
     assert not kept.exists()
 
 
@@ -514,7 +514,7 @@ def test_a_run_on_features_that_were_not_compared_says_nothing_of_it(training):
     assert "near_duplicate_test_clips" not in run.data.metrics
 
 
-def test_a_task_knows_its_sides_and_codes(training):
+def test_a_task_has_the_rows_of_its_splits_and_the_codes_of_its_composers(training):
     training()
     (task,) = training.tasks
     assert task.rows("train").tolist() == list(range(8))
@@ -531,7 +531,7 @@ def test_clips_held_and_clips_read_give_the_same_batches(tmp_path, monkeypatch):
     array = np.load(tmp_path / "mel.npy", mmap_mode="r")
     scaled = standard(array, np.arange(400))
     held = sources.Source(array, scaled, torch.device("cpu"))
-    monkeypatch.setattr(sources, "HELD_BYTES", array.nbytes - 1)
+    monkeypatch.setattr(sources, "CACHE_BYTES", array.nbytes - 1)
     read = sources.Source(array, scaled, torch.device("cpu"))
     rows = np.random.default_rng(1).permutation(600)[:520]
     batch = read.batch(rows)
@@ -545,7 +545,7 @@ def test_a_large_array_is_not_held(monkeypatch):
     array = np.zeros((8, 3, 4), np.float32)
     scaled = standard(array, np.arange(8))
     held = sources.Source(array, scaled, torch.device("cpu"))
-    monkeypatch.setattr(sources, "HELD_BYTES", array.nbytes - 1)
+    monkeypatch.setattr(sources, "CACHE_BYTES", array.nbytes - 1)
     read = sources.Source(array, scaled, torch.device("cpu"))
     array += 1.0
     assert float(held.batch(np.arange(8)).max()) == 0.0
@@ -555,6 +555,6 @@ def test_a_large_array_is_not_held(monkeypatch):
 def test_parts_hold_every_row_once_in_order():
     array = np.zeros((8, 3, 4), np.float32)
     source = sources.Source(array, standard(array, np.arange(8)), torch.device("cpu"))
-    parts = source.batches(ROWS, at_once=10)
+    parts = source.batches(ROWS, batch_size=10)
     assert max(map(len, parts)) <= 10
     np.testing.assert_array_equal(np.concatenate(parts), ROWS)
