@@ -484,10 +484,10 @@ def test_restoring_brings_back_weights_optimisers_and_the_count_of_updates(small
     losses = []
     for ali_learner in (one, other):
         torch.manual_seed(3)
-        found.append(
+        losses.append(
             [{name: float(value) for name, value in ali_learner.step(TRAINING[8:16]).items()} for _ in range(2)]
         )
-    assert found[0] == found[1]
+    assert losses[0] == losses[1]
 
 
 def test_the_encoder_learns_composers_from_random_crops(small):

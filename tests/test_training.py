@@ -69,7 +69,7 @@ class Regression:
         self._optimiser.load_state_dict(state["optimiser"])
 
     @property
-    def found(self) -> list[float]:
+    def solution(self) -> list[float]:
         return self.weights.tolist()
 
 
@@ -105,14 +105,14 @@ def nothing(*_: Any) -> dict[str, float]:
     return {}
 
 
-def drawing(epoch: int) -> dict[str, float]:
+def random_metric(epoch: int) -> dict[str, float]:
     """An evaluation that uses random numbers, as an evaluation may."""
     return {"validation": float(torch.rand(1)) + epoch}
 
 
-def fit(learner: Regression, kept: Path, schedule: loop.Schedule = PLAN, **other: Any) -> list[dict[str, float]]:
-    given = {"evaluate": drawing, "on_epoch": nothing, **other}
-    return loop.fit(learner, ROWS, schedule, "tiny work-0", kept, **given)
+def fit(learner: Regression, folder: Path, schedule: loop.Schedule = PLAN, **other: Any) -> list[dict[str, float]]:
+    arguments = {"evaluate": random_metric, "on_epoch": nothing, **other}
+    return loop.fit(learner, ROWS, schedule, "tiny work-0", folder, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Curves and weights of a training that nothing interrupted, without any checkpoint."""
     learner = Regression()
     curves = fit(learner, tmp_path_factory.mktemp("kept"))
-    return SimpleNamespace(curves=curves, weights=learner.found, seen=learner.seen)
+    return SimpleNamespace(curves=curves, weights=learner.solution, seen=learner.seen)
 
 
 # the loop -------------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(update, tmp_path, undi
         fit(Breaking(update), tmp_path, checkpoint_every_s=0.0)
     learner = Regression()
     assert fit(learner, tmp_path, checkpoint_every_s=0.0) == undisturbed.curves
-    assert learner.found == undisturbed.weights
+    assert learner.solution == undisturbed.weights
     assert len(learner.seen) == UPDATES - update + 1  # nothing is done twice
 
 
@@ -150,11 +150,11 @@ def test_a_training_interrupted_again_and_again_ends_in_the_same_bits(tmp_path, 
         except StopError:
             assert times < UPDATES
     assert times == (UPDATES - 1) // 4
-    assert (curves, learner.found) == (undisturbed.curves, undisturbed.weights)
+    assert (curves, learner.solution) == (undisturbed.curves, undisturbed.weights)
 
 
-def talk(folder: str) -> None:
-    """What the killed process runs: a training that says each update and writes down what it found."""
+def print_updates(folder: str) -> None:
+    """Run in the process that is killed: a training that prints each update and writes its results."""
     learner = Regression()
     step = learner.step
 
@@ -170,7 +170,7 @@ def talk(folder: str) -> None:
 
 
 def test_a_killed_process_started_again_ends_in_the_same_bits(tmp_path, undisturbed):
-    words = [sys.executable, "-c", f"import test_training; test_training.talk({str(tmp_path)!r})"]
+    words = [sys.executable, "-c", f"import test_training; test_training.print_updates({str(tmp_path)!r})"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     begin = partial(subprocess.Popen, words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     rng = np.random.default_rng()
@@ -184,9 +184,9 @@ def test_a_killed_process_started_again_ends_in_the_same_bits(tmp_path, undistur
         assert process.returncode == -signal.SIGKILL
     assert (tmp_path / "checkpoint.pt").is_file()
     with begin() as process:
-        left = len(process.stdout.read().split())
+        remaining = len(process.stdout.read().split())
     assert process.returncode == 0
-    assert UPDATES - sum(updates) - 6 <= left <= UPDATES - sum(updates) + 4, updates
+    assert UPDATES - sum(updates) - 6 <= remaining <= UPDATES - sum(updates) + 4, updates
     pd.DataFrame(undisturbed.curves).to_csv(tmp_path / "expected.csv", index=False)
     assert (tmp_path / "curves.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes(), updates
     assert np.load(tmp_path / "weights.npy").tolist() == undisturbed.weights, updates
@@ -213,8 +213,8 @@ def test_an_infinite_loss_ends_the_training_too(tmp_path):
 def test_what_diverged_is_not_kept_as_a_checkpoint(tmp_path):
     with pytest.raises(UserError):
         fit(Diverging(loss=(5, np.nan)), tmp_path, checkpoint_every_s=0.0)
-    held = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert held["progress"]["step"] == 4
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert checkpoint["progress"]["step"] == 4
 
 
 def test_of_two_losses_the_one_that_was_wrong_first_is_named(tmp_path):
@@ -222,11 +222,13 @@ def test_of_two_losses_the_one_that_was_wrong_first_is_named(tmp_path):
         fit(Diverging(loss=(6, np.nan), size=(4, np.inf)), tmp_path)
 
 
-def judged(values: list[float], learner: Regression, weights: list[list[float]]) -> Callable[[int], dict[str, float]]:
-    """An evaluation that says these values in turn and notes the weights."""
+def give_scores(
+    values: list[float], learner: Regression, weights: list[list[float]]
+) -> Callable[[int], dict[str, float]]:
+    """Return an evaluation that returns these scores in turn and records the weights."""
 
     def evaluate(epoch: int) -> dict[str, float]:
-        weights.append(learner.found)
+        weights.append(learner.solution)
         return {"score": values[len(weights) - 1]}
 
     return evaluate
@@ -236,9 +238,9 @@ def judged(values: list[float], learner: Regression, weights: list[list[float]])
 def test_patience_ends_the_training_and_brings_the_best_weights_back(every, epochs, tmp_path):
     learner, weights = Regression(), []
     plan = loop.Schedule(40, 8, 0, evaluate_every=every, patience=3, monitor="score")
-    curves = fit(learner, tmp_path, plan, evaluate=judged([0.1, 0.5, 0.4, 0.5, 0.3, 0.9], learner, weights))
+    curves = fit(learner, tmp_path, plan, evaluate=give_scores([0.1, 0.5, 0.4, 0.5, 0.3, 0.9], learner, weights))
     assert len(curves) == epochs
-    assert learner.found == weights[1] != weights[-1]
+    assert learner.solution == weights[1] != weights[-1]
 
 
 def test_patience_survives_an_interruption(tmp_path):
@@ -246,29 +248,29 @@ def test_patience_survives_an_interruption(tmp_path):
     values = [0.1, 0.5, 0.4, 0.5, 0.3, 0.9]
     learner, weights = Breaking(4 * 7 + 3), []
     with pytest.raises(StopError):
-        fit(learner, tmp_path, plan, evaluate=judged(values, learner, weights), checkpoint_every_s=0.0)
+        fit(learner, tmp_path, plan, evaluate=give_scores(values, learner, weights), checkpoint_every_s=0.0)
     again = Regression()
     assert len(fit(again, tmp_path, plan, evaluate=lambda epoch: {"score": values[epoch - 1]})) == 5
-    assert again.found == weights[1]
+    assert again.solution == weights[1]
 
 
 def test_without_patience_the_last_weights_stay_and_all_epochs_are_made(tmp_path, undisturbed):
     learner = Regression()
     curves = fit(learner, tmp_path, loop.Schedule(6, 8, 3, monitor="score"), evaluate=lambda epoch: {"score": -epoch})
     assert len(curves) == 6
-    assert learner.found == undisturbed.weights
+    assert learner.solution == undisturbed.weights
 
 
 def test_evaluation_does_not_change_the_random_numbers_of_the_training(tmp_path, undisturbed):
     learner = Regression()
     fit(learner, tmp_path, evaluate=nothing)
-    assert learner.found == undisturbed.weights
+    assert learner.solution == undisturbed.weights
 
 
 def test_another_seed_is_another_training(tmp_path, undisturbed):
     learner = Regression()
     fit(learner, tmp_path, loop.Schedule(6, 8, 4))
-    assert learner.found != undisturbed.weights
+    assert learner.solution != undisturbed.weights
 
 
 def test_every_row_is_used_at_most_once_an_epoch_in_whole_batches_and_a_new_order(undisturbed):
@@ -297,7 +299,7 @@ def test_each_epoch_is_told_once_with_the_mean_of_its_losses(tmp_path):
     assert logged == curves
     assert [(row["epoch"], row["update"]) for row in logged] == [(epoch, 7 * epoch) for epoch in range(1, 8)]
     assert [row["epoch"] for row in logged if "validation" in row] == [3, 6, 7]
-    means = np.array([float(one["loss"]) for one in losses]).reshape(7, 7).mean(axis=1)
+    means = np.array([float(update["loss"]) for update in losses]).reshape(7, 7).mean(axis=1)
     np.testing.assert_allclose([row["train_loss"] for row in logged], means, rtol=1e-12)
 
 
@@ -306,7 +308,7 @@ def test_the_callers_random_numbers_are_untouched_and_do_not_matter(tmp_path, un
     before, learner = torch.get_rng_state(), Regression()
     fit(learner, tmp_path)
     assert torch.equal(torch.get_rng_state(), before)
-    assert learner.found == undisturbed.weights
+    assert learner.solution == undisturbed.weights
 
 
 # the folds ------------------------------------------------------------------------------------------------------------
@@ -316,21 +318,21 @@ def project_in(root: Path, array: np.ndarray, seeds: int = 1) -> Project:
     """A project with one work a composer on each side, and `array` as its mel spectrograms."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
-    made, sides = Project(root), ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
+    project, splits = Project(root), ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
     places = np.arange(len(array))
     table = pd.DataFrame({"clip": places, "composer": np.where(places % 2, "b", "a")})
-    table["split"] = [sides[place // 2 % 8] for place in places]
+    table["split"] = [splits[place // 2 % 8] for place in places]
     table = table.assign(work=table["split"], movement="1", group=table["split"], split_by="work", file="x", start_s=0)
-    write_table(made.clips, table.drop(columns=["group", "split", "split_by"]))
-    of_licence(made)
+    write_table(project.clips, table.drop(columns=["group", "split", "split_by"]))
+    of_licence(project)
     for seed in range(seeds):
-        write_table(made.fold(SplitFold("work", seed)), table)
-    write_array(made.feature("mel"), array.astype(np.float32))
-    return made
+        write_table(project.fold(SplitFold("work", seed)), table)
+    write_array(project.feature("mel"), array.astype(np.float32))
+    return project
 
 
 class Training:
-    """Stands for a model's training: notes its tasks, writes one file, and fails or stops where logged to."""
+    """A stand-in for a training: records its tasks, writes one file, and raises `fault` if it is set."""
 
     def __init__(self, project: Project, changed: Callable[..., params.Params]) -> None:
         self.project, self.changed = project, changed
@@ -340,12 +342,18 @@ class Training:
     def __call__(self, seeds: int = 1, code: list[str] | None = None, **settings: Any) -> list[str]:
         """The folds that were trained."""
         self.tasks = []
-        given = {"rate": 0.1, **settings}
-        about = partial(tracking.Subject, "embeddings", "ae", "mel")
-        seen = self.project.feature("mel")
-        chosen = self.changed(seeds=seeds)
+        settings = {"rate": 0.1, **settings}
+        subject = partial(tracking.Subject, "embeddings", "ae", "mel")
+        features = self.project.feature("mel")
+        changed_params = self.changed(seeds=seeds)
         folds.train_folds(
-            self.project, chosen, lambda fold: about(fold.name), given, code or ["errors.py"], seen, self._train
+            self.project,
+            changed_params,
+            lambda fold: subject(fold.name),
+            settings,
+            code or ["errors.py"],
+            features,
+            self._train,
         )
         return [task.fold.name for task in self.tasks]
 
@@ -368,12 +376,12 @@ class Training:
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of MLflow, to copy: making one takes seconds."""
-    made = Project(tmp_path_factory.mktemp("empty"))
-    made.mlruns.mkdir()
+    project = Project(tmp_path_factory.mktemp("empty"))
+    project.mlruns.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
-        client(made).search_experiments()
-    return made.mlruns
+        client(project).search_experiments()
+    return project.mlruns
 
 
 @pytest.fixture
@@ -383,7 +391,7 @@ def training(tmp_path, changed, monkeypatch, database) -> Training:
     return Training(project_in(tmp_path, np.arange(16.0 * 6).reshape(16, 2, 3), seeds=3), changed)
 
 
-def test_what_is_done_is_kept_with_its_run(training):
+def test_a_finished_fold_is_kept_with_its_run(training):
     assert training() == ["work-0"]
     run_id = training.run_id()
     assert training() == []
@@ -402,12 +410,12 @@ def test_changed_features_clips_or_code_train_again(training, tmp_path, monkeypa
     source = tmp_path / "source"
     shutil.copytree(folds.SOURCE, source)
     monkeypatch.setattr(folds, "SOURCE", source)
-    again = partial(training, code=["ali"])
+    again = partial(training, code=["models/ali"])
     assert again() == ["work-0"]
-    for name in ("scaling.py", "training/loop.py", "ali/networks.py"):
+    for name in ("package/scaling.py", "models/training/loop.py", "models/ali/networks.py"):
         (source / name).write_text("one = 2\n")
         assert again() == ["work-0"], name
-    (source / "embeddings" / "networks.py").write_text("one = 2\n")
+    (source / "models" / "embeddings" / "networks.py").write_text("one = 2\n")
     assert again() == []
     write_array(training.project.feature("mel"), np.ones((16, 2, 3), np.float32))
     assert again() == ["work-0"]
@@ -481,7 +489,7 @@ def test_a_run_deleted_meanwhile_does_not_stop_the_training(training):
 def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
     training()
     (run,) = runs(training.project)
-    noted = {
+    expected = {
         "row": "ae-mel",
         "model": "ae",
         "representation": "mel",
@@ -490,9 +498,9 @@ def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
         "rate": "0.1",
         "clips": "16",
     }
-    assert {**noted, "training_clips": "8", "features.mel_bands": "64"}.items() <= run.data.params.items()
+    assert {**expected, "training_clips": "8", "features.mel_bands": "64"}.items() <= run.data.params.items()
     history = client(training.project).get_metric_history(run.info.run_id, "train_loss")
-    assert [(one.step, one.value) for one in history] == [(7, 0.5)]
+    assert [(metric.step, metric.value) for metric in history] == [(7, 0.5)]
     assert "validation_loss" not in run.data.metrics  # it was no number
 
 
@@ -526,7 +534,7 @@ def test_a_task_has_the_rows_of_its_splits_and_the_codes_of_its_composers(traini
 # the clips ------------------------------------------------------------------------------------------------------------
 
 
-def test_clips_held_and_clips_read_give_the_same_batches(tmp_path, monkeypatch):
+def test_cached_clips_and_read_clips_give_the_same_batches(tmp_path, monkeypatch):
     write_array(tmp_path / "mel.npy", np.random.default_rng(0).normal(3, 2, (600, 3, 4)).astype(np.float32))
     array = np.load(tmp_path / "mel.npy", mmap_mode="r")
     scaled = standard(array, np.arange(400))
@@ -541,7 +549,7 @@ def test_clips_held_and_clips_read_give_the_same_batches(tmp_path, monkeypatch):
     assert held.shape == read.shape == (3, 4)
 
 
-def test_a_large_array_is_not_held(monkeypatch):
+def test_a_large_array_is_not_cached(monkeypatch):
     array = np.zeros((8, 3, 4), np.float32)
     scaled = standard(array, np.arange(8))
     held = sources.Source(array, scaled, torch.device("cpu"))
