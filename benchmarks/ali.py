@@ -1,9 +1,10 @@
 """Crops per second of one ALI update: `Game.step` against the tables' networks as plain torch layers.
 
 The plain reference runs all three networks once for generator and encoder and once, on detached pairs, for the
-discriminator; a second one keeps the first pass through generator and encoder. Then both sides step, as in `Game.step`.
-The contenders take turns, round after round, so that whatever else the machine does meets all of them; a ratio is taken
-within a round. Then: how far their losses drift apart from the same weights, drawn with `--picture`.
+discriminator; a second variant reuses the first pass through generator and encoder. Then all networks step, as in
+`Game.step`. The variants take turns in rounds, so that other work on the machine affects all of them alike; ratios are
+taken within a round. Then the benchmark measures how far the losses of the variants diverge from the same weights, and
+plots them with `--picture`.
 `python benchmarks/ali.py --help` lists the options.
 """
 
@@ -29,69 +30,69 @@ RATE, BETAS = 1e-4, (0.5, 0.999)
 DROPOUT = 0.2
 TRACED_CROPS = 10
 TRACED_UPDATES = 50
-EARLY = 10  # updates before the game turns chaotic
+EARLY = 10  # updates before the game becomes chaotic
 COMPARED = (("step", "plain_step"), ("step, no dropout", "plain reference, no dropout"))
-FORWARD_AND_BACKWARD = 3  # a layer's gradients by its input and by its weights each cost a forward pass
+FORWARD_AND_BACKWARD = 3  # the gradients of a layer by its input and by its weights each cost a forward pass
 
 
 def layers(
     maps: int, shapes: tuple[tuple[int, int, int], ...], kind: type[nn.Module], norm: bool, dropout: float = 0.0
 ) -> list[nn.Module]:
-    """The rows of Tables 5 and 6: dropout, (transposed) convolution, batch norm, leaky ReLU."""
+    """Return the rows of Tables 5 and 6: dropout, (transposed) convolution, batch norm, leaky ReLU."""
     built: list[nn.Module] = []
     for count, kernel, stride in shapes:
         built += [nn.Dropout(dropout)] if dropout else []
         built += [kind(maps, count, kernel, stride, bias=not norm)]
         built += [nn.BatchNorm2d(count)] if norm else []
-        built += [nn.LeakyReLU(networks.LEAK)]
+        built += [nn.LeakyReLU(networks.NEGATIVE_SLOPE)]
         maps = count
     return built
 
 
 class Plain:
-    """ALI without any haste."""
+    """ALI in plain torch layers, without optimisation."""
 
     def __init__(self, latent: int, device: torch.device, dropout: float = DROPOUT) -> None:
-        of_x, both = networks.CONVOLUTIONS, ((1024, 1, 1), (1024, 1, 1))
+        x_shapes, joint_shapes = networks.CONVOLUTIONS, ((1024, 1, 1), (1024, 1, 1))
         self.encoder = nn.Sequential(
-            *layers(1, (*of_x, (512, 1, 1)), nn.Conv2d, norm=True), nn.Conv2d(512, 2 * latent, 1)
+            *layers(1, (*x_shapes, (512, 1, 1)), nn.Conv2d, norm=True), nn.Conv2d(512, 2 * latent, 1)
         )
         self.generator = nn.Sequential(
-            *layers(latent, networks.TRANSPOSED, nn.ConvTranspose2d, norm=True),
+            *layers(latent, networks.TRANSPOSED_CONVOLUTIONS, nn.ConvTranspose2d, norm=True),
             nn.ConvTranspose2d(32, 1, 1, bias=False),
         )
-        self.of_x = nn.Sequential(*layers(1, of_x, nn.Conv2d, norm=False, dropout=dropout))
-        self.of_z = nn.Sequential(*layers(latent, ((512, 1, 1),) * 2, nn.Conv2d, norm=False, dropout=dropout))
-        joint = layers(1024, both, nn.Conv2d, norm=False, dropout=dropout)
+        self.x_branch = nn.Sequential(*layers(1, x_shapes, nn.Conv2d, norm=False, dropout=dropout))
+        self.z_branch = nn.Sequential(*layers(latent, ((512, 1, 1),) * 2, nn.Conv2d, norm=False, dropout=dropout))
+        joint = layers(1024, joint_shapes, nn.Conv2d, norm=False, dropout=dropout)
         self.joint = nn.Sequential(*joint, nn.Dropout(dropout), nn.Conv2d(1024, 1, 1))
         self.bias = nn.Parameter(torch.zeros(1, 32, 32, device=device))
-        for part in (self.encoder, self.generator, self.of_x, self.of_z, self.joint):
+        for part in (self.encoder, self.generator, self.x_branch, self.z_branch, self.joint):
             networks.initialise(part, torch.Generator().manual_seed(0))
             part.to(device)
-        parts = [self.of_x, self.of_z, self.joint]
-        makers = [*self.encoder.parameters(), *self.generator.parameters(), self.bias]
+        parts = [self.x_branch, self.z_branch, self.joint]
+        generator_parameters = [*self.encoder.parameters(), *self.generator.parameters(), self.bias]
         self.discriminator_optimiser = torch.optim.Adam([p for part in parts for p in part.parameters()], RATE, BETAS)
-        self.generator_optimiser = torch.optim.Adam(makers, RATE, BETAS)
+        self.generator_optimiser = torch.optim.Adam(generator_parameters, RATE, BETAS)
 
     def pairs(self, x: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """x_hat (B, 1, 32, 32) and z_hat (B, D)."""
+        """Return x_hat (B, 1, 32, 32) and z_hat (B, D)."""
         mean, log_sigma = self.encoder(x).flatten(1).chunk(2, dim=1)
         return torch.sigmoid(self.generator(z[:, :, None, None]) + self.bias), mean + torch.exp(log_sigma) * noise
 
     def logits(self, x: Tensor, z: Tensor) -> Tensor:
-        """Logits (B,)."""
-        return self.joint(torch.cat([self.of_x(x), self.of_z(z[:, :, None, None])], dim=1)).flatten()
+        """Return logits (B,) of pairs."""
+        return self.joint(torch.cat([self.x_branch(x), self.z_branch(z[:, :, None, None])], dim=1)).flatten()
 
     def step(self, x: Tensor, z: Tensor, noise: Tensor, again: bool = True) -> dict[str, Tensor]:
-        """One update of E and G and one of D, from the weights that all had before; D's pairs are made `again` or kept.
+        """Update E and G, and D, from the same weights; the pairs of D are computed `again` or reused.
 
-        The published source steps D first and lets E and G meet the new D; that computes as much.
+        The published source steps D first and then E and G against the new D, at the same cost.
         """
         entropy, ones, zeros = F.binary_cross_entropy_with_logits, x.new_ones(len(x)), x.new_zeros(len(x))
         x_hat, z_hat = self.pairs(x, z, noise)
         self.generator_optimiser.zero_grad()
-        of_makers = entropy(self.logits(x, z_hat), zeros) + entropy(self.logits(x_hat, z), ones)
-        of_makers.backward()
+        generator_loss = entropy(self.logits(x, z_hat), zeros) + entropy(self.logits(x_hat, z), ones)
+        generator_loss.backward()
         if again:
             x_hat, z_hat = self.pairs(x, z, noise)
         self.discriminator_optimiser.zero_grad()
@@ -99,15 +100,16 @@ class Plain:
         loss.backward()
         self.discriminator_optimiser.step()
         self.generator_optimiser.step()
-        return {"discriminator_loss": loss.detach(), "generator_loss": of_makers.detach()}
+        return {"discriminator_loss": loss.detach(), "generator_loss": generator_loss.detach()}
 
     @torch.no_grad()
-    def start_as(self, other: Game) -> None:
-        """Take the weights of another start; all else starts alike."""
-        pairs = ((self.encoder, other.encoder), (self.generator, other.generator))
-        for own, theirs in (*pairs, (nn.ModuleList([self.of_x, self.of_z, self.joint]), other.discriminator)):
-            for one, another in zip(_convolutions(own), _convolutions(theirs), strict=True):
-                one.weight.copy_(another.weight)
+    def copy_weights(self, game: Game) -> None:
+        """Copy the weights of a game; everything else has the same initial values."""
+        pairs = ((self.encoder, game.encoder), (self.generator, game.generator))
+        discriminator = nn.ModuleList([self.x_branch, self.z_branch, self.joint])
+        for network, source in (*pairs, (discriminator, game.discriminator)):
+            for layer, source_layer in zip(_convolutions(network), _convolutions(source), strict=True):
+                layer.weight.copy_(source_layer.weight)
 
 
 def _convolutions(network: nn.Module) -> list[nn.Conv2d | nn.ConvTranspose2d]:
@@ -115,75 +117,75 @@ def _convolutions(network: nn.Module) -> list[nn.Conv2d | nn.ConvTranspose2d]:
 
 
 def game(latent: int, device: torch.device, dtype: torch.dtype = torch.float32, dropout: float = DROPOUT) -> Game:
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     parts = networks.Encoder(latent), networks.Generator(latent), networks.Discriminator(latent, dropout)
     for part in parts:
-        networks.initialise(part, random)
+        networks.initialise(part, rng)
         part.to(device, dtype)
     return Game(*parts, RATE, RATE, BETAS)
 
 
-def drawn(crops: int, latent: int, device: torch.device, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """x (bands of unequal loudness), z and noise."""
-    random = torch.Generator().manual_seed(seed)
-    x = torch.rand(crops, 1, 32, 32, generator=random) * torch.linspace(1.0, 0.2, 32)[:, None]
-    z, noise = torch.randn(2, crops, latent, generator=random)
+def sample_inputs(crops: int, latent: int, device: torch.device, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Return crops x with bands of unequal loudness, z and noise."""
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(crops, 1, 32, 32, generator=rng) * torch.linspace(1.0, 0.2, 32)[:, None]
+    z, noise = torch.randn(2, crops, latent, generator=rng)
     return x.to(device), z.to(device), noise.to(device)
 
 
 def operations(latent: int) -> float:
-    """Floating-point operations of `Game.step` for one crop: x passes D twice, everything else once."""
+    """Return the floating-point operations of `Game.step` per crop: x passes D twice, everything else once."""
     encoder, generator, discriminator = networks.Encoder(latent), networks.Generator(latent), networks.Discriminator(1)
-    multiplied, side = 0, networks.SIDE
+    products, size = 0, networks.CROP_SIZE
     for number, (layer, y) in enumerate(
-        zip(encoder.layers.convolutions, encoder.layers.outputs(torch.zeros(2, 1, side, side)), strict=True)
+        zip(encoder.layers.convolutions, encoder.layers.outputs(torch.zeros(2, 1, size, size)), strict=True)
     ):
-        passes = 1 + 2 * (number < len(discriminator.of_x.convolutions))  # those of D(x) have the same sizes
-        multiplied += passes * layer.weight.numel() * y.shape[-1] ** 2
-    sides = (1, *[y.shape[-1] for y in _made(generator, latent)])
+        passes = 1 + 2 * (number < len(discriminator.x_branch.convolutions))  # those of D(x) have the same sizes
+        products += passes * layer.weight.numel() * y.shape[-1] ** 2
+    sizes = (1, *[y.shape[-1] for y in _layer_outputs(generator, latent)])
     layers_of_g = [*generator.layers, generator.head]
-    multiplied += sum(layer.weight.numel() * before**2 for layer, before in zip(layers_of_g, sides, strict=True))
-    dense = [discriminator.of_z.convolutions[1], *discriminator.joint.convolutions, discriminator.head]
-    multiplied += encoder.head.weight.numel() + 2 * (512 * latent + sum(layer.weight.numel() for layer in dense))
-    return 2.0 * FORWARD_AND_BACKWARD * multiplied
+    products += sum(layer.weight.numel() * input_size**2 for layer, input_size in zip(layers_of_g, sizes, strict=True))
+    dense = [discriminator.z_branch.convolutions[1], *discriminator.joint.convolutions, discriminator.head]
+    products += encoder.head.weight.numel() + 2 * (512 * latent + sum(layer.weight.numel() for layer in dense))
+    return 2.0 * FORWARD_AND_BACKWARD * products
 
 
-def _made(generator: networks.Generator, latent: int) -> list[Tensor]:
-    y, made = torch.zeros(2, latent, 1, 1), []
+def _layer_outputs(generator: networks.Generator, latent: int) -> list[Tensor]:
+    y, outputs = torch.zeros(2, latent, 1, 1), []
     for layer in generator.layers:
         y = layer(y)
-        made.append(y)
-    return made
+        outputs.append(y)
+    return outputs
 
 
 def speeds(crops: int, rounds: int, latent: int, device: torch.device) -> list[str]:
-    reference, ours, values = Plain(latent, device), game(latent, device), drawn(crops, latent, device)
+    reference, ours, values = Plain(latent, device), game(latent, device), sample_inputs(crops, latent, device)
 
-    def finished(work: Callable[[], object]) -> Callable[[], object]:
-        def waited() -> None:
+    def synchronised(work: Callable[[], object]) -> Callable[[], object]:
+        def work_and_wait() -> None:
             work()
             if device.type == "cuda":
                 torch.cuda.synchronize()
 
-        return waited
+        return work_and_wait
 
-    contenders = {
-        "plain, all three networks again": finished(lambda: reference.step(*values)),
-        "plain, only the discriminator again": finished(lambda: reference.step(*values, again=False)),
-        "`Game.plain_step`": finished(lambda: ours.plain_step(*values)),
-        "`Game.step`": finished(lambda: ours.step(*values)),
+    variants = {
+        "plain, all three networks again": synchronised(lambda: reference.step(*values)),
+        "plain, only the discriminator again": synchronised(lambda: reference.step(*values, again=False)),
+        "`Game.plain_step`": synchronised(lambda: ours.plain_step(*values)),
+        "`Game.step`": synchronised(lambda: ours.step(*values)),
     }
-    for work in contenders.values():
+    for work in variants.values():
         work()
-    took: dict[str, list[float]] = {name: [] for name in contenders}
+    times_s: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
-        for name, work in contenders.items():
-            took[name].append(machine.elapsed_s(work))
+        for name, work in variants.items():
+            times_s[name].append(machine.elapsed_s(work))
     lines = ["| | ms an update | crops a second | time against `Game.step` |", "|---|---|---|---|"]
-    ours_s = took["`Game.step`"]
-    for name, own_s in took.items():
-        cells = ([1e3 * t for t in own_s], [crops / t for t in own_s])
-        ratio = machine.spread([t / o for t, o in zip(own_s, ours_s, strict=True)])
+    ours_s = times_s["`Game.step`"]
+    for name, variant_s in times_s.items():
+        cells = ([1e3 * t for t in variant_s], [crops / t for t in variant_s])
+        ratio = machine.spread([t / o for t, o in zip(variant_s, ours_s, strict=True)])
         lines.append(f"| {name} | {machine.spread(cells[0], 0)} | {machine.spread(cells[1], 0)} | {ratio} |")
     work_g = crops * operations(latent) / 1e9
     rate = work_g / statistics.median(ours_s)
@@ -191,29 +193,30 @@ def speeds(crops: int, rounds: int, latent: int, device: torch.device) -> list[s
 
 
 def losses(step: Callable[..., dict[str, Tensor]], latent: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Both losses at each update, (2, updates) float64; every run sees the same crops, noise and draws of dropout."""
+    """Return both losses at each update, (2, updates) float64; every run has the same crops, noise and dropout."""
     curve = []
     for update in range(TRACED_UPDATES):
-        values = [value.to(dtype) for value in drawn(TRACED_CROPS, latent, device, update)]
+        values = [value.to(dtype) for value in sample_inputs(TRACED_CROPS, latent, device, update)]
         torch.manual_seed(update)
-        found = step(*values)
-        curve.append(torch.stack([found["discriminator_loss"], found["generator_loss"]]).double())
+        update_losses = step(*values)
+        curve.append(torch.stack([update_losses["discriminator_loss"], update_losses["generator_loss"]]).double())
     return torch.stack(curve, dim=1)
 
 
 def plain(latent: int, device: torch.device, dtype: torch.dtype) -> Plain:
-    """The reference without dropout, from the weights of `game`."""
+    """Return the reference without dropout, with the weights of `game`."""
     torch.set_default_dtype(dtype)
-    made = Plain(latent, device, dropout=0.0)
+    reference = Plain(latent, device, dropout=0.0)
     torch.set_default_dtype(torch.float32)
-    made.start_as(game(latent, device, dtype))
-    return made
+    reference.copy_weights(game(latent, device, dtype))
+    return reference
 
 
 def drift(latent: int, device: torch.device, picture: Path | None) -> list[str]:
-    """How far loss curves from the same start lie apart; rounding alone tells what to expect of float32.
+    """Return a table of the largest differences between loss curves from the same weights.
 
-    The reference draws its dropout otherwise, so it is held against `step` without any.
+    The difference between float32 and float64 shows the effect of rounding. The reference samples its dropout
+    differently, so it is compared with `step` without dropout.
     """
     traced = {}
     for name, dtype in (("float64", torch.float64), ("float32", torch.float32)):
@@ -227,38 +230,42 @@ def drift(latent: int, device: torch.device, picture: Path | None) -> list[str]:
     pairs = [(name, *pair) for name in ("float64", "float32") for pair in COMPARED]
     lines = [f"| largest difference of losses, {TRACED_CROPS} crops | {EARLY} updates | {TRACED_UPDATES} updates |"]
     lines.append("|---|---|---|")
-    for name, one, other in pairs:
-        apart = (traced[name, one] - traced[name, other]).abs()
-        lines.append(f"| {name}: {one}; {other} | {apart[:, :EARLY].max().item():.1e} | {apart.max().item():.1e} |")
-    apart = (traced["float32", "plain_step"] - traced["float64", "plain_step"]).abs()
-    lines.append(f"| plain_step: float32; float64 | {apart[:, :EARLY].max().item():.1e} | {apart.max().item():.1e} |")
+    for name, first, second in pairs:
+        lines.append(_difference_row(f"{name}: {first}; {second}", traced[name, first], traced[name, second]))
+    rounding = traced["float32", "plain_step"], traced["float64", "plain_step"]
+    lines.append(_difference_row("plain_step: float32; float64", *rounding))
     if picture:
-        canvas.save(picture, drawing(traced, pairs))
+        canvas.save(picture, plot_losses(traced, pairs))
     return lines
 
 
-def drawing(traced: dict[tuple[str, str], Tensor], pairs: list[tuple[str, str, str]]) -> Figure:
-    """The loss curves, one panel a pair: the first dashed upon the second."""
+def _difference_row(label: str, first: Tensor, second: Tensor) -> str:
+    difference = (first - second).abs()
+    return f"| {label} | {difference[:, :EARLY].max().item():.1e} | {difference.max().item():.1e} |"
+
+
+def plot_losses(traced: dict[tuple[str, str], Tensor], pairs: list[tuple[str, str, str]]) -> Figure:
+    """Plot the loss curves, one panel per pair: the first dashed, on top of the second."""
     figure = canvas.figure(10.0, 7.0)
     updates = range(1, TRACED_UPDATES + 1)
-    for axis, (name, one, other) in zip(figure.subplots(2, 2).flat, pairs, strict=True):
+    for axis, (name, first, second) in zip(figure.subplots(2, 2).flat, pairs, strict=True):
         for row, (loss, colour) in enumerate((("discriminator", "C0"), ("generator", "C1"))):
-            lean, wide = (traced[name, what][row].cpu().numpy() for what in (one, other))
-            axis.plot(updates, wide, color=colour, linewidth=4.0, alpha=0.35, label=f"{loss}, {other}")
-            axis.plot(updates, lean, color=colour, linewidth=1.2, linestyle="--", label=f"{loss}, {one}")
+            top, bottom = (traced[name, what][row].cpu().numpy() for what in (first, second))
+            axis.plot(updates, bottom, color=colour, linewidth=4.0, alpha=0.35, label=f"{loss}, {second}")
+            axis.plot(updates, top, color=colour, linewidth=1.2, linestyle="--", label=f"{loss}, {first}")
         axis.set(title=name, xlabel="update", ylabel="loss")
         axis.legend(fontsize=7)
     return figure
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--crops", type=int, default=100, help="crops in a batch")
-    asked.add_argument("--latent", type=int, default=128)
-    asked.add_argument("--rounds", type=int, default=15)
-    asked.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked.add_argument("--picture", type=Path, help="where to draw the loss curves, as PNG")
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--crops", type=int, default=100, help="crops in a batch")
+    parser.add_argument("--latent", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--picture", type=Path, help="PNG file for a plot of the loss curves")
+    options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{options.threads} threads"

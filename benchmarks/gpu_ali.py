@@ -29,9 +29,9 @@ def measure_updates(crops: int, ceilings: dict[str, float], work: Work, reserve_
     import ali
 
     latent, device = work.size.latent, work.device
-    values = ali.drawn(crops, latent, device)
+    values = ali.sample_inputs(crops, latent, device)
     plain = ali.Plain(latent, device)
-    contenders: dict[str, Callable[[], object]] = {
+    steps: dict[str, Callable[[], object]] = {
         "plain, all networks again": lambda: plain.step(*values),
         "plain, only D again": lambda: plain.step(*values, again=False),
     }
@@ -47,10 +47,10 @@ def measure_updates(crops: int, ceilings: dict[str, float], work: Work, reserve_
 
         step = work.attempt(f"{name}, {crops} crops", create)
         if step is not None:
-            contenders[name] = step
-    for contender in contenders.values():
-        elapsed_ms(contender, min(3, work.size.updates), device)
-    times_ms = in_turns(contenders, work.size.updates, work, reserve_s)
+            steps[name] = step
+    for variant in steps.values():
+        elapsed_ms(variant, min(3, work.size.updates), device)
+    times_ms = in_turns(steps, work.size.updates, work, reserve_s)
     plain_ms = times_ms["plain, all networks again"]
     flop = crops * ali.operations(latent)
     for name, step_ms in times_ms.items():
@@ -122,7 +122,7 @@ def compare_losses(work: Work) -> None:
     def curve(step: Callable[..., dict[str, Tensor]], dtype: torch.dtype = torch.float32) -> Tensor:
         losses = []
         for number in range(work.size.loss_updates):
-            update = step(*(value.to(dtype) for value in ali.drawn(crops, latent, device, number)))
+            update = step(*(value.to(dtype) for value in ali.sample_inputs(crops, latent, device, number)))
             losses.append(torch.stack([update["discriminator_loss"], update["generator_loss"]]).double())
         return torch.stack(losses, dim=1).cpu()
 
@@ -135,7 +135,7 @@ def compare_losses(work: Work) -> None:
         "ours in double precision": lambda: curve(create_game(torch.float64).step, torch.float64),
     }
     if device.type == "cuda":
-        inputs = tuple(value.clone() for value in ali.drawn(crops, latent, device))
+        inputs = tuple(value.clone() for value in ali.sample_inputs(crops, latent, device))
         curves["ours, recorded"] = lambda: curve(create_recorded(create_game(), inputs))
     with tf32(False):
         eager = curve(create_game().step)

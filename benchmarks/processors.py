@@ -78,7 +78,7 @@ def trained() -> dict[str, np.ndarray]:
     rng = torch.Generator().manual_seed(0)
     x = torch.randn((32, 64, 4 * STRIDE), generator=rng)
     target = torch.randn((32, 8), generator=rng)
-    encoder = loop.started(lambda: Encoder(8, 4, 4, 64), 0, torch.device("cpu"))
+    encoder = loop.create_network(lambda: Encoder(8, 4, 4, 64), 0, torch.device("cpu"))
     with torch.no_grad():
         fresh = encoder.eval()(x).c.numpy().copy()
     optimiser = torch.optim.Adam(encoder.train().parameters(), lr=1e-3)

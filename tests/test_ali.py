@@ -22,7 +22,7 @@ from symphony2vec.errors import UserError
 from symphony2vec.models.ali import crops, latent
 from symphony2vec.models.ali import stage as ali
 from symphony2vec.models.ali.learner import AliLearner, EncoderLearner
-from symphony2vec.models.training.folds import CURVES
+from symphony2vec.models.training.folds import METRIC_NAMES
 from symphony2vec.models.training.source import Source
 from symphony2vec.package.scaling import middle_crop, unit
 from symphony2vec.params import Crop
@@ -45,20 +45,20 @@ def project_in(root: Path, array: np.ndarray) -> Project:
     """A project with 40 clips in one fold; every two clips are a work."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
-    made, places = Project(root), np.arange(CLIPS)
-    table = pd.DataFrame({"clip": places, "composer": np.where(places % 2, "b", "a"), "movement": "1"})
-    table.insert(2, "work", [f"work {place // 4}" for place in places])
-    whole = table.assign(group=table["work"], split=SPLITS, split_by="work", file="x.flac", start_s=0.0)
-    write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
-    of_licence(made)
-    write_table(made.fold(SplitFold("work", 0)), whole)
-    write_array(made.feature("mel"), array)
-    return made
+    project, indices = Project(root), np.arange(CLIPS)
+    table = pd.DataFrame({"clip": indices, "composer": np.where(indices % 2, "b", "a"), "movement": "1"})
+    table.insert(2, "work", [f"work {place // 4}" for place in indices])
+    table_of_fold = table.assign(group=table["work"], split=SPLITS, split_by="work", file="x.flac", start_s=0.0)
+    write_table(project.clips, table_of_fold[[*table.columns, "file", "start_s"]])
+    of_licence(project)
+    write_table(project.fold(SplitFold("work", 0)), table_of_fold)
+    write_array(project.feature("mel"), array)
+    return project
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _own_database() -> Iterator[None]:
-    """Runs go to the project's own database; intervals are made of few folds."""
+    """Runs go to the project's own database; confidence intervals use few resamples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
         patch.setattr(latent, "RESAMPLES", 200)
@@ -81,12 +81,12 @@ def small(settings: dict[str, Any]) -> params.Params:
 
 
 @pytest.fixture(scope="module")
-def heard(tmp_path_factory, small) -> Project:
+def trained_project(tmp_path_factory, small) -> Project:
     """ALI and its encoder as a classifier, run once."""
-    made = project_in(tmp_path_factory.mktemp("project"), spectrograms())
+    project = project_in(tmp_path_factory.mktemp("project"), spectrograms())
     for model in ("original-8", "encoder-8"):
-        ali.run(made, small, model)
-    return made
+        ali.run(project, small, model)
+    return project
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +94,10 @@ def other_test_clips(tmp_path_factory, small) -> Project:
     """The same with other test clips."""
     array = spectrograms()
     array[SPLITS == "test"] = np.random.default_rng(9).uniform(-80.0, 0.0, (8, 64, 70))
-    made = project_in(tmp_path_factory.mktemp("other"), array)
+    project = project_in(tmp_path_factory.mktemp("other"), array)
     for model in ("original-8", "encoder-8"):
-        ali.run(made, small, model)
-    return made
+        ali.run(project, small, model)
+    return project
 
 
 def folder(project: Project, model: str) -> Path:
@@ -114,16 +114,16 @@ def run_of(project: Project, model: str) -> Any:
 @pytest.mark.parametrize(
     ("name", "values"), [("vectors", 8), ("vectors-crops", 8), ("vectors-sample", 8), ("vectors-hidden", 5120)]
 )
-def test_every_reading_has_a_vector_for_every_clip(name, values, heard):
-    vectors = np.load(folder(heard, "original-8") / f"{name}.npy")
+def test_every_readout_has_a_vector_for_every_clip(name, values, trained_project):
+    vectors = np.load(folder(trained_project, "original-8") / f"{name}.npy")
     assert vectors.shape == (CLIPS, values)
     assert vectors.dtype == np.float32
     assert np.isfinite(vectors).all()
     assert len(np.unique(vectors, axis=0)) == CLIPS
 
 
-def test_ali_writes_what_it_promises_and_nothing_else(heard):
-    names = {path.name for path in folder(heard, "original-8").iterdir()}
+def test_ali_writes_what_it_promises_and_nothing_else(trained_project):
+    names = {path.name for path in folder(trained_project, "original-8").iterdir()}
     vectors = {f"vectors{readout}.npy" for readout in ("", "-crops", "-sample", "-hidden")}
     pictures = {path for path in names if path.endswith(".png")}
     assert {"game.png", "pairs.png", "walk.png", "latent.png"} <= pictures
@@ -136,11 +136,11 @@ def test_ali_writes_what_it_promises_and_nothing_else(heard):
         "model-crops.json",
     }
     for name in pictures:
-        assert (folder(heard, "original-8") / name).read_bytes().startswith(b"\x89PNG")
+        assert (folder(trained_project, "original-8") / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_encoder_writes_what_it_promises_and_nothing_else(heard):
-    place = folder(heard, "encoder-8")
+def test_the_encoder_writes_what_it_promises_and_nothing_else(trained_project):
+    place = folder(trained_project, "encoder-8")
     names = {"probabilities.npy", "probabilities-crops.npy", "curves.csv", "curves.png", "run.json"}
     names |= {"model.json", "model-crops.json"}
     assert {path.name for path in place.iterdir()} == names
@@ -152,41 +152,43 @@ def test_the_encoder_writes_what_it_promises_and_nothing_else(heard):
         assert len(np.unique(probabilities[:, 0])) == CLIPS
 
 
-def test_the_curves_of_the_game_have_a_row_an_epoch(heard):
-    curves = pd.read_csv(folder(heard, "original-8") / "curves.csv")
+def test_the_curves_of_the_game_have_a_row_an_epoch(trained_project):
+    curves = pd.read_csv(folder(trained_project, "original-8") / "curves.csv")
     assert curves["update"].tolist() == [3, 6]
-    sides = {f"{side}_{who}_loss" for side in ("train", "validation") for who in ("discriminator", "generator")}
+    losses = {
+        f"{split}_{network}_loss" for split in ("train", "validation") for network in ("discriminator", "generator")
+    }
     outputs = {"train_mean_output_real", "train_mean_output_generated"}
-    assert set(curves.columns) == {"epoch", "update", "probe_validation_accuracy"} | sides | outputs
+    assert set(curves.columns) == {"epoch", "update", "probe_validation_accuracy"} | losses | outputs
     assert curves.notna().all(axis=None)
     # an untrained discriminator cannot tell: 2 ln 2
     assert curves["train_discriminator_loss"].iloc[0] == pytest.approx(2 * np.log(2), rel=0.05)
 
 
-def test_samples_are_in_db_and_of_validation_clips(heard):
-    held = np.load(folder(heard, "original-8") / "samples.npz")
-    assert set(held.files) == {"rows", "originals", "reconstructions", "generated", "walk"}
-    shapes = {name: held[name].shape for name in held.files}
+def test_samples_are_in_db_and_of_validation_clips(trained_project):
+    samples = np.load(folder(trained_project, "original-8") / "samples.npz")
+    assert set(samples.files) == {"rows", "originals", "reconstructions", "generated", "walk"}
+    shapes = {name: samples[name].shape for name in samples.files}
     assert shapes.pop("rows") == (8,)
     assert shapes.pop("walk") == (11, 32, 32)
     assert set(shapes.values()) == {(8, 32, 32)}
-    assert (SPLITS[held["rows"]] == "validation").all()
-    original = middle_crop(spectrograms(), "low")[held["rows"]]
-    np.testing.assert_allclose(held["originals"], original, atol=1e-4)
+    assert (SPLITS[samples["rows"]] == "validation").all()
+    original = middle_crop(spectrograms(), "low")[samples["rows"]]
+    np.testing.assert_allclose(samples["originals"], original, atol=1e-4)
     for name in ("originals", "reconstructions", "generated", "walk"):
-        assert held[name].min() >= -80.0
-        assert held[name].max() <= 0.0
+        assert samples[name].min() >= -80.0
+        assert samples[name].max() <= 0.0
 
 
-def test_the_claim_is_tested_on_three_sources(heard):
-    table = pd.read_csv(folder(heard, "original-8") / "latent.csv")
+def test_the_claim_is_tested_on_three_sources(trained_project):
+    table = pd.read_csv(folder(trained_project, "original-8") / "latent.csv")
     assert list(table.columns) == ["source", "measure", "rho", "low", "high", "range_db", "crops"]
     assert table.groupby("source")["crops"].first().to_dict() == {
         "generated along rays": 1000, "generated from the prior": 1000, "encoded test clips": 8,
     }  # fmt: skip
     assert table["measure"].tolist() == ["loudness", "flatness"] * 3
     encoded = table[table["source"] == "encoded test clips"].iloc[0]
-    vectors, test = np.load(folder(heard, "original-8") / "vectors.npy"), SPLITS == "test"
+    vectors, test = np.load(folder(trained_project, "original-8") / "vectors.npy"), SPLITS == "test"
     loudness = latent.loudness_db(middle_crop(spectrograms(), "low")[test])
     expected = spearmanr(np.linalg.norm(vectors[test], axis=1), loudness).statistic
     assert encoded["rho"] == pytest.approx(expected)
@@ -194,10 +196,10 @@ def test_the_claim_is_tested_on_three_sources(heard):
 
 
 @pytest.mark.parametrize(("model", "setting"), [("original-8", "original"), ("encoder-8", "encoder")])
-def test_one_run_holds_settings_metrics_and_the_model(model, setting, heard):
-    run, known = run_of(heard, model), client(heard)
+def test_one_run_holds_settings_metrics_and_the_model(model, setting, trained_project):
+    run, server = run_of(trained_project, model), client(trained_project)
     assert run.info.status == "FINISHED"
-    noted = {
+    expected = {
         "row": model,
         "model": setting,
         "representation": "mel",
@@ -205,40 +207,40 @@ def test_one_run_holds_settings_metrics_and_the_model(model, setting, heard):
         "batch": "8",
         "crop_bands": "low",
     }
-    assert {**noted, "beta_1": "0.5" if setting == "original" else "0.9"}.items() <= run.data.params.items()
-    curves = pd.read_csv(folder(heard, model) / "curves.csv")
+    assert {**expected, "beta_1": "0.5" if setting == "original" else "0.9"}.items() <= run.data.params.items()
+    curves = pd.read_csv(folder(trained_project, model) / "curves.csv")
     for name in curves.columns.drop(["epoch", "update"]):
-        history = known.get_metric_history(run.info.run_id, CURVES.get(name, name))
-        assert [one.step for one in history] == [3, 6]
-        np.testing.assert_allclose([one.value for one in history], curves[name])
-    assert "model" in {one.path for one in known.list_artifacts(run.info.run_id)}
+        history = server.get_metric_history(run.info.run_id, METRIC_NAMES.get(name, name))
+        assert [metric.step for metric in history] == [3, 6]
+        np.testing.assert_allclose([metric.value for metric in history], curves[name])
+    assert "model" in {artifact.path for artifact in server.list_artifacts(run.info.run_id)}
 
 
-def test_what_is_generated_is_shown_by_epoch(heard):
-    known, run = client(heard), run_of(heard, "original-8")
-    names = [Path(one.path).name for one in known.list_artifacts(run.info.run_id, "images")]
+def test_generated_crops_are_logged_by_epoch(trained_project):
+    server, run = client(trained_project), run_of(trained_project, "original-8")
+    names = [Path(artifact.path).name for artifact in server.list_artifacts(run.info.run_id, "images")]
     shown = {tuple(name.split("+")[:3:2]) for name in names if name.endswith(".png")}
     assert shown == {("generated", "2"), ("reconstructions", "2")}
 
 
 @pytest.mark.parametrize("model", ["original-8", "encoder-8"])
-def test_one_seed_gives_equal_results_and_test_clips_do_not_reach_the_weights(model, heard, other_test_clips):
-    names = [path.name for path in folder(heard, model).glob("*.npy")]
+def test_one_seed_gives_equal_results_and_test_clips_do_not_reach_the_weights(model, trained_project, other_test_clips):
+    names = [path.name for path in folder(trained_project, model).glob("*.npy")]
     assert names
     others = SPLITS != "test"
     for name in names:
-        one, other = (np.load(folder(project, model) / name) for project in (heard, other_test_clips))
+        one, other = (np.load(folder(project, model) / name) for project in (trained_project, other_test_clips))
         if name == "vectors-crops.npy" or name == "probabilities-crops.npy":
             np.testing.assert_allclose(one[others], other[others], atol=1e-6)
         else:
             np.testing.assert_array_equal(one[others], other[others])
         assert (one[~others] != other[~others]).any(axis=1).all()
-    curves = [(folder(project, model) / "curves.csv").read_bytes() for project in (heard, other_test_clips)]
+    curves = [(folder(project, model) / "curves.csv").read_bytes() for project in (trained_project, other_test_clips)]
     assert curves[0] == curves[1]
 
 
-def test_an_interrupted_game_goes_on_to_the_same_vectors(heard, small, tmp_path, monkeypatch):
-    made = project_in(tmp_path, spectrograms())
+def test_an_interrupted_game_goes_on_to_the_same_vectors(trained_project, small, tmp_path, monkeypatch):
+    project = project_in(tmp_path, spectrograms())
     step, count = AliLearner.step, iter(range(1, 99))
 
     def stopped(learner: AliLearner, rows: np.ndarray) -> Any:
@@ -249,40 +251,43 @@ def test_an_interrupted_game_goes_on_to_the_same_vectors(heard, small, tmp_path,
     monkeypatch.setattr("symphony2vec.models.training.loop.fit.__defaults__", (0.0,))
     monkeypatch.setattr(AliLearner, "step", stopped)
     with pytest.raises(KeyboardInterrupt):
-        ali.run(made, small, "original-8")
-    ali.run(made, small, "original-8")
+        ali.run(project, small, "original-8")
+    ali.run(project, small, "original-8")
     assert next(count) == 8  # four updates, the one that stopped, and the two that were left
     for name in ("vectors.npy", "curves.csv"):
-        assert (folder(made, "original-8") / name).read_bytes() == (folder(heard, "original-8") / name).read_bytes()
+        assert (folder(project, "original-8") / name).read_bytes() == (
+            folder(trained_project, "original-8") / name
+        ).read_bytes()
 
 
 @pytest.mark.parametrize("model", ["paper", "paper-", "paper-0", "paper-x", "gan-128", "-128", "paper-128-2"])
-def test_a_name_that_is_no_model_is_refused(model, small, heard):
+def test_an_unknown_model_is_an_error_that_lists_the_models(model, small, trained_project):
     with pytest.raises(
-        UserError, match=f"no ALI '{model}'; it is one of paper, original, long, public, searched, encoder and a"
+        UserError,
+        match=f"unknown ALI model '{model}'; expected one of paper, original, long, public, searched, encoder and a",
     ):
-        ali.run(heard, small, model)
+        ali.run(trained_project, small, model)
 
 
 @pytest.mark.parametrize("model", ["original-8", "encoder-8"])
-def test_a_training_that_diverges_names_its_model_draw_and_update(model, settings, tmp_path, empty_database):
-    made, far = with_database(project_in(tmp_path, spectrograms()), empty_database), {"learning_rate": 1e30}
+def test_a_training_that_diverges_names_its_model_fold_and_update(model, settings, tmp_path, empty_database):
+    project, far = with_database(project_in(tmp_path, spectrograms()), empty_database), {"learning_rate": 1e30}
     reason = rf"{model} work-0: \w+ is (nan|inf) at update 2; the training has diverged"
     with pytest.raises(UserError, match=f"^{reason}"):
-        ali.run(made, reduced(settings, original=far, encoder=far), model)
-    assert not list(folder(made, model).parent.iterdir())
-    (run,) = runs(made, stage="ali")
+        ali.run(project, reduced(settings, original=far, encoder=far), model)
+    assert not list(folder(project, model).parent.iterdir())
+    (run,) = runs(project, stage="ali")
     assert run.info.status == "FAILED"
     assert re.search(reason, run.data.tags["failure"])
 
 
 @pytest.mark.parametrize(("bins", "frames"), [(31, 70), (64, 31)])
 def test_too_few_bins_or_frames_are_one_clear_error(bins, frames, small, tmp_path):
-    made = project_in(tmp_path, np.zeros((CLIPS, bins, frames), np.float32))
+    project = project_in(tmp_path, np.zeros((CLIPS, bins, frames), np.float32))
     with pytest.raises(UserError, match=f"which has {bins} and {frames}: raise features.mel_bands or clips.duration_s"):
-        ali.run(made, small, "paper-8")
-    assert not folder(made, "paper-8").exists()
-    assert not made.mlruns.exists()
+        ali.run(project, small, "paper-8")
+    assert not folder(project, "paper-8").exists()
+    assert not project.mlruns.exists()
 
 
 def test_a_change_of_when_the_probe_is_tried_trains_a_patient_setting_again(small):
@@ -313,16 +318,16 @@ def corner(crop: torch.Tensor) -> tuple[int, int, int]:
 
 
 def test_a_crop_is_cut_from_its_own_clip_at_its_own_place():
-    found = crops.cut(numbered(), torch.tensor([0, 5, 32]), torch.tensor([38, 0, 7]))
-    assert found.shape == (3, 1, 32, 32)
-    assert [corner(crop[0]) for crop in found] == [(0, 0, 38), (1, 5, 0), (2, 32, 7)]
+    result = crops.cut_crops(numbered(), torch.tensor([0, 5, 32]), torch.tensor([38, 0, 7]))
+    assert result.shape == (3, 1, 32, 32)
+    assert [corner(crop[0]) for crop in result] == [(0, 0, 38), (1, 5, 0), (2, 32, 7)]
 
 
 @pytest.mark.parametrize("bands", ["low", "high", "random"])
 @pytest.mark.parametrize("frames", ["middle", "random"])
-def test_crops_are_drawn_within_bounds_and_only_where_asked(bands, frames):
-    generator, x = torch.Generator().manual_seed(0), numbered(bins=40, frames=36).repeat(100, 1, 1)
-    places = [corner(crop[0])[1:] for crop in crops.drawn(x, Crop(bands=bands, frames=frames), generator)]
+def test_crops_are_drawn_within_bounds_and_only_where_random(bands, frames):
+    rng, x = torch.Generator().manual_seed(0), numbered(bins=40, frames=36).repeat(100, 1, 1)
+    places = [corner(crop[0])[1:] for crop in crops.sample_crops(x, Crop(bands=bands, frames=frames), rng)]
     bins, begins = ({place[side] for place in places} for side in (0, 1))
     assert bins == {"low": {0}, "high": {8}, "random": set(range(9))}[bands]
     assert begins == {"middle": {2}, "random": set(range(5))}[frames]
@@ -330,65 +335,65 @@ def test_crops_are_drawn_within_bounds_and_only_where_asked(bands, frames):
 
 def test_a_seed_draws_the_same_crops_and_the_next_call_others():
     crop, x = Crop(bands="random", frames="random"), numbered(50)
-    generators = [torch.Generator().manual_seed(4) for _ in range(2)]
-    one, other = (crops.drawn(x, crop, generator) for generator in generators)
+    rngs = [torch.Generator().manual_seed(4) for _ in range(2)]
+    one, other = (crops.sample_crops(x, crop, rng) for rng in rngs)
     assert torch.equal(one, other)
-    assert not torch.equal(crops.drawn(x, crop, generators[0]), one)
+    assert not torch.equal(crops.sample_crops(x, crop, rngs[0]), one)
 
 
 def test_a_clip_of_exactly_one_crop_can_be_drawn():
-    crop = crops.drawn(numbered(2, 32, 32), Crop(bands="random", frames="random"), torch.Generator())
+    crop = crops.sample_crops(numbered(2, 32, 32), Crop(bands="random", frames="random"), torch.Generator())
     assert [corner(one[0]) for one in crop] == [(0, 0, 0), (1, 0, 0)]
 
 
 @pytest.mark.parametrize(("bands", "first"), [("low", 0), ("high", 32), ("random", 16)])
 def test_the_middle_crop_is_that_of_the_classifiers(bands, first):
     x = numbered(frames=71)
-    found = crops.middle(x, bands)
-    assert [corner(crop[0]) for crop in found] == [(clip, first, 19) for clip in range(3)]
-    np.testing.assert_array_equal(found[:, 0], middle_crop(x.numpy(), bands))
+    result = crops.cut_middle(x, bands)
+    assert [corner(crop[0]) for crop in result] == [(clip, first, 19) for clip in range(3)]
+    np.testing.assert_array_equal(result[:, 0], middle_crop(x.numpy(), bands))
 
 
 def test_crops_side_by_side_are_in_the_order_of_time_without_gap_or_overlap():
-    found = crops.side_by_side(numbered(2, frames=99), "high")
-    assert found.shape == (2, 3, 1, 32, 32)
-    places = [[corner(crop[0]) for crop in clip] for clip in found]
+    result = crops.tile_crops(numbered(2, frames=99), "high")
+    assert result.shape == (2, 3, 1, 32, 32)
+    places = [[corner(crop[0]) for crop in clip] for clip in result]
     assert places == [[(clip, 32, 1 + 32 * number) for number in range(3)] for clip in range(2)]
 
 
-def test_a_reading_over_crops_is_the_mean_by_hand(monkeypatch):
+def test_a_readout_over_crops_is_the_mean_by_hand(monkeypatch):
     x = torch.rand(5, 64, 100, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(crops, "AT_ONCE", 4)  # the parts do not end where clips do
-    found = crops.over_crops(x, "low", lambda part: part.square().mean(dim=(1, 3)))
+    monkeypatch.setattr(crops, "CROPS_PER_PASS", 4)  # the parts do not end where clips do
+    result = crops.average_over_crops(x, "low", lambda part: part.square().mean(dim=(1, 3)))
     by_hand = x[:, :32, 2:98].square().mean(dim=2)
-    torch.testing.assert_close(found, by_hand)
+    torch.testing.assert_close(result, by_hand)
 
 
 @pytest.mark.parametrize("bands", ["low", "high"])
 def test_the_mean_image_of_middle_crops_is_their_mean(bands):
     x = torch.rand(9, 64, 70, generator=torch.Generator().manual_seed(0))
-    found = crops.mean_image([x[:4], x[4:]], Crop(bands=bands, frames="middle"))
-    torch.testing.assert_close(found, crops.middle(x, bands).mean(dim=0))
+    result = crops.compute_mean_crop([x[:4], x[4:]], Crop(bands=bands, frames="middle"))
+    torch.testing.assert_close(result, crops.cut_middle(x, bands).mean(dim=0))
 
 
 @pytest.mark.parametrize(("bands", "first"), [("low", 0), ("high", 32)])
 def test_with_random_frames_the_mean_image_is_the_same_in_every_frame(bands, first):
     x = torch.rand(9, 64, 70, generator=torch.Generator().manual_seed(0))
-    found = crops.mean_image([x[:4], x[4:]], Crop(bands=bands, frames="random"))
+    result = crops.compute_mean_crop([x[:4], x[4:]], Crop(bands=bands, frames="random"))
     by_bin = x.mean(dim=(0, 2))[first : first + 32]
-    torch.testing.assert_close(found, by_bin[None, :, None].expand(1, 32, 32))
+    torch.testing.assert_close(result, by_bin[None, :, None].expand(1, 32, 32))
 
 
 def test_with_random_bands_and_frames_the_mean_image_is_one_number():
     x = torch.rand(9, 64, 70, generator=torch.Generator().manual_seed(0))
-    found = crops.mean_image([x], Crop(bands="random", frames="random"))
-    torch.testing.assert_close(found, x.mean().expand(1, 32, 32))
+    result = crops.compute_mean_crop([x], Crop(bands="random", frames="random"))
+    torch.testing.assert_close(result, x.mean().expand(1, 32, 32))
 
 
 def test_with_random_bands_alone_the_mean_image_keeps_its_frames():
     x = torch.rand(9, 64, 70, generator=torch.Generator().manual_seed(0))
-    found = crops.mean_image([x], Crop(bands="random", frames="middle"))
-    torch.testing.assert_close(found, x[:, :, 19:51].mean(dim=(0, 1)).expand(1, 32, 32))
+    result = crops.compute_mean_crop([x], Crop(bands="random", frames="middle"))
+    torch.testing.assert_close(result, x[:, :, 19:51].mean(dim=(0, 1)).expand(1, 32, 32))
 
 
 # the learner ----------------------------------------------------------------------------------------------------------
@@ -403,8 +408,8 @@ def learner(small: params.Params, setting: str, seed: int = 0, **changes: Any) -
     return AliLearner(source(), TRAINING, LATENT, own, small.ali.crop, 3, seed)
 
 
-def weights(made: AliLearner, name: str) -> torch.Tensor:
-    return torch.cat([value.detach().flatten() for value in made.state()["networks"][name].values()]).clone()
+def weights(ali_learner: AliLearner, name: str) -> torch.Tensor:
+    return torch.cat([value.detach().flatten() for value in ali_learner.state()["networks"][name].values()]).clone()
 
 
 def test_the_settings_differ_in_what_their_names_say(small):
@@ -419,79 +424,86 @@ def test_the_settings_differ_in_what_their_names_say(small):
 
 
 def test_a_closed_gate_holds_the_discriminator_alone(small):
-    made = learner(small, "original", gate=1e-6)
-    before = {name: weights(made, name) for name in ("encoder", "generator", "discriminator")}
-    made.step(TRAINING[:8])
-    assert torch.equal(weights(made, "discriminator"), before["discriminator"])
+    ali_learner = learner(small, "original", gate=1e-6)
+    before = {name: weights(ali_learner, name) for name in ("encoder", "generator", "discriminator")}
+    ali_learner.step(TRAINING[:8])
+    assert torch.equal(weights(ali_learner, "discriminator"), before["discriminator"])
     for name in ("encoder", "generator"):
-        assert not torch.equal(weights(made, name), before[name])
+        assert not torch.equal(weights(ali_learner, name), before[name])
 
 
 def test_instance_noise_fades_to_nothing_at_the_end_of_the_schedule(small, monkeypatch):
-    made, noise = learner(small, "original", instance_noise=0.6), []
-    monkeypatch.setattr(made._game, "step", lambda x, z, drawn, level: noise.append(level) or {})
+    ali_learner, noise = learner(small, "original", instance_noise=0.6), []
+    monkeypatch.setattr(ali_learner._game, "step", lambda x, z, encoder_noise, level: noise.append(level) or {})
     for _ in range(7):
-        made.step(TRAINING[:8])
+        ali_learner.step(TRAINING[:8])
     np.testing.assert_allclose(noise, [0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0], atol=1e-12)
 
 
 def test_the_untrained_generator_gives_the_mean_of_the_training_clips(small):
-    made = learner(small, "original")
+    ali_learner = learner(small, "original")
     by_bin = unit("mel", 64, 80.0).apply(spectrograms())[TRAINING].mean(axis=(0, 2))[:32]
-    found = made.generate(np.random.default_rng(0).standard_normal((4, LATENT)))
-    np.testing.assert_allclose(found, np.broadcast_to(by_bin[:, None], (4, 32, 32)), atol=0.01)
+    result = ali_learner.generate(np.random.default_rng(0).standard_normal((4, LATENT)))
+    np.testing.assert_allclose(result, np.broadcast_to(by_bin[:, None], (4, 32, 32)), atol=0.01)
 
 
-def test_the_vectors_are_of_the_middle_crop_and_the_readings_of_theirs(small):
-    made, rows = learner(small, "original"), np.arange(6)
+def test_the_vectors_are_of_the_middle_crop_and_the_readouts_of_theirs(small):
+    ali_learner, rows = learner(small, "original"), np.arange(6)
     for _ in range(3):
-        made.step(TRAINING[:8])
+        ali_learner.step(TRAINING[:8])
     x = source().batch(rows)
     with torch.no_grad():
-        expected = made.encoder.eval()(crops.middle(x, "low"))[0]
-        both = [made.encoder(x[:, None, :32, 3 + 32 * place : 35 + 32 * place])[0] for place in range(2)]
-    np.testing.assert_allclose(made.encode(rows), expected, atol=1e-6)
-    readouts = made.readouts(rows)
+        expected = ali_learner.encoder.eval()(crops.cut_middle(x, "low"))[0]
+        both = [ali_learner.encoder(x[:, None, :32, 3 + 32 * place : 35 + 32 * place])[0] for place in range(2)]
+    np.testing.assert_allclose(ali_learner.encode(rows), expected, atol=1e-6)
+    readouts = ali_learner.readouts(rows)
     np.testing.assert_allclose(readouts["crops"], (both[0] + both[1]) / 2, atol=1e-6)
-    np.testing.assert_array_equal(readouts["sample"], made.readouts(rows)["sample"])
-    assert np.abs(readouts["sample"] - made.encode(rows)).mean() > 0.1
+    np.testing.assert_array_equal(readouts["sample"], ali_learner.readouts(rows)["sample"])
+    assert np.abs(readouts["sample"] - ali_learner.encode(rows)).mean() > 0.1
 
 
 def test_looking_changes_neither_weights_nor_random_numbers(small):
-    made = learner(small, "public")
-    made.step(TRAINING[:8])
-    before, drawn = {name: weights(made, name) for name in made.state()["networks"]}, made.generator.get_state()
-    assert made.losses(np.arange(24, 32)) == made.losses(np.arange(24, 32))
-    made.readouts(np.arange(CLIPS))
-    made.reconstruct(np.arange(4))
-    assert all(torch.equal(weights(made, name), value) for name, value in before.items())
-    assert torch.equal(made.generator.get_state(), drawn)
+    ali_learner = learner(small, "public")
+    ali_learner.step(TRAINING[:8])
+    before, rng_state = (
+        {name: weights(ali_learner, name) for name in ali_learner.state()["networks"]},
+        ali_learner.rng.get_state(),
+    )
+    assert ali_learner.losses(np.arange(24, 32)) == ali_learner.losses(np.arange(24, 32))
+    ali_learner.readouts(np.arange(CLIPS))
+    ali_learner.reconstruct(np.arange(4))
+    assert all(torch.equal(weights(ali_learner, name), value) for name, value in before.items())
+    assert torch.equal(ali_learner.rng.get_state(), rng_state)
 
 
 def test_restoring_brings_back_weights_optimisers_and_the_count_of_updates(small):
     one, other = learner(small, "public"), learner(small, "public", seed=5)
     one.step(TRAINING[:8])
     other.restore(copy.deepcopy(one.state()))
-    other.generator.set_state(one.generator.get_state())
-    found = []
-    for made in (one, other):
+    other.rng.set_state(one.rng.get_state())
+    losses = []
+    for ali_learner in (one, other):
         torch.manual_seed(3)
-        found.append([{name: float(value) for name, value in made.step(TRAINING[8:16]).items()} for _ in range(2)])
-    assert found[0] == found[1]
+        losses.append(
+            [{name: float(value) for name, value in ali_learner.step(TRAINING[8:16]).items()} for _ in range(2)]
+        )
+    assert losses[0] == losses[1]
 
 
 def test_the_encoder_learns_composers_from_random_crops(small):
     codes = np.arange(CLIPS) % 2
     array = spectrograms()
     array[codes == 1] += np.linspace(-20.0, 20.0, 64, dtype=np.float32)[:, None]
-    made = EncoderLearner(Source(array, unit("mel", 64, 80.0), CPU), codes, 8, 2, small.ali.encoder, small.ali.crop, 0)
-    losses = [float(made.step(TRAINING)["loss"]) for _ in range(20)]
+    ali_learner = EncoderLearner(
+        Source(array, unit("mel", 64, 80.0), CPU), codes, 8, 2, small.ali.encoder, small.ali.crop, 0
+    )
+    losses = [float(ali_learner.step(TRAINING)["loss"]) for _ in range(20)]
     assert losses[-1] < 0.5 * losses[0]
-    found = made.losses(np.arange(24, CLIPS))
-    probabilities = made.probabilities(np.arange(24, CLIPS))
-    assert found["validation_accuracy"] == (probabilities.argmax(axis=1) == codes[24:]).mean()
+    result = ali_learner.losses(np.arange(24, CLIPS))
+    probabilities = ali_learner.probabilities(np.arange(24, CLIPS))
+    assert result["validation_accuracy"] == (probabilities.argmax(axis=1) == codes[24:]).mean()
     likely = probabilities[np.arange(16), codes[24:]]
-    assert found["validation_loss"] == pytest.approx(-np.log(likely).mean(), rel=1e-4)
+    assert result["validation_loss"] == pytest.approx(-np.log(likely).mean(), rel=1e-4)
 
 
 # the claim ------------------------------------------------------------------------------------------------------------
@@ -521,54 +533,54 @@ def test_six_db_more_are_six_db_louder_and_as_flat():
 
 def test_the_correlation_is_1_where_one_rises_with_the_other_and_minus_1_where_it_falls():
     distance, alone = np.linspace(1.0, 2.0, 30), np.arange(30)
-    rising, falling = (latent.correlation(distance, sign * np.exp(distance), alone, 0) for sign in (1, -1))
+    rising, falling = (latent.correlate_ranks(distance, sign * np.exp(distance), alone, 0) for sign in (1, -1))
     assert rising == {"rho": pytest.approx(1.0), "low": pytest.approx(1.0), "high": pytest.approx(1.0)}
     assert falling == {name: pytest.approx(-1.0) for name in ("rho", "low", "high")}
 
 
 def test_the_correlation_is_spearmans():
     one, other = np.random.default_rng(0).integers(0, 8, (2, 60))  # with ties
-    assert latent.correlation(one, other, np.arange(60), 0)["rho"] == pytest.approx(spearmanr(one, other).statistic)
+    assert latent.correlate_ranks(one, other, np.arange(60), 0)["rho"] == pytest.approx(spearmanr(one, other).statistic)
 
 
 def test_the_interval_is_wider_where_clips_come_in_works():
     rng = np.random.default_rng(1)
     works = np.repeat(np.arange(8), 25)
     one, other = (rng.normal(size=8)[works] + 0.1 * rng.normal(size=200) for _ in range(2))
-    by_work, by_clip = (latent.correlation(one, other, groups, 0) for groups in (works, np.arange(200)))
+    by_work, by_clip = (latent.correlate_ranks(one, other, groups, 0) for groups in (works, np.arange(200)))
     assert by_work["rho"] == by_clip["rho"]
     assert by_work["high"] - by_work["low"] > 2 * (by_clip["high"] - by_clip["low"])
-    assert by_work == latent.correlation(one, other, works, 0)
+    assert by_work == latent.correlate_ranks(one, other, works, 0)
 
 
-def test_the_correlation_with_what_never_changes_is_no_number():
-    found = latent.correlation(np.arange(9.0), np.ones(9), np.arange(9), 0)
-    assert np.isnan(list(found.values())).all()
+def test_the_correlation_with_what_never_changes_is_nan():
+    result = latent.correlate_ranks(np.arange(9.0), np.ones(9), np.arange(9), 0)
+    assert np.isnan(list(result.values())).all()
 
 
 def test_points_along_rays_are_spread_evenly_up_to_the_distance_of_all_ones():
-    points = latent.rays(400, 16, 0)
+    points = latent.sample_rays(400, 16, 0)
     distance = np.linalg.norm(points, axis=1)
     np.testing.assert_allclose(distance, (np.arange(400) + 0.5) / 400 * 4.0)
     direction = points / distance[:, None]
     assert np.abs(direction.mean(axis=0)).max() < 0.05  # no direction is preferred
-    assert (latent.rays(400, 16, 1) != points).any()
+    assert (latent.sample_rays(400, 16, 1) != points).any()
 
 
-def test_a_generator_that_is_louder_near_the_origin_is_found_out():
+def test_a_generator_that_is_louder_near_the_origin_has_a_negative_correlation():
     def generate(z: np.ndarray) -> np.ndarray:
         return np.broadcast_to(-np.linalg.norm(z, axis=1)[:, None, None], (len(z), 32, 32))
 
     z_hat = np.random.default_rng(0).normal(size=(30, 8))
-    rows, behind = latent.claim(generate, z_hat, -generate(z_hat), np.repeat(np.arange(10), 3), 0)
+    rows, values = latent.measure_claim(generate, z_hat, -generate(z_hat), np.repeat(np.arange(10), 3), 0)
     rho = {row["source"]: row["rho"] for row in rows if row["measure"] == "loudness"}
     assert rho["generated along rays"] == pytest.approx(-1.0)
     assert rho["generated from the prior"] == pytest.approx(-1.0)
     assert rho["encoded test clips"] == pytest.approx(1.0)
-    assert {name: len(numbers["loudness"]) for name, numbers in behind.items()}["encoded test clips"] == 30
+    assert {name: len(numbers["loudness"]) for name, numbers in values.items()}["encoded test clips"] == 30
     along = next(row for row in rows if row["source"] == "generated along rays")
     assert along["range_db"] == pytest.approx(0.9 * np.sqrt(8), rel=0.01)
 
 
-def test_another_draw_is_another_run(heard):
-    assert len(runs(heard, stage="ali")) == 2
+def test_each_model_has_one_run(trained_project):
+    assert len(runs(trained_project, stage="ali")) == 2

@@ -70,11 +70,11 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def drawn(seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def sample_inputs(seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x, z and noise."""
-    random = seeded(seed)
-    x = torch.rand(BATCH, 1, 32, 32, generator=random, dtype=dtype)
-    z, noise = torch.randn(2, BATCH, LATENT, generator=random, dtype=dtype)
+    rng = seeded(seed)
+    x = torch.rand(BATCH, 1, 32, 32, generator=rng, dtype=dtype)
+    z, noise = torch.randn(2, BATCH, LATENT, generator=rng, dtype=dtype)
     return x, z, noise
 
 
@@ -82,25 +82,25 @@ def game(
     dtype: torch.dtype = torch.float32,
     dropout: float = 0.2,
     batch_norm: bool = False,
-    discriminator_rate: float = RATE,
+    discriminator_learning_rate: float = RATE,
     **settings,
 ) -> Game:
     parts = Encoder(LATENT), Generator(LATENT), Discriminator(LATENT, dropout, batch_norm)
-    random = seeded()
+    rng = seeded()
     for part in parts:
-        networks.initialise(part, random)
+        networks.initialise(part, rng)
         part.to(dtype)
-    return Game(*parts, RATE, discriminator_rate, BETAS, **settings)
+    return Game(*parts, RATE, discriminator_learning_rate, BETAS, **settings)
 
 
-def state(played: Game) -> dict[str, torch.Tensor]:
+def state(trained_game: Game) -> dict[str, torch.Tensor]:
     names = ("encoder", "generator", "discriminator")
-    parts = {name: copy.deepcopy(getattr(played, name).state_dict()) for name in names}
+    parts = {name: copy.deepcopy(getattr(trained_game, name).state_dict()) for name in names}
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
 
-def gradients(played: Game, *names: str) -> list[torch.Tensor]:
-    return [parameter.grad.clone() for name in names for parameter in getattr(played, name).parameters()]
+def gradients(trained_game: Game, *names: str) -> list[torch.Tensor]:
+    return [parameter.grad.clone() for name in names for parameter in getattr(trained_game, name).parameters()]
 
 
 def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], name: str) -> bool:
@@ -118,11 +118,11 @@ def sizes(outputs) -> list[tuple[int, int]]:
 
 def test_layers_have_the_sizes_of_the_tables():
     encoder, generator, discriminator = Encoder(LATENT), Generator(LATENT), Discriminator(LATENT)
-    x, z, _ = drawn()
+    x, z, _ = sample_inputs()
     convolved = [(32, 28), (64, 13), (128, 10), (256, 4), (512, 1)]
     assert sizes(encoder.layers.outputs(x)) == [*convolved, (512, 1)]
-    assert sizes(discriminator.of_x.outputs(x)) == convolved
-    assert sizes(discriminator.of_z.outputs(z[:, :, None, None])) == [(512, 1), (512, 1)]
+    assert sizes(discriminator.x_branch.outputs(x)) == convolved
+    assert sizes(discriminator.z_branch.outputs(z[:, :, None, None])) == [(512, 1), (512, 1)]
     assert sizes(discriminator.joint.outputs(torch.zeros(BATCH, 1024, 1, 1))) == [(1024, 1), (1024, 1)]
     y, seen = z[:, :, None, None], []
     for layer in generator.layers:
@@ -201,20 +201,20 @@ def test_parameter_counts_at_128_dimensions():
     discriminator = Discriminator(128)
     assert weights(Encoder(128)) == 3.18
     assert weights(Generator(128)) == 1.24
-    assert weights(discriminator.of_x) == 2.79
-    assert weights(discriminator.of_z) == 0.33
+    assert weights(discriminator.x_branch) == 2.79
+    assert weights(discriminator.z_branch) == 0.33
     assert weights(discriminator.joint, discriminator.head) == 2.10
 
 
 def test_hidden_layers_end_where_the_mean_begins():
     encoder = Encoder(LATENT).eval()
-    x, _, _ = drawn()
+    x, _, _ = sample_inputs()
     last = encoder.hidden(x)[:, -512:, None, None]
     torch.testing.assert_close(encoder.head(last)[:, :LATENT].flatten(1), encoder(x)[0])
 
 
 def test_matrix_products_equal_the_layers_they_replace():
-    x, _, _ = drawn(dtype=torch.float64)
+    x, _, _ = sample_inputs(dtype=torch.float64)
     for layer in Encoder(LATENT).double().layers.convolutions:
         torch.testing.assert_close(networks.convolve(layer, x), layer(x))
         x = layer(x)
@@ -222,7 +222,7 @@ def test_matrix_products_equal_the_layers_they_replace():
 
 def test_dropout_keeps_the_mean_and_drops_at_its_rate():
     torch.manual_seed(0)
-    kept = networks.dropped(torch.ones(20, 50, 10, 10), 0.2)
+    kept = networks.apply_dropout(torch.ones(20, 50, 10, 10), 0.2)
     assert kept.unique().tolist() == pytest.approx([0.0, 1.25], abs=1e-4)
     assert (kept == 0).double().mean().item() == pytest.approx(0.2, abs=0.006)  # 5 deviations
     assert kept.mean().item() == pytest.approx(1.0, abs=0.01)
@@ -230,16 +230,16 @@ def test_dropout_keeps_the_mean_and_drops_at_its_rate():
 
 def test_only_a_training_discriminator_drops():
     discriminator = Discriminator(LATENT)
-    x, z, _ = drawn()
+    x, z, _ = sample_inputs()
     assert not torch.equal(discriminator(x, z), discriminator(x, z))
     discriminator.eval()
     assert torch.equal(discriminator(x, z), discriminator(x, z))
 
 
 def test_a_crop_is_embedded_alike_in_any_batch():
-    played = game()
-    played.step(*drawn())
-    encoder, (x, _, _) = played.encoder.eval(), drawn(1)
+    trained_game = game()
+    trained_game.step(*sample_inputs())
+    encoder, (x, _, _) = trained_game.encoder.eval(), sample_inputs(1)
     for together, alone in zip(encoder(x), encoder(x[:1]), strict=True):
         torch.testing.assert_close(together[:1], alone)
 
@@ -256,7 +256,7 @@ def test_the_untrained_generator_starts_from_the_mean_crop():
     assert torch.isfinite(generator.bias).all()
 
 
-def test_initialisation_is_that_of_the_generator_handed_in():
+def test_initialisation_depends_on_the_random_generator_alone():
     first, second, other = (Discriminator(LATENT, batch_norm=True) for _ in range(3))
     for part, seed in ((first, 0), (second, 0), (other, 1)):
         networks.initialise(part, seeded(seed))
@@ -266,7 +266,22 @@ def test_initialisation_is_that_of_the_generator_handed_in():
     assert not torch.equal(weight, other.joint.convolutions[0].weight)
     assert weight.std().item() == pytest.approx(0.01, rel=0.01)
     assert not first.head.bias.any()
-    assert torch.equal(first.of_x.norms[1].weight, torch.ones(64))
+    assert torch.equal(first.x_branch.norms[1].weight, torch.ones(64))
+
+
+def test_a_discriminator_saved_under_earlier_names_still_loads():
+    saved, loaded = Discriminator(LATENT, batch_norm=True), Discriminator(LATENT, batch_norm=True)
+    networks.initialise(saved, seeded())
+    earlier_names = {name: earlier for earlier, name in networks.RENAMED_WEIGHTS.items()}
+    state_dict = {}
+    for key, value in saved.state_dict().items():
+        part, _, rest = key.partition(".")
+        state_dict[f"{earlier_names.get(part, part)}.{rest}"] = value
+    assert {"of_x.convolutions.0.weight", "of_z.convolutions.0.weight"} <= state_dict.keys()
+    loaded.load_state_dict(copy.deepcopy(state_dict))
+    nn.ModuleDict({"discriminator": loaded}).load_state_dict({f"discriminator.{k}": v for k, v in state_dict.items()})
+    for key, value in saved.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value)
 
 
 def test_losses_are_the_cross_entropies_of_the_labels_and_of_the_swapped_labels():
@@ -285,7 +300,7 @@ def test_the_lean_step_is_the_plain_one():
         values = []
         for step in (lean.step, plain.plain_step):
             torch.manual_seed(update)
-            values.append(step(*drawn(update, torch.float64)))
+            values.append(step(*sample_inputs(update, torch.float64)))
         assert values[0] == {name: pytest.approx(value.item(), abs=1e-10) for name, value in values[1].items()}
     assert all(moved(start, state(lean), name) for name in ("encoder", "generator", "discriminator"))
     for ours, theirs in zip(state(lean).values(), state(plain).values(), strict=True):
@@ -296,9 +311,9 @@ def test_the_lean_step_is_the_plain_one():
 @pytest.mark.parametrize("bias", [50.0, -50.0, 200.0, -200.0])
 def test_saturated_logits_have_finite_and_right_gradients(bias, dtype):
     lean, plain = game(dtype, dropout=0.0), game(dtype, dropout=0.0)
-    for played, step in ((lean, lean.step), (plain, plain.plain_step)):
-        torch.nn.init.constant_(played.discriminator.head.bias, bias)
-        step(*drawn(0, dtype))
+    for trained_game, step in ((lean, lean.step), (plain, plain.plain_step)):
+        torch.nn.init.constant_(trained_game.discriminator.head.bias, bias)
+        step(*sample_inputs(0, dtype))
     for name in ("encoder", "generator", "discriminator"):
         unseen = 1e-12 if name == "discriminator" else 1e-30  # D's own are held above e^-30; Adam's epsilon is 1e-8
         for ours, theirs in zip(gradients(lean, name), gradients(plain, name), strict=True):
@@ -311,7 +326,7 @@ def test_with_batch_norm_in_the_discriminator_step_is_plain_step():
     one, other = game(batch_norm=True), game(batch_norm=True)
     for step in (one.step, other.plain_step):
         torch.manual_seed(0)
-        step(*drawn())
+        step(*sample_inputs())
     for ours, theirs in zip(state(one).values(), state(other).values(), strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -319,9 +334,9 @@ def test_with_batch_norm_in_the_discriminator_step_is_plain_step():
 def test_the_gate_holds_only_the_discriminator():
     shut, open_, none = game(gate=0.0), game(gate=100.0), game()
     start = state(shut)
-    for played in (shut, open_, none):
+    for trained_game in (shut, open_, none):
         torch.manual_seed(0)
-        played.step(*drawn())
+        trained_game.step(*sample_inputs())
     assert not moved(start, state(shut), "discriminator")
     assert moved(start, state(shut), "encoder")
     assert moved(start, state(shut), "generator")
@@ -329,11 +344,11 @@ def test_the_gate_holds_only_the_discriminator():
 
 
 def test_each_side_steps_at_its_own_rate():
-    slow, fast = game(torch.float64), game(torch.float64, discriminator_rate=10 * RATE)
+    slow, fast = game(torch.float64), game(torch.float64, discriminator_learning_rate=10 * RATE)
     before = state(slow)
-    for played in (slow, fast):
+    for trained_game in (slow, fast):
         torch.manual_seed(0)
-        played.step(*drawn(dtype=torch.float64))
+        trained_game.step(*sample_inputs(dtype=torch.float64))
     one, other = state(slow), state(fast)
     for key, start in before.items():
         if not start.is_floating_point():
@@ -345,17 +360,20 @@ def test_each_side_steps_at_its_own_rate():
 
 
 def test_instance_noise_comes_from_the_random_numbers_of_the_game():
-    quiet, noisy, again, other = (game(torch.float64, dropout=0.0, random=seeded(seed)) for seed in (3, 3, 3, 4))
-    values = drawn(0, torch.float64)
-    losses = [played.step(*values, instance_noise=0.5)["discriminator_loss"].item() for played in (noisy, again, other)]
+    quiet, noisy, again, other = (game(torch.float64, dropout=0.0, rng=seeded(seed)) for seed in (3, 3, 3, 4))
+    values = sample_inputs(0, torch.float64)
+    losses = [
+        trained_game.step(*values, instance_noise=0.5)["discriminator_loss"].item()
+        for trained_game in (noisy, again, other)
+    ]
     assert losses[0] == losses[1]
     assert len({quiet.step(*values)["discriminator_loss"].item(), *losses}) == 3
-    assert torch.equal(quiet.random.get_state(), seeded(3).get_state())
-    assert not torch.equal(noisy.random.get_state(), seeded(3).get_state())
+    assert torch.equal(quiet.rng.get_state(), seeded(3).get_state())
+    assert not torch.equal(noisy.rng.get_state(), seeded(3).get_state())
 
 
 def test_values_to_log_are_detached_scalars():
-    values = game().step(*drawn())
+    values = game().step(*sample_inputs())
     assert {*values} == {"discriminator_loss", "generator_loss", "mean_output_real", "mean_output_generated"}
     assert all(value.shape == () and not value.requires_grad for value in values.values())
     assert values["discriminator_loss"].item() == pytest.approx(2 * math.log(2), abs=1e-3)

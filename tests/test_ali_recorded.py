@@ -101,7 +101,7 @@ def test_replayed_updates_are_the_updates_bit_for_bit(small, source):
     assert updates(recorded, batches(UPDATES)) == losses
     assert len({update["discriminator_loss"] for update in losses}) == UPDATES
     assert_equal(recorded.state(), plain.state())
-    assert torch.equal(recorded.generator.get_state(), plain.generator.get_state())
+    assert torch.equal(recorded.rng.get_state(), plain.rng.get_state())
     assert (recorder.runs, recorder.recordings) == (WARM_UP, 1)
 
 
@@ -120,7 +120,7 @@ def test_a_restored_learner_warms_up_again_and_goes_on_alike(small, source):
     updates(recorded, batches(UPDATES))
     recorded.restore(copy.deepcopy(plain.state()))
     assert not recorded._replay.is_recorded
-    recorded.generator.set_state(plain.generator.get_state())
+    recorded.rng.set_state(plain.rng.get_state())
     assert updates(recorded, batches(UPDATES)) == updates(plain, batches(UPDATES))
     assert_equal(recorded.state(), plain.state())
     assert (recorder.runs, recorder.recordings) == (2 * WARM_UP, 2)
@@ -142,17 +142,17 @@ def test_looking_at_the_networks_between_updates_does_not_change_what_is_replaye
     ("value", "on_gpu"), [(None, "recorded"), ("", "recorded"), ("eager", "eager"), ("compiled", "compiled")]
 )
 def test_a_gpu_replays_unless_the_variable_says_otherwise_and_a_cpu_never_does(value, on_gpu, monkeypatch):
-    monkeypatch.delenv(learners.STEP, raising=False)
+    monkeypatch.delenv(learners.STEP_VARIABLE, raising=False)
     if value is not None:
-        monkeypatch.setenv(learners.STEP, value)
-    assert learners.step_kind(torch.device("cuda")) == on_gpu
-    assert learners.step_kind(torch.device("cpu")) == "eager"
+        monkeypatch.setenv(learners.STEP_VARIABLE, value)
+    assert learners.choose_step_kind(torch.device("cuda")) == on_gpu
+    assert learners.choose_step_kind(torch.device("cpu")) == "eager"
 
 
 def test_an_unknown_kind_of_step_is_one_clear_error(monkeypatch):
-    monkeypatch.setenv(learners.STEP, "fast")
+    monkeypatch.setenv(learners.STEP_VARIABLE, "fast")
     with pytest.raises(UserError, match="SYMPHONY2VEC_ALI_STEP is 'fast'; it must be one of eager, recorded, compiled"):
-        learners.step_kind(torch.device("cuda"))
+        learners.choose_step_kind(torch.device("cuda"))
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_an_unknown_kind_of_step_is_one_clear_error(monkeypatch):
 def test_only_an_update_that_does_the_same_work_every_time_is_recorded(
     setting, change, kind, small, source, monkeypatch
 ):
-    monkeypatch.setattr(learners, "step_kind", lambda device: "recorded")
-    monkeypatch.setattr(learners, "CudaGraph", lambda game, generators: Repeated())
+    monkeypatch.setattr(learners, "choose_step_kind", lambda device: "recorded")
+    monkeypatch.setattr(learners, "CudaGraph", lambda game, rngs: Repeated())
     own = getattr(small.ali, setting).model_copy(update=change)
     ali_learner = AliLearner(source, TRAINING, LATENT, own, small.ali.crop, 3, 0)
     assert ali_learner.step_kind == kind
@@ -210,7 +210,7 @@ def test_the_networks_that_learn_are_those_that_are_compiled(monkeypatch):
 def test_compiled_dropout_keeps_the_mean_and_drops_at_its_rate(monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.manual_seed(0)
-    dropped = networks.dropped(torch.ones(20, 50, 10, 10), 0.2)
+    dropped = networks.apply_dropout(torch.ones(20, 50, 10, 10), 0.2)
     assert dropped.unique().tolist() == [0.0, 1.25]
     assert (dropped == 0).double().mean().item() == pytest.approx(0.2, abs=0.006)
 

@@ -55,8 +55,8 @@ def reduced(settings: dict[str, Any], **changes: Any) -> params.Params:
     for name, epochs in (("ff", 5), ("cnn", 8), ("fair_cnn", 5), ("lstm", 12)):
         values["classifiers"][name] |= {"epochs": epochs, "batch": 8, "learning_rate": 0.003}
     values["classifiers"]["lstm"] |= {"chunk_frames": FRAMES // CHUNKS, "learning_rate": 0.03}
-    for own in values["classifiers"].values():
-        own |= changes
+    for network_settings in values["classifiers"].values():
+        network_settings |= changes
     values["clips"]["duration_s"] = lasting(FRAMES)
     return params.check(values)
 
@@ -70,24 +70,24 @@ def project_in(root: Path) -> Project:
     """A project with 48 clips in one fold, and the three representations."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
-    made = Project(root)
+    project = Project(root)
     table = pd.DataFrame({"clip": range(48), "composer": np.array(["a", "b"])[CODES], "work": SPLITS, "movement": "1"})
-    whole = table.assign(group=SPLITS, split=SPLITS, split_by="work", file="x.flac", start_s=0.0)
-    write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
-    of_licence(made)
-    write_table(made.fold(SplitFold("work", 0)), whole)
+    fold_table = table.assign(group=SPLITS, split=SPLITS, split_by="work", file="x.flac", start_s=0.0)
+    write_table(project.clips, fold_table[[*table.columns, "file", "start_s"]])
+    of_licence(project)
+    write_table(project.fold(SplitFold("work", 0)), fold_table)
     for name, bins in BINS.items():
-        write_array(made.feature(name), pattern(bins))
-    return made
+        write_array(project.feature(name), pattern(bins))
+    return project
 
 
 @pytest.fixture(scope="module")
-def named(tmp_path_factory, small) -> Project:
+def trained_project(tmp_path_factory, small) -> Project:
     """Every network, run once."""
-    made = project_in(tmp_path_factory.mktemp("project"))
+    project = project_in(tmp_path_factory.mktemp("project"))
     for model, representation in TRAINED:
-        classifiers.run(made, small, model, representation)
-    return made
+        classifiers.run(project, small, model, representation)
+    return project
 
 
 def folder(project: Project, model: str, representation: str) -> Path:
@@ -100,16 +100,16 @@ def run_of(project: Project, model: str, representation: str) -> Any:
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_an_easy_pattern_is_learnt_from_the_training_clips(model, representation, named):
-    probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
+def test_an_easy_pattern_is_learnt_from_the_training_clips(model, representation, trained_project):
+    probabilities = np.load(folder(trained_project, model, representation) / "probabilities.npy")
     right = probabilities.argmax(axis=1) == CODES
-    for side in ("train", "validation", "test"):
-        assert right[side == SPLITS].mean() >= 0.85, side
+    for split in ("train", "validation", "test"):
+        assert right[split == SPLITS].mean() >= 0.85, split
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_every_clip_has_probabilities_that_sum_to_1(model, representation, named):
-    probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
+def test_every_clip_has_probabilities_that_sum_to_1(model, representation, trained_project):
+    probabilities = np.load(folder(trained_project, model, representation) / "probabilities.npy")
     assert probabilities.shape == (48, 2)
     assert probabilities.dtype == np.float32
     assert (probabilities >= 0).all()
@@ -118,21 +118,21 @@ def test_every_clip_has_probabilities_that_sum_to_1(model, representation, named
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, representation, named):
-    names = {path.name for path in folder(named, model, representation).iterdir()}
+def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, representation, trained_project):
+    names = {path.name for path in folder(trained_project, model, representation).iterdir()}
     more = {"probabilities-chunks.npy"} if model == "lstm" else set()
     assert names == {"probabilities.npy", "curves.csv", "curves.png", "run.json", "model.json"} | more
-    assert (folder(named, model, representation) / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder(trained_project, model, representation) / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_the_curves_fall_and_end_with_what_was_written(model, representation, named, small):
-    curves = pd.read_csv(folder(named, model, representation) / "curves.csv")
+def test_the_curves_fall_and_end_with_what_was_written(model, representation, trained_project, small):
+    curves = pd.read_csv(folder(trained_project, model, representation) / "curves.csv")
     epochs = getattr(small.classifiers, model).epochs
     assert curves["epoch"].tolist() == list(range(1, epochs + 1))
     assert curves["update"].tolist() == list(range(4, 4 * epochs + 1, 4))
     assert curves["train_loss"].iloc[-1] < 0.7 * curves["train_loss"].iloc[0]
-    probabilities = np.load(folder(named, model, representation) / "probabilities.npy")
+    probabilities = np.load(folder(trained_project, model, representation) / "probabilities.npy")
     held_out = SPLITS == "validation"
     right = (probabilities.argmax(axis=1) == CODES)[held_out].mean()
     assert curves["validation_accuracy"].iloc[-1] == right
@@ -142,105 +142,109 @@ def test_the_curves_fall_and_end_with_what_was_written(model, representation, na
 
 
 @pytest.mark.parametrize(("model", "representation"), TRAINED)
-def test_one_run_holds_settings_metrics_by_update_and_the_model(model, representation, named, small):
-    run, known = run_of(named, model, representation), client(named)
+def test_one_run_holds_settings_metrics_by_update_and_the_model(model, representation, trained_project, small):
+    run, server = run_of(trained_project, model, representation), client(trained_project)
     assert run.info.status == "FINISHED"
     assert run.data.tags["kind"] == "classifier"
-    noted = {"model": model, "representation": representation, "batch": "8", "training_clips": "32"}
+    expected = {"model": model, "representation": representation, "batch": "8", "training_clips": "32"}
     assert {
-        **noted,
+        **expected,
         "optimiser": "adam",
         "beta_1": "0.9",
         "split": "work",
         "seed": "0",
     }.items() <= run.data.params.items()
     seen = "mel" if representation == "crop" else representation
-    assert {one.dataset.name for one in run.inputs.dataset_inputs} == {
+    assert {item.dataset.name for item in run.inputs.dataset_inputs} == {
         f"out/features/{seen}.npy",
         "out/clips/clips.csv",
     }
-    curves = pd.read_csv(folder(named, model, representation) / "curves.csv")
+    curves = pd.read_csv(folder(trained_project, model, representation) / "curves.csv")
     for name, logged in {"train_loss": "train_loss", "validation_accuracy": "epoch_validation_accuracy"}.items():
-        history = known.get_metric_history(run.info.run_id, logged)
-        assert [one.step for one in history] == curves["update"].tolist()
-        np.testing.assert_allclose([one.value for one in history], curves[name])
-    assert {"model", "curves.png"} <= {one.path for one in known.list_artifacts(run.info.run_id)}
+        history = server.get_metric_history(run.info.run_id, logged)
+        assert [metric.step for metric in history] == curves["update"].tolist()
+        np.testing.assert_allclose([metric.value for metric in history], curves[name])
+    assert {"model", "curves.png"} <= {artifact.path for artifact in server.list_artifacts(run.info.run_id)}
     assert not any("test" in name for name in run.data.metrics)
 
 
-def test_there_is_one_run_a_network(named):
-    assert len(runs(named, stage="classifiers")) == len(TRAINED)
+def test_there_is_one_run_a_network(trained_project):
+    assert len(runs(trained_project, stage="classifiers")) == len(TRAINED)
 
 
-def test_the_lstm_writes_every_chunk_and_the_vote_is_theirs(named):
-    place = folder(named, "lstm", "mfcc")
-    chunks = np.load(place / "probabilities-chunks.npy")
+def test_the_lstm_writes_every_chunk_and_the_vote_is_theirs(trained_project):
+    results = folder(trained_project, "lstm", "mfcc")
+    chunks = np.load(results / "probabilities-chunks.npy")
     assert chunks.shape == (48, CHUNKS, 2)
     assert chunks.dtype == np.float32
     np.testing.assert_allclose(chunks.sum(axis=2), 1.0, atol=1e-5)
     assert (np.ptp(chunks[:, :, 0], axis=1) > 0).all()  # the chunks of a clip differ
-    np.testing.assert_allclose(np.load(place / "probabilities.npy"), vote(chunks), rtol=1e-6)
+    np.testing.assert_allclose(np.load(results / "probabilities.npy"), vote(chunks), rtol=1e-6)
 
 
-def test_the_crop_is_the_part_of_the_mel_that_ali_hears(named, small, tmp_path):
+def test_the_crop_is_the_part_of_the_mel_that_ali_takes(trained_project, small, tmp_path):
     # A network that sees bins 0 to 31 and the 32 middle frames alone must not notice anything else.
-    made = project_in(tmp_path)
+    project = project_in(tmp_path)
     array = np.random.default_rng(5).normal(0.0, 99.0, (48, 64, FRAMES)).astype(np.float32)
     array[:, :32, 16:48] = pattern(64)[:, :32, 16:48]
-    write_array(made.feature("mel"), array)
-    classifiers.run(made, small, "ff", "crop")
-    one, other = (np.load(folder(project, "ff", "crop") / "probabilities.npy") for project in (named, made))
+    write_array(project.feature("mel"), array)
+    classifiers.run(project, small, "ff", "crop")
+    one, other = (
+        np.load(folder(project, "ff", "crop") / "probabilities.npy") for project in (trained_project, project)
+    )
     np.testing.assert_array_equal(one, other)
-    assert run_of(made, "ff", "crop").data.params["crop_bands"] == "low"
+    assert run_of(project, "ff", "crop").data.params["crop_bands"] == "low"
 
 
-def test_test_clips_reach_neither_the_scaling_nor_the_weights(named, small, tmp_path):
-    made = project_in(tmp_path)
+def test_test_clips_reach_neither_the_scaling_nor_the_weights(trained_project, small, tmp_path):
+    project = project_in(tmp_path)
     array = pattern(12)
     array[SPLITS == "test"] = 500.0 - array[SPLITS == "test"]
-    write_array(made.feature("chroma"), array)
-    classifiers.run(made, small, "ff", "chroma")
-    one, other = (np.load(folder(project, "ff", "chroma") / "probabilities.npy") for project in (named, made))
+    write_array(project.feature("chroma"), array)
+    classifiers.run(project, small, "ff", "chroma")
+    one, other = (
+        np.load(folder(project, "ff", "chroma") / "probabilities.npy") for project in (trained_project, project)
+    )
     np.testing.assert_array_equal(one[SPLITS != "test"], other[SPLITS != "test"])
     assert (one[SPLITS == "test"] != other[SPLITS == "test"]).any()
-    curves = [(folder(project, "ff", "chroma") / "curves.csv").read_bytes() for project in (named, made)]
+    curves = [(folder(project, "ff", "chroma") / "curves.csv").read_bytes() for project in (trained_project, project)]
     assert curves[0] == curves[1]
 
 
-def test_an_unknown_model_is_named_with_those_that_exist(named, small):
-    with pytest.raises(UserError, match="no classifier 'svm'; there are ff, cnn, fair_cnn, lstm"):
-        classifiers.run(named, small, "svm", "mel")
+def test_an_unknown_model_is_named_with_those_that_exist(trained_project, small):
+    with pytest.raises(UserError, match="unknown classifier 'svm'; expected one of ff, cnn, fair_cnn, lstm"):
+        classifiers.run(trained_project, small, "svm", "mel")
 
 
 @pytest.mark.parametrize("model", ["cnn", "fair_cnn", "lstm"])
-def test_the_crop_is_for_the_feed_forward_net_alone(model, named, small):
-    with pytest.raises(UserError, match=f"the crop is for the feed-forward net alone; {model} takes mel, mfcc, chroma"):
-        classifiers.run(named, small, model, "crop")
+def test_only_the_feed_forward_network_takes_crops(model, trained_project, small):
+    with pytest.raises(UserError, match=rf"only the feed-forward network \(ff\) takes crops; {model} takes"):
+        classifiers.run(trained_project, small, model, "crop")
 
 
-def test_an_unknown_representation_is_an_error_of_one_line(named, small):
+def test_an_unknown_representation_is_an_error_of_one_line(trained_project, small):
     with pytest.raises(UserError, match="tonnetz") as fault:
-        classifiers.run(named, small, "ff", "tonnetz")
+        classifiers.run(trained_project, small, "ff", "tonnetz")
     assert "\n" not in str(fault.value)
 
 
 def test_chunks_longer_than_a_clip_fail_the_run_and_leave_no_folder(small, tmp_path):
-    made = project_in(tmp_path)
+    project = project_in(tmp_path)
     values = small.model_dump()
     values["classifiers"]["lstm"]["chunk_frames"] = FRAMES + 1
-    with pytest.raises(UserError, match="a clip of 64 frames holds no chunk of 65; shorten the chunks"):
-        classifiers.run(made, params.check(values), "lstm", "chroma")
-    assert not folder(made, "lstm", "chroma").exists()
-    (run,) = runs(made, stage="classifiers")
+    with pytest.raises(UserError, match="clips of 64 frames are shorter than a chunk of 65 frames; lower"):
+        classifiers.run(project, params.check(values), "lstm", "chroma")
+    assert not folder(project, "lstm", "chroma").exists()
+    (run,) = runs(project, stage="classifiers")
     assert run.info.status == "FAILED"
 
 
-def test_a_training_that_diverges_names_its_model_draw_and_update(settings, tmp_path, empty_database):
-    made = with_database(project_in(tmp_path), empty_database)
+def test_a_training_that_diverges_names_its_model_fold_and_update(settings, tmp_path, empty_database):
+    project = with_database(project_in(tmp_path), empty_database)
     with pytest.raises(UserError, match=r"^ff-chroma work-0: loss is (nan|inf) at update 2; the training has diverged"):
-        classifiers.run(made, reduced(settings, learning_rate=1e30), "ff", "chroma")
-    assert not list(folder(made, "ff", "chroma").parent.iterdir())
-    (run,) = runs(made, stage="classifiers")
+        classifiers.run(project, reduced(settings, learning_rate=1e30), "ff", "chroma")
+    assert not list(folder(project, "ff", "chroma").parent.iterdir())
+    (run,) = runs(project, stage="classifiers")
     assert run.info.status == "FAILED"
     assert re.search(r"ff-chroma work-0: loss is (nan|inf) at update 2;", run.data.tags["failure"])
 
@@ -251,48 +255,51 @@ def test_a_training_that_diverges_names_its_model_draw_and_update(settings, tmp_
 def learner(model: str, small: params.Params, representation: str = "chroma", seed: int = 0) -> SimpleNamespace:
     array = pattern(BINS[representation])
     source = Source(array, standard(array, np.arange(32)), torch.device("cpu"))
-    subject, own = tracking.Subject("classifiers", model, representation, "work-0"), getattr(small.classifiers, model)
-    return SimpleNamespace(made=ClassifierLearner(subject, source, CODES, 2, own, seed), source=source)
+    subject, settings = (
+        tracking.Subject("classifiers", model, representation, "work-0"),
+        getattr(small.classifiers, model),
+    )
+    return SimpleNamespace(learner=ClassifierLearner(subject, source, CODES, 2, settings, seed), source=source)
 
 
 def test_the_first_loss_is_that_of_a_guess(small):
     for model in ("cnn", "fair_cnn", "lstm"):
-        loss = float(learner(model, small).made.step(np.arange(32))["loss"])
+        loss = float(learner(model, small).learner.step(np.arange(32))["loss"])
         assert loss == pytest.approx(np.log(2), rel=0.35), model
 
 
 def test_the_lstms_loss_is_the_mean_over_all_chunks(small):
-    made = learner("lstm", small).made
-    _, chunks = made.probabilities(np.arange(40, 48))
+    classifier = learner("lstm", small).learner
+    _, chunks = classifier.probabilities(np.arange(40, 48))
     likely = np.take_along_axis(chunks, CODES[40:, None, None].repeat(CHUNKS, axis=1), axis=2)
-    assert made.losses(np.arange(40, 48))["validation_loss"] == pytest.approx(-np.log(likely).mean(), rel=1e-5)
+    assert classifier.losses(np.arange(40, 48))["validation_loss"] == pytest.approx(-np.log(likely).mean(), rel=1e-5)
 
 
 def test_looking_changes_neither_weights_nor_statistics_of_batches(small):
-    made = learner("ff", small).made
-    made.step(np.arange(8))
-    before = {name: value.clone() for name, value in made.network.state_dict().items()}
-    made.losses(np.arange(40, 48))
-    made.probabilities(np.arange(48))
-    assert all(torch.equal(value, before[name]) for name, value in made.network.state_dict().items())
+    classifier = learner("ff", small).learner
+    classifier.step(np.arange(8))
+    before = {name: value.clone() for name, value in classifier.network.state_dict().items()}
+    classifier.losses(np.arange(40, 48))
+    classifier.probabilities(np.arange(48))
+    assert all(torch.equal(value, before[name]) for name, value in classifier.network.state_dict().items())
 
 
-def test_what_is_said_of_a_clip_does_not_depend_on_its_neighbours(small):
-    made = learner("cnn", small, "mel").made
-    made.step(np.arange(8))
-    together, alone = made.probabilities(np.arange(8))[0], made.probabilities(np.arange(3, 4))[0]
+def test_the_probabilities_of_a_clip_do_not_depend_on_its_neighbours(small):
+    classifier = learner("cnn", small, "mel").learner
+    classifier.step(np.arange(8))
+    together, alone = classifier.probabilities(np.arange(8))[0], classifier.probabilities(np.arange(3, 4))[0]
     np.testing.assert_allclose(together[3:4], alone, atol=1e-6)
 
 
 @pytest.mark.parametrize("model", classifiers.MODELS)
 def test_a_seed_is_one_start_and_restoring_brings_it_back(model, small):
     rows = np.arange(48)
-    one, again, other = (learner(model, small, seed=seed).made for seed in (1, 1, 2))
+    one, again, other = (learner(model, small, seed=seed).learner for seed in (1, 1, 2))
     start = one.probabilities(rows)[0]
     np.testing.assert_array_equal(again.probabilities(rows)[0], start)
     assert (other.probabilities(rows)[0] != start).any()
     one.step(rows[:8])
-    kept = copy.deepcopy(one.state())
+    state = copy.deepcopy(one.state())
     second = [float(one.step(rows[:8])["loss"]) for _ in range(2)]
-    again.restore(kept)
+    again.restore(state)
     assert [float(again.step(rows[:8])["loss"]) for _ in range(2)] == second

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from symphony2vec.errors import UserError
-from symphony2vec.models.classifiers.networks import LSTM, chunks, cnn, fair_cnn, feed_forward, vote
+from symphony2vec.models.classifiers.networks import LSTM, cnn, fair_cnn, feed_forward, split_into_chunks, vote
 
 SHAPES = {"mel": (64, 431), "mfcc": (13, 431), "chroma": (12, 431)}
 SIZES = {
@@ -135,9 +135,9 @@ def test_a_shape_too_small_is_named(network):
 
 def test_the_cnn_takes_other_shapes_that_fit():
     assert cnn("mel", (128, 300), 3)(torch.zeros(2, 128, 300)).shape == (2, 3)
-    with pytest.raises(UserError, match="nothing is left after convolution 3"):
+    with pytest.raises(UserError, match="the output of convolution 3 is empty"):
         cnn("mel", (64, 40), 3)
-    with pytest.raises(UserError, match="'wave'; Table 2 has chroma, mfcc, mel"):
+    with pytest.raises(UserError, match="no CNN for 'wave'; expected one of chroma, mfcc, mel"):
         cnn("wave", (64, 431), 3)
 
 
@@ -151,15 +151,15 @@ def test_the_feed_forward_net_normalises_after_each_relu():
 
 def test_chunks_run_along_time_and_leave_the_rest_out():
     x = torch.arange(2 * 3 * 11).reshape(2, 3, 11)  # clip, bin, frame
-    cut = chunks(x, 4)
+    cut = split_into_chunks(x, 4)
     assert cut.shape == (2, 2, 4, 3)
     for clip in range(2):
         for chunk in range(2):
             for step in range(4):
                 assert torch.equal(cut[clip, chunk, step], x[clip, :, 4 * chunk + step])
-    assert chunks(torch.zeros(1, 64, 431), 36).shape == (1, 11, 36, 64)
-    with pytest.raises(UserError, match="a clip of 11 frames holds no chunk of 12"):
-        chunks(x, 12)
+    assert split_into_chunks(torch.zeros(1, 64, 431), 36).shape == (1, 11, 36, 64)
+    with pytest.raises(UserError, match="clips of 11 frames are shorter than a chunk of 12 frames"):
+        split_into_chunks(x, 12)
 
 
 def test_the_lstm_reads_its_last_step_which_all_steps_reach():

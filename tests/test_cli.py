@@ -129,10 +129,13 @@ def test_a_wrong_choice_shows_the_right_ones(project):
     [
         (
             ("ali", "paper-x"),
-            "no ALI 'paper-x'; it is one of paper, original, long, public, searched, encoder and a latent size",
+            "unknown ALI model 'paper-x'; expected one of paper, original, long, public, searched, encoder",
         ),
-        (("ali", "128"), "no ALI '128'; it is one of paper"),
-        (("classifiers", "lstm", "crop"), "the crop is for the feed-forward net alone; lstm takes mel, mfcc, chroma"),
+        (("ali", "128"), "unknown ALI model '128'; expected one of paper"),
+        (
+            ("classifiers", "lstm", "crop"),
+            "only the feed-forward network (ff) takes crops; lstm takes mel, mfcc",
+        ),
     ],
 )
 def test_a_model_that_does_not_exist_is_one_line_with_those_that_do(project, words, reason):

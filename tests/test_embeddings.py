@@ -59,26 +59,24 @@ def test_the_projection_is_the_fitted_pca(changed):
     data = flat()
     fitted = pca.fit(iter([data]), len(data), changed(embeddings__dimensions=6).embeddings)
     with torch.no_grad():
-        projected = pca.Projection.of(fitted).encode(torch.from_numpy(data))
+        projected = pca.Projection.from_pca(fitted).encode(torch.from_numpy(data))
     np.testing.assert_allclose(projected, fitted.transform(data), atol=1e-3)
 
 
 def test_too_few_clips_and_too_small_batches_are_errors_that_say_what_to_change(changed):
-    with pytest.raises(
-        UserError, match="dimensions is 40, but there are only 12 training clips; lower it or add music"
-    ):
+    with pytest.raises(UserError, match="dimensions must be at most 12, the number of training clips"):
         pca.fit(iter([flat(12)]), 12, changed().embeddings)
-    with pytest.raises(UserError, match="batch_clips is 50; with 40 dimensions it must be 80 or more"):
+    with pytest.raises(UserError, match="batch_clips must be at least 80 with 40 dimensions"):
         pca.fit(iter([flat()]), 300, changed(embeddings__pca__batch_clips=50).embeddings)
 
 
 def test_batches_hold_every_row_once_normalised_in_order():
     array = np.random.default_rng(0).standard_normal((103, 3, 5)).astype(np.float32) * 4 + 2
     scaled = standard(array, np.arange(3, 103))
-    found = list(batches(array, np.arange(3, 103), scaled, 32))
-    assert max(map(len, found)) <= 32
-    assert min(map(len, found)) >= 16
-    joined = np.concatenate(found).reshape(100, 3, 5)
+    parts = list(batches(array, np.arange(3, 103), scaled, 32))
+    assert max(map(len, parts)) <= 32
+    assert min(map(len, parts)) >= 16
+    joined = np.concatenate(parts).reshape(100, 3, 5)
     np.testing.assert_allclose(joined, (array[3:] - scaled.offset[:, None]) / scaled.scale[:, None], rtol=1e-5)
     np.testing.assert_allclose(joined.mean(axis=(0, 2)), 0, atol=1e-4)
 
@@ -97,15 +95,15 @@ def project_in(root: Path, array: np.ndarray) -> Project:
     """A project with 60 clips in one fold."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
-    made, sides = Project(root), np.repeat(["train", "validation", "test"], [40, 8, 12])
-    table = pd.DataFrame({"clip": range(60), "composer": ["a", "b"] * 30, "work": sides, "movement": "1"})
-    whole = table.assign(group=sides, split=sides, split_by="work", file="x.flac", start_s=0.0)
-    write_table(made.clips, whole[[*table.columns, "file", "start_s"]])
-    of_licence(made)
-    write_table(made.fold(SplitFold("work", 0)), whole)
+    project, splits = Project(root), np.repeat(["train", "validation", "test"], [40, 8, 12])
+    table = pd.DataFrame({"clip": range(60), "composer": ["a", "b"] * 30, "work": splits, "movement": "1"})
+    fold_table = table.assign(group=splits, split=splits, split_by="work", file="x.flac", start_s=0.0)
+    write_table(project.clips, fold_table[[*table.columns, "file", "start_s"]])
+    of_licence(project)
+    write_table(project.fold(SplitFold("work", 0)), fold_table)
     for name in ("mel", "mfcc"):
-        write_array(made.feature(name), array)
-    return made
+        write_array(project.feature(name), array)
+    return project
 
 
 def small(settings: dict[str, Any], **changes: Any) -> params.Params:
@@ -129,10 +127,10 @@ def _own_database():
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory, settings) -> Project:
     """Every model, run once."""
-    made = project_in(tmp_path_factory.mktemp("project"), spectrograms())
+    project = project_in(tmp_path_factory.mktemp("project"), spectrograms())
     for model in embeddings.MODELS:
-        embeddings.run(made, small(settings), model, "mel")
-    return made
+        embeddings.run(project, small(settings), model, "mel")
+    return project
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +138,10 @@ def other_test_clips(tmp_path_factory, settings) -> Project:
     """The same project with other test clips, every model run once."""
     array = spectrograms()
     array[TEST] = np.random.default_rng(9).uniform(-80.0, 0.0, (12, 4, 7))
-    made = project_in(tmp_path_factory.mktemp("other"), array)
+    project = project_in(tmp_path_factory.mktemp("other"), array)
     for model in embeddings.MODELS:
-        embeddings.run(made, small(settings), model, "mel")
-    return made
+        embeddings.run(project, small(settings), model, "mel")
+    return project
 
 
 def folder(project: Project, model: str, representation: str = "mel") -> Path:
@@ -177,11 +175,11 @@ def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, embedd
 
 
 @pytest.mark.parametrize(("model", "terms"), [("ae", ()), ("cae", ("contraction",)), ("vae", ("kl",))])
-def test_the_curves_have_a_row_an_epoch_and_the_probe_where_it_was_asked(model, terms, embedded):
+def test_the_curves_have_a_row_an_epoch_and_the_probe_where_it_is_due(model, terms, embedded):
     curves = pd.read_csv(folder(embedded, model) / "curves.csv")
     assert curves["epoch"].tolist() == list(range(1, 13))
     assert curves["update"].tolist() == list(range(5, 65, 5))
-    names = [f"{side}_{name}" for side in ("train", "validation") for name in ("loss", *terms)]
+    names = [f"{split}_{name}" for split in ("train", "validation") for name in ("loss", *terms)]
     assert set(curves.columns) == {"epoch", "update", *names, "probe_validation_accuracy"}
     assert curves["epoch"][curves["probe_validation_accuracy"].notna()].tolist() == [8, 12]
     assert curves[[name for name in names if name.startswith("train")]].notna().all(axis=None)
@@ -203,17 +201,17 @@ def test_composers_that_sound_different_lie_apart(model, embedded):
 
 @pytest.mark.parametrize("model", NETWORKS)
 def test_samples_are_validation_clips_in_db_and_what_comes_back_of_them(model, embedded):
-    held = np.load(folder(embedded, model) / "samples.npz")
-    assert set(held.files) == {"rows", "originals", "reconstructions"} | ({"generated"} if model == "vae" else set())
-    assert set(held["rows"]) <= set(HELD_OUT)
-    assert sorted(held["rows"] % 2) == [0, 1]  # one clip a composer
-    np.testing.assert_array_equal(held["originals"], spectrograms()[held["rows"]])
-    copies = held["reconstructions"]
-    assert copies.shape == held["originals"].shape
+    samples = np.load(folder(embedded, model) / "samples.npz")
+    assert set(samples.files) == {"rows", "originals", "reconstructions"} | ({"generated"} if model == "vae" else set())
+    assert set(samples["rows"]) <= set(HELD_OUT)
+    assert sorted(samples["rows"] % 2) == [0, 1]  # one clip a composer
+    np.testing.assert_array_equal(samples["originals"], spectrograms()[samples["rows"]])
+    copies = samples["reconstructions"]
+    assert copies.shape == samples["originals"].shape
     assert (copies >= -80.0).all()
     assert (copies <= 0.0).all()
-    grey = np.abs(held["originals"] - -40.0).mean()
-    assert np.abs(copies - held["originals"]).mean() < 0.8 * grey
+    grey = np.abs(samples["originals"] - -40.0).mean()
+    assert np.abs(copies - samples["originals"]).mean() < 0.8 * grey
 
 
 @pytest.mark.parametrize("model", NETWORKS)
@@ -226,12 +224,12 @@ def test_every_test_clip_has_the_distance_of_its_reconstruction(model, embedded)
     mean = array[TRAINING].mean(axis=0, keepdims=True).repeat(12, axis=0)
     bound = generation.log_spectral_distance(array[TEST], mean).mean()  # what a model that tells nothing apart reaches
     assert 0.0 < table["log_spectral_distance"].mean() < 0.8 * bound
-    noted = run_of(embedded, model).data.metrics["log_spectral_distance"]
-    assert noted == pytest.approx(table["log_spectral_distance"].mean())
+    logged_value = run_of(embedded, model).data.metrics["log_spectral_distance"]
+    assert logged_value == pytest.approx(table["log_spectral_distance"].mean())
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-def test_reconstructions_and_what_a_vae_invents_are_held_against_test_clips(model, embedded):
+def test_reconstructions_and_generated_clips_are_compared_with_test_clips(model, embedded):
     table = pd.read_csv(folder(embedded, model) / "frechet.csv")
     assert table.columns.tolist() == ["what", "frechet", "frechet_spectrum", "frechet_moves", "clips"]
     kinds = ["generated"] if model == "vae" else []
@@ -257,64 +255,64 @@ def test_one_run_holds_settings_data_and_the_model(model, embedded):
     run = run_of(embedded, model)
     assert run.info.status == "FINISHED"
     assert len(runs(embedded, f"params.model = '{model}'")) == 1
-    noted = {"representation": "mel", "dimensions": "5", "training_clips": "40", "split": "work", "seed": "0"}
-    assert noted.items() <= run.data.params.items()
-    assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"out/features/mel.npy", "out/clips/clips.csv"}
-    names = {one.path for one in client(embedded).list_artifacts(run.info.run_id)}
+    expected = {"representation": "mel", "dimensions": "5", "training_clips": "40", "split": "work", "seed": "0"}
+    assert expected.items() <= run.data.params.items()
+    assert {item.dataset.name for item in run.inputs.dataset_inputs} == {"out/features/mel.npy", "out/clips/clips.csv"}
+    names = {artifact.path for artifact in client(embedded).list_artifacts(run.info.run_id)}
     assert {"model", "scatter.png"} <= names
     assert not any("test" in name for name in run.data.metrics)
 
 
 @pytest.mark.parametrize("model", NETWORKS)
 def test_metrics_come_by_update_and_reconstructions_by_epoch(model, embedded):
-    run_id, known = run_of(embedded, model).info.run_id, client(embedded)
+    run_id, server = run_of(embedded, model).info.run_id, client(embedded)
     curves = pd.read_csv(folder(embedded, model) / "curves.csv")
     for name in ("train_loss", "validation_loss", "probe_validation_accuracy"):
-        history = [(one.step, one.value) for one in known.get_metric_history(run_id, name)]
+        history = [(metric.step, metric.value) for metric in server.get_metric_history(run_id, name)]
         rows = curves[["update", name]].dropna()
         assert history == [(int(update), pytest.approx(value)) for update, value in rows.itertuples(index=False)], name
-    images = [Path(one.path).name for one in known.list_artifacts(run_id, "images")]
+    images = [Path(artifact.path).name for artifact in server.list_artifacts(run_id, "images")]
     steps = [name.split("+")[2] for name in images if name.startswith("reconstructions") and name.endswith(".png")]
     assert sorted(steps, key=int) == ["8", "12"]
 
 
-def test_the_explained_variance_of_the_pca_is_noted(embedded):
+def test_the_explained_variance_of_the_pca_is_logged(embedded):
     assert 0.5 < run_of(embedded, "pca").data.metrics["explained_variance"] < 1.0
 
 
 @pytest.mark.parametrize("model", embeddings.MODELS)
 def test_test_clips_do_not_reach_the_model(model, embedded, other_test_clips):
-    before, after = (np.load(folder(one, model) / "vectors.npy") for one in (embedded, other_test_clips))
+    before, after = (np.load(folder(project, model) / "vectors.npy") for project in (embedded, other_test_clips))
     np.testing.assert_array_equal(after[:48], before[:48])
     assert (after[TEST] != before[TEST]).any(axis=1).all()
 
 
 @pytest.mark.parametrize("model", NETWORKS)
 def test_the_same_seed_gives_the_same_curves(model, embedded, other_test_clips):
-    one, other = ((folder(made, model) / "curves.csv").read_bytes() for made in (embedded, other_test_clips))
+    one, other = ((folder(project, model) / "curves.csv").read_bytes() for project in (embedded, other_test_clips))
     assert one == other
 
 
 @pytest.mark.parametrize("model", ["pca", "vae"])
 def test_the_same_seed_gives_the_same_bytes_twice(model, embedded, settings):
-    place = folder(embedded, model)
-    before = {path.name: path.read_bytes() for path in place.iterdir() if path.name != "run.json"}
-    shutil.rmtree(place)
+    results = folder(embedded, model)
+    before = {path.name: path.read_bytes() for path in results.iterdir() if path.name != "run.json"}
+    shutil.rmtree(results)
     embeddings.run(embedded, small(settings), model, "mel")
     for name, content in before.items():
         if name == "samples.npz":  # a zip holds the time
             continue
-        assert (place / name).read_bytes() == content, name
+        assert (results / name).read_bytes() == content, name
 
 
 def test_mfcc_beyond_four_deviations_are_cut_and_come_back_as_coefficients(embedded, settings):
     embeddings.run(embedded, small(settings), "ae", "mfcc")
-    held = np.load(folder(embedded, "ae", "mfcc") / "samples.npz")
+    samples = np.load(folder(embedded, "ae", "mfcc") / "samples.npz")
     scaled = symmetric("mfcc", spectrograms(), TRAINING, 80.0)
     low, high = scaled.undo(-np.ones((4, 1))), scaled.undo(np.ones((4, 1)))
-    assert (held["reconstructions"] >= low).all()
-    assert (held["reconstructions"] <= high).all()
-    assert np.abs(held["reconstructions"] - held["originals"]).mean() < 8.0
+    assert (samples["reconstructions"] >= low).all()
+    assert (samples["reconstructions"] <= high).all()
+    assert np.abs(samples["reconstructions"] - samples["originals"]).mean() < 8.0
     assert not list(folder(embedded, "ae", "mfcc").glob("generat*"))  # decibels of a coefficient mean nothing
     assert not (folder(embedded, "ae", "mfcc") / "frechet.csv").exists()
 
@@ -324,16 +322,16 @@ def fresh(tmp_path) -> Project:
     return project_in(tmp_path, spectrograms())
 
 
-def test_what_cannot_be_embedded_leaves_no_files_and_a_failed_run(fresh, changed):
-    with pytest.raises(UserError, match="only 40 training clips"):
+def test_a_failing_embedding_leaves_no_files_and_a_failed_run(fresh, changed):
+    with pytest.raises(UserError, match="at most 40, the number of training clips"):
         embeddings.run(fresh, changed(embeddings__dimensions=41), "pca", "mel")
     assert not folder(fresh, "pca").exists()
     (run,) = runs(fresh)
     assert run.info.status == "FAILED"
-    assert "only 40 training clips" in run.data.tags["failure"]
+    assert "at most 40, the number of training clips" in run.data.tags["failure"]
 
 
-def test_a_training_that_diverges_names_its_model_and_draw(fresh, settings):
+def test_a_training_that_diverges_names_its_model_and_fold(fresh, settings):
     with pytest.raises(UserError, match=r"ae-mel work-0: loss is (nan|inf) at update \d+; the training has diverged"):
         embeddings.run(fresh, small(settings, learning_rate=1e30), "ae", "mel")
     assert not folder(fresh, "ae").exists()
@@ -343,7 +341,7 @@ def test_a_training_that_diverges_names_its_model_and_draw(fresh, settings):
 
 
 def test_an_unknown_model_is_named_with_those_that_exist(fresh, changed):
-    with pytest.raises(UserError, match="no embedding 'umap'; there are pca, ae, cae, vae"):
+    with pytest.raises(UserError, match="unknown embedding 'umap'; expected one of pca, ae, cae, vae"):
         embeddings.run(fresh, changed(), "umap", "mel")
 
 
@@ -355,77 +353,77 @@ def test_missing_features_are_named_with_the_stage_that_writes_them(fresh, chang
 # the learner ----------------------------------------------------------------------------------------------------------
 
 
-def trained(kind: str, settings: dict[str, Any], updates: int = 60, seed: int = 0, **changes: Any) -> Any:
+def train(kind: str, settings: dict[str, Any], updates: int = 60, seed: int = 0, **changes: Any) -> Any:
     """A learner after updates on all training clips, and its scaled clips."""
     array = spectrograms()
     source = Source(array, symmetric("mel", array, TRAINING, 80.0), torch.device("cpu"))
-    own = getattr(params.check(settings).embeddings, kind).model_copy(update=changes)
-    learner = AutoencoderLearner(kind, source, 5, own, seed)
-    said = [{name: float(value) for name, value in learner.step(TRAINING).items()} for _ in range(updates)]
-    return SimpleNamespace(learner=learner, x=source.batch(HELD_OUT).flatten(1), said=said)
+    network_settings = getattr(params.check(settings).embeddings, kind).model_copy(update=changes)
+    learner = AutoencoderLearner(kind, source, 5, network_settings, seed)
+    losses_by_update = [{name: float(value) for name, value in learner.step(TRAINING).items()} for _ in range(updates)]
+    return SimpleNamespace(learner=learner, x=source.batch(HELD_OUT).flatten(1), losses=losses_by_update)
 
 
-def slope(found: Any) -> float:
-    return losses.contractive_exact(found.learner.network.encoder, found.x).item()
+def jacobian_norm(training: Any) -> float:
+    return losses.contractive_exact(training.learner.network.encoder, training.x).item()
 
 
 def test_the_contraction_lowers_the_jacobian_against_the_autoencoder_trained_alike(settings):
-    plain, contractive = (slope(trained(kind, settings, 40)) for kind in ("ae", "cae"))
+    plain, contractive = (jacobian_norm(train(kind, settings, 40)) for kind in ("ae", "cae"))
     assert contractive < 0.1 * plain
 
 
 def test_without_contraction_the_contractive_autoencoder_is_the_plain_one(settings):
-    plain, none = trained("ae", settings, 3), trained("cae", settings, 3, contraction=0.0)
-    assert [one["loss"] for one in plain.said] == [one["loss"] for one in none.said]
+    plain, none = train("ae", settings, 3), train("cae", settings, 3, contraction=0.0)
+    assert [update["loss"] for update in plain.losses] == [update["loss"] for update in none.losses]
 
 
 def test_the_autoencoders_loss_is_the_mean_over_values_and_the_vaes_their_sum(settings):
-    plain, variational = (trained(kind, settings, 1) for kind in ("ae", "vae"))
+    plain, variational = (train(kind, settings, 1) for kind in ("ae", "vae"))
     spread = float(plain.x.square().mean())
-    assert plain.said[0]["loss"] == pytest.approx(spread, rel=0.3)
-    expected = 0.5 * 28 * spread + variational.said[0]["kl"]
-    assert variational.said[0]["loss"] == pytest.approx(expected, rel=0.3)
+    assert plain.losses[0]["loss"] == pytest.approx(spread, rel=0.3)
+    expected = 0.5 * 28 * spread + variational.losses[0]["kl"]
+    assert variational.losses[0]["loss"] == pytest.approx(expected, rel=0.3)
 
 
 def test_validation_losses_are_the_same_at_every_call_and_change_nothing(settings):
-    found = trained("vae", settings, 5)
-    state = found.learner.generator.get_state()
-    assert found.learner.losses(HELD_OUT) == found.learner.losses(HELD_OUT)
-    assert torch.equal(found.learner.generator.get_state(), state)
+    training = train("vae", settings, 5)
+    state = training.learner.rng.get_state()
+    assert training.learner.losses(HELD_OUT) == training.learner.losses(HELD_OUT)
+    assert torch.equal(training.learner.rng.get_state(), state)
 
 
 def test_validation_losses_do_not_depend_on_the_size_of_the_parts(settings, monkeypatch):
-    found = trained("cae", settings, 5)
-    whole = found.learner.losses(TRAINING)
-    monkeypatch.setattr("symphony2vec.models.embeddings.learner.AT_ONCE", 7)
-    assert found.learner.losses(TRAINING)["validation_loss"] == pytest.approx(whole["validation_loss"], rel=0.05)
-    np.testing.assert_allclose(found.learner.encode(TRAINING), found.learner.encode(TRAINING), atol=1e-5)
+    training = train("cae", settings, 5)
+    whole = training.learner.losses(TRAINING)
+    monkeypatch.setattr("symphony2vec.models.embeddings.learner.BATCH", 7)
+    assert training.learner.losses(TRAINING)["validation_loss"] == pytest.approx(whole["validation_loss"], rel=0.05)
+    np.testing.assert_allclose(training.learner.encode(TRAINING), training.learner.encode(TRAINING), atol=1e-5)
 
 
-def test_a_seed_is_one_start_whatever_was_drawn_before(settings):
-    one = trained("ae", settings, 0, seed=4).learner.encode(TRAINING)
+def test_a_seed_is_one_start_whatever_random_numbers_were_used_before(settings):
+    one = train("ae", settings, 0, seed=4).learner.encode(TRAINING)
     torch.rand(10)
-    np.testing.assert_array_equal(trained("ae", settings, 0, seed=4).learner.encode(TRAINING), one)
-    assert (trained("ae", settings, 0, seed=5).learner.encode(TRAINING) != one).any()
+    np.testing.assert_array_equal(train("ae", settings, 0, seed=4).learner.encode(TRAINING), one)
+    assert (train("ae", settings, 0, seed=5).learner.encode(TRAINING) != one).any()
 
 
 def test_the_embedding_of_the_vae_is_its_mean_without_noise(settings):
-    found = trained("vae", settings, 5)
+    training = train("vae", settings, 5)
     with torch.no_grad():
-        mean, _ = found.learner.network.posterior(found.x)
-    np.testing.assert_array_equal(found.learner.encode(HELD_OUT), mean)
+        mean, _ = training.learner.network.posterior(training.x)
+    np.testing.assert_array_equal(training.learner.encode(HELD_OUT), mean)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_to_generate_from_the_codes_of_clips_is_to_reconstruct_them(kind, settings):
-    learner = trained(kind, settings, 2).learner
+    learner = train(kind, settings, 2).learner
     again = learner.generate(learner.encode(HELD_OUT))
     np.testing.assert_array_equal(again, learner.reconstruct(HELD_OUT))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_encoder_can_be_made_again_from_what_is_logged(kind, settings):
-    learner, x = (found := trained(kind, settings, 2)).learner, found.x
+    learner, x = (training := train(kind, settings, 2)).learner, training.x
     again = networks.Encoder(**learner.build["arguments"])
     again.load_state_dict(learner.network.encoder.state_dict())
     with torch.no_grad():

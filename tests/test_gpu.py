@@ -200,7 +200,7 @@ def classifier_gradients(kind: str, study_params: Params, device: torch.device) 
 def autoencoder_gradients(kind: str, study_params: Params, device: torch.device) -> list[Tensor]:
     settings = getattr(study_params.embeddings, kind)
     learner = AutoencoderLearner(kind, source(device, "symmetric"), LATENT, settings, 0)
-    learner.generator = torch.Generator().manual_seed(0)  # the noise of both comes from the CPU
+    learner.rng = torch.Generator().manual_seed(0)  # the noise of both comes from the CPU
     learner.step(ROWS)
     return gradients(learner.network)
 
@@ -252,7 +252,7 @@ def temporal(devices_used: Devices) -> TemporalLearner:
 
 
 def ali_learner(study_params: Params, kind: str, monkeypatch: pytest.MonkeyPatch) -> ali.AliLearner:
-    monkeypatch.setenv(ali.STEP, kind)
+    monkeypatch.setenv(ali.STEP_VARIABLE, kind)
     return ali.AliLearner(source(DEVICE), ROWS, LATENT, study_params.ali.original, study_params.ali.crop, 10, 0)
 
 
@@ -264,7 +264,7 @@ def test_a_recorded_update_is_the_update(study_params, monkeypatch):
         losses = [learner.step(np.random.default_rng(number).permutation(ROWS)) for number in range(20)]
         curves.append(torch.stack([torch.stack([*update.values()]) for update in losses]).cpu())
         learners.append(learner)
-        random_states.append((torch.rand(4, device=DEVICE).cpu(), learner.generator.get_state()))
+        random_states.append((torch.rand(4, device=DEVICE).cpu(), learner.rng.get_state()))
     eager, recorded = learners
     assert recorded.step_kind == ("recorded" if NAME == "cuda" else "eager")
     assert recorded._replay is None or recorded._replay.is_recorded
@@ -317,7 +317,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_end(name, study_params,
     assert [row["update"] for row in again] == [row["update"] for row in curves]
     for row, expected in zip(again, curves, strict=True):
         assert row == {key: pytest.approx(value, rel=1e-2, abs=1e-2) for key, value in expected.items()}
-    assert torch.equal(resumed.generator.get_state(), whole.generator.get_state())
+    assert torch.equal(resumed.rng.get_state(), whole.rng.get_state())
     for key, network in resumed._networks().items() if name == "temporal" else resumed._networks.items():
         others = whole._networks() if name == "temporal" else whole._networks
         assert relative_error(network.state_dict().values(), others[key].state_dict().values()) < 1e-2

@@ -214,9 +214,9 @@ def test_a_recorded_update_is_compared_from_the_weights_that_it_had_before_its_w
 
     monkeypatch.setattr(gpu_ali, "create_step", warm_up)
     plain, recorded = (ali.game(8, CPU, dropout=0.0) for _ in range(2))
-    step = gpu_ali.create_recorded(recorded, ali.drawn(2, 8, CPU))
+    step = gpu_ali.create_recorded(recorded, ali.sample_inputs(2, 8, CPU))
     for number in range(2):
-        values = ali.drawn(2, 8, CPU, number)
+        values = ali.sample_inputs(2, 8, CPU, number)
         assert plain.step(*values)["generator_loss"].item() == step(*values)["generator_loss"].item()
 
 

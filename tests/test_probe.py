@@ -239,24 +239,24 @@ def test_a_glance_agrees_with_the_same_steps_by_hand():
     vectors, codes, training = glanced(0.6)
     mean, deviation = vectors[:training].mean(axis=0), vectors[:training].std(axis=0)
     scaled = (vectors - mean) / deviation
-    by_hand = LogisticRegression(C=watch.STRENGTH, max_iter=300).fit(scaled[:training], codes[:training])
+    by_hand = LogisticRegression(C=watch.PROBE_C, max_iter=300).fit(scaled[:training], codes[:training])
     expected = np.mean(by_hand.predict(scaled[training:]) == codes[training:])
     assert 0.4 < expected < 1.0
-    assert watch.glance(vectors, codes, training) == pytest.approx(expected)
+    assert watch.score_probe(vectors, codes, training) == pytest.approx(expected)
 
 
 def test_a_glance_sees_no_validation_label_while_it_fits():
     vectors, codes, training = glanced(4.0)
     renamed = codes.copy()
     renamed[training:] = (codes[training:] + 1) % len(COMPOSERS)  # had it seen these, it would name some of them
-    assert watch.glance(vectors, codes, training) > 0.95
-    assert watch.glance(vectors, renamed, training) < 0.05
+    assert watch.score_probe(vectors, codes, training) > 0.95
+    assert watch.score_probe(vectors, renamed, training) < 0.05
 
 
 def test_a_glance_at_a_model_that_diverged_is_nothing():
     vectors, codes, training = glanced(4.0)
     vectors[0, 0] = np.inf
-    assert watch.glance(vectors, codes, training) == 0.0
+    assert watch.score_probe(vectors, codes, training) == 0.0
 
 
 FOLD = SplitFold("work", 0)

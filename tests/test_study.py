@@ -49,10 +49,10 @@ class Swift:
     """Stands for the training of one setting: a rate above 0.0005 diverges in the second epoch."""
 
     def __init__(
-        self, heard: attempt.Heard, latent: int, setting: params.Setting, crop: params.Crop, seed: int
+        self, heard: attempt.FoldData, latent: int, setting: params.Setting, crop: params.Crop, seed: int
     ) -> None:
         self.setting, self.seed, self.steps = setting, seed, 0
-        self.generator = torch.Generator().manual_seed(seed)
+        self.rng = torch.Generator().manual_seed(seed)
 
     def step(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         self.steps += 1
@@ -81,12 +81,12 @@ def swiftly(patch: pytest.MonkeyPatch) -> list[Swift]:
         begun.append(Swift(*words))
         return begun[-1]
 
-    def look(learner: Swift, heard: attempt.Heard) -> dict[str, float]:
+    def look(learner: Swift, heard: attempt.FoldData) -> dict[str, float]:
         epoch = learner.steps // (24 // learner.setting.batch)
         return {"validation_generator_loss": 1.0, attempt.JUDGE: accuracy(learner, epoch)}
 
-    patch.setattr(attempt, "begun", begin)
-    patch.setattr(attempt, "looked_at", look)
+    patch.setattr(attempt, "build_learner", begin)
+    patch.setattr(attempt, "evaluate", look)
     patch.setattr(workers, "POLL_S", 0.05)
     return begun
 
@@ -346,9 +346,9 @@ def test_a_trial_below_the_median_is_pruned_after_the_warm_up(here, small, swift
 
 def test_an_interrupted_trial_is_given_back_and_run_first_when_the_study_goes_on(here, small, monkeypatch):
     swift = swiftly(monkeypatch)
-    looked_at, kept = attempt.looked_at, enqueued(here, point(dropout=0.123), point())
+    looked_at, kept = attempt.evaluate, enqueued(here, point(dropout=0.123), point())
 
-    def interrupted(learner: Swift, heard: attempt.Heard) -> dict[str, float]:
+    def interrupted(learner: Swift, heard: attempt.FoldData) -> dict[str, float]:
         if learner.setting.dropout == 0.123 and len(swift) == 1 and learner.steps == 6:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(
@@ -356,7 +356,7 @@ def test_an_interrupted_trial_is_given_back_and_run_first_when_the_study_goes_on
             )  # as Ctrl-C does to a worker: once by the terminal, once by its command
         return looked_at(learner, heard)
 
-    monkeypatch.setattr(attempt, "looked_at", interrupted)
+    monkeypatch.setattr(attempt, "evaluate", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         study.run(here, small, kept, wanted=2)

@@ -116,7 +116,7 @@ def _double() -> Iterator[None]:
 
 def plainly(made: TemporalLearner, given: Source, own: TemporalSetting, rows: np.ndarray) -> dict[str, Any]:
     """The gradients of one step, by name of the network: of each side's whole loss by a backward pass of its own."""
-    dice = made.generator
+    dice = made.rng
     neighbours = views.Neighbours(MOVEMENTS, TRAINING, own.positives)
     changes = views.Changes(own.masked_bins, own.masked_frames, own.shifted_bins, own.level)
     both = np.concatenate([rows, neighbours.drawn(rows, dice)])
@@ -243,12 +243,12 @@ def test_a_seed_decides_the_weights_to_the_bit(kind):
 def test_what_was_restored_goes_on_to_the_same_bits(kind):
     make = MAKERS[kind]
     made, held = taught(make(), 2), io.BytesIO()
-    torch.save({"state": made.state(), "generator": made.generator.get_state()}, held)
+    torch.save({"state": made.state(), "generator": made.rng.get_state()}, held)
     held.seek(0)
     kept = torch.load(held, weights_only=True)
     other = taught(make(seed=5), 1)
     other.restore(kept["state"])
-    other.generator.set_state(kept["generator"])
+    other.rng.set_state(kept["generator"])
     assert not differing(made.state(), other.state())
     assert not differing(taught(made).state(), taught(other).state())
     assert differing(made.state(), kept["state"])

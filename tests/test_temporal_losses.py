@@ -65,7 +65,7 @@ def test_a_discriminator_that_is_quite_wrong_gets_its_full_slope():
 @pytest.mark.parametrize("unary", [True, False])
 def test_one_backward_pass_gives_the_gradients_of_both_losses(unary):
     """Of the discriminator's loss by its weights, and of the generator's by what it is given."""
-    made = loop.started(lambda: Discriminator(3, 2, 2, 16, unary), 0, torch.device("cpu")).double()
+    made = loop.create_network(lambda: Discriminator(3, 2, 2, 16, unary), 0, torch.device("cpu")).double()
     given = [noise(12, 16, 64), noise(12, 3, seed=1), noise(12, 4, 2, seed=2)]
     for one in given:
         one.requires_grad_()

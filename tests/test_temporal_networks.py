@@ -30,15 +30,15 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def encoder(step: int = STEP, bins: int = 16) -> Encoder:
-    return loop.started(lambda: Encoder(LATENT, step, WIDTH, bins), 0, CPU)
+    return loop.create_network(lambda: Encoder(LATENT, step, WIDTH, bins), 0, CPU)
 
 
 def generator(step: int = STEP, bins: int = 16) -> Generator:
-    return loop.started(lambda: Generator(LATENT, step, WIDTH, bins), 1, CPU)
+    return loop.create_network(lambda: Generator(LATENT, step, WIDTH, bins), 1, CPU)
 
 
 def discriminator(step: int = STEP, bins: int = 16, unary: bool = True) -> Discriminator:
-    return loop.started(lambda: Discriminator(LATENT, step, WIDTH, bins, unary), 2, CPU)
+    return loop.create_network(lambda: Discriminator(LATENT, step, WIDTH, bins, unary), 2, CPU)
 
 
 # shapes ---------------------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def test_every_weight_of_every_network_has_a_part_in_what_it_gives(step):
 def test_weights_with_the_former_bias_of_the_attention_score_load():
     before = encoder().eval()
     state = before.state_dict() | {"pool.score.2.bias": torch.tensor([3.0])}
-    after = loop.started(lambda: Encoder(LATENT, STEP, WIDTH, 16), 1, CPU).eval()
+    after = loop.create_network(lambda: Encoder(LATENT, STEP, WIDTH, 16), 1, CPU).eval()
     after.load_state_dict(state)
     x = noise(2, 16, 64)
     torch.testing.assert_close(after(x).c, before(x).c, rtol=0.0, atol=0.0)
@@ -123,7 +123,7 @@ def test_log_deviations_keep_their_bounds():
 
 
 def test_the_weights_of_the_attention_sum_to_one():
-    made = loop.started(lambda: AttentionPooling(HIDDEN), 0, CPU)
+    made = loop.create_network(lambda: AttentionPooling(HIDDEN), 0, CPU)
     value = noise(4, 1, HIDDEN)
     pooled = made(value.expand(4, 7, HIDDEN))
     torch.testing.assert_close(pooled[:, :HIDDEN], value[:, 0])  # the mean of equal steps is any of them ...
@@ -131,7 +131,7 @@ def test_the_weights_of_the_attention_sum_to_one():
 
 
 def test_the_attention_is_a_weighted_mean_and_deviation_by_hand():
-    made, steps = loop.started(lambda: AttentionPooling(HIDDEN), 0, CPU), noise(1, 6, HIDDEN)
+    made, steps = loop.create_network(lambda: AttentionPooling(HIDDEN), 0, CPU), noise(1, 6, HIDDEN)
     said = made.score(steps)[0, :, 0].detach().numpy().astype(float)
     shares = np.exp(said) / np.exp(said).sum()
     values = steps[0].numpy().astype(float)
@@ -141,7 +141,7 @@ def test_the_attention_is_a_weighted_mean_and_deviation_by_hand():
 
 
 def test_pooling_forgets_the_order_of_the_steps():
-    made, steps = loop.started(lambda: AttentionPooling(HIDDEN), 0, CPU), noise(2, 6, HIDDEN)
+    made, steps = loop.create_network(lambda: AttentionPooling(HIDDEN), 0, CPU), noise(2, 6, HIDDEN)
     torch.testing.assert_close(made(steps.flip(1)), made(steps))
 
 
@@ -201,7 +201,7 @@ def test_the_discriminator_has_no_steeper_layer_than_one():
 
 
 def test_projections_are_unit_vectors():
-    found = loop.started(lambda: Projection(LATENT), 0, CPU)(noise(6, LATENT))
+    found = loop.create_network(lambda: Projection(LATENT), 0, CPU)(noise(6, LATENT))
     assert found.shape == (6, 256)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(6))
 
@@ -218,14 +218,14 @@ def test_whole_takes_the_middle(frames, first, length):
 
 
 def test_a_clip_encoder_is_the_encoder_on_the_middle_of_clips():
-    made, x = loop.started(lambda: ClipEncoder(LATENT, STEP, WIDTH, 16), 0, CPU).eval(), noise(3, 16, 70)
+    made, x = loop.create_network(lambda: ClipEncoder(LATENT, STEP, WIDTH, 16), 0, CPU).eval(), noise(3, 16, 70)
     codes = made.encoder(x[:, :, 3:67])
     torch.testing.assert_close(made.encode(x), codes.c)
     torch.testing.assert_close(made.encode_pooled(x), codes.pooled)
 
 
 def test_a_clip_classifier_gives_probabilities_of_the_middle_of_clips():
-    made, x = loop.started(lambda: ClipClassifier(LATENT, STEP, WIDTH, 16, 4), 0, CPU).eval(), noise(3, 16, 70)
+    made, x = loop.create_network(lambda: ClipClassifier(LATENT, STEP, WIDTH, 16, 4), 0, CPU).eval(), noise(3, 16, 70)
     found = made.probabilities(x)
     torch.testing.assert_close(found, made(x[:, :, 3:67]).softmax(dim=1))
     torch.testing.assert_close(found.sum(dim=1), torch.ones(3))

@@ -45,7 +45,7 @@ class Regression:
     """y = 2 x0 - x1 with two weights; noise from its own generator, dropout from torch's global one."""
 
     def __init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(7)
+        self.rng = torch.Generator().manual_seed(7)
         self.weights = torch.zeros(2, requires_grad=True)
         self.seen: list[np.ndarray] = []
         self._optimiser = torch.optim.Adam([self.weights], lr=0.05)
@@ -53,7 +53,7 @@ class Regression:
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         self.seen.append(rows)
         x = torch.sin(torch.as_tensor(rows)[:, None] * torch.tensor([1.0, 1.7]))
-        y = x @ torch.tensor([2.0, -1.0]) + 0.1 * torch.randn(len(rows), generator=self.generator)
+        y = x @ torch.tensor([2.0, -1.0]) + 0.1 * torch.randn(len(rows), generator=self.rng)
         loss = (dropout(x, 0.3) @ self.weights - y).square().mean()
         self._optimiser.zero_grad()
         loss.backward()
@@ -69,7 +69,7 @@ class Regression:
         self._optimiser.load_state_dict(state["optimiser"])
 
     @property
-    def found(self) -> list[float]:
+    def solution(self) -> list[float]:
         return self.weights.tolist()
 
 
@@ -105,14 +105,14 @@ def nothing(*_: Any) -> dict[str, float]:
     return {}
 
 
-def drawing(epoch: int) -> dict[str, float]:
+def random_metric(epoch: int) -> dict[str, float]:
     """An evaluation that uses random numbers, as an evaluation may."""
     return {"validation": float(torch.rand(1)) + epoch}
 
 
-def fit(learner: Regression, kept: Path, schedule: loop.Schedule = PLAN, **other: Any) -> list[dict[str, float]]:
-    given = {"evaluate": drawing, "told": nothing, **other}
-    return loop.fit(learner, ROWS, schedule, "tiny work-0", kept, **given)
+def fit(learner: Regression, folder: Path, schedule: loop.Schedule = PLAN, **other: Any) -> list[dict[str, float]]:
+    arguments = {"evaluate": random_metric, "on_epoch": nothing, **other}
+    return loop.fit(learner, ROWS, schedule, "tiny work-0", folder, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Curves and weights of a training that nothing interrupted, without any checkpoint."""
     learner = Regression()
     curves = fit(learner, tmp_path_factory.mktemp("kept"))
-    return SimpleNamespace(curves=curves, weights=learner.found, seen=learner.seen)
+    return SimpleNamespace(curves=curves, weights=learner.solution, seen=learner.seen)
 
 
 # the loop -------------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(update, tmp_path, undi
         fit(Breaking(update), tmp_path, checkpoint_every_s=0.0)
     learner = Regression()
     assert fit(learner, tmp_path, checkpoint_every_s=0.0) == undisturbed.curves
-    assert learner.found == undisturbed.weights
+    assert learner.solution == undisturbed.weights
     assert len(learner.seen) == UPDATES - update + 1  # nothing is done twice
 
 
@@ -150,11 +150,11 @@ def test_a_training_interrupted_again_and_again_ends_in_the_same_bits(tmp_path, 
         except StopError:
             assert times < UPDATES
     assert times == (UPDATES - 1) // 4
-    assert (curves, learner.found) == (undisturbed.curves, undisturbed.weights)
+    assert (curves, learner.solution) == (undisturbed.curves, undisturbed.weights)
 
 
-def talk(folder: str) -> None:
-    """What the killed process runs: a training that says each update and writes down what it found."""
+def print_updates(folder: str) -> None:
+    """Run in the process that is killed: a training that prints each update and writes its results."""
     learner = Regression()
     step = learner.step
 
@@ -170,7 +170,7 @@ def talk(folder: str) -> None:
 
 
 def test_a_killed_process_started_again_ends_in_the_same_bits(tmp_path, undisturbed):
-    words = [sys.executable, "-c", f"import test_training; test_training.talk({str(tmp_path)!r})"]
+    words = [sys.executable, "-c", f"import test_training; test_training.print_updates({str(tmp_path)!r})"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     begin = partial(subprocess.Popen, words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     rng = np.random.default_rng()
@@ -184,9 +184,9 @@ def test_a_killed_process_started_again_ends_in_the_same_bits(tmp_path, undistur
         assert process.returncode == -signal.SIGKILL
     assert (tmp_path / "checkpoint.pt").is_file()
     with begin() as process:
-        left = len(process.stdout.read().split())
+        remaining = len(process.stdout.read().split())
     assert process.returncode == 0
-    assert UPDATES - sum(updates) - 6 <= left <= UPDATES - sum(updates) + 4, updates
+    assert UPDATES - sum(updates) - 6 <= remaining <= UPDATES - sum(updates) + 4, updates
     pd.DataFrame(undisturbed.curves).to_csv(tmp_path / "expected.csv", index=False)
     assert (tmp_path / "curves.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes(), updates
     assert np.load(tmp_path / "weights.npy").tolist() == undisturbed.weights, updates
@@ -197,12 +197,12 @@ LONG = loop.Schedule(epochs=3, batch=1, seed=0)  # 59 updates an epoch: looked a
 
 @pytest.mark.parametrize("every_s", [0.0, 60.0])
 @pytest.mark.parametrize("update", [1, 13, 25, 26, 59, 60, 97])
-def test_a_loss_that_is_no_number_is_named_with_its_update_and_no_row_follows(update, every_s, tmp_path):
-    told: list[Mapping[str, float]] = []
+def test_a_loss_that_is_not_finite_is_named_with_its_update_and_no_row_follows(update, every_s, tmp_path):
+    logged: list[Mapping[str, float]] = []
     learner = Diverging(size=(update, float("nan")))
     with pytest.raises(UserError, match=rf"^tiny work-0: size is nan at update {update}; the training has diverged"):
-        fit(learner, tmp_path, LONG, told=told.append, checkpoint_every_s=every_s)
-    assert [row["epoch"] for row in told] == list(range(1, (update - 1) // 59 + 1))
+        fit(learner, tmp_path, LONG, on_epoch=logged.append, checkpoint_every_s=every_s)
+    assert [row["epoch"] for row in logged] == list(range(1, (update - 1) // 59 + 1))
 
 
 def test_an_infinite_loss_ends_the_training_too(tmp_path):
@@ -213,8 +213,8 @@ def test_an_infinite_loss_ends_the_training_too(tmp_path):
 def test_what_diverged_is_not_kept_as_a_checkpoint(tmp_path):
     with pytest.raises(UserError):
         fit(Diverging(loss=(5, np.nan)), tmp_path, checkpoint_every_s=0.0)
-    held = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert held["progress"]["step"] == 4
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert checkpoint["progress"]["step"] == 4
 
 
 def test_of_two_losses_the_one_that_was_wrong_first_is_named(tmp_path):
@@ -222,12 +222,14 @@ def test_of_two_losses_the_one_that_was_wrong_first_is_named(tmp_path):
         fit(Diverging(loss=(6, np.nan), size=(4, np.inf)), tmp_path)
 
 
-def judged(values: list[float], learner: Regression, weights: list[list[float]]) -> Callable[[int], dict[str, float]]:
-    """An evaluation that says these values in turn and notes the weights."""
+def give_scores(
+    values: list[float], learner: Regression, weights: list[list[float]]
+) -> Callable[[int], dict[str, float]]:
+    """Return an evaluation that returns these scores in turn and records the weights."""
 
     def evaluate(epoch: int) -> dict[str, float]:
-        weights.append(learner.found)
-        return {"judge": values[len(weights) - 1]}
+        weights.append(learner.solution)
+        return {"score": values[len(weights) - 1]}
 
     return evaluate
 
@@ -235,40 +237,40 @@ def judged(values: list[float], learner: Regression, weights: list[list[float]])
 @pytest.mark.parametrize(("every", "epochs"), [(1, 5), (2, 10)])
 def test_patience_ends_the_training_and_brings_the_best_weights_back(every, epochs, tmp_path):
     learner, weights = Regression(), []
-    plan = loop.Schedule(40, 8, 0, evaluate_every=every, patience=3, judge="judge")
-    curves = fit(learner, tmp_path, plan, evaluate=judged([0.1, 0.5, 0.4, 0.5, 0.3, 0.9], learner, weights))
+    plan = loop.Schedule(40, 8, 0, evaluate_every=every, patience=3, monitor="score")
+    curves = fit(learner, tmp_path, plan, evaluate=give_scores([0.1, 0.5, 0.4, 0.5, 0.3, 0.9], learner, weights))
     assert len(curves) == epochs
-    assert learner.found == weights[1] != weights[-1]
+    assert learner.solution == weights[1] != weights[-1]
 
 
 def test_patience_survives_an_interruption(tmp_path):
-    plan = loop.Schedule(40, 8, 0, patience=3, judge="judge")
+    plan = loop.Schedule(40, 8, 0, patience=3, monitor="score")
     values = [0.1, 0.5, 0.4, 0.5, 0.3, 0.9]
     learner, weights = Breaking(4 * 7 + 3), []
     with pytest.raises(StopError):
-        fit(learner, tmp_path, plan, evaluate=judged(values, learner, weights), checkpoint_every_s=0.0)
+        fit(learner, tmp_path, plan, evaluate=give_scores(values, learner, weights), checkpoint_every_s=0.0)
     again = Regression()
-    assert len(fit(again, tmp_path, plan, evaluate=lambda epoch: {"judge": values[epoch - 1]})) == 5
-    assert again.found == weights[1]
+    assert len(fit(again, tmp_path, plan, evaluate=lambda epoch: {"score": values[epoch - 1]})) == 5
+    assert again.solution == weights[1]
 
 
 def test_without_patience_the_last_weights_stay_and_all_epochs_are_made(tmp_path, undisturbed):
     learner = Regression()
-    curves = fit(learner, tmp_path, loop.Schedule(6, 8, 3, judge="judge"), evaluate=lambda epoch: {"judge": -epoch})
+    curves = fit(learner, tmp_path, loop.Schedule(6, 8, 3, monitor="score"), evaluate=lambda epoch: {"score": -epoch})
     assert len(curves) == 6
-    assert learner.found == undisturbed.weights
+    assert learner.solution == undisturbed.weights
 
 
 def test_evaluation_does_not_change_the_random_numbers_of_the_training(tmp_path, undisturbed):
     learner = Regression()
     fit(learner, tmp_path, evaluate=nothing)
-    assert learner.found == undisturbed.weights
+    assert learner.solution == undisturbed.weights
 
 
 def test_another_seed_is_another_training(tmp_path, undisturbed):
     learner = Regression()
     fit(learner, tmp_path, loop.Schedule(6, 8, 4))
-    assert learner.found != undisturbed.weights
+    assert learner.solution != undisturbed.weights
 
 
 def test_every_row_is_used_at_most_once_an_epoch_in_whole_batches_and_a_new_order(undisturbed):
@@ -289,16 +291,16 @@ def test_fewer_rows_than_a_batch_still_train(tmp_path):
 
 
 def test_each_epoch_is_told_once_with_the_mean_of_its_losses(tmp_path):
-    told, losses, learner = [], [], Regression()
+    logged, losses, learner = [], [], Regression()
     step = learner.step
     learner.step = lambda rows: losses.append(step(rows)) or losses[-1]
     plan = loop.Schedule(7, 8, 0, evaluate_every=3)
-    curves = fit(learner, tmp_path, plan, told=told.append)
-    assert told == curves
-    assert [(row["epoch"], row["update"]) for row in told] == [(epoch, 7 * epoch) for epoch in range(1, 8)]
-    assert [row["epoch"] for row in told if "validation" in row] == [3, 6, 7]
-    means = np.array([float(one["loss"]) for one in losses]).reshape(7, 7).mean(axis=1)
-    np.testing.assert_allclose([row["train_loss"] for row in told], means, rtol=1e-12)
+    curves = fit(learner, tmp_path, plan, on_epoch=logged.append)
+    assert logged == curves
+    assert [(row["epoch"], row["update"]) for row in logged] == [(epoch, 7 * epoch) for epoch in range(1, 8)]
+    assert [row["epoch"] for row in logged if "validation" in row] == [3, 6, 7]
+    means = np.array([float(update["loss"]) for update in losses]).reshape(7, 7).mean(axis=1)
+    np.testing.assert_allclose([row["train_loss"] for row in logged], means, rtol=1e-12)
 
 
 def test_the_callers_random_numbers_are_untouched_and_do_not_matter(tmp_path, undisturbed):
@@ -306,7 +308,7 @@ def test_the_callers_random_numbers_are_untouched_and_do_not_matter(tmp_path, un
     before, learner = torch.get_rng_state(), Regression()
     fit(learner, tmp_path)
     assert torch.equal(torch.get_rng_state(), before)
-    assert learner.found == undisturbed.weights
+    assert learner.solution == undisturbed.weights
 
 
 # the folds ------------------------------------------------------------------------------------------------------------
@@ -316,21 +318,21 @@ def project_in(root: Path, array: np.ndarray, seeds: int = 1) -> Project:
     """A project with one work a composer on each side, and `array` as its mel spectrograms."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, root / name)
-    made, sides = Project(root), ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
+    project, splits = Project(root), ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
     places = np.arange(len(array))
     table = pd.DataFrame({"clip": places, "composer": np.where(places % 2, "b", "a")})
-    table["split"] = [sides[place // 2 % 8] for place in places]
+    table["split"] = [splits[place // 2 % 8] for place in places]
     table = table.assign(work=table["split"], movement="1", group=table["split"], split_by="work", file="x", start_s=0)
-    write_table(made.clips, table.drop(columns=["group", "split", "split_by"]))
-    of_licence(made)
+    write_table(project.clips, table.drop(columns=["group", "split", "split_by"]))
+    of_licence(project)
     for seed in range(seeds):
-        write_table(made.fold(SplitFold("work", seed)), table)
-    write_array(made.feature("mel"), array.astype(np.float32))
-    return made
+        write_table(project.fold(SplitFold("work", seed)), table)
+    write_array(project.feature("mel"), array.astype(np.float32))
+    return project
 
 
 class Training:
-    """Stands for a model's training: notes its tasks, writes one file, and fails or stops where told to."""
+    """A stand-in for a training: records its tasks, writes one file, and raises `fault` if it is set."""
 
     def __init__(self, project: Project, changed: Callable[..., params.Params]) -> None:
         self.project, self.changed = project, changed
@@ -340,12 +342,18 @@ class Training:
     def __call__(self, seeds: int = 1, code: list[str] | None = None, **settings: Any) -> list[str]:
         """The folds that were trained."""
         self.tasks = []
-        given = {"rate": 0.1, **settings}
-        about = partial(tracking.Subject, "embeddings", "ae", "mel")
-        seen = self.project.feature("mel")
-        chosen = self.changed(seeds=seeds)
+        settings = {"rate": 0.1, **settings}
+        subject = partial(tracking.Subject, "embeddings", "ae", "mel")
+        features = self.project.feature("mel")
+        changed_params = self.changed(seeds=seeds)
         folds.train_folds(
-            self.project, chosen, lambda fold: about(fold.name), given, code or ["errors.py"], seen, self._train
+            self.project,
+            changed_params,
+            lambda fold: subject(fold.name),
+            settings,
+            code or ["errors.py"],
+            features,
+            self._train,
         )
         return [task.fold.name for task in self.tasks]
 
@@ -353,9 +361,9 @@ class Training:
         self.tasks.append(task)
         (task.folder / "half.txt").write_text("half")
         if self.fault:
-            (task.kept / "checkpoint.pt").write_text("so far")
+            (task.checkpoint_folder / "checkpoint.pt").write_text("so far")
             raise self.fault
-        task.tell({"epoch": 1.0, "update": 7.0, "train_loss": 0.5, "validation_loss": float("nan")})
+        task.log_epoch({"epoch": 1.0, "update": 7.0, "train_loss": 0.5, "validation_loss": float("nan")})
 
     @property
     def home(self) -> Path:
@@ -368,12 +376,12 @@ class Training:
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of MLflow, to copy: making one takes seconds."""
-    made = Project(tmp_path_factory.mktemp("empty"))
-    made.mlruns.mkdir()
+    project = Project(tmp_path_factory.mktemp("empty"))
+    project.mlruns.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
-        client(made).search_experiments()
-    return made.mlruns
+        client(project).search_experiments()
+    return project.mlruns
 
 
 @pytest.fixture
@@ -383,7 +391,7 @@ def training(tmp_path, changed, monkeypatch, database) -> Training:
     return Training(project_in(tmp_path, np.arange(16.0 * 6).reshape(16, 2, 3), seeds=3), changed)
 
 
-def test_what_is_done_is_kept_with_its_run(training):
+def test_a_finished_fold_is_kept_with_its_run(training):
     assert training() == ["work-0"]
     run_id = training.run_id()
     assert training() == []
@@ -402,12 +410,12 @@ def test_changed_features_clips_or_code_train_again(training, tmp_path, monkeypa
     source = tmp_path / "source"
     shutil.copytree(folds.SOURCE, source)
     monkeypatch.setattr(folds, "SOURCE", source)
-    again = partial(training, code=["ali"])
+    again = partial(training, code=["models/ali"])
     assert again() == ["work-0"]
-    for name in ("scaling.py", "training/loop.py", "ali/networks.py"):
+    for name in ("package/scaling.py", "models/training/loop.py", "models/ali/networks.py"):
         (source / name).write_text("one = 2\n")
         assert again() == ["work-0"], name
-    (source / "embeddings" / "networks.py").write_text("one = 2\n")
+    (source / "models" / "embeddings" / "networks.py").write_text("one = 2\n")
     assert again() == []
     write_array(training.project.feature("mel"), np.ones((16, 2, 3), np.float32))
     assert again() == ["work-0"]
@@ -425,7 +433,7 @@ def test_another_seed_keeps_the_first_and_fewer_seeds_remove_the_last(training):
     assert sorted(path.name for path in training.home.iterdir()) == ["work-0", "work-1"]
 
 
-def test_a_draw_that_fails_leaves_no_folder_and_a_failed_run_with_the_reason(training):
+def test_a_fold_that_fails_leaves_no_folder_and_a_failed_run_with_the_reason(training):
     training()
     training.fault = UserError("the loss is nan")
     with pytest.raises(UserError, match="the loss is nan"):
@@ -436,7 +444,7 @@ def test_a_draw_that_fails_leaves_no_folder_and_a_failed_run_with_the_reason(tra
     assert failed.data.tags["fold"] == "work-1"
 
 
-def test_a_stopped_draw_is_killed_and_goes_on_as_the_same_run(training):
+def test_a_stopped_fold_is_killed_and_goes_on_as_the_same_run(training):
     training.fault = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         training()
@@ -451,19 +459,19 @@ def test_a_stopped_draw_is_killed_and_goes_on_as_the_same_run(training):
     assert training.run_id() == killed.info.run_id
 
 
-def test_what_a_stopped_draw_kept_is_there_next_time_and_gone_at_the_end(training):
+def test_the_checkpoint_of_a_stopped_fold_is_there_next_time_and_gone_at_the_end(training):
     training.fault = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         training()
     training.fault = UserError("again")
-    kept = training.tasks[0].kept
+    kept = training.tasks[0].checkpoint_folder
     assert (kept / "checkpoint.pt").read_text() == "so far"
     with pytest.raises(UserError):
         training(rate=0.2)
-    assert training.tasks[0].kept != kept  # other settings do not pick up this work
+    assert training.tasks[0].checkpoint_folder != kept  # other settings do not pick up this work
     training.fault = None
     training()
-    assert training.tasks[0].kept == kept
+    assert training.tasks[0].checkpoint_folder == kept
     assert not kept.exists()
 
 
@@ -481,7 +489,7 @@ def test_a_run_deleted_meanwhile_does_not_stop_the_training(training):
 def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
     training()
     (run,) = runs(training.project)
-    noted = {
+    expected = {
         "row": "ae-mel",
         "model": "ae",
         "representation": "mel",
@@ -490,9 +498,9 @@ def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
         "rate": "0.1",
         "clips": "16",
     }
-    assert {**noted, "training_clips": "8", "features.mel_bands": "64"}.items() <= run.data.params.items()
+    assert {**expected, "training_clips": "8", "features.mel_bands": "64"}.items() <= run.data.params.items()
     history = client(training.project).get_metric_history(run.info.run_id, "train_loss")
-    assert [(one.step, one.value) for one in history] == [(7, 0.5)]
+    assert [(metric.step, metric.value) for metric in history] == [(7, 0.5)]
     assert "validation_loss" not in run.data.metrics  # it was no number
 
 
@@ -514,7 +522,7 @@ def test_a_run_on_features_that_were_not_compared_says_nothing_of_it(training):
     assert "near_duplicate_test_clips" not in run.data.metrics
 
 
-def test_a_task_knows_its_sides_and_codes(training):
+def test_a_task_has_the_rows_of_its_splits_and_the_codes_of_its_composers(training):
     training()
     (task,) = training.tasks
     assert task.rows("train").tolist() == list(range(8))
@@ -526,12 +534,12 @@ def test_a_task_knows_its_sides_and_codes(training):
 # the clips ------------------------------------------------------------------------------------------------------------
 
 
-def test_clips_held_and_clips_read_give_the_same_batches(tmp_path, monkeypatch):
+def test_cached_clips_and_read_clips_give_the_same_batches(tmp_path, monkeypatch):
     write_array(tmp_path / "mel.npy", np.random.default_rng(0).normal(3, 2, (600, 3, 4)).astype(np.float32))
     array = np.load(tmp_path / "mel.npy", mmap_mode="r")
     scaled = standard(array, np.arange(400))
     held = sources.Source(array, scaled, torch.device("cpu"))
-    monkeypatch.setattr(sources, "HELD_BYTES", array.nbytes - 1)
+    monkeypatch.setattr(sources, "CACHE_BYTES", array.nbytes - 1)
     read = sources.Source(array, scaled, torch.device("cpu"))
     rows = np.random.default_rng(1).permutation(600)[:520]
     batch = read.batch(rows)
@@ -541,11 +549,11 @@ def test_clips_held_and_clips_read_give_the_same_batches(tmp_path, monkeypatch):
     assert held.shape == read.shape == (3, 4)
 
 
-def test_a_large_array_is_not_held(monkeypatch):
+def test_a_large_array_is_not_cached(monkeypatch):
     array = np.zeros((8, 3, 4), np.float32)
     scaled = standard(array, np.arange(8))
     held = sources.Source(array, scaled, torch.device("cpu"))
-    monkeypatch.setattr(sources, "HELD_BYTES", array.nbytes - 1)
+    monkeypatch.setattr(sources, "CACHE_BYTES", array.nbytes - 1)
     read = sources.Source(array, scaled, torch.device("cpu"))
     array += 1.0
     assert float(held.batch(np.arange(8)).max()) == 0.0
@@ -555,6 +563,6 @@ def test_a_large_array_is_not_held(monkeypatch):
 def test_parts_hold_every_row_once_in_order():
     array = np.zeros((8, 3, 4), np.float32)
     source = sources.Source(array, standard(array, np.arange(8)), torch.device("cpu"))
-    parts = source.batches(ROWS, at_once=10)
+    parts = source.batches(ROWS, batch_size=10)
     assert max(map(len, parts)) <= 10
     np.testing.assert_array_equal(np.concatenate(parts), ROWS)

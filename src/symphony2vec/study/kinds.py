@@ -16,7 +16,7 @@ import numpy as np
 from symphony2vec.errors import UserError
 from symphony2vec.models.ali import attempt as ali_attempt
 from symphony2vec.models.ali import stage as ali
-from symphony2vec.models.ali.attempt import Heard
+from symphony2vec.models.ali.attempt import FoldData
 from symphony2vec.models.temporal import attempt as temporal_attempt
 from symphony2vec.models.temporal import stage as temporal
 from symphony2vec.models.temporal.learner import TemporalLearner
@@ -134,13 +134,13 @@ class _Ali(Kind):
     def heard(self, task: Task, array: np.ndarray, params: Params) -> Any:
         scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
         source = Source(array, scaled, loop.device())
-        return Heard(source, task.codes, task.rows("train"), task.rows("validation"))
+        return FoldData(source, task.codes, task.rows("train"), task.rows("validation"))
 
     def attempt(self, heard: Any, latent: int, setting: Setting, params: Params, seed: int) -> Attempt:
-        learner = ali_attempt.begun(heard, latent, setting, params.ali.crop, seed)
-        schedule = ali_attempt.schedule(setting, params.ali.probe_every_epochs, seed)
+        learner = ali_attempt.build_learner(heard, latent, setting, params.ali.crop, seed)
+        schedule = ali_attempt.make_schedule(setting, params.ali.probe_every_epochs, seed)
         return Attempt(
-            learner, heard.training, schedule, lambda: ali_attempt.looked_at(learner, heard), watch.PROBE_ACCURACY
+            learner, heard.training, schedule, lambda: ali_attempt.evaluate(learner, heard), watch.PROBE_ACCURACY
         )
 
     def told(self, found: Mapping[str, Any]) -> str:

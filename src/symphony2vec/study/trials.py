@@ -66,7 +66,7 @@ class Ground:
         """An MLflow run for one training, and the task that tells it the curves."""
         subject = tracking.Subject("study", self.kind.searched, str(latent), self.fold.name)
         own = {**self.kind.parameters(self.params, setting, latent), "seed": seed}
-        noted = folds.noted(self.params, self.fold, self.table, own)
+        noted = folds.collect_parameters(self.params, self.fold, self.table, own)
         with tracking.run(self.project, subject, noted, self.project.feature("mel")) as run:
             kept = self.project.out(".partial")
             yield folds.Task(subject, self.fold, self.table, kept, kept, run, self.params, [])
@@ -150,7 +150,7 @@ def _trained(
 
         def told(row: Mapping[str, float]) -> None:
             lively()
-            task.tell(row)
+            task.log_epoch(row)
             if tried.judge in row:
                 probes.append(row[tried.judge])
                 trial.report(float(np.mean(probes[-params.study.averaged :])), int(row["epoch"]))
@@ -161,7 +161,7 @@ def _trained(
             return tried.look()
 
         try:
-            loop.fit(tried.learner, tried.rows, tried.schedule, name, task.kept, evaluate, told, NEVER)
+            loop.fit(tried.learner, tried.rows, tried.schedule, name, task.checkpoint_folder, evaluate, told, NEVER)
         except TrialPruned:
             pruned = True
         value = float(np.mean(probes[-params.study.averaged :]))

@@ -1,1 +1,1 @@
-"""Adversarially Learned Inference on 32x32 crops of the mel spectrogram (Tables 5 to 7)."""
+"""Adversarially Learned Inference (ALI) on 32x32 crops of the mel spectrogram (Tables 5 to 7)."""

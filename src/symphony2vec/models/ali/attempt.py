@@ -1,4 +1,7 @@
-"""One training of ALI and the probe that watches it, as the stage `ali` and the study of ALI both run it."""
+"""One training of ALI and its evaluation by a linear probe, for the stage `ali` and for the study of ALI.
+
+D latent dimensions.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from symphony2vec.params import Crop, Setting
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What ALI hears of one fold: the clips, their composers (clips,), and the rows of two of the three sides."""
+class FoldData:
+    """The clips of one fold, their composers as integers (clips,), and the rows of training and validation clips."""
 
     source: Source
     codes: np.ndarray
@@ -22,19 +25,21 @@ class Heard:
     validation: np.ndarray
 
 
-def begun(heard: Heard, latent: int, setting: Setting, crop: Crop, seed: int) -> AliLearner:
-    """The three networks as they start; D = `latent`."""
-    a_epoch = max(1, len(heard.training) // setting.batch)
-    return AliLearner(heard.source, heard.training, latent, setting, crop, a_epoch, seed)
+def build_learner(data: FoldData, latent: int, setting: Setting, crop: Crop, seed: int) -> AliLearner:
+    """Return the three networks with their initial weights; D = `latent`."""
+    updates_per_epoch = max(1, len(data.training) // setting.batch)
+    return AliLearner(data.source, data.training, latent, setting, crop, updates_per_epoch, seed)
 
 
-def schedule(setting: Setting, every: int, seed: int) -> loop.Schedule:
-    """How long one setting is trained; the probe is tried every so many epochs."""
-    return loop.Schedule(setting.epochs, setting.batch, seed, every, setting.patience, watch.PROBE_ACCURACY)
+def make_schedule(setting: Setting, probe_every_epochs: int, seed: int) -> loop.Schedule:
+    """Return the schedule of one setting; its patience counts evaluations of the linear probe."""
+    return loop.Schedule(
+        setting.epochs, setting.batch, seed, probe_every_epochs, setting.patience, watch.PROBE_ACCURACY
+    )
 
 
-def looked_at(learner: AliLearner, heard: Heard) -> dict[str, float]:
-    """Losses on validation clips, and how many of their composers a probe of the training clips names rightly."""
-    seen = np.concatenate([heard.training, heard.validation])
-    accuracy = watch.glance(learner.encode(seen), heard.codes[seen], len(heard.training))
-    return learner.losses(heard.validation) | {watch.PROBE_ACCURACY: accuracy}
+def evaluate(learner: AliLearner, data: FoldData) -> dict[str, float]:
+    """Return the validation losses, and the validation accuracy of a probe that is fitted to the training clips."""
+    rows = np.concatenate([data.training, data.validation])
+    accuracy = watch.score_probe(learner.encode(rows), data.codes[rows], len(data.training))
+    return learner.losses(data.validation) | {watch.PROBE_ACCURACY: accuracy}

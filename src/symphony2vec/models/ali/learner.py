@@ -1,7 +1,7 @@
-"""Training of ALI and of its encoder as a classifier.
+"""Training of ALI, and of its encoder as a classifier.
 
 On a GPU an update of ALI is recorded as a CUDA graph and replayed (`symphony2vec.models.ali.recorded`), unless the
-variable `SYMPHONY2VEC_ALI_STEP` says "eager". On a CPU it runs eagerly.
+environment variable `SYMPHONY2VEC_ALI_STEP` is "eager". On a CPU it runs eagerly.
 
 B clips, D latent dimensions, K composers. x (B, 1, 32, 32) crops in [0, 1], z (B, D); x_hat = G(z), z_hat = E(x).
 """
@@ -26,229 +26,228 @@ from symphony2vec.models.training import loop, precision, watch
 from symphony2vec.models.training.source import Source
 from symphony2vec.params import Crop, Network, Setting
 
-AT_ONCE = 200
-STEP = "SYMPHONY2VEC_ALI_STEP"
+BATCH = 200  # clips of a pass without gradients
+STEP_VARIABLE = "SYMPHONY2VEC_ALI_STEP"
 # How an update runs on a GPU: eagerly; recorded as a CUDA graph; recorded, with its networks compiled.
-EAGER, RECORDED, COMPILED = STEPS = ("eager", "recorded", "compiled")
+EAGER, RECORDED, COMPILED = STEP_KINDS = ("eager", "recorded", "compiled")
 
 
-def step_kind(device: torch.device) -> str:
-    """How an update runs on this device: eager, recorded or compiled.
+def choose_step_kind(device: torch.device) -> str:
+    """Return how an update runs on this device: eager, recorded or compiled.
 
     Raises:
-        UserError: the variable `SYMPHONY2VEC_ALI_STEP` has another value.
+        UserError: the environment variable `SYMPHONY2VEC_ALI_STEP` has another value.
+
+    Example:
+        >>> choose_step_kind(torch.device("cpu"))
+        'eager'
     """
-    kind = os.environ.get(STEP) or RECORDED
-    if kind not in STEPS:
-        raise UserError(f"{STEP} is '{kind}'; it must be one of {', '.join(STEPS)}")
+    kind = os.environ.get(STEP_VARIABLE) or RECORDED
+    if kind not in STEP_KINDS:
+        raise UserError(f"{STEP_VARIABLE} is '{kind}'; it must be one of {', '.join(STEP_KINDS)}")
     return kind if device.type == "cuda" else EAGER
 
 
 class AliLearner:
-    """Encoder, generator and discriminator, and the game between them."""
+    """Encoder, generator and discriminator, and their adversarial training.
+
+    Args:
+        source: the scaled mel spectrograms.
+        training: rows of the training clips; their mean crop gives the initial output bias of the generator.
+        latent: D.
+        setting: learning rates, regularisation and schedule.
+        crop: position of the crops.
+        updates_per_epoch: with the epochs of the setting, the updates over which instance noise fades to 0.
+        seed: of the weights, crops, latents and noise.
+    """
 
     def __init__(
-        self, source: Source, training: np.ndarray, latent: int, setting: Setting, crop: Crop, a_epoch: int, seed: int
+        self,
+        source: Source,
+        training: np.ndarray,
+        latent: int,
+        setting: Setting,
+        crop: Crop,
+        updates_per_epoch: int,
+        seed: int,
     ) -> None:
-        """`training` rows give the output bias of the generator; `a_epoch` updates are an epoch."""
         self._source, self._latent, self._setting, self._crop = source, latent, setting, crop
-        self._updates, self._last_update = 0, setting.epochs * a_epoch
-        start = torch.Generator().manual_seed(seed)
-        self.encoder, self.generator_network = Encoder(latent), Generator(latent)
+        self._updates, self._last_update = 0, setting.epochs * updates_per_epoch
+        self.encoder, self.generator = Encoder(latent), Generator(latent)
         self.discriminator = Discriminator(latent, setting.dropout, setting.batch_norm)
-        for network in (self.encoder, self.generator_network, self.discriminator):
-            initialise(network, start)
-            network.to(source.device)
-        # A gate depends on the losses and instance noise on the update: such updates cannot be recorded.
-        is_fixed = not (setting.gate or setting.instance_noise or setting.batch_norm)
-        self.step_kind = step_kind(source.device) if is_fixed else EAGER
-        batches = (source.batch(part) for part in source.batches(training, AT_ONCE))
-        self.generator_network.set_bias(crops.mean_image(batches, crop))
-        self.generator = torch.Generator(source.device).manual_seed(seed)
-        betas = (setting.betas[0], setting.betas[1])
         self._networks = {
             "encoder": self.encoder,
-            "generator": self.generator_network,
+            "generator": self.generator,
             "discriminator": self.discriminator,
         }
+        weights_rng = torch.Generator().manual_seed(seed)
+        for network in self._networks.values():
+            initialise(network, weights_rng)
+            network.to(source.device)
+        batches = (source.batch(part) for part in source.batches(training, BATCH))
+        self.generator.set_bias(crops.compute_mean_crop(batches, crop))
+        self.rng = torch.Generator(source.device).manual_seed(seed)
+        # A gate depends on the losses and instance noise on the update: such updates cannot be recorded.
+        is_constant = not (setting.gate or setting.instance_noise or setting.batch_norm)
+        self.step_kind = choose_step_kind(source.device) if is_constant else EAGER
         self._game = Game(
             self.encoder,
-            self.generator_network,
+            self.generator,
             self.discriminator,
             setting.learning_rate,
             setting.discriminator_learning_rate,
-            betas,
+            (setting.betas[0], setting.betas[1]),
             setting.gate or None,
-            self.generator,
+            self.rng,
             "inductor" if self.step_kind == COMPILED else "",
         )
         self._replay: RecordedUpdate | None = None
         if self.step_kind != EAGER:
-            self._replay = RecordedUpdate(self._update, CudaGraph(self._game, [self.generator]))
+            self._replay = RecordedUpdate(self._update, CudaGraph(self._game, [self.rng]))
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
-        """One update of all three networks on a crop of each of these clips."""
+        """Update all three networks on a crop of each of these clips (B,), and return the losses."""
         losses = (self._replay or self._update)(self._source.batch(rows))
         self._updates += 1
         return losses
 
     def _update(self, clips: Tensor) -> dict[str, Tensor]:
-        """One update on a crop of each of these clips (B, F, T)."""
-        x = crops.drawn(clips, self._crop, self.generator)
-        z, noise = (self.normal(len(clips)) for _ in range(2))
+        """Update all three networks on a crop of each of these clips (B, F, T)."""
+        x = crops.sample_crops(clips, self._crop, self.rng)
+        z, noise = (self._sample_normal(len(clips), self.rng) for _ in range(2))
         for network in self._networks.values():
             network.train()
-        fading = self._setting.instance_noise * (1.0 - self._updates / self._last_update)
-        return self._game.step(x, z, noise, max(fading, 0.0))
-
-    def normal(self, count: int) -> Tensor:
-        """Standard normal numbers (count, D)."""
-        return torch.randn(count, self._latent, generator=self.generator, device=self.generator.device)
+        instance_noise = self._setting.instance_noise * (1.0 - self._updates / self._last_update)
+        return self._game.step(x, z, noise, max(instance_noise, 0.0))
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
-        """The losses on the middle crops of other clips, as validation_<loss>; the same z and noise at every call."""
+        """Return the losses on the middle crops of other clips, as validation_<loss>; each call uses the same noise."""
         self._eval()
-        drawn = torch.Generator(self._source.device).manual_seed(0)
+        rng = torch.Generator(self._source.device).manual_seed(0)
         total = {"validation_discriminator_loss": 0.0, "validation_generator_loss": 0.0}
         with precision.evaluation():
-            for part in self._source.batches(rows, AT_ONCE):
-                x = crops.middle(self._source.batch(part), self._crop.bands)
-                z, noise = (torch.randn(len(part), self._latent, generator=drawn, device=x.device) for _ in range(2))
+            for part in self._source.batches(rows, BATCH):
+                x = crops.cut_middle(self._source.batch(part), self._crop.bands)
+                z, noise = (self._sample_normal(len(part), rng) for _ in range(2))
                 mean, log_sigma = self.encoder(x)
                 logit_q = self.discriminator(x, mean + log_sigma.exp() * noise)
-                logit_p = self.discriminator(self.generator_network(z), z)
+                logit_p = self.discriminator(self.generator(z), z)
                 for name, loss in zip(total, (discriminator_loss, generator_loss), strict=True):
                     total[name] += float(loss(logit_q, logit_p)) * len(part) / len(rows)
         return total
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
-        """The mean of z (B, D) of the middle crops."""
-        return self._of_clips(rows, lambda x: self.encoder(crops.middle(x, self._crop.bands))[0])
+        """Return the mean of z (B, D) of the middle crops of these clips."""
+        return self._apply_to_middle(lambda x: self.encoder(x)[0], rows)
 
     def readouts(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Other vectors of these clips, by name.
+        """Return other vectors of these clips, by name.
 
-        crops: the mean of z, averaged over all crops of a clip; sample: one z drawn from its distribution; hidden: the
-        last three hidden layers. The latter two of the middle crop.
+        Returns:
+            crops: (B, D) the mean of z, averaged over all crops of a clip.
+            sample: (B, D) a sample of z, of the middle crop.
+            hidden: (B, 5120) activations of the last three hidden layers, of the middle crop.
         """
-        bands = self._crop.bands
-        drawn = torch.Generator(self._source.device).manual_seed(0)
+        rng = torch.Generator(self._source.device).manual_seed(0)
+
+        def average(x: Tensor) -> Tensor:
+            return crops.average_over_crops(x, self._crop.bands, lambda part: self.encoder(part)[0])
 
         def sample(x: Tensor) -> Tensor:
-            mean, log_sigma = self.encoder(crops.middle(x, bands))
-            noise = torch.randn(mean.shape, generator=drawn, device=mean.device)
-            sampled: Tensor = mean + log_sigma.exp() * noise
-            return sampled
+            mean, log_sigma = self.encoder(x)
+            z: Tensor = mean + log_sigma.exp() * self._sample_normal(len(x), rng)
+            return z
 
+        self._eval()
         return {
-            "crops": self._of_clips(rows, lambda x: crops.over_crops(x, bands, lambda part: self.encoder(part)[0])),
-            "sample": self._of_clips(rows, sample),
-            "hidden": self._of_clips(rows, lambda x: self.encoder.hidden(crops.middle(x, bands))),
+            "crops": self._source.apply(average, rows, BATCH),
+            "sample": self._apply_to_middle(sample, rows),
+            "hidden": self._apply_to_middle(self.encoder.hidden, rows),
         }
 
     def originals(self, rows: np.ndarray) -> np.ndarray:
-        """The middle crops (B, 32, 32)."""
-        return self._of_clips(rows, lambda x: crops.middle(x, self._crop.bands)[:, 0])
+        """Return the middle crops (B, 32, 32) of these clips."""
+        return self._apply_to_middle(lambda x: x[:, 0], rows)
 
     def reconstruct(self, rows: np.ndarray) -> np.ndarray:
-        """G of the mean of E of the middle crops: (B, 32, 32)."""
-        return self._of_clips(
-            rows, lambda x: self.generator_network(self.encoder(crops.middle(x, self._crop.bands))[0])[:, 0]
-        )
+        """Return reconstructions (B, 32, 32) of the middle crops of these clips: G of the mean of z."""
+        return self._apply_to_middle(lambda x: self.generator(self.encoder(x)[0])[:, 0], rows)
 
     def generate(self, z: np.ndarray) -> np.ndarray:
-        """G(z): (B, D) -> (B, 32, 32) in [0, 1]."""
+        """Return crops G(z) (B, 32, 32) in [0, 1] of latents (B, D)."""
         self._eval()
         with precision.evaluation():
-            parts = torch.from_numpy(np.float32(z)).to(self._source.device).split(AT_ONCE)
-            made: np.ndarray = torch.cat([self.generator_network(part)[:, 0].cpu() for part in parts]).numpy()
-        return made
+            parts = torch.from_numpy(np.float32(z)).to(self._source.device).split(BATCH)
+            x_hat: np.ndarray = torch.cat([self.generator(part)[:, 0].cpu() for part in parts]).numpy()
+        return x_hat
 
     def state(self) -> dict[str, Any]:
-        """Weights, optimisers, and how many updates were made."""
-        optimisers = (self._game.discriminator_optimiser, self._game.generator_optimiser)
+        """Return the states of networks and optimisers, and the number of updates."""
         return {
             "networks": {name: network.state_dict() for name, network in self._networks.items()},
-            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+            "optimisers": [optimiser.state_dict() for optimiser in self._game.optimisers],
             "updates": self._updates,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Back to what `state` gave."""
+        """Restore what `state` returned."""
         for name, network in self._networks.items():
             network.load_state_dict(state["networks"][name])
-        optimisers = (self._game.discriminator_optimiser, self._game.generator_optimiser)
-        for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(kept)
-        if self._replay is not None:  # the optimisers' state lies in other memory now
+        for optimiser, optimiser_state in zip(self._game.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(optimiser_state)
+        if self._replay is not None:  # the state of the optimisers has moved in memory
             self._replay.forget()
         self._updates = int(state["updates"])
+
+    def _sample_normal(self, count: int, rng: torch.Generator) -> Tensor:
+        """Return standard normal numbers (count, D)."""
+        return torch.randn(count, self._latent, generator=rng, device=rng.device)
 
     def _eval(self) -> None:
         for network in self._networks.values():
             network.eval()
 
-    def _of_clips(self, rows: np.ndarray, through: Callable[[Tensor], Tensor]) -> np.ndarray:
+    def _apply_to_middle(self, function: Callable[[Tensor], Tensor], rows: np.ndarray) -> np.ndarray:
+        """Apply a function of crops (b, 1, 32, 32) to the middle crops of these clips, in evaluation mode."""
         self._eval()
-        return _through(self._source, rows, through)
+        return self._source.apply(lambda x: function(crops.cut_middle(x, self._crop.bands)), rows, BATCH)
 
 
-class EncoderLearner:
-    """The encoder as a classifier, trained on the crops that ALI would be trained on."""
+class EncoderLearner(loop.NetworkLearner[crops.EncoderClassifier]):
+    """ALI's encoder as a classifier, trained on the same crops as ALI.
+
+    Args:
+        source: the scaled mel spectrograms.
+        codes: (clips,) composers as integers.
+        latent: D.
+        composers: K.
+        settings: settings of Adam.
+        crop: position of the crops.
+        seed: of the weights and crops.
+    """
 
     def __init__(
         self, source: Source, codes: np.ndarray, latent: int, composers: int, settings: Network, crop: Crop, seed: int
     ) -> None:
-        """`codes` (clips,) are the composers; D = `latent`, K = `composers`."""
-        self._source, self._crop = source, crop
-        self._codes = torch.as_tensor(codes, device=source.device)
-        self.network = loop.started(lambda: crops.EncoderClassifier(latent, crop.bands, composers), seed, source.device)
-        self.generator = torch.Generator(source.device).manual_seed(seed)
-        self._optimiser = loop.adam(self.network, settings)
+        super().__init__(source, lambda: crops.EncoderClassifier(latent, crop.bands, composers), settings, seed)
+        self._crop, self._codes = crop, torch.as_tensor(codes, device=source.device)
 
-    def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
-        """One update on a crop of each of these clips."""
-        self.network.train()
-        crop = crops.drawn(self._source.batch(rows), self._crop, self.generator)
-        loss = cross_entropy(self.network(crop), self._codes[torch.as_tensor(rows, device=self._source.device)])
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimiser.step()
-        return {"loss": loss.detach()}
+    def batch_losses(self, rows: np.ndarray, rng: torch.Generator) -> dict[str, Tensor]:
+        """Return the cross-entropy on a crop of each of these clips (B,)."""
+        x = crops.sample_crops(self._source.batch(rows), self._crop, rng)
+        codes = self._codes[torch.as_tensor(rows, device=self._source.device)]
+        return {"loss": cross_entropy(self.network(x), codes)}
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
-        """Cross-entropy and accuracy on the middle crops of other clips."""
-        return watch.answered(self.probabilities(rows), self._codes.cpu().numpy()[rows])
+        """Return cross-entropy and accuracy on the middle crops of other clips."""
+        return watch.score_probabilities(self.probabilities(rows), self._codes.cpu().numpy()[rows])
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
-        """(B, K) of the middle crops."""
-        return self._of_clips(rows, self.network.probabilities)
+        """Return probabilities (B, K) of the middle crops of these clips."""
+        self.network.eval()
+        return self._source.apply(self.network.probabilities, rows, BATCH)
 
     def readouts(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """crops: the mean (B, K) over all crops of a clip."""
-        bands = self._crop.bands
-        return {
-            "crops": self._of_clips(
-                rows, lambda x: crops.over_crops(x, bands, lambda part: self.network(part).softmax(dim=1))
-            )
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Weights and optimiser."""
-        return {"network": self.network.state_dict(), "optimiser": self._optimiser.state_dict()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Back to what `state` gave."""
-        self.network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
-
-    def _of_clips(self, rows: np.ndarray, through: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """Return other probabilities (B, K) by name; "crops" is the mean over all crops of a clip."""
         self.network.eval()
-        return _through(self._source, rows, through)
-
-
-def _through(source: Source, rows: np.ndarray, through: Callable[[Tensor], Tensor]) -> np.ndarray:
-    with precision.evaluation():
-        parts = [through(source.batch(part)).float().cpu() for part in source.batches(rows, AT_ONCE)]
-    found: np.ndarray = torch.cat(parts).numpy()
-    return found
+        return {"crops": self._source.apply(self.network.probabilities_crops, rows, BATCH)}

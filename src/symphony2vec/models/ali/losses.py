@@ -1,10 +1,10 @@
 """The adversarial game of ALI: its two losses and one simultaneous update of its three networks.
 
-Axes: B batch, D latent dimensions. Symbols: q the pairs (x, z_hat) of the encoder, p the pairs (x_hat, z) of the
-generator; logits are those of the discriminator, above 0 for "this is of q".
-Source: section "Adversarially Learned Inference" of the paper. It prints the saturating min-max; as the original code
-does, encoder and generator here minimise the discriminator's loss with swapped labels, and both sides step from the
-same forward pass.
+B batch, D latent dimensions. Symbols: q the pairs (x, z_hat) of the encoder, p the pairs (x_hat, z) of the generator;
+logits are those of the discriminator, above 0 for a pair of the encoder.
+Source: section "Adversarially Learned Inference" of the paper. The paper prints the saturating min-max objective; as in
+the original code, encoder and generator minimise the loss of the discriminator with swapped labels, and all networks
+step from the same forward pass.
 """
 
 from __future__ import annotations
@@ -18,28 +18,47 @@ from torch import Tensor, nn
 
 from symphony2vec.models.ali.networks import Discriminator, Encoder, Generator
 
-STEEPEST = 30.0  # beyond it a logit's gradient (below 1e-13) is far under Adam's epsilon of 1e-8
+LOGIT_LIMIT = 30.0  # beyond it the gradient by a logit (below 1e-13) is far under Adam's epsilon of 1e-8
 FUSED_ADAM = ("cpu", "cuda", "mps", "xpu")
 
 
 def discriminator_loss(logit_q: Tensor, logit_p: Tensor) -> Tensor:
-    """-E_q[log D(x, z_hat)] - E_p[log(1 - D(x_hat, z))], a scalar, from logits (B,); 2 ln 2 where D cannot tell."""
+    """Return -E_q[log D(x, z_hat)] - E_p[log(1 - D(x_hat, z))], a scalar, from logits (B,).
+
+    It is 2 ln 2 if D cannot tell the pairs apart.
+
+    Example:
+        >>> round(discriminator_loss(torch.zeros(3), torch.zeros(3)).item(), 4)
+        1.3863
+    """
     return F.softplus(-logit_q).mean() + F.softplus(logit_p).mean()
 
 
 def generator_loss(logit_q: Tensor, logit_p: Tensor) -> Tensor:
-    """-E_q[log(1 - D(x, z_hat))] - E_p[log D(x_hat, z)], a scalar, from logits (B,)."""
+    """Return -E_q[log(1 - D(x, z_hat))] - E_p[log D(x_hat, z)], a scalar, from logits (B,).
+
+    Example:
+        >>> round(generator_loss(torch.zeros(3), torch.zeros(3)).item(), 4)
+        1.3863
+    """
     return F.softplus(logit_q).mean() + F.softplus(-logit_p).mean()
 
 
 class Game:
     """Three networks, Adam for the discriminator, Adam for encoder and generator together, and their update.
 
-    `rate` is the learning rate of encoder and generator, `discriminator_rate` that of the discriminator.
-    With a `gate`, the discriminator steps only while the loss of encoder and generator is below it. `random` draws the
-    instance noise (None: torch's global generator, which also draws the dropout). With a `compiler`, a backend of
-    torch.compile such as "inductor", the networks are compiled for the update. The networks must already be on their
-    device; whether they train or infer (batch norm, dropout) is the caller's to set.
+    The networks must already be on their device; their mode (training or evaluation) is left to the caller.
+
+    Args:
+        encoder: E.
+        generator: G.
+        discriminator: D.
+        learning_rate: of encoder and generator.
+        discriminator_learning_rate: of the discriminator.
+        betas: of both Adams.
+        gate: the discriminator steps only while the loss of encoder and generator is below it; None for always.
+        rng: of the instance noise; None for torch's global generator, which dropout always uses.
+        compiler: backend of torch.compile for the networks, such as "inductor"; "" to run them eagerly.
     """
 
     def __init__(
@@ -47,11 +66,11 @@ class Game:
         encoder: Encoder,
         generator: Generator,
         discriminator: Discriminator,
-        rate: float,
-        discriminator_rate: float,
+        learning_rate: float,
+        discriminator_learning_rate: float,
         betas: tuple[float, float],
         gate: float | None = None,
-        random: torch.Generator | None = None,
+        rng: torch.Generator | None = None,
         compiler: str = "",
     ) -> None:
         self.encoder, self.generator, self.discriminator = encoder, generator, discriminator
@@ -59,62 +78,69 @@ class Game:
             torch.compile(network, backend=compiler, dynamic=False) if compiler else network
             for network in (encoder, generator, discriminator)
         )
-        self.discriminator_optimiser = _adam([discriminator], discriminator_rate, betas)
-        self.generator_optimiser = _adam([encoder, generator], rate, betas)
-        self.gate = gate
-        self.random = random
+        self.discriminator_optimiser = _adam([discriminator], discriminator_learning_rate, betas)
+        self.generator_optimiser = _adam([encoder, generator], learning_rate, betas)
+        self.optimisers = (self.discriminator_optimiser, self.generator_optimiser)
+        self.gate, self.rng = gate, rng
 
     def step(self, x: Tensor, z: Tensor, noise: Tensor, instance_noise: float = 0.0) -> dict[str, Tensor]:
-        """Update all three networks with one backward pass through D; returns losses and mean outputs, detached.
+        """Update all three networks with one backward pass through D.
 
-        Takes crops x (B, 1, 32, 32), prior samples z (B, D), the encoder's noise (B, D), and the deviation of noise
-        added to both x that D sees.
+        Without batch norm in D, logit i depends on pair i alone, so the gradient of a loss by that pair is the
+        derivative of the loss by the logit times a factor that is the same for both losses. For q the derivatives of
+        the discriminator's loss and of the generator's are -sigmoid(-q)/B and sigmoid(q)/B, and their ratio is -exp(q);
+        for p it is -exp(-p). One backward pass of the discriminator's loss is therefore enough: its gradient by the
+        pairs, times this ratio, is that of the generator's loss. Logits are clamped at LOGIT_LIMIT, where D's own
+        gradient would underflow; the product stays correct for encoder and generator.
 
-        Without batch norm in D, pair i alone makes logit i, so the gradient of a loss by that pair is the loss's
-        derivative by the logit times something no loss has a part in. For q the derivatives of D's loss and of its
-        opponents' are -sigmoid(-q)/B and sigmoid(q)/B, their ratio -exp(q); for p it is -exp(-p). One backward pass of
-        D's loss therefore serves both sides. Where a logit is so large that D's own gradient would underflow it is
-        held at that of STEEPEST, which keeps the product right for the opponents.
+        Args:
+            x: (B, 1, 32, 32) crops.
+            z: (B, D) samples of the prior.
+            noise: (B, D) standard normal noise of the encoder.
+            instance_noise: standard deviation of the noise added to x and x_hat at the input of D.
+
+        Returns:
+            Losses and mean outputs of D, detached.
         """
         if self.discriminator.batch_norm:
             return self.plain_step(x, z, noise, instance_noise)
-        x_hat, z_hat = self._samples(x, z, noise)
-        x_seen, z_seen = (sample.detach().requires_grad_() for sample in (x_hat, z_hat))
-        logit_q, logit_p = self._logits(x, z_seen, x_seen, z, instance_noise)
-        steep_q, steep_p = logit_q.detach().clamp(max=STEEPEST), logit_p.detach().clamp(min=-STEEPEST)
-        self._forget()
-        slope_q, slope_p = -torch.sigmoid(-steep_q) / len(x), torch.sigmoid(steep_p) / len(x)
-        (logit_q @ slope_q + logit_p @ slope_p).backward()
-        assert x_seen.grad is not None
-        assert z_seen.grad is not None
-        x_hat.backward(x_seen.grad * -torch.exp(-steep_p)[:, None, None, None])
-        z_hat.backward(z_seen.grad * -torch.exp(steep_q)[:, None])
+        x_hat, z_hat = self._sample_pairs(x, z, noise)
+        x_leaf, z_leaf = (sample.detach().requires_grad_() for sample in (x_hat, z_hat))
+        logit_q, logit_p = self._logits(x, z_leaf, x_leaf, z, instance_noise)
+        clamped_q, clamped_p = logit_q.detach().clamp(max=LOGIT_LIMIT), logit_p.detach().clamp(min=-LOGIT_LIMIT)
+        self._zero_gradients()
+        gradient_q, gradient_p = -torch.sigmoid(-clamped_q) / len(x), torch.sigmoid(clamped_p) / len(x)
+        (logit_q @ gradient_q + logit_p @ gradient_p).backward()
+        assert x_leaf.grad is not None
+        assert z_leaf.grad is not None
+        x_hat.backward(x_leaf.grad * -torch.exp(-clamped_p)[:, None, None, None])
+        z_hat.backward(z_leaf.grad * -torch.exp(clamped_q)[:, None])
         losses = discriminator_loss(logit_q, logit_p), generator_loss(logit_q, logit_p)
-        return self._update(*losses, logit_q, logit_p)
+        return self._step_optimisers(*losses, logit_q, logit_p)
 
     def plain_step(self, x: Tensor, z: Tensor, noise: Tensor, instance_noise: float = 0.0) -> dict[str, Tensor]:
-        """The same update as `step` from two losses and two backward passes; D may have batch norm."""
-        x_hat, z_hat = self._samples(x, z, noise)
+        """Make the same update as `step` from two losses and two backward passes; D may have batch norm."""
+        x_hat, z_hat = self._sample_pairs(x, z, noise)
         logit_q, logit_p = self._logits(x, z_hat, x_hat, z, instance_noise)
         losses = discriminator_loss(logit_q, logit_p), generator_loss(logit_q, logit_p)
-        self._forget()
+        self._zero_gradients()
         losses[0].backward(retain_graph=True, inputs=[*self.discriminator.parameters()])
         losses[1].backward(inputs=[*self.encoder.parameters(), *self.generator.parameters()])
-        return self._update(*losses, logit_q, logit_p)
+        return self._step_optimisers(*losses, logit_q, logit_p)
 
-    def _samples(self, x: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """x_hat (B, 1, 32, 32) = G(z), and z_hat (B, D) around the mean of E(x)."""
+    def _sample_pairs(self, x: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x_hat (B, 1, 32, 32) = G(z), and a sample z_hat (B, D) of E(x)."""
         mean, log_sigma = self._encode(x)
         return self._generate(z), mean + torch.exp(log_sigma) * noise
 
     def _logits(
         self, x: Tensor, z_hat: Tensor, x_hat: Tensor, z: Tensor, instance_noise: float
     ) -> tuple[Tensor, Tensor]:
-        """The logits (B,) of q and of p, from one pass of D over both."""
+        """Return the logits (B,) of q and of p, from one pass of D over both."""
         both_x, both_z = torch.cat([x, x_hat]), torch.cat([z_hat, z])
         if instance_noise:
-            drawn = torch.randn(both_x.shape, generator=self.random, dtype=x.dtype, device=x.device)
-            both_x = both_x + instance_noise * drawn
+            noise = torch.randn(both_x.shape, generator=self.rng, dtype=x.dtype, device=x.device)
+            both_x = both_x + instance_noise * noise
         logit_q, logit_p = self._discriminate(both_x, both_z).split(len(x))
         return logit_q, logit_p
 
@@ -124,11 +150,7 @@ class Game:
 
         Outside of a recording torch warns about the flag, and a checkpoint would carry it to a CPU.
         """
-        groups = [
-            group
-            for optimiser in (self.discriminator_optimiser, self.generator_optimiser)
-            for group in optimiser.param_groups
-        ]
+        groups = [group for optimiser in self.optimisers for group in optimiser.param_groups]
         for group in groups:
             group["capturable"] = True
         try:
@@ -137,12 +159,12 @@ class Game:
             for group in groups:
                 group["capturable"] = False
 
-    def _forget(self) -> None:
-        self.discriminator_optimiser.zero_grad()
-        self.generator_optimiser.zero_grad()
+    def _zero_gradients(self) -> None:
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
 
-    def _update(self, loss_d: Tensor, loss_g: Tensor, logit_q: Tensor, logit_p: Tensor) -> dict[str, Tensor]:
-        """Both optimisers step, D's only if its gate is open; returns what is worth logging."""
+    def _step_optimisers(self, loss_d: Tensor, loss_g: Tensor, logit_q: Tensor, logit_p: Tensor) -> dict[str, Tensor]:
+        """Step both optimisers, that of D only if its gate is open, and return the values to log."""
         if self.gate is None or loss_g.item() < self.gate:
             self.discriminator_optimiser.step()
         self.generator_optimiser.step()
@@ -154,6 +176,6 @@ class Game:
         }
 
 
-def _adam(networks: list[nn.Module], rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+def _adam(networks: list[nn.Module], learning_rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
     parameters = [parameter for network in networks for parameter in network.parameters()]
-    return torch.optim.Adam(parameters, rate, betas, fused=parameters[0].device.type in FUSED_ADAM)
+    return torch.optim.Adam(parameters, learning_rate, betas, fused=parameters[0].device.type in FUSED_ADAM)

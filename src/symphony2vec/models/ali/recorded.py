@@ -31,13 +31,13 @@ class Recorder(Protocol):
         """Run the work once, without recording it."""
 
     def record(self, work: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """Record the work; returns a function that replays it and returns its output, the same tensor every time."""
+        """Record the work, and return a function that replays it and returns its output, the same tensor every time."""
 
 
 class RecordedUpdate:
-    """An update of a batch (B, F, T) that returns losses: run during the warm-up, then recorded and replayed.
+    """An update on a batch (B, F, T) that returns losses: run during the warm-up, then recorded and replayed.
 
-    A batch of another shape than the recorded one is run without recording.
+    A batch of another shape than the recorded one is run without a replay.
     """
 
     def __init__(self, update: Callable[[Tensor], Mapping[str, Tensor]], recorder: Recorder) -> None:
@@ -45,7 +45,7 @@ class RecordedUpdate:
         self.forget()
 
     def forget(self) -> None:
-        """Start again with the warm-up: the recording uses tensors that may have been replaced."""
+        """Discard the recording, whose tensors may have been replaced, and start with the warm-up again."""
         self._names: list[str] = []
         self._buffer: Tensor | None = None
         self._replay: Callable[[], Tensor] | None = None
@@ -57,7 +57,7 @@ class RecordedUpdate:
         return self._replay is not None
 
     def __call__(self, batch: Tensor) -> Losses:
-        """One update; later updates do not change the returned losses."""
+        """Make one update, and return its losses, which later updates do not change."""
         if self._replay is None and self._warm_up_updates == WARM_UP:
             self._buffer = batch.clone()
             self._replay = self._recorder.record(self._update_from_buffer)
@@ -69,7 +69,7 @@ class RecordedUpdate:
         return dict(zip(self._names, losses.unbind(), strict=True))
 
     def _update_from_buffer(self) -> Tensor:
-        """Update on the batch in the buffer; returns the losses as one tensor."""
+        """Update on the batch in the buffer, and return the losses as one tensor."""
         assert self._buffer is not None
         losses = self._update(self._buffer)
         self._names = list(losses)
@@ -77,14 +77,14 @@ class RecordedUpdate:
 
 
 class CudaGraph:
-    """Records the updates of a game on a GPU, with the random `generators` they use besides torch's global one."""
+    """Records the updates of a game on a GPU; `rngs` are the random generators they use besides torch's global one."""
 
-    def __init__(self, game: Game, generators: Sequence[torch.Generator]) -> None:
-        self._game, self._generators = game, generators
+    def __init__(self, game: Game, rngs: Sequence[torch.Generator]) -> None:
+        self._game, self._rngs = game, rngs
         self._stream = torch.cuda.Stream()
 
     def run(self, work: Callable[[], Losses]) -> Losses:
-        """Run the work on a side stream, as CUDA requires it before a recording."""
+        """Run the work on a side stream, which CUDA requires before a recording."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -99,8 +99,8 @@ class CudaGraph:
             UserError: the work cannot be recorded.
         """
         graph = torch.cuda.CUDAGraph()
-        for generator in self._generators:
-            graph.register_generator_state(generator)
+        for rng in self._rngs:
+            graph.register_generator_state(rng)
         try:
             with self._game.recording(), torch.cuda.graph(graph):
                 output = work()

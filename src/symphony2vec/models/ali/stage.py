@@ -1,22 +1,23 @@
-"""ALI as in the paper (Tables 5 and 6), under several settings, and its encoder as a classifier (Table 7).
+"""ALI as in the paper (Tables 5 and 6), in several settings, and its encoder as a classifier (Table 7).
 
 Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
 Writes  out/ali/<setting>-<latent>/<fold>/
-            vectors.npy           (clips, D) float32: the mean of E(x) of the middle crop
+            vectors.npy           (clips, D) float32: the mean of z of the middle crop
             vectors-crops.npy, vectors-sample.npy, vectors-hidden.npy    other readouts: see `learner.AliLearner`
             probabilities.npy, probabilities-crops.npy                   of the encoder as a classifier, instead
-            curves.csv            one row an epoch
+            curves.csv            one row per epoch
             samples.npz           originals, reconstructions, generated (N, 32, 32) and walk (11, 32, 32), all in dB
-            latent.csv            the paper's claim of distance from the origin, tested
-            game.png, pairs.png, walk.png, latent.png    Figures 7, 8 and 9, and that claim
+            latent.csv            test of the paper's claim about the latent space: see `latent`
+            game.png, pairs.png, generated.png, walk.png, latent.png     Figures 7, 8 and 9, and the claim
             run.json              the MLflow run, which holds the model
 
-ALI sees mel spectrograms as (dB + range) / range in [0, 1], in crops of 32x32. D latent dimensions.
+Mel spectrograms are scaled to [0, 1] as (dB + range) / range and cut into crops of 32x32. D latent dimensions.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,87 +26,85 @@ import pandas as pd
 from symphony2vec import figures, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.models.ali import attempt, crops, latent
-from symphony2vec.models.ali.learner import EncoderLearner
+from symphony2vec.models.ali.learner import AliLearner, EncoderLearner
 from symphony2vec.models.training import loop
-from symphony2vec.models.training.folds import Task, train_folds
+from symphony2vec.models.training.folds import CLASSIFIER_CURVES, Task, train_folds
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import ALI_NAME, Network, Params, Setting
 from symphony2vec.project import Project, SplitFold, read_array, write_array, write_table
 
 SETTINGS = ("paper", "original", "long", "public", "searched", "encoder")
-SHOWN = 8  # crops of Figure 8
+EXAMPLES = 8  # crops of Figure 8
 CODE = ["models/ali", "models/training/watch.py"]
-DB = "dB below the clip's maximum"
+UNIT = "dB below the clip's maximum"
+METRIC_SOURCES = {"generated along rays": "rays", "generated from the prior": "prior", "encoded test clips": "encoded"}
 
 
 def run(project: Project, params: Params, model: str) -> None:
-    """The stage `ali` for one model, as "paper-128", on every fold."""
+    """Run the stage `ali` for one model, such as "paper-128", on every fold.
+
+    Raises:
+        UserError: there is no such model, or the spectrograms are smaller than a crop.
+    """
     setting, _, size = model.partition("-")
     if not re.fullmatch(ALI_NAME, model):
-        raise UserError(f"no ALI '{model}'; it is one of {', '.join(SETTINGS)} and a latent size, as paper-128")
-    latent, array = int(size), read_array(project.feature("mel"), "features")
-    scaling.middle_crop(array[:1], params.ali.crop.bands)  # says so where the spectrograms are too small
+        raise UserError(
+            f"unknown ALI model '{model}'; expected one of {', '.join(SETTINGS)} and a latent size, such as paper-128"
+        )
+    dimensions, array = int(size), read_array(project.feature("mel"), "features")
+    scaling.middle_crop(array[:1], params.ali.crop.bands)  # raises if the spectrograms are too small
 
     def subject(fold: SplitFold) -> tracking.Subject:
         return tracking.Subject("ali", setting, size, fold.name)
 
     def train(task: Task) -> None:
-        if setting == "encoder":
-            _encoder(task, array, params, latent)
-        else:
-            _ali(task, array, params, latent)
+        (_train_encoder if setting == "encoder" else _train_ali)(task, array, params, dimensions)
 
-    train_folds(
-        project,
-        params,
-        subject,
-        settings(params, getattr(params.ali, setting), latent),
-        CODE,
-        project.feature("mel"),
-        train,
-    )
+    parameters = settings(params, getattr(params.ali, setting), dimensions)
+    train_folds(project, params, subject, parameters, CODE, project.feature("mel"), train)
 
 
 def settings(params: Params, setting: Setting | Network, latent: int) -> dict[str, Any]:
-    """The flat parameters of one model, under the names that every model of the project uses."""
-    ali, own = params.ali, setting.model_dump()
-    beta_1, beta_2 = own.pop("betas", (0.9, 0.999))
-    own["probe_every_epochs"] = ali.probe_every_epochs
-    shared = {"crop_bands": ali.crop.bands, "crop_frames": ali.crop.frames, "dimensions": latent}
-    trained = {"optimiser": "adam", "beta_1": beta_1, "beta_2": beta_2, "weight_decay": 0.0}
-    return {**trained, **shared, **own}
+    """Return the flat parameters of one model, under the names that all models of the project share."""
+    own_values = setting.model_dump()
+    beta_1, beta_2 = own_values.pop("betas", (0.9, 0.999))
+    optimiser = {"optimiser": "adam", "beta_1": beta_1, "beta_2": beta_2, "weight_decay": 0.0}
+    crop = {"crop_bands": params.ali.crop.bands, "crop_frames": params.ali.crop.frames, "dimensions": latent}
+    return {**optimiser, **crop, **own_values, "probe_every_epochs": params.ali.probe_every_epochs}
 
 
-def _ali(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
+def _train_ali(task: Task, array: np.ndarray, params: Params, dimensions: int) -> None:
     ali, setting, seed = params.ali, getattr(params.ali, task.subject.model), task.fold.seed
     scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
     source = Source(array, scaled, loop.device())
-    heard = attempt.Heard(source, task.codes, task.rows("train"), task.rows("validation"))
-    learner = attempt.begun(heard, latent, setting, ali.crop, seed)
+    data = attempt.FoldData(source, task.codes, task.rows("train"), task.rows("validation"))
+    learner = attempt.build_learner(data, dimensions, setting, ali.crop, seed)
     if source.device.type == "cuda":
         task.run.tag("step", learner.step_kind)
-    fixed = np.random.default_rng(seed).standard_normal((2 * SHOWN, latent))
+    fixed_z = np.random.default_rng(seed).standard_normal((2 * EXAMPLES, dimensions))
 
     def evaluate(epoch: int) -> dict[str, float]:
         if epoch % ali.samples_every_epochs == 0:
-            task.run.image(figures.image(learner.generate(fixed)), "generated", step=epoch)
-            task.run.image(figures.image(learner.reconstruct(heard.validation[:SHOWN])), "reconstructions", step=epoch)
-        return attempt.looked_at(learner, heard)
+            reconstructions = learner.reconstruct(data.validation[:EXAMPLES])
+            task.run.image(figures.image(learner.generate(fixed_z)), "generated", step=epoch)
+            task.run.image(figures.image(reconstructions), "reconstructions", step=epoch)
+        return attempt.evaluate(learner, data)
 
-    schedule = attempt.schedule(setting, ali.probe_every_epochs, seed)
-    curves = task.finish(loop.fit(learner, heard.training, schedule, task.label, task.kept, evaluate, task.tell))
-    everything = np.arange(len(array))
-    write_array(task.folder / "vectors.npy", learner.encode(everything))
-    for name, vectors in learner.readouts(everything).items():
+    schedule = attempt.make_schedule(setting, ali.probe_every_epochs, seed)
+    curves = task.fit(learner, schedule, evaluate)
+    all_rows = np.arange(len(array))
+    write_array(task.folder / "vectors.npy", learner.encode(all_rows))
+    for name, vectors in learner.readouts(all_rows).items():
         write_array(task.folder / f"vectors-{name}.npy", vectors)
-    _look(task, learner, params, curves, fixed)
-    network = crops.CropEncoder(latent, ali.crop.bands)
+    _write_samples(task, learner, params, curves, fixed_z)
+    _test_claim(task, learner, params)
+    network = crops.CropEncoder(dimensions, ali.crop.bands)
     network.encoder.load_state_dict(learner.encoder.state_dict())
     build = {
         "module": crops.__name__,
         "name": "CropEncoder",
-        "arguments": {"latent": latent, "bands": ali.crop.bands},
+        "arguments": {"latent": dimensions, "bands": ali.crop.bands},
         "method": "encode",
     }
     saving.log(task, network, build, scaled, "mel")
@@ -113,80 +112,73 @@ def _ali(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
     print(f"{task.label}: {len(curves)} epochs, {int(curves['update'].iloc[-1])} updates")
 
 
-def _look(task: Task, learner: Any, params: Params, curves: pd.DataFrame, fixed: np.ndarray) -> None:
-    """Figures 7, 8 and 9 and the paper's claim about them, from validation and test clips."""
-
-    range_db = params.features.dynamic_range_db
-
-    def in_db(values: np.ndarray) -> np.ndarray:
-        decibels: np.ndarray = (values - 1.0) * range_db
-        return decibels
-
-    held_out, test = task.rows("validation"), task.rows("test")
-    shown = held_out[np.linspace(0, len(held_out) - 1, SHOWN).round().astype(int)]
-    walk = np.repeat(latent.WALK[:, None], fixed.shape[1], axis=1)
+def _write_samples(task: Task, learner: AliLearner, params: Params, curves: pd.DataFrame, fixed_z: np.ndarray) -> None:
+    """Write samples.npz, and Figures 7, 8 and 9 from validation clips."""
+    range_db, in_db = params.features.dynamic_range_db, _decibels(params)
+    validation = task.rows("validation")
+    rows = validation[np.linspace(0, len(validation) - 1, EXAMPLES).round().astype(int)]
     samples = {
-        "originals": in_db(learner.originals(shown)),
-        "reconstructions": in_db(learner.reconstruct(shown)),
-        "generated": in_db(learner.generate(fixed[:SHOWN])),
-        "walk": in_db(learner.generate(walk)),
+        "originals": in_db(learner.originals(rows)),
+        "reconstructions": in_db(learner.reconstruct(rows)),
+        "generated": in_db(learner.generate(fixed_z[:EXAMPLES])),
+        "walk": in_db(learner.generate(np.repeat(latent.WALK[:, None], fixed_z.shape[1], axis=1))),
     }
-    np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=shown, **samples)
+    np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=rows, **samples)
+    axes = (UNIT, params.features.hop_samples / params.audio.sample_rate_hz, (-range_db, 0.0))
+    label, composers = task.label, [str(task.clips["composer"].iloc[row]) for row in rows]
+    steps = [f"{value:.1f}" for value in latent.WALK]
+    task.log_figures(
+        {
+            "game": figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), label),
+            "pairs": figures.pairs(samples["originals"], samples["reconstructions"], composers, label, *axes),
+            "generated": figures.grid(samples["generated"], [""] * EXAMPLES, f"{label}: generated", *axes),
+            "walk": figures.grid(samples["walk"], steps, f"{label}: from the origin to all ones", *axes),
+        }
+    )
+
+
+def _test_claim(task: Task, learner: AliLearner, params: Params) -> None:
+    """Test the paper's claim about the latent space on test clips; writes latent.csv and its figure."""
+    in_db, test = _decibels(params), task.rows("test")
     works = (task.clips["composer"].astype(str) + " / " + task.clips["work"].astype(str)).to_numpy()[test]
-    rows, behind = latent.claim(
+    rows, values = latent.measure_claim(
         lambda z: in_db(learner.generate(z)),
         learner.encode(test),
         in_db(learner.originals(test)),
         works,
         task.fold.seed,
     )
-    claims = pd.DataFrame(rows)
-    write_table(task.folder / "latent.csv", claims)
-    frame_s = params.features.hop_samples / params.audio.sample_rate_hz
-    limits, label = (-range_db, 0.0), task.label
-    titles = [f"{value:.1f}" for value in latent.WALK]
-    names = [str(task.clips["composer"].iloc[row]) for row in shown]
-    one = claims[(claims["source"] == "generated along rays") & (claims["measure"] == "loudness")].iloc[0]
-    along = behind["generated along rays"]
-    pictures = {
-        "game": figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), label),
-        "pairs": figures.pairs(samples["originals"], samples["reconstructions"], names, label, DB, frame_s, limits),
-        "generated": figures.grid(samples["generated"], [""] * SHOWN, f"{label}: generated", DB, frame_s, limits),
-        "walk": figures.grid(samples["walk"], titles, f"{label}: from the origin to all ones", DB, frame_s, limits),
-        "latent": figures.correlation(
-            along["distance"], along["loudness"], label, "loudness (dB)", one["rho"], one["low"], one["high"]
-        ),
-    }
-    for name, figure in pictures.items():
-        task.run.figure(figure, f"{name}.png")
-        figures.save(task.folder / f"{name}.png", figure)
-    short = {"generated along rays": "rays", "generated from the prior": "prior", "encoded test clips": "encoded"}
-    told = {f"rho_{short[row['source']]}_{row['measure']}": row["rho"] for row in rows if np.isfinite(row["rho"])}
-    task.run.metrics(told)
+    write_table(task.folder / "latent.csv", pd.DataFrame(rows))
+    rays = values["generated along rays"]
+    loudness = next(row for row in rows if (row["source"], row["measure"]) == ("generated along rays", "loudness"))
+    interval = (loudness["rho"], loudness["low"], loudness["high"])
+    figure = figures.correlation(rays["distance"], rays["loudness"], task.label, "loudness (dB)", *interval)
+    task.log_figures({"latent": figure})
+    names = {f"rho_{METRIC_SOURCES[row['source']]}_{row['measure']}": row["rho"] for row in rows}
+    task.run.metrics({name: rho for name, rho in names.items() if np.isfinite(rho)})
 
 
-def _encoder(task: Task, array: np.ndarray, params: Params, latent: int) -> None:
-    own, crop = params.ali.encoder, params.ali.crop
-    training, held_out, everything = task.rows("train"), task.rows("validation"), np.arange(len(array))
+def _decibels(params: Params) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from crops in [0, 1] to crops in dB."""
+    return lambda values: (values - 1.0) * params.features.dynamic_range_db
+
+
+def _train_encoder(task: Task, array: np.ndarray, params: Params, dimensions: int) -> None:
+    encoder, crop, seed = params.ali.encoder, params.ali.crop, task.fold.seed
+    validation, all_rows = task.rows("validation"), np.arange(len(array))
     scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
     source = Source(array, scaled, loop.device())
-    learner = EncoderLearner(source, task.codes, latent, len(task.composers), own, crop, task.fold.seed)
-
-    def evaluate(epoch: int) -> dict[str, float]:
-        return learner.losses(held_out)
-
-    schedule = loop.Schedule(own.epochs, own.batch, task.fold.seed)
-    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
-    write_array(task.folder / "probabilities.npy", learner.probabilities(everything))
-    for name, probabilities in learner.readouts(everything).items():
+    learner = EncoderLearner(source, task.codes, dimensions, len(task.composers), encoder, crop, seed)
+    schedule = loop.Schedule(encoder.epochs, encoder.batch, seed)
+    curves = task.fit(learner, schedule, lambda epoch: learner.losses(validation))
+    task.log_figures({"curves": figures.losses(curves, CLASSIFIER_CURVES, task.label)})
+    write_array(task.folder / "probabilities.npy", learner.probabilities(all_rows))
+    for name, probabilities in learner.readouts(all_rows).items():
         write_array(task.folder / f"probabilities-{name}.npy", probabilities)
-    picture = figures.losses(curves, ["train_loss", "validation_loss", "validation_accuracy"], task.label)
-    task.run.figure(picture, "curves.png")
-    figures.save(task.folder / "curves.png", picture)
     build = {
         "module": crops.__name__,
         "name": "EncoderClassifier",
-        "arguments": {"latent": latent, "bands": crop.bands, "composers": len(task.composers)},
+        "arguments": {"latent": dimensions, "bands": crop.bands, "composers": len(task.composers)},
         "method": "probabilities",
     }
     saving.log(task, learner.network, build, scaled, "mel")

@@ -1,10 +1,11 @@
-"""The networks that name a composer: the paper's feed-forward net, CNN and LSTM (Table 3), and one fairer CNN.
+"""Networks that predict the composer: feed-forward network, CNN and LSTM of the paper (Table 3), and a fairer CNN.
 
-Axes: B batch, F frequency bins from low to high, T frames, C chunks of a clip, S frames of a chunk, K composers.
+B batch, F frequency bins from low to high, T frames, C chunks of a clip, S frames of a chunk, K composers.
 Source: the slides "Feed Forward Architecture", "CNN Architecture", Table 2 and "LSTM Architecture".
 
-Every network gives logits; the paper's softmax is part of the cross-entropy. Sizes, kernels, strides and paddings are
-(bins, frames), which is the reading of Table 2 in which all three columns fit together.
+Every network returns logits; the softmax of the paper is part of the cross-entropy. Sizes, kernels, strides and
+paddings are (bins, frames), the only order in which all three columns of Table 2 are consistent. Packages store the
+constructor arguments of `Classifier` and its method `probabilities`.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from torch import Tensor, nn
 
 from symphony2vec.errors import UserError
 
-HIDDEN = (1024, 512, 256, 64)  # feed-forward
+HIDDEN = (1024, 512, 256, 64)  # hidden layers of the feed-forward network
 HEAD = (120, 84)  # the fully connected layers of the CNNs
-FEW_BINS = 32  # up to here the first convolution of `fair_cnn` keeps the bins, above it halves them
+FEW_BINS = 32  # with more bins the first convolution of `fair_cnn` halves their number
 
 Size = tuple[int, int]
 
 
 class Convolution(NamedTuple):
-    """One row of Table 2: a convolution, and the max pooling that follows its batch normalisation."""
+    """One row of Table 2: a convolution, and the max pooling after its batch norm."""
 
     channels: int
     kernel: Size
@@ -35,13 +36,18 @@ class Convolution(NamedTuple):
     padding: Size
     pool: Size
 
-    def size(self, before: Size) -> Size:
-        """What is left of (bins, frames) after the convolution and its pooling; 0 or less if the kernel is larger."""
-        filtered = (
+    def output_size(self, size: Size) -> Size:
+        """Return (bins, frames) after the convolution and its pooling; 0 or less if the kernel is larger than `size`.
+
+        Example:
+            >>> TABLE_2["mel"][0].output_size((64, 431))
+            (32, 108)
+        """
+        convolved = (
             (length + 2 * padding - kernel) // stride + 1
-            for length, kernel, stride, padding in zip(before, self.kernel, self.stride, self.padding, strict=True)
+            for length, kernel, stride, padding in zip(size, self.kernel, self.stride, self.padding, strict=True)
         )
-        bins, frames = (length // pool for length, pool in zip(filtered, self.pool, strict=True))
+        bins, frames = (length // pool for length, pool in zip(convolved, self.pool, strict=True))
         return bins, frames
 
 
@@ -65,9 +71,20 @@ TABLE_2 = {
 
 
 def feed_forward(shape: Size, composers: int) -> nn.Sequential:
-    """The paper's feed-forward net: (B, F, T) with (F, T) = `shape` to logits (B, K).
+    """Return the feed-forward network of the paper.
 
-    Each hidden layer is linear, then ReLU, then normalised over the batch, so a training batch holds two clips or more.
+    Each hidden layer is followed by ReLU and batch norm, so a training batch needs at least two clips.
+
+    Args:
+        shape: (F, T) of a clip.
+        composers: K.
+
+    Returns:
+        A network from clips (B, F, T) to logits (B, K).
+
+    Example:
+        >>> tuple(feed_forward((12, 20), composers=5)(torch.zeros(2, 12, 20)).shape)
+        (2, 5)
     """
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in pairwise((shape[0] * shape[1], *HIDDEN)):
@@ -76,26 +93,51 @@ def feed_forward(shape: Size, composers: int) -> nn.Sequential:
 
 
 def cnn(representation: str, shape: Size, composers: int) -> nn.Sequential:
-    """The CNN of Table 2 for mel, mfcc or chroma: (B, F, T) with (F, T) = `shape` to logits (B, K).
+    """Return the CNN of Table 2 for one representation.
 
-    Raises UserError for another representation, or where the kernels do not fit the shape.
+    Args:
+        representation: mel, mfcc or chroma.
+        shape: (F, T) of a clip.
+        composers: K.
+
+    Returns:
+        A network from clips (B, F, T) to logits (B, K).
+
+    Raises:
+        UserError: the representation is another one, or the clips are too small for the kernels.
+
+    Example:
+        >>> tuple(cnn("mel", (64, 431), composers=5)(torch.zeros(2, 64, 431)).shape)
+        (2, 5)
     """
     if representation not in TABLE_2:
-        raise UserError(f"no CNN for '{representation}'; Table 2 has {', '.join(TABLE_2)}")
+        raise UserError(f"Table 2 has no CNN for '{representation}'; expected one of {', '.join(TABLE_2)}")
     convolutions = TABLE_2[representation]
-    bins, frames = _last_size(convolutions, shape)
+    bins, frames = _output_size(convolutions, shape)
     inputs = convolutions[-1].channels * bins * frames
-    return nn.Sequential(*_convolutional(convolutions, shape), nn.Flatten(), *_head(inputs, composers))
+    return nn.Sequential(*_convolution_layers(convolutions, shape), nn.Flatten(), *_head_layers(inputs, composers))
 
 
 def fair_cnn(shape: Size, composers: int) -> nn.Sequential:
-    """A CNN that sees all of its input, beside those of Table 2: (B, F, T) with (F, T) = `shape` to logits (B, K).
+    """Return a CNN whose outputs depend on all of its input, for comparison with those of Table 2.
 
-    On chroma and MFCC most of what the CNNs of Table 2 look at is their own padding. Here it is one row or column, and
-    size goes by stride and pooling alone: frames to a 16th, bins to a quarter (an eighth above 32 bins). The mean is
-    taken over the frames left, not over the bins: a register or a pitch class keeps its place, a moment does not.
+    On chroma and MFCC, most positions in the last layer of the CNNs of Table 2 see only padding. Here each padding is
+    one row or column, and only strides and pooling reduce the size: frames to a 16th, bins to a quarter (an eighth
+    above 32 bins). The remaining frames are averaged, but not the bins, which stand for registers or pitch classes.
 
-    Raises UserError below 4 bins or 15 frames.
+    Args:
+        shape: (F, T) of a clip.
+        composers: K.
+
+    Returns:
+        A network from clips (B, F, T) to logits (B, K).
+
+    Raises:
+        UserError: fewer than 4 bins or 15 frames.
+
+    Example:
+        >>> tuple(fair_cnn((12, 32), composers=5)(torch.zeros(2, 12, 32)).shape)
+        (2, 5)
     """
     stride = (1, 2) if shape[0] <= FEW_BINS else (2, 2)
     convolutions = (
@@ -103,85 +145,106 @@ def fair_cnn(shape: Size, composers: int) -> nn.Sequential:
         Convolution(32, (3, 3), (1, 1), (1, 1), (2, 4)),
         Convolution(64, (3, 3), (1, 1), (1, 1), (1, 1)),
     )
-    bins, _ = _last_size(convolutions, shape)
+    bins, _ = _output_size(convolutions, shape)
     mean_over_frames = nn.AdaptiveAvgPool2d((bins, 1))
     inputs = convolutions[-1].channels * bins
     return nn.Sequential(
-        *_convolutional(convolutions, shape), mean_over_frames, nn.Flatten(), *_head(inputs, composers)
+        *_convolution_layers(convolutions, shape), mean_over_frames, nn.Flatten(), *_head_layers(inputs, composers)
     )
 
 
-def _convolutional(convolutions: tuple[Convolution, ...], shape: Size) -> list[nn.Module]:
-    """(B, F, T) to (B, channels, bins, frames); ReLU after the pooling, with which it commutes, as it costs less."""
+def _convolution_layers(convolutions: tuple[Convolution, ...], shape: Size) -> list[nn.Module]:
+    """Return layers from (B, F, T) to (B, channels, bins, frames); ReLU is after the pooling, where it is cheaper."""
     layers: list[nn.Module] = [nn.Unflatten(1, (1, shape[0]))]
-    before = 1
-    for now in convolutions:
+    channels = 1
+    for convolution in convolutions:
         layers += [
-            nn.Conv2d(before, now.channels, now.kernel, now.stride, now.padding),
-            nn.BatchNorm2d(now.channels),
-            nn.MaxPool2d(now.pool),
+            nn.Conv2d(channels, convolution.channels, convolution.kernel, convolution.stride, convolution.padding),
+            nn.BatchNorm2d(convolution.channels),
+            nn.MaxPool2d(convolution.pool),
             nn.ReLU(),
         ]
-        before = now.channels
+        channels = convolution.channels
     return layers
 
 
-def _head(inputs: int, composers: int) -> list[nn.Module]:
-    """The fully connected layers: (B, inputs) to logits (B, K)."""
+def _head_layers(inputs: int, composers: int) -> list[nn.Module]:
+    """Return the fully connected layers, from (B, inputs) to logits (B, K)."""
     layers: list[nn.Module] = []
     for before, after in pairwise((inputs, *HEAD)):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return [*layers, nn.Linear(HEAD[-1], composers)]
 
 
-def _last_size(convolutions: tuple[Convolution, ...], shape: Size) -> Size:
-    """(bins, frames) after the last pooling; UserError if nothing is left somewhere on the way."""
+def _output_size(convolutions: tuple[Convolution, ...], shape: Size) -> Size:
+    """Return (bins, frames) after the last pooling.
+
+    Raises:
+        UserError: the output of a convolution is empty.
+    """
     size = shape
     for number, convolution in enumerate(convolutions, start=1):
-        size = convolution.size(size)
+        size = convolution.output_size(size)
         if min(size) < 1:
             raise UserError(
-                f"{shape[0]} bins x {shape[1]} frames are too few for the CNN: "
-                f"nothing is left after convolution {number}; use longer clips or more bins"
+                f"{shape[0]} bins x {shape[1]} frames are too few for the CNN: the output of convolution {number} "
+                "is empty; use longer clips or more bins"
             )
     return size
 
 
 class LSTM(nn.Module):
-    """The paper's many-to-one LSTM: one chunk of a clip in, logits out."""
+    """The many-to-one LSTM of the paper, from one chunk of a clip to logits."""
 
     def __init__(self, bins: int, composers: int, hidden: int = 5, layers: int = 2) -> None:
-        """`bins` = F, `composers` = K; `layers` recurrent layers with `hidden` features each."""
+        """`bins` F; `composers` K; `layers` recurrent layers with `hidden` features each."""
         super().__init__()
         self.recurrent = nn.LSTM(bins, hidden, layers, batch_first=True)
         self.output = nn.Linear(hidden, composers)
 
     def forward(self, chunk: Tensor) -> Tensor:
-        """(B, S, F) to logits (B, K), from the last step of the last layer."""
+        """Return logits (B, K) of chunks (B, S, F), from the last step of the last layer."""
         steps, _ = self.recurrent(chunk)
         logits: Tensor = self.output(steps[:, -1])
         return logits
 
 
-def chunks(x: Tensor, frames: int) -> Tensor:
-    """Cut clips (B, F, T) into whole chunks in order of time: (B, T // frames, frames, F). A rest is left out.
+def split_into_chunks(x: Tensor, frames: int) -> Tensor:
+    """Split clips (B, F, T) into chunks in order of time, without a shorter rest: (B, T // frames, frames, F).
 
-    Raises UserError if a clip is shorter than one chunk.
+    Raises:
+        UserError: a clip is shorter than a chunk.
+
+    Example:
+        >>> tuple(split_into_chunks(torch.zeros(2, 64, 431), 36).shape)
+        (2, 11, 36, 64)
     """
     count = x.shape[2] // frames
     if count == 0:
-        raise UserError(f"a clip of {x.shape[2]} frames holds no chunk of {frames}; shorten the chunks")
+        raise UserError(
+            f"clips of {x.shape[2]} frames are shorter than a chunk of {frames} frames; lower "
+            "classifiers.lstm.chunk_frames in params.yaml"
+        )
     return x[:, :, : count * frames].reshape(*x.shape[:2], count, frames).permute(0, 2, 3, 1)
 
 
 def vote(probabilities: np.ndarray) -> np.ndarray:
-    """The chunks of a clip elect its composer: probabilities (B, C, K) to shares of the votes (B, K), float64.
+    """Combine the probabilities of the chunks of a clip by a majority vote.
 
-    Every chunk gives one vote to its likeliest composer (the first of equals), and the mean probability is shared out
-    as one vote more: (votes + mean) / (C + 1). Rows sum to 1. The extra vote breaks ties and never outweighs a vote:
-    means differ by a whole vote only between a composer with all votes and one with none.
+    Each chunk has one vote for its most probable composer (the first of equals), and the mean probabilities count as
+    one more vote: (votes + mean) / (C + 1). The extra vote breaks ties but never outweighs a vote: means differ by a
+    full vote only between a composer with all votes and one with none.
+
+    Args:
+        probabilities: (B, C, K).
+
+    Returns:
+        (B, K) float64; rows sum to 1.
+
+    Example:
+        >>> vote(np.array([[[0.0, 1.0], [0.75, 0.25], [0.75, 0.25]]])).tolist()
+        [[0.625, 0.375]]
     """
-
     votes = np.eye(probabilities.shape[2])[probabilities.argmax(axis=2)].sum(axis=1)
     mean = probabilities.mean(axis=1, dtype=np.float64)
     shares: np.ndarray = (votes + mean) / (probabilities.shape[1] + 1)
@@ -189,28 +252,28 @@ def vote(probabilities: np.ndarray) -> np.ndarray:
 
 
 class Classifier(nn.Module):
-    """Any of the networks, asked in one way: clips (B, F, T) in, (B, C, K) out; C is 1 but for the LSTM's chunks."""
+    """Any of the networks, from clips (B, F, T) to (B, C, K); C is 1 unless the network is an LSTM."""
 
     def __init__(self, kind: str, representation: str, shape: Size, composers: int, chunk_frames: int) -> None:
-        """`kind` is ff, cnn, fair_cnn or lstm; `shape` (F, T); `chunk_frames` is 0 but for the LSTM."""
+        """`kind` is ff, cnn, fair_cnn or lstm; `shape` (F, T); `chunk_frames` is 0 unless the network is an LSTM."""
         super().__init__()
         self.chunk_frames = chunk_frames
-        makers: dict[str, Callable[[], nn.Module]] = {
+        factories: dict[str, Callable[[], nn.Module]] = {
             "ff": lambda: feed_forward(shape, composers),
             "cnn": lambda: cnn(representation, shape, composers),
             "fair_cnn": lambda: fair_cnn(shape, composers),
             "lstm": lambda: LSTM(shape[0], composers),
         }
-        self.network = makers[kind]()
+        self.network = factories[kind]()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of every clip, or of every chunk."""
-        parts = chunks(x, self.chunk_frames) if self.chunk_frames else x.unsqueeze(1)
+        """Return the logits (B, C, K) of every clip or chunk."""
+        parts = split_into_chunks(x, self.chunk_frames) if self.chunk_frames else x.unsqueeze(1)
         logits: Tensor = self.network(parts.flatten(0, 1))
-        by_clip: Tensor = logits.unflatten(0, parts.shape[:2])
-        return by_clip
+        logits_by_clip: Tensor = logits.unflatten(0, parts.shape[:2])
+        return logits_by_clip
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """(B, K): the softmax, or the chunks' vote."""
-        every = self(x).softmax(dim=2)
-        return torch.from_numpy(vote(every.cpu().numpy())).float() if self.chunk_frames else every[:, 0]
+        """Return the probabilities (B, K): the softmax, or the vote of the chunks."""
+        chunks = self(x).softmax(dim=2)
+        return torch.from_numpy(vote(chunks.cpu().numpy())).float() if self.chunk_frames else chunks[:, 0]

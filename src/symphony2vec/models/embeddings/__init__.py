@@ -1,1 +1,1 @@
-"""Baseline embeddings: PCA, autoencoder, contractive autoencoder, variational autoencoder (Table 4)."""
+"""Baseline embeddings: PCA, autoencoder, contractive autoencoder and variational autoencoder (Table 4)."""

@@ -2,19 +2,19 @@
 
 Reads   out/clips/folds/<fold>.csv, out/features/<representation>.npy
 Writes  out/embeddings/<model>-<representation>/<fold>/
-            vectors.npy      (clips, D) float32, the rows in the order of clips.csv
-            curves.csv       one row an epoch (not PCA)
-            samples.npz      rows, originals and reconstructions (N, F, T) in the representation's unit (not PCA); of
-                             the VAE of the mel also generated (N, F, T), drawn from its prior, in dB
-            generation.csv   the log-spectral distance in dB of each test clip's reconstruction (networks on the mel)
-            frechet.csv      how far reconstructions, generated clips (VAE) and training clips lie from the test clips,
-                             see `symphony2vec.models.generation` (networks on the mel)
-            scatter.png      the first two dimensions (of the PCA: Figure 4 of the paper)
+            vectors.npy      (clips, D) float32, rows in the order of clips.csv
+            curves.csv       one row per epoch (not PCA)
+            samples.npz      rows, originals and reconstructions (N, F, T) in the unit of the representation (not PCA);
+                             for a VAE on mel also generated (N, F, T) in dB, from samples of the prior
+            generation.csv   log-spectral distance in dB of the reconstruction of each test clip (networks on mel)
+            frechet.csv      distance of reconstructions, generated clips (VAE) and training clips from the test clips,
+                             see `symphony2vec.models.generation` (networks on mel)
+            scatter.png      the first two dimensions (PCA: Figure 4 of the paper)
             reconstructions.png, curves.png     Figure 5, and the losses
-            generated.png    the generated clips (VAE on the mel)
+            generated.png    generated clips (VAE on mel)
             run.json         the MLflow run, which holds the model
 
-A model is fitted on the training clips alone and then applied to all. D latent dimensions, F bins, T frames.
+A model is fitted to the training clips and then applied to all clips. D latent dimensions, F bins, T frames.
 """
 
 from __future__ import annotations
@@ -38,29 +38,28 @@ from symphony2vec.project import Project, SplitFold, read_array, write_array, wr
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from symphony2vec.models.embeddings.learner import AutoencoderLearner
-
 MODELS = ("pca", "ae", "cae", "vae")
-SHOWN = 5  # clips whose reconstruction is drawn
-SHOWN_GENERATED = 8
+EXAMPLES = 5  # reconstructed clips of the figure
+GENERATED_EXAMPLES = 8
 UNITS = {"mel": "dB below the clip's maximum", "mfcc": "coefficient", "chroma": "strength"}
 CODE = ["models/embeddings", "models/generation.py", "models/training/watch.py"]
 
 
 def run(project: Project, params: Params, model: str, representation: str) -> None:
-    """The stage `embeddings` for one model and one representation, on every fold."""
+    """Run the stage `embeddings` for one model and one representation, on every fold.
+
+    Raises:
+        UserError: there is no such model or representation.
+    """
     if model not in MODELS:
-        raise UserError(f"no embedding '{model}'; there are {', '.join(MODELS)}")
+        raise UserError(f"unknown embedding '{model}'; expected one of {', '.join(MODELS)}")
     array = read_array(project.feature(representation), "features")
 
     def subject(fold: SplitFold) -> tracking.Subject:
         return tracking.Subject("embeddings", model, representation, fold.name)
 
     def train(task: Task) -> None:
-        if model == "pca":
-            _pca(task, array, params)
-        else:
-            _network(task, array, params)
+        (_fit_pca if model == "pca" else _train_network)(task, array, params)
         print(f"{task.label}: {params.embeddings.dimensions} dimensions")
 
     settings = _settings(params, model)
@@ -68,118 +67,116 @@ def run(project: Project, params: Params, model: str, representation: str) -> No
 
 
 def _settings(params: Params, model: str) -> dict[str, Any]:
-    """The flat parameters of one model, under the names that every model of the project uses."""
-    own = getattr(params.embeddings, model).model_dump()
-    own["batch"] = own.pop("batch_clips", None) or own["batch"]
-    trained = {"optimiser": "none"} if model == "pca" else {"optimiser": "adam", "beta_1": 0.9, "beta_2": 0.999}
-    if model != "pca":
-        own["probe_every_epochs"] = params.embeddings.probe_every_epochs
-    return {"dimensions": params.embeddings.dimensions, **trained, **own}
+    """Return the flat parameters of one model, under the names that all models of the project share."""
+    values = getattr(params.embeddings, model).model_dump()
+    values["batch"] = values.pop("batch_clips", None) or values["batch"]
+    dimensions = params.embeddings.dimensions
+    if model == "pca":
+        return {"dimensions": dimensions, "optimiser": "none", **values}
+    values["probe_every_epochs"] = params.embeddings.probe_every_epochs
+    return {"dimensions": dimensions, "optimiser": "adam", "beta_1": 0.9, "beta_2": 0.999, **values}
 
 
-def _pca(task: Task, array: np.ndarray, params: Params) -> None:
+def _fit_pca(task: Task, array: np.ndarray, params: Params) -> None:
     settings, training = params.embeddings, task.rows("train")
     scaled = scaling.standard(array, training)
-    at_once = settings.pca.batch_clips
-    fitted = pca.fit(scaling.batches(array, training, scaled, at_once), len(training), settings)
-    everything = scaling.batches(array, np.arange(len(array)), scaled, at_once)
-    vectors = np.concatenate([fitted.transform(batch) for batch in everything]).astype(np.float32)
-    shares = fitted.explained_variance_ratio_
-    task.run.metrics({"explained_variance": shares.sum()})
-    _write(task, vectors, figures.scatter(vectors[:, :2], list(task.clips["composer"]), _title(task), list(shares[:2])))
-    network = pca.Projection.of(fitted)
+    batch_size = settings.pca.batch_clips
+    model = pca.fit(scaling.batches(array, training, scaled, batch_size), len(training), settings)
+    batches = scaling.batches(array, np.arange(len(array)), scaled, batch_size)
+    vectors = np.concatenate([model.transform(batch) for batch in batches]).astype(np.float32)
+    variance_ratios = model.explained_variance_ratio_
+    task.run.metrics({"explained_variance": variance_ratios.sum()})
+    _write_vectors(task, vectors, list(variance_ratios[:2]))
+    network = pca.Projection.from_pca(model)
     build = {"module": pca.__name__, "name": "Projection", "arguments": network.arguments, "method": "encode"}
     saving.log(task, network, {**build, "flatten": True}, scaled, task.subject.representation)
 
 
-def _network(task: Task, array: np.ndarray, params: Params) -> None:
-    settings, training, held_out = params.embeddings, task.rows("train"), task.rows("validation")
-    own = getattr(settings, task.subject.model)
-    scaled = scaling.symmetric(task.subject.representation, array, training, params.features.dynamic_range_db)
+def _train_network(task: Task, array: np.ndarray, params: Params) -> None:
+    settings, representation = params.embeddings, task.subject.representation
+    network_settings = getattr(settings, task.subject.model)
+    training, validation = task.rows("train"), task.rows("validation")
+    scaled = scaling.symmetric(representation, array, training, params.features.dynamic_range_db)
     source = Source(array, scaled, loop.device())
-    learner = AutoencoderLearner(task.subject.model, source, settings.dimensions, own, task.fold.seed)
-    drawn = _chosen(task)
+    learner = AutoencoderLearner(task.subject.model, source, settings.dimensions, network_settings, task.fold.seed)
+    examples = _choose_examples(task)
 
     def evaluate(epoch: int) -> dict[str, float]:
-        seen = np.concatenate([training, held_out])
-        vectors, codes = learner.encode(seen), task.codes[seen]
-        found = learner.losses(held_out)
-        picture = figures.image(scaled_to_unit(learner.reconstruct(drawn)))
+        rows = np.concatenate([training, validation])
+        accuracy = watch.score_probe(learner.encode(rows), task.codes[rows], len(training))
+        picture = figures.image((learner.reconstruct(examples) + 1.0) / 2.0)
         task.run.image(picture, "reconstructions", step=epoch)
-        return found | {"probe_validation_accuracy": watch.glance(vectors, codes, len(training))}
+        return learner.losses(validation) | {watch.PROBE_ACCURACY: accuracy}
 
-    schedule = loop.Schedule(own.epochs, own.batch, task.fold.seed, settings.probe_every_epochs)
-    curves = task.finish(loop.fit(learner, training, schedule, task.label, task.kept, evaluate, task.tell))
-    vectors = learner.encode(np.arange(len(array)))
-    originals, copies = np.array(array[drawn]), scaled.undo(learner.reconstruct(drawn))
-    invented = _generation(task, array, params, scaled, learner) if task.subject.representation == "mel" else {}
-    samples = {"originals": originals, "reconstructions": copies, **invented}
-    np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=drawn, **samples)
-    composers = [str(task.clips["composer"].iloc[row]) for row in drawn]
-    limits = (-params.features.dynamic_range_db, 0.0) if task.subject.representation == "mel" else _limits(originals)
-    frame_s = params.features.hop_samples / params.audio.sample_rate_hz
+    schedule = loop.Schedule(
+        network_settings.epochs, network_settings.batch, task.fold.seed, settings.probe_every_epochs
+    )
+    curves = task.fit(learner, schedule, evaluate)
+    task.log_figures({"curves": figures.losses(curves, list(learner.loss_columns), _title(task))})
+    generated = _evaluate_generation(task, array, params, scaled, learner) if representation == "mel" else {}
+    samples = {"originals": np.array(array[examples]), "reconstructions": scaled.undo(learner.reconstruct(examples))}
+    np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=examples, **samples, **generated)
+    task.log_figures({"reconstructions": _draw_reconstructions(task, params, examples, **samples)})
+    _write_vectors(task, learner.encode(np.arange(len(array))), [])
+    saving.log(task, learner.network.encoder, learner.build, scaled, representation)
+
+
+def _draw_reconstructions(
+    task: Task, params: Params, rows: np.ndarray, originals: np.ndarray, reconstructions: np.ndarray
+) -> Figure:
+    """Draw clips of these rows above their reconstructions (Figure 5)."""
+    composers = [str(task.clips["composer"].iloc[row]) for row in rows]
+    if task.subject.representation == "mel":
+        limits = (-params.features.dynamic_range_db, 0.0)
+    else:  # the first MFCC is the level, which is many times larger than the others
+        low, high = np.quantile(originals[:, 1:], (0.002, 0.998))
+        limits = (float(low), float(high))
     unit = UNITS[task.subject.representation]
-    pairs = figures.pairs(originals, copies, composers, _title(task), unit, frame_s, limits)
-    _draw(task, {"reconstructions": pairs, "curves": figures.losses(curves, list(learner.names), _title(task))})
-    _write(task, vectors, figures.scatter(vectors[:, :2], list(task.clips["composer"]), _title(task), ()))
-    saving.log(task, learner.network.encoder, learner.build, scaled, task.subject.representation)
+    return figures.pairs(originals, reconstructions, composers, _title(task), unit, _frame_s(params), limits)
 
 
-def _generation(
+def _evaluate_generation(
     task: Task, array: np.ndarray, params: Params, scaled: scaling.Scaling, learner: AutoencoderLearner
 ) -> dict[str, np.ndarray]:
-    """How well the mel of test clips comes back, and what the VAE invents: tables, a picture, and clips to keep."""
-
+    """Measure reconstructions of test clips, and clips generated by a VAE; returns generated clips for samples.npz."""
     generated = None
     if task.subject.model == "vae":
-        codes = np.random.default_rng(task.fold.seed).standard_normal((generation.CLIPS, params.embeddings.dimensions))
-        generated = scaled.undo(learner.generate(codes))
+        rng = np.random.default_rng(task.fold.seed)
+        z = rng.standard_normal((generation.CLIPS, params.embeddings.dimensions))
+        generated = scaled.undo(learner.generate(z))
     test = task.rows("test")
 
     def reconstruct(rows: np.ndarray) -> np.ndarray:
         return scaled.undo(learner.reconstruct(rows))
 
-    found = generation.report(array, task.rows("train"), test, reconstruct, generated, task.fold.seed)
-    for name, table in found.tables(task.clips.iloc[test]).items():
+    quality = generation.report(array, task.rows("train"), test, reconstruct, generated, task.fold.seed)
+    for name, table in quality.tables(task.clips.iloc[test]).items():
         write_table(task.folder / f"{name}.csv", table)
-    task.run.metrics(found.metrics)
+    task.run.metrics(quality.metrics)
     if generated is None:
         return {}
-    shown, limits = generated[:SHOWN_GENERATED], (-params.features.dynamic_range_db, 0.0)
-    frame_s, label = params.features.hop_samples / params.audio.sample_rate_hz, f"{_title(task)}: generated"
-    _draw(task, {"generated": figures.grid(shown, [""] * len(shown), label, UNITS["mel"], frame_s, limits)})
-    return {"generated": shown}
+    examples, limits = generated[:GENERATED_EXAMPLES], (-params.features.dynamic_range_db, 0.0)
+    label, titles = f"{_title(task)}: generated", [""] * len(examples)
+    task.log_figures({"generated": figures.grid(examples, titles, label, UNITS["mel"], _frame_s(params), limits)})
+    return {"generated": examples}
 
 
-def scaled_to_unit(values: np.ndarray) -> np.ndarray:
-    """From [-1, 1] to [0, 1], for a picture."""
-    return (values + 1.0) / 2.0
-
-
-def _write(task: Task, vectors: np.ndarray, scatter: Figure) -> None:
+def _write_vectors(task: Task, vectors: np.ndarray, variance_ratios: list[float]) -> None:
+    """Write vectors.npy, and draw their first two dimensions."""
     write_array(task.folder / "vectors.npy", vectors)
-    _draw(task, {"scatter": scatter})
+    composers = list(task.clips["composer"])
+    task.log_figures({"scatter": figures.scatter(vectors[:, :2], composers, _title(task), variance_ratios)})
 
 
-def _draw(task: Task, pictures: dict[str, Figure]) -> None:
-    for name, figure in pictures.items():
-        task.run.figure(figure, f"{name}.png")
-        figures.save(task.folder / f"{name}.png", figure)
-
-
-def _chosen(task: Task) -> np.ndarray:
-    """The middle validation clip of each composer, of a few composers: what is drawn is not what was learnt."""
-
+def _choose_examples(task: Task) -> np.ndarray:
+    """Return the middle validation clip of each of the first composers, as rows."""
     rows = task.rows("validation")
-    own = [rows[task.codes[rows] == code] for code in range(min(SHOWN, len(task.composers)))]
-    return np.array([places[len(places) // 2] for places in own])
+    rows_by_composer = [rows[task.codes[rows] == code] for code in range(min(EXAMPLES, len(task.composers)))]
+    return np.array([composer_rows[len(composer_rows) // 2] for composer_rows in rows_by_composer])
 
 
-def _limits(originals: np.ndarray) -> tuple[float, float]:
-    """A range of colours; of MFCC the first coefficient is the level, many times larger than all others."""
-
-    low, high = np.quantile(originals[:, 1:], (0.002, 0.998))
-    return float(low), float(high)
+def _frame_s(params: Params) -> float:
+    return params.features.hop_samples / params.audio.sample_rate_hz
 
 
 def _title(task: Task) -> str:

@@ -20,5 +20,5 @@ def looked_at(
     """Losses on validation rows, and how many of their composers (`codes`, of all clips) a probe of the training rows
     names rightly."""
     seen = np.concatenate([training, validation])
-    accuracy = watch.glance(learner.encode(seen), codes[seen], len(training))
+    accuracy = watch.score_probe(learner.encode(seen), codes[seen], len(training))
     return learner.losses(validation) | {watch.PROBE_ACCURACY: accuracy}

@@ -54,16 +54,16 @@ class TemporalLearner:
         self._source, self._setting, self.latent = source, setting, latent
         self._devices, self._seed = devices or alone(source.device), seed
         shape = (latent, setting.step_latent, setting.width, source.shape[0])
-        self.encoder = loop.started(lambda: Encoder(*shape), seed, source.device)
-        self.generator_network = loop.started(lambda: Generator(*shape), seed + 1, source.device)
-        self.discriminator = loop.started(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
-        self.projection = loop.started(lambda: Projection(latent), seed + 3, source.device)
+        self.encoder = loop.create_network(lambda: Encoder(*shape), seed, source.device)
+        self.generator_network = loop.create_network(lambda: Generator(*shape), seed + 1, source.device)
+        self.discriminator = loop.create_network(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
+        self.projection = loop.create_network(lambda: Projection(latent), seed + 3, source.device)
         self._devices.synchronise(self.encoder, self.generator_network)
         self.averaged = _averaged(self.encoder, setting.average)
         self.averaged_generator = _averaged(self.generator_network, setting.average)
         self._devices.compile(self.encoder.convolutions, self.generator_network.convolutions, self.discriminator)
-        self.generator = torch.Generator(source.device).manual_seed(seed)
-        self._dice = self.generator
+        self.rng = torch.Generator(source.device).manual_seed(seed)
+        self._dice = self.rng
         self._movements = movements
         self._neighbours = views.Neighbours(movements, training, setting.positives)
         self._changes = _changes(setting)
@@ -82,7 +82,7 @@ class TemporalLearner:
         for network in networks.values():
             network.train()
         shares = devices.shares(rows)
-        mine, self._dice = shares[devices.rank], devices.dice(self.generator, self._seed, rows)
+        mine, self._dice = shares[devices.rank], devices.dice(self.rng, self._seed, rows)
         both = np.concatenate([mine, self._neighbours.drawn(mine, self._dice)])
         x = views.crop(self._source.batch(both), own.frames, self._dice, own.tempo)
         x = views.moved(x, self._changes, self._dice)
@@ -275,11 +275,11 @@ class LabelsLearner:
         self._devices, self._seed = devices or alone(source.device), seed
         self._codes = torch.as_tensor(codes, device=source.device)
         shape = (latent, setting.step_latent, setting.width, source.shape[0])
-        self.network = loop.started(lambda: ClipClassifier(*shape, composers), seed, source.device)
+        self.network = loop.create_network(lambda: ClipClassifier(*shape, composers), seed, source.device)
         self._devices.synchronise(self.network)
         self.averaged = _averaged(self.network, setting.average)
         self._devices.compile(self.network.encoder.convolutions)
-        self.generator = torch.Generator(source.device).manual_seed(seed)
+        self.rng = torch.Generator(source.device).manual_seed(seed)
         self._changes = _changes(setting)
         self._optimiser = _adam((self.network,), setting.learning_rate, setting)
 
@@ -287,7 +287,7 @@ class LabelsLearner:
         """One update on a view of each of these clips."""
         self.network.train()
         devices = self._devices
-        mine, dice = devices.shares(rows)[devices.rank], devices.dice(self.generator, self._seed, rows)
+        mine, dice = devices.shares(rows)[devices.rank], devices.dice(self.rng, self._seed, rows)
         x = views.crop(self._source.batch(mine), self._setting.frames, dice, self._setting.tempo)
         logits = devices.passed(self.network, views.changed(x, self._changes, dice))
         named = self._codes[torch.as_tensor(mine, device=self._source.device)]
@@ -301,7 +301,7 @@ class LabelsLearner:
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
         """Cross-entropy and accuracy on other clips, whole."""
-        return watch.answered(self.probabilities(rows), self._codes.cpu().numpy()[rows])
+        return watch.score_probabilities(self.probabilities(rows), self._codes.cpu().numpy()[rows])
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """(B, K) of whole clips."""

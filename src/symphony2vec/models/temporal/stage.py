@@ -129,7 +129,7 @@ def _training(
     scaled, groups = scaling.standard(array, rows), task.codes if with_labels else movements(task)
     if setting.unlabelled and not with_labels:
         other = unlabelled.of(project, params, setting.unlabelled)
-        features, groups = task.kept / "heard.npy", unlabelled.movements(task.clips, other)
+        features, groups = task.checkpoint_folder / "heard.npy", unlabelled.movements(task.clips, other)
         unlabelled.join(features, array, other)
         rows = np.concatenate([rows, unlabelled.rows(task.clips, other)])
     return Training(
@@ -143,7 +143,7 @@ def _training(
         seed=task.fold.seed,
         evaluate_every=params.temporal.probe_every_epochs,
         label=task.label,
-        kept=task.kept,
+        kept=task.checkpoint_folder,
     )
 
 
@@ -163,7 +163,7 @@ def _temporal(task: Task, array: np.ndarray, params: Params, training: Training,
     with ranks.together(count, training.follow, task.label) as devices:
         learner = training.temporal(devices)
         fixed = learner.prior(SHOWN, training.seed)
-        curves = task.finish(training.fit(learner, evaluate, task.tell))
+        curves = task.write_curves(training.fit(learner, evaluate, task.log_epoch))
     found = learner.codes(np.arange(len(array)))
     write_array(task.folder / "vectors.npy", found["c"])
     write_array(task.folder / "vectors-pooled.npy", found["pooled"])
@@ -193,7 +193,7 @@ def _labels(task: Task, array: np.ndarray, params: Params, training: Training, c
 
     with ranks.together(count, training.follow, task.label) as devices:
         learner = training.labels(devices)
-        curves = task.finish(training.fit(learner, evaluate, task.tell))
+        curves = task.write_curves(training.fit(learner, evaluate, task.log_epoch))
     probabilities = learner.probabilities(np.arange(len(array)))
     write_array(task.folder / "probabilities.npy", probabilities)
     write_table(task.folder / "validation.csv", _by_work(task, probabilities[held_out].argmax(axis=1)))
@@ -253,7 +253,7 @@ def _guessed(vectors: np.ndarray, task: Task) -> np.ndarray:
     """What a probe of one strength, fitted on the training clips, names the validation clips: codes (B,)."""
 
     training = task.rows("train")
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=watch.STRENGTH, max_iter=1000))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=watch.PROBE_C, max_iter=1000))
     probe.fit(vectors[training], task.codes[training])
     named: np.ndarray = probe.predict(vectors[task.rows("validation")])
     return named

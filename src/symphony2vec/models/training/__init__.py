@@ -1,1 +1,1 @@
-"""How every network of the project is trained: one loop, and one way through all folds."""
+"""Training of all networks: one training loop, and one function that trains a model on every fold."""

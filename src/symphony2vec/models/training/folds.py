@@ -1,6 +1,11 @@
-"""One model on every fold: what is done is kept, what was stopped goes on, each fold is one MLflow run.
+"""Train one model on every fold: finished folds are kept, interrupted ones resume, each fold is one MLflow run.
 
-The stages `classifiers`, `embeddings` and `ali` share this way; each gives a function that trains one `Task`.
+The stages `classifiers`, `embeddings`, `ali` and `temporal` share `train_folds`; each provides a function that trains
+one `Task`.
+
+Reads   out/clips/folds/<fold>.csv and the movements of the stage `audio`
+Writes  out/<stage>/<model>/<fold>/   with run.json and the files of the stage
+        out/.partial/                 checkpoints of unfinished folds
 """
 
 from __future__ import annotations
@@ -10,47 +15,61 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from symphony2vec import tracking
+from symphony2vec import figures, tracking
 from symphony2vec.clips import leaks, splits
+from symphony2vec.models.training import loop
 from symphony2vec.params import Params
 from symphony2vec.project import Project, SplitFold, atomic_folder, key_of, read_json, read_table, write_table
 
-CURVES = {"validation_accuracy": "epoch_validation_accuracy"}  # what a curve is called in MLflow
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CLASSIFIER_CURVES = ("train_loss", "validation_loss", "validation_accuracy")  # columns of the figure curves.png
+METRIC_NAMES = {"validation_accuracy": "epoch_validation_accuracy"}  # column of the curves -> MLflow metric
 SOURCE = Path(__file__).resolve().parents[2]
+# Code that the result of every training depends on; each stage adds its own.
+SHARED_CODE = ("models/training/loop.py", "models/training/precision.py", "models/training/source.py", "package")
+# Sections of params.yaml that a training does not depend on, or whose values it logs under names of its own.
+UNLOGGED_SECTIONS = "labels classifiers embeddings ali temporal meaning probe registry seeds study".split()
 
 
 @dataclass(frozen=True)
 class Task:
     """One model to train on one fold.
 
-    subject: what the run is about; fold; clips: the table of clips with their sides; folder: to fill; kept: for the
-    checkpoint, it outlives an interruption; run: the MLflow run; params: the whole of params.yaml; licences: of the
-    music, each with its kind (recording or score) and its number of movements.
+    Attributes:
+        subject: stage, model, representation and fold of the run.
+        fold: the split and its seed.
+        clips: table of the clips, with their split.
+        folder: folder for the results.
+        checkpoint_folder: folder for the checkpoint, which survives an interruption.
+        run: the MLflow run.
+        params: all of params.yaml.
+        licences: licences of the music, each with its kind (recording or score) and its number of movements.
     """
 
     subject: tracking.Subject
     fold: SplitFold
     clips: pd.DataFrame
     folder: Path
-    kept: Path
+    checkpoint_folder: Path
     run: tracking.Run
     params: Params
     licences: list[dict[str, Any]]
 
     @property
     def label(self) -> str:
-        """For people, as in "vae-mel work-0"."""
+        """Name of the task in messages, such as "vae-mel work-0"."""
         return f"{self.subject.name} {self.fold.name}"
 
-    def rows(self, *sides: str) -> np.ndarray:
-        """The rows of the clips on these sides."""
-
-        return np.flatnonzero(self.clips["split"].isin(sides))
+    def rows(self, *splits: str) -> np.ndarray:
+        """Return the rows of the clips in these splits (train, validation or test)."""
+        return np.flatnonzero(self.clips["split"].isin(splits))
 
     @cached_property
     def composers(self) -> list[str]:
@@ -59,22 +78,33 @@ class Task:
 
     @cached_property
     def codes(self) -> np.ndarray:
-        """The class (clips,) of every clip."""
-
+        """The class of every clip as an integer: (clips,)."""
         return np.array([self.composers.index(name) for name in self.clips["composer"].astype(str)])
 
-    def finish(self, curves: list[dict[str, float]]) -> pd.DataFrame:
-        """Write the curves down; returns them as a table."""
+    def fit(
+        self, learner: loop.Learner, schedule: loop.Schedule, evaluate: Callable[[int], dict[str, float]]
+    ) -> pd.DataFrame:
+        """Train a learner on the training clips, and log and write its learning curves; see `training.loop.fit`."""
+        rows, folder = self.rows("train"), self.checkpoint_folder
+        return self.write_curves(loop.fit(learner, rows, schedule, self.label, folder, evaluate, self.log_epoch))
 
+    def write_curves(self, curves: list[dict[str, float]]) -> pd.DataFrame:
+        """Write the learning curves to curves.csv, and return them as a table."""
         table = pd.DataFrame(curves)
         write_table(self.folder / "curves.csv", table)
         return table
 
-    def tell(self, row: Mapping[str, float]) -> None:
-        """Send one epoch's row of the curves to MLflow; the probe's final figures have names of their own."""
-        values = {CURVES.get(name, name): value for name, value in row.items() if value == value}
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """Log one row of the curves to MLflow; values that are not a number are left out."""
+        values = {METRIC_NAMES.get(name, name): value for name, value in row.items() if value == value}
         values = {name: value for name, value in values.items() if name not in ("epoch", "update")}
         self.run.metrics(values, step=int(row["update"]))
+
+    def log_figures(self, pictures: Mapping[str, Figure]) -> None:
+        """Log each figure to MLflow, and write it to <name>.png."""
+        for name, figure in pictures.items():
+            self.run.figure(figure, f"{name}.png")
+            figures.save(self.folder / f"{name}.png", figure)
 
 
 def train_folds(
@@ -83,82 +113,86 @@ def train_folds(
     subject: Callable[[SplitFold], tracking.Subject],
     settings: Mapping[str, Any],
     code: list[str],
-    seen: Path,
+    features: Path,
     train: Callable[[Task], None],
 ) -> None:
-    """Train one model on each fold that params.yaml asks for, and remove what it no longer asks for.
+    """Train one model on each fold of params.yaml, and remove the results of all other folds.
+
+    A fold with results of the same settings, clips, features and code is not trained again.
 
     Args:
-        project: whose clips and features are used.
-        params: the whole of params.yaml.
-        subject: what the run of one fold is about.
-        settings: flat parameters of the model; a fold made with the same ones, from the same clips, features and code,
-            is kept as it is.
-        code: the files or folders of the package that the result depends on.
-        seen: the array that the model learns from.
+        project: project with the clips and features.
+        params: all of params.yaml.
+        subject: fold -> subject of its run.
+        settings: flat parameters of the model.
+        code: files or folders of the package that the result depends on, beside `SHARED_CODE`.
+        features: file of the array that the model is trained on.
         train: trains one task and fills its folder.
     """
-    wanted = splits.list_folds(params)
-    home = project.out(subject(wanted[0]).stage, subject(wanted[0]).name)
-    shared = ("models/training/loop.py", "models/training/precision.py", "models/training/source.py", "package")
-    made_from = key_of(seen, *(SOURCE / name for name in (*shared, *code)))
-    settings_key = key_of(made_from, dict(settings))  # the same for all folds of one configuration
+    folds = splits.list_folds(params)
+    folder = project.out(subject(folds[0]).stage, subject(folds[0]).name)
+    inputs_key = key_of(features, *(SOURCE / name for name in (*SHARED_CODE, *code)))
+    settings_key = key_of(inputs_key, dict(settings))  # the same for all folds of one configuration
     near_duplicates = leaks.read_pairs(project)
-    for fold in wanted:
-        about = subject(fold)
+    for fold in folds:
+        fold_subject = subject(fold)
         table = read_table(project.fold(fold), "clips")
-        key = key_of(project.fold(fold), made_from, dict(settings))
-        if _key_in(home / fold.name) == key:
+        clips_key = key_of(project.fold(fold))
+        key = key_of(project.fold(fold), inputs_key, dict(settings))
+        if _read_key(folder / fold.name) == key:
             continue
-        kept = _kept(project, f"{about.stage}-{about.name}-{fold.name}", key)
-        about_draw = {**settings, "settings_key": settings_key, "clips_key": key_of(project.fold(fold))}
+        checkpoints = _prepare_checkpoint_folder(project, f"{fold_subject.stage}-{fold_subject.name}-{fold.name}", key)
+        own_parameters = {**settings, "settings_key": settings_key, "clips_key": clips_key}
+        parameters = collect_parameters(params, fold, table, own_parameters)
         with (
-            tracking.run(project, about, noted(params, fold, table, about_draw), seen, kept / "run.json") as run,
-            atomic_folder(home / fold.name) as folder,
+            tracking.run(project, fold_subject, parameters, features, checkpoints / "run.json") as run,
+            atomic_folder(folder / fold.name) as partial,
         ):
             run.metrics(leaks.compute_metrics(near_duplicates, table))
-            train(Task(about, fold, table, folder, kept, run, params, _licences(project, table)))
-            tracking.write_record(folder / "run.json", run, about, key, key_of(project.fold(fold)))
-        shutil.rmtree(kept)
-    _tidy(home, {fold.name for fold in wanted})
+            licences = _count_movements_by_licence(project, table)
+            train(Task(fold_subject, fold, table, partial, checkpoints, run, params, licences))
+            tracking.write_record(partial / "run.json", run, fold_subject, key, clips_key)
+        shutil.rmtree(checkpoints)
+    _remove_all_but(folder, {fold.name for fold in folds})
 
 
-def _licences(project: Project, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The licences of the movements that the clips come from."""
+def collect_parameters(
+    params: Params, fold: SplitFold, table: pd.DataFrame, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the MLflow parameters of one training: shared sections of params.yaml, its fold and its own settings."""
+    shared = tracking.flat(params, *UNLOGGED_SECTIONS)
+    training_clips = int((table["split"] == "train").sum())
+    data = {"split": fold.split, "seed": fold.seed, "clips": len(table)}
+    return {**shared, **data, **settings, "training_clips": training_clips}
+
+
+def _count_movements_by_licence(project: Project, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return licence, kind and number of the movements that the clips come from."""
     movements = read_table(project.movements, "audio")
-    own = movements[movements["file"].isin(table["file"])]
-    counted = own.groupby(["licence", "kind"]).size().reset_index(name="movements")
-    return [{name: row[name] for name in counted.columns} for row in counted.to_dict("records")]
+    movements = movements[movements["file"].isin(table["file"])]
+    counts = movements.groupby(["licence", "kind"]).size().reset_index(name="movements")
+    return [{name: row[name] for name in counts.columns} for row in counts.to_dict("records")]
 
 
-def noted(params: Params, fold: SplitFold, table: pd.DataFrame, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What an MLflow run of one training is told: the parameters that came before it, its fold, and its own."""
-    others = "labels classifiers embeddings ali temporal meaning probe registry seeds study".split()
-    shared = tracking.flat(params, *others)
-    own = {"split": fold.split, "seed": fold.seed, "clips": len(table), **settings}
-    return {**shared, **own, "training_clips": int((table["split"] == "train").sum())}
-
-
-def _kept(project: Project, name: str, key: str) -> Path:
-    """The folder of one fold's checkpoint; what was left of it by other parameters or other data is removed."""
-    waiting = project.out(".partial")
-    for other in waiting.glob(f"{name}-*"):
-        if other.name != f"{name}-{key[:16]}":
+def _prepare_checkpoint_folder(project: Project, name: str, key: str) -> Path:
+    """Create the checkpoint folder of one fold, and remove those of the same fold with other parameters or data."""
+    folder = project.out(".partial", f"{name}-{key[:16]}")
+    for other in folder.parent.glob(f"{name}-*"):
+        if other.name != folder.name:
             shutil.rmtree(other)
-    kept = waiting / f"{name}-{key[:16]}"
-    kept.mkdir(parents=True, exist_ok=True)
-    return kept
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-def _key_in(folder: Path) -> str:
-    """The key that a finished fold was made with; "" when there is none."""
+def _read_key(folder: Path) -> str:
+    """Return the key of a finished fold; "" if the folder holds none."""
     record = folder / "run.json"
     return str(read_json(record, "").get("key", "")) if record.is_file() else ""
 
 
-def _tidy(home: Path, wanted: set[str]) -> None:
-    for place in home.iterdir():
-        if place.is_file():
-            place.unlink()
-        elif place.name not in wanted:
-            shutil.rmtree(place)
+def _remove_all_but(folder: Path, names: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+        elif path.name not in names:
+            shutil.rmtree(path)

@@ -1,52 +1,78 @@
-"""The clips as a network takes them: scaled, in batches, on its device.
+"""Clips as network input: scaled, in batches, on the device of the network.
 
-Where the scaled array fits, it is held on the device whole; a larger one is read from its memory-mapped file batch by
+A scaled array that is small enough is kept on the device; a larger one is read from its memory-mapped file batch by
 batch. B clips, F bins, T frames.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from symphony2vec.models.training import precision
 from symphony2vec.package.scaling import Scaling
 
-HELD_BYTES = 2 * 1024**3
+CACHE_BYTES = 2 * 1024**3  # a larger array is read from its file
+CLIPS_PER_READ = 256
 
 
 class Source:
     """The scaled clips of one representation.
 
     Args:
-        array: (clips, F, T), memory-mapped.
-        scaling: of the bins.
-        device: where the batches are wanted.
+        array: (clips, F, T), in memory or memory-mapped.
+        scaling: scaling of the bins.
+        device: device of the batches.
+
+    Example:
+        >>> from symphony2vec.package.scaling import unit
+        >>> source = Source(np.zeros((8, 4, 10), np.float32), unit("mel", 4, 80.0), torch.device("cpu"))
+        >>> tuple(source.batch(np.array([0, 3])).shape)
+        (2, 4, 10)
     """
 
     def __init__(self, array: np.ndarray, scaling: Scaling, device: torch.device) -> None:
         self._array, self._scaling, self.device = array, scaling, device
-        self._held = self._read(np.arange(len(array))) if array.nbytes <= HELD_BYTES else None
+        self._cache = self._read(np.arange(len(array))) if array.nbytes <= CACHE_BYTES else None
         self.shape: tuple[int, int] = (int(array.shape[1]), int(array.shape[2]))
 
     def batch(self, rows: np.ndarray) -> Tensor:
-        """The clips of these rows: (B, F, T) float32."""
-        if self._held is not None:
-            return self._held[self._places(rows)]
+        """Return the clips of these rows: (B, F, T) float32."""
+        if self._cache is not None:
+            return self._cache[self._index(rows)]
         return self._read(rows)
 
-    def batches(self, rows: np.ndarray, at_once: int = 256) -> list[np.ndarray]:
-        """The rows in order, in parts small enough for one pass."""
-        return np.array_split(rows, max(1, -(-len(rows) // at_once)))
+    def batches(self, rows: np.ndarray, batch_size: int = 256) -> list[np.ndarray]:
+        """Split rows, in their order, into parts of at most `batch_size` rows."""
+        return np.array_split(rows, max(1, -(-len(rows) // batch_size)))
 
-    def _places(self, rows: np.ndarray) -> Tensor:
-        """The rows as an index on the device; the copy to a GPU does not wait for the kernels in its queue."""
-        places = torch.as_tensor(rows)
-        return places.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else places
+    def apply(self, function: Callable[[Tensor], Tensor], rows: np.ndarray, batch_size: int = 256) -> np.ndarray:
+        """Apply a function to these clips, batch by batch, without gradients and in full float32 precision.
+
+        Args:
+            function: (b, F, T) -> (b, ...) on the device.
+            rows: (B,) rows of clips.
+            batch_size: clips of a batch, at most.
+
+        Returns:
+            (B, ...) float32, on the CPU.
+        """
+        with precision.evaluation():
+            outputs = [function(self.batch(part)).float().cpu() for part in self.batches(rows, batch_size)]
+        values: np.ndarray = torch.cat(outputs).numpy()
+        return values
+
+    def _index(self, rows: np.ndarray) -> Tensor:
+        """Return the rows as an index on the device; a copy to a GPU does not wait for the kernels in its queue."""
+        index = torch.as_tensor(rows)
+        return index.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else index
 
     def _read(self, rows: np.ndarray) -> Tensor:
         scaled = np.empty((len(rows), *self._array.shape[1:]), dtype=np.float32)
-        for start in range(0, len(rows), 256):
-            part = slice(start, start + 256)
+        for start in range(0, len(rows), CLIPS_PER_READ):
+            part = slice(start, start + CLIPS_PER_READ)
             scaled[part] = self._scaling.apply(self._array[rows[part]])
         return torch.from_numpy(scaled).to(self.device)

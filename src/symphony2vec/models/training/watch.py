@@ -1,7 +1,6 @@
-"""A quick look at what vectors, or a network's own answers, know of the composer while it is still being trained.
+"""Validation metrics of the learning curves: accuracy of a quick linear probe, and scores of class probabilities.
 
-The curves show it, and a training with patience is judged by it; the numbers that are reported come from the stage
-`probe`. B clips, D dimensions, K composers.
+Early stopping uses them; reported accuracies come from the stage `probe`. B clips, D dimensions, K composers.
 """
 
 from __future__ import annotations
@@ -13,29 +12,48 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-PROBE_ACCURACY = "probe_validation_accuracy"  # the column of the curves
-STRENGTH = 0.01  # C of the logistic regression, in the middle of the strengths that the probe tries
+PROBE_ACCURACY = "probe_validation_accuracy"  # column of the curves
+PROBE_C = 0.01  # inverse regularisation strength, in the middle of the grid of the stage `probe`
 
 
-def glance(vectors: np.ndarray, codes: np.ndarray, training: int) -> float:
-    """A quick look while a model is trained: a probe of one strength, fitted on the first rows, right on the others.
+def score_probe(vectors: np.ndarray, codes: np.ndarray, training: int) -> float:
+    """Return the accuracy of a logistic regression that is fitted to the first rows, on the remaining rows.
 
     Args:
-        vectors: (B, D), of training clips and then of validation clips.
-        codes: (B,) composers.
-        training: how many rows are training clips.
+        vectors: (B, D), first of training clips, then of validation clips.
+        codes: (B,) composers as integers.
+        training: number of training clips.
+
+    Returns:
+        Accuracy on the validation clips; 0 if a vector is not finite.
+
+    Example:
+        >>> score_probe(np.array([[-1.0], [1.0], [-2.0], [2.0]]), np.array([0, 1, 0, 1]), training=2)
+        1.0
     """
     if not np.isfinite(vectors).all():
         return 0.0
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=300))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, max_iter=300))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         probe.fit(vectors[:training], codes[:training])
     return float(probe.score(vectors[training:], codes[training:]))
 
 
-def answered(probabilities: np.ndarray, codes: np.ndarray) -> dict[str, float]:
-    """Cross-entropy and accuracy of a network with labels on validation clips: (B, K) and their composers (B,)."""
-    likely = probabilities[np.arange(len(codes)), codes].clip(1e-12)
-    right = probabilities.argmax(axis=1) == codes
-    return {"validation_loss": float(-np.log(likely).mean()), "validation_accuracy": float(right.mean())}
+def score_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> dict[str, float]:
+    """Return cross-entropy and accuracy of class probabilities on validation clips.
+
+    Args:
+        probabilities: (B, K).
+        codes: (B,) composers as integers.
+
+    Returns:
+        validation_loss and validation_accuracy.
+
+    Example:
+        >>> score_probabilities(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 0]))["validation_accuracy"]
+        1.0
+    """
+    of_true_class = probabilities[np.arange(len(codes)), codes].clip(1e-12)
+    accuracy = (probabilities.argmax(axis=1) == codes).mean()
+    return {"validation_loss": float(-np.log(of_true_class).mean()), "validation_accuracy": float(accuracy)}
