@@ -18,7 +18,7 @@ from torch import Tensor
 
 from symphony2vec.models.temporal import ranks
 from symphony2vec.models.temporal.devices import Devices
-from symphony2vec.models.temporal.learner import LabelsLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
 from symphony2vec.models.temporal.training import Training
 from symphony2vec.models.training.source import Source
 from symphony2vec.package.scaling import Scaling
@@ -62,13 +62,13 @@ def exact(devices: Devices, adversary: float = 0.25) -> TemporalLearner:
         whole = torch.randn(len(ROWS), *shape[1:], generator=drawn, dtype=torch.float64)
         return whole[devices.rank :: devices.count].to(devices.device)
 
-    made._normal = normal
+    made._sample_noise = normal
     return made
 
 
-def slopes(made: TemporalLearner | LabelsLearner) -> dict[str, Tensor]:
+def slopes(made: TemporalLearner | SupervisedLearner) -> dict[str, Tensor]:
     """The gradient of every parameter after an update."""
-    networks = made._networks() if isinstance(made, TemporalLearner) else {"network": made.network}
+    networks = made._networks if isinstance(made, TemporalLearner) else {"network": made.network}
     return {
         f"{name}.{key}": one.grad.clone()
         for name, network in networks.items()
@@ -82,10 +82,10 @@ def statistics(made: TemporalLearner) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in made.encoder.state_dict().items() if "running" in key}
 
 
-def labelled(devices: Devices) -> LabelsLearner:
+def labelled(devices: Devices) -> SupervisedLearner:
     """A learner with labels, whose views are drawn by chance."""
     source = Source(clips(), SCALING, devices.device)
-    return LabelsLearner(source, np.arange(CLIPS) % 3, LATENT, 3, setting(frames=16), 5, devices)
+    return SupervisedLearner(source, np.arange(CLIPS) % 3, LATENT, 3, setting(frames=16), 5, devices)
 
 
 def observed(devices: Devices) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def training(folder: Path, **changes: Any) -> Training:
 
 def faulty(spread: Training, fault: Callable[[], float], devices: Devices) -> None:
     """Take part, with a fault in the second update: whatever it gives is the loss."""
-    learner, done = spread.temporal(devices), 0
+    learner, done = spread.build_learner(devices), 0
     step = learner.step
 
     def stepped(rows: np.ndarray) -> Mapping[str, Tensor]:
@@ -174,9 +174,9 @@ def waiting(folder: Path, devices: Devices) -> None:
 
 def main(kind: str, folder: Path) -> None:
     """A process with a follower that never comes, or with one that never ends."""
-    ranks.LEAVES_WITHIN_S = 0.5
+    ranks.ABORT_TIMEOUT_S = 0.5
     follow: Any = NeverThere() if kind == "never" else partial(waiting, folder)
-    with ranks.together(2, follow, "full-6 work-0"):
+    with ranks.launch(2, follow, "full-6 work-0"):
         threading.Event().wait()
 
 

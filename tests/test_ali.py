@@ -460,19 +460,19 @@ def test_the_vectors_are_of_the_middle_crop_and_the_readings_of_theirs(small):
 def test_looking_changes_neither_weights_nor_random_numbers(small):
     made = learner(small, "public")
     made.step(TRAINING[:8])
-    before, drawn = {name: weights(made, name) for name in made.state()["networks"]}, made.generator.get_state()
+    before, drawn = {name: weights(made, name) for name in made.state()["networks"]}, made.rng.get_state()
     assert made.losses(np.arange(24, 32)) == made.losses(np.arange(24, 32))
     made.readouts(np.arange(CLIPS))
     made.reconstruct(np.arange(4))
     assert all(torch.equal(weights(made, name), value) for name, value in before.items())
-    assert torch.equal(made.generator.get_state(), drawn)
+    assert torch.equal(made.rng.get_state(), drawn)
 
 
 def test_restoring_brings_back_weights_optimisers_and_the_count_of_updates(small):
     one, other = learner(small, "public"), learner(small, "public", seed=5)
     one.step(TRAINING[:8])
     other.restore(copy.deepcopy(one.state()))
-    other.generator.set_state(one.generator.get_state())
+    other.rng.set_state(one.rng.get_state())
     found = []
     for made in (one, other):
         torch.manual_seed(3)

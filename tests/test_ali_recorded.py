@@ -101,7 +101,7 @@ def test_replayed_updates_are_the_updates_bit_for_bit(small, source):
     assert updates(recorded, batches(UPDATES)) == losses
     assert len({update["discriminator_loss"] for update in losses}) == UPDATES
     assert_equal(recorded.state(), plain.state())
-    assert torch.equal(recorded.generator.get_state(), plain.generator.get_state())
+    assert torch.equal(recorded.rng.get_state(), plain.rng.get_state())
     assert (recorder.runs, recorder.recordings) == (WARM_UP, 1)
 
 
@@ -120,7 +120,7 @@ def test_a_restored_learner_warms_up_again_and_goes_on_alike(small, source):
     updates(recorded, batches(UPDATES))
     recorded.restore(copy.deepcopy(plain.state()))
     assert not recorded._replay.is_recorded
-    recorded.generator.set_state(plain.generator.get_state())
+    recorded.rng.set_state(plain.rng.get_state())
     assert updates(recorded, batches(UPDATES)) == updates(plain, batches(UPDATES))
     assert_equal(recorded.state(), plain.state())
     assert (recorder.runs, recorder.recordings) == (2 * WARM_UP, 2)

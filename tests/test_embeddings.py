@@ -389,9 +389,9 @@ def test_the_autoencoders_loss_is_the_mean_over_values_and_the_vaes_their_sum(se
 
 def test_validation_losses_are_the_same_at_every_call_and_change_nothing(settings):
     found = trained("vae", settings, 5)
-    state = found.learner.generator.get_state()
+    state = found.learner.rng.get_state()
     assert found.learner.losses(HELD_OUT) == found.learner.losses(HELD_OUT)
-    assert torch.equal(found.learner.generator.get_state(), state)
+    assert torch.equal(found.learner.rng.get_state(), state)
 
 
 def test_validation_losses_do_not_depend_on_the_size_of_the_parts(settings, monkeypatch):

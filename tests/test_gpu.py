@@ -31,7 +31,7 @@ from symphony2vec.models.embeddings import pca
 from symphony2vec.models.embeddings.learner import AutoencoderLearner
 from symphony2vec.models.temporal import devices, networks, ranks
 from symphony2vec.models.temporal.devices import Devices
-from symphony2vec.models.temporal.learner import LabelsLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
 from symphony2vec.models.training import loop
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import contents, saving, scaling
@@ -200,7 +200,7 @@ def classifier_gradients(kind: str, study_params: Params, device: torch.device) 
 def autoencoder_gradients(kind: str, study_params: Params, device: torch.device) -> list[Tensor]:
     settings = getattr(study_params.embeddings, kind)
     learner = AutoencoderLearner(kind, source(device, "symmetric"), LATENT, settings, 0)
-    learner.generator = torch.Generator().manual_seed(0)  # the noise of both comes from the CPU
+    learner.rng = torch.Generator().manual_seed(0)  # the noise of both comes from the CPU
     learner.step(ROWS)
     return gradients(learner.network)
 
@@ -209,7 +209,7 @@ def labels_gradients(device: torch.device) -> list[Tensor]:
     clips_source = Source(one_rank.clips(), one_rank.SCALING, device)
     setting = one_rank.setting()
     codes = np.arange(one_rank.CLIPS) % COMPOSERS
-    learner = LabelsLearner(clips_source, codes, LATENT, COMPOSERS, setting, 5, Devices(0, 1, device))
+    learner = SupervisedLearner(clips_source, codes, LATENT, COMPOSERS, setting, 5, Devices(0, 1, device))
     learner.step(one_rank.ROWS)
     return gradients(learner.network)
 
@@ -244,7 +244,7 @@ def temporal(devices_used: Devices) -> TemporalLearner:
     clips_source, setting = Source(one_rank.clips(), one_rank.SCALING, devices_used.device), one_rank.setting()
     learner = TemporalLearner(clips_source, one_rank.ROWS, np.arange(one_rank.CLIPS), LATENT, setting, 5, devices_used)
     rng = torch.Generator().manual_seed(9)
-    learner._normal = lambda shape: torch.randn(shape, generator=rng).to(devices_used.device)  # type: ignore[method-assign]
+    learner._sample_noise = lambda shape: torch.randn(shape, generator=rng).to(devices_used.device)  # type: ignore[method-assign]
     return learner
 
 
@@ -264,7 +264,7 @@ def test_a_recorded_update_is_the_update(study_params, monkeypatch):
         losses = [learner.step(np.random.default_rng(number).permutation(ROWS)) for number in range(20)]
         curves.append(torch.stack([torch.stack([*update.values()]) for update in losses]).cpu())
         learners.append(learner)
-        random_states.append((torch.rand(4, device=DEVICE).cpu(), learner.generator.get_state()))
+        random_states.append((torch.rand(4, device=DEVICE).cpu(), learner.rng.get_state()))
     eager, recorded = learners
     assert recorded.step_kind == ("recorded" if NAME == "cuda" else "eager")
     assert recorded._replay is None or recorded._replay.is_recorded
@@ -317,10 +317,9 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_end(name, study_params,
     assert [row["update"] for row in again] == [row["update"] for row in curves]
     for row, expected in zip(again, curves, strict=True):
         assert row == {key: pytest.approx(value, rel=1e-2, abs=1e-2) for key, value in expected.items()}
-    assert torch.equal(resumed.generator.get_state(), whole.generator.get_state())
-    for key, network in resumed._networks().items() if name == "temporal" else resumed._networks.items():
-        others = whole._networks() if name == "temporal" else whole._networks
-        assert relative_error(network.state_dict().values(), others[key].state_dict().values()) < 1e-2
+    assert torch.equal(resumed.rng.get_state(), whole.rng.get_state())
+    for key, network in resumed._networks.items():
+        assert relative_error(network.state_dict().values(), whole._networks[key].state_dict().values()) < 1e-2
 
 
 # packages -------------------------------------------------------------------------------------------------------------
@@ -396,7 +395,7 @@ def test_a_package_made_on_a_gpu_gives_the_same_vectors_on_the_cpu_and_back(trai
 
 
 def test_the_temporal_model_learns_in_bfloat16_and_compiled_what_it_learns_in_float32():
-    plain, fast = temporal(Devices(0, 1, CPU)), temporal(devices.alone(DEVICE))
+    plain, fast = temporal(Devices(0, 1, CPU)), temporal(devices.single_device(DEVICE))
     assert NAME == "cpu" or fast._devices.bf16 == torch.cuda.is_bf16_supported(including_emulation=False)
     for _ in range(3):
         losses, expected = fast.step(one_rank.ROWS), plain.step(one_rank.ROWS)
@@ -410,7 +409,7 @@ def test_the_temporal_model_learns_in_bfloat16_and_compiled_what_it_learns_in_fl
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="two ranks need two GPUs")
 def test_two_gpus_make_the_gradients_that_one_makes(tmp_path):
     observe = partial(one_rank.observe, tmp_path)
-    with ranks.together(2, observe, "test") as first:
+    with ranks.launch(2, observe, "test") as first:
         observe(first)
     pair = [torch.load(tmp_path / f"{rank}.pt", map_location="cpu") for rank in range(2)]
     single = one_rank.observed(Devices(0, 1, DEVICE))

@@ -52,7 +52,7 @@ class Swift:
         self, heard: attempt.Heard, latent: int, setting: params.Setting, crop: params.Crop, seed: int
     ) -> None:
         self.setting, self.seed, self.steps = setting, seed, 0
-        self.generator = torch.Generator().manual_seed(seed)
+        self.rng = torch.Generator().manual_seed(seed)
 
     def step(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         self.steps += 1

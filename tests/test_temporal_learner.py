@@ -23,7 +23,7 @@ from torch.nn.functional import l1_loss
 from symphony2vec import params
 from symphony2vec.models.temporal import learner as learners
 from symphony2vec.models.temporal import losses, views
-from symphony2vec.models.temporal.learner import LabelsLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
 from symphony2vec.models.training import loop
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import scaling
@@ -62,8 +62,8 @@ def learner(seed: int = 0, given: Source | None = None, **changes: Any) -> Tempo
     return TemporalLearner(given or source(), TRAINING, MOVEMENTS, LATENT, setting(**changes), seed)
 
 
-def labels(seed: int = 0, given: Source | None = None, composers: np.ndarray = COMPOSERS) -> LabelsLearner:
-    return LabelsLearner(given or source(), composers, LATENT, 2, setting(), seed)
+def labels(seed: int = 0, given: Source | None = None, composers: np.ndarray = COMPOSERS) -> SupervisedLearner:
+    return SupervisedLearner(given or source(), composers, LATENT, 2, setting(), seed)
 
 
 def batches(count: int) -> Iterator[np.ndarray]:
@@ -116,23 +116,23 @@ def _double() -> Iterator[None]:
 
 def plainly(made: TemporalLearner, given: Source, own: TemporalSetting, rows: np.ndarray) -> dict[str, Any]:
     """The gradients of one step, by name of the network: of each side's whole loss by a backward pass of its own."""
-    dice = made.generator
-    neighbours = views.Neighbours(MOVEMENTS, TRAINING, own.positives)
-    changes = views.Changes(own.masked_bins, own.masked_frames, own.shifted_bins, own.level)
-    both = np.concatenate([rows, neighbours.drawn(rows, dice)])
-    x = views.moved(views.crop(given.batch(both), own.frames, dice, own.tempo), changes, dice)
-    heard, count = views.masked(x, changes, dice), len(rows)
+    rng = made.rng
+    positives = views.PositiveSampler(MOVEMENTS, TRAINING, own.positives)
+    changes = views.Augmentation(own.masked_bins, own.masked_frames, own.shifted_bins, own.level)
+    both = np.concatenate([rows, positives.sample(rows, rng)])
+    x = views.shift(views.crop(given.batch(both), own.frames, rng, own.tempo), changes, rng)
+    heard, count = views.time_frequency_mask(x, changes, rng), len(rows)
     codes = made.encoder(heard)
-    makers_loss = own.contrast * losses.contrast(
-        made.projection(codes.c), torch.as_tensor(neighbours.groups(both)), own.temperature
+    makers_loss = own.contrast * losses.info_nce(
+        made.projection(codes.c), torch.as_tensor(positives.groups(both)), own.temperature
     )
     c, z = (
-        mean[:count] + log_sigma[:count].exp() * torch.randn(mean[:count].shape, generator=dice)
+        mean[:count] + log_sigma[:count].exp() * torch.randn(mean[:count].shape, generator=rng)
         for mean, log_sigma in ((codes.c, codes.c_log_sigma), (codes.z, codes.z_log_sigma))
     )
-    makers_loss = makers_loss + own.reconstruction * l1_loss(made.generator_network(c, z), x[:count])
-    prior_c, prior_z = (torch.randn(code.shape, generator=dice) for code in (c, z))
-    x_hat = views.masked(made.generator_network(prior_c, prior_z), changes, dice)
+    makers_loss = makers_loss + own.reconstruction * l1_loss(made.generator(c, z), x[:count])
+    prior_c, prior_z = (torch.randn(code.shape, generator=rng) for code in (c, z))
+    x_hat = views.time_frequency_mask(made.generator(prior_c, prior_z), changes, rng)
     pairs = (torch.cat([heard[:count], x_hat]), torch.cat([c, prior_c]), torch.cat([z, prior_z]))
     logits = made.discriminator(*pairs).split(count)
     makers_loss = makers_loss + own.adversary * losses.generator_loss(*logits)
@@ -141,7 +141,7 @@ def plainly(made: TemporalLearner, given: Source, own: TemporalSetting, rows: np
         losses.discriminator_loss(*logits): {"discriminator": made.discriminator},
         makers_loss: {
             "encoder": made.encoder,
-            "generator": made.generator_network,
+            "generator": made.generator,
             "projection": made.projection,
         },
     }
@@ -172,7 +172,7 @@ def test_a_step_has_the_gradients_of_two_plain_backward_passes(changes):
     made.step(rows)
     owners = {
         "discriminator": made.discriminator, "encoder": made.encoder,
-        "generator": made.generator_network, "projection": made.projection,
+        "generator": made.generator, "projection": made.projection,
     }  # fmt: skip
     for name, network in owners.items():
         weights = {key: one for key, one in network.named_parameters() if one.numel()}
@@ -208,7 +208,7 @@ def test_a_part_without_weight_leaves_its_network_as_it_was_and_tells_nothing(aw
         assert set(made.step(rows)) == told
     after = networks_of(made)
     assert {name for name in before if not differing(before[name], after[name])} == untouched
-    assert made.generates == ("generator" not in untouched)
+    assert made.trains_generator == ("generator" not in untouched)
 
 
 def test_an_untrained_discriminator_cannot_tell():
@@ -243,12 +243,12 @@ def test_a_seed_decides_the_weights_to_the_bit(kind):
 def test_what_was_restored_goes_on_to_the_same_bits(kind):
     make = MAKERS[kind]
     made, held = taught(make(), 2), io.BytesIO()
-    torch.save({"state": made.state(), "generator": made.generator.get_state()}, held)
+    torch.save({"state": made.state(), "generator": made.rng.get_state()}, held)
     held.seek(0)
     kept = torch.load(held, weights_only=True)
     other = taught(make(seed=5), 1)
     other.restore(kept["state"])
-    other.generator.set_state(kept["generator"])
+    other.rng.set_state(kept["generator"])
     assert not differing(made.state(), other.state())
     assert not differing(taught(made).state(), taught(other).state())
     assert differing(made.state(), kept["state"])
@@ -257,7 +257,7 @@ def test_what_was_restored_goes_on_to_the_same_bits(kind):
 def fit(made: Any, kept: Path, every_s: float = 0.0) -> list[dict[str, float]]:
     """Three epochs of three updates."""
     schedule = loop.Schedule(3, BATCH, seed=0, evaluate_every=2)
-    look = lambda epoch: made.losses(HELD_OUT)  # noqa: E731
+    look = lambda epoch: made.evaluate(HELD_OUT)  # noqa: E731
     return loop.fit(made, TRAINING, schedule, "tiny", kept, look, lambda row: None, every_s)
 
 
@@ -312,7 +312,7 @@ def test_clips_that_are_held_out_do_not_reach_the_weights(kind, tmp_path):
         (tmp_path / name).mkdir()
         fit(one, tmp_path / name, 60.0)
     assert not differing(made.state(), changed.state())
-    assert made.losses(HELD_OUT) != changed.losses(HELD_OUT)
+    assert made.evaluate(HELD_OUT) != changed.evaluate(HELD_OUT)
 
 
 def test_the_composers_of_held_out_clips_do_not_reach_the_yardstick():
@@ -320,7 +320,7 @@ def test_the_composers_of_held_out_clips_do_not_reach_the_yardstick():
     other[HELD_OUT] = 1 - other[HELD_OUT]
     made, changed = taught(labels()), taught(labels(composers=other))
     assert not differing(made.state(), changed.state())
-    assert made.losses(HELD_OUT) != changed.losses(HELD_OUT)
+    assert made.evaluate(HELD_OUT) != changed.evaluate(HELD_OUT)
 
 
 # what is asked afterwards ---------------------------------------------------------------------------------------------
@@ -344,21 +344,21 @@ def test_what_encodes_is_the_moving_average_of_the_encoder():
 
 def test_looking_at_a_learner_changes_nothing_of_it():
     one, other = taught(learner()), taught(learner())
-    one.losses(HELD_OUT)
+    one.evaluate(HELD_OUT)
     one.reconstruct(HELD_OUT)
-    one.generate(*one.prior(4, 0))
+    one.generate(*one.sample_prior(4, 0))
     one.clip_encoder()
     assert not differing(taught(one).state(), taught(other).state())
 
 
 def test_codes_are_of_whole_clips_and_of_each_clip_alone(monkeypatch):
     made = taught(learner())
-    found = made.codes(HELD_OUT)
+    found = made.infer_codes(HELD_OUT)
     assert {name: one.shape for name, one in found.items()} == {"c": (8, 3), "z": (8, 4, 2), "pooled": (8, 32)}
-    monkeypatch.setattr(learners, "AT_ONCE", 3)
-    for name, one in made.codes(HELD_OUT[::-1].copy()).items():
+    monkeypatch.setattr(learners, "EVALUATION_BATCH", 3)
+    for name, one in made.infer_codes(HELD_OUT[::-1].copy()).items():
         np.testing.assert_allclose(one[::-1], found[name], atol=1e-5)
-    np.testing.assert_array_equal(made.encode(HELD_OUT), made.codes(HELD_OUT)["c"])
+    np.testing.assert_array_equal(made.encode(HELD_OUT), made.infer_codes(HELD_OUT)["c"])
 
 
 def test_the_error_of_held_out_clips_is_that_of_their_reconstructions(monkeypatch):
@@ -366,24 +366,24 @@ def test_the_error_of_held_out_clips_is_that_of_their_reconstructions(monkeypatc
     copies = made.reconstruct(HELD_OUT)
     assert copies.shape == (8, BINS, 64)
     expected = np.abs(copies - source().batch(HELD_OUT).numpy()[:, :, 3:67]).mean()
-    monkeypatch.setattr(learners, "AT_ONCE", 3)
-    assert made.losses(HELD_OUT)["validation_reconstruction"] == pytest.approx(expected, rel=1e-5)
-    assert set(learner(adversary=0.0, reconstruction=0.0).losses(HELD_OUT)) == {"validation_contrast"}
-    assert set(learner(contrast=0.0).losses(HELD_OUT)) == {"validation_reconstruction"}
+    monkeypatch.setattr(learners, "EVALUATION_BATCH", 3)
+    assert made.evaluate(HELD_OUT)["validation_reconstruction"] == pytest.approx(expected, rel=1e-5)
+    assert set(learner(adversary=0.0, reconstruction=0.0).evaluate(HELD_OUT)) == {"validation_contrast"}
+    assert set(learner(contrast=0.0).evaluate(HELD_OUT)) == {"validation_reconstruction"}
 
 
 def test_the_contrast_of_held_out_clips_is_that_of_views_as_in_training(monkeypatch):
     made = taught(learner(masked_bins=0, masked_frames=0, positives="clip"))
-    monkeypatch.setattr(views, "crop", lambda x, frames, _dice, _tempo: x[:, :, :frames])
+    monkeypatch.setattr(views, "crop", lambda x, frames, _rng, _tempo: x[:, :, :frames])
     x = source().batch(HELD_OUT)[:, :, :64]
     with torch.inference_mode():
         found = made.projection.eval()(made.encoder.eval()(x).c)
         alike = (found @ found.T / made._setting.temperature).exp()
         others = 2.0 * alike.sum(dim=1) - alike.diag()  # every clip is there twice, a view does not look for itself
         expected = -(alike.diag() / others).log().mean()
-    assert made.losses(HELD_OUT)["validation_contrast"] == pytest.approx(float(expected), rel=1e-4)
+    assert made.evaluate(HELD_OUT)["validation_contrast"] == pytest.approx(float(expected), rel=1e-4)
     changed = learner(positives="clip")
-    assert changed.losses(HELD_OUT) == changed.losses(HELD_OUT)
+    assert changed.evaluate(HELD_OUT) == changed.evaluate(HELD_OUT)
 
 
 def test_batches_of_held_out_clips_are_of_many_movements():
@@ -391,7 +391,7 @@ def test_batches_of_held_out_clips_are_of_many_movements():
     made = learner(batch=4)
     drawn = made._source.batch
     made._source.batch = lambda rows: seen.append(rows) or drawn(rows)  # type: ignore[method-assign, func-returns-value]
-    made._contrast(np.arange(CLIPS))
+    made._validation_contrast(np.arange(CLIPS))
     assert sorted(np.concatenate([rows[:4] for rows in seen])) == list(range(CLIPS))
     assert all((MOVEMENTS[rows[:4]] == MOVEMENTS[rows[4:]]).all() for rows in seen)
     assert np.mean([len(set(MOVEMENTS[rows[:4]])) for rows in seen]) > 3
@@ -400,30 +400,30 @@ def test_batches_of_held_out_clips_are_of_many_movements():
 @pytest.mark.parametrize("step", [0, 2])
 def test_codes_of_nothing_are_standard_normal_and_as_long_as_a_clip(step, monkeypatch):
     made = learner(step_latent=step)
-    c, z = made.prior(500, 7)
+    c, z = made.sample_prior(500, 7)
     assert (c.shape, z.shape) == ((500, LATENT), (500, 4, step))
     assert c.dtype == z.dtype == np.float32
     assert abs(c.mean()) < 0.1
     assert c.std() == pytest.approx(1.0, abs=0.1)
-    np.testing.assert_array_equal(c, made.prior(500, 7)[0])
-    assert (c != made.prior(500, 8)[0]).any()
+    np.testing.assert_array_equal(c, made.sample_prior(500, 7)[0])
+    assert (c != made.sample_prior(500, 8)[0]).any()
     invented = made.generate(c[:7], z[:7])
     assert invented.shape == (7, BINS, 64)
-    monkeypatch.setattr(learners, "AT_ONCE", 2)
+    monkeypatch.setattr(learners, "EVALUATION_BATCH", 2)
     np.testing.assert_allclose(made.generate(c[:7], z[:7]), invented, atol=1e-5)
 
 
 def test_the_yardstick_learns_its_labels_and_is_asked_by_its_average():
-    made = LabelsLearner(source(), COMPOSERS, LATENT, 2, setting(learning_rate=0.02), 0)
+    made = SupervisedLearner(source(), COMPOSERS, LATENT, 2, setting(learning_rate=0.02), 0)
     told = [float(made.step(TRAINING[index::3])["loss"]) for _ in range(30) for index in range(3)]
     assert sum(told[-6:]) < 0.7 * sum(told[:6])
     probabilities = made.probabilities(HELD_OUT)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
-    said = made.averaged.module.eval().probabilities(source().batch(HELD_OUT)).detach()
+    said = made.ema_network.module.eval().probabilities(source().batch(HELD_OUT)).detach()
     np.testing.assert_allclose(probabilities, said, atol=1e-6)
     likely = probabilities[np.arange(8), COMPOSERS[HELD_OUT]]
     right = (probabilities.argmax(axis=1) == COMPOSERS[HELD_OUT]).mean()
-    assert made.losses(HELD_OUT) == {
+    assert made.evaluate(HELD_OUT) == {
         "validation_loss": pytest.approx(-np.log(likely).mean(), rel=1e-4),
         "validation_accuracy": right,
     }

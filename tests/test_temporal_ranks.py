@@ -43,7 +43,7 @@ def followers() -> list[Any]:
 
 
 def together(follow: Any, work: Any) -> Any:
-    with ranks.together(2, follow, "full-6 work-0") as own:
+    with ranks.launch(2, follow, "full-6 work-0") as own:
         return work(own)
 
 
@@ -114,22 +114,22 @@ def test_what_a_rank_draws_follows_from_the_batch_alone():
     rows, unused = np.arange(8), torch.Generator()
 
     def drawn(own: Devices, seed: int, batch: np.ndarray) -> list[float]:
-        return torch.rand(4, generator=own.dice(unused, seed, batch)).tolist()
+        return torch.rand(4, generator=own.step_rng(unused, seed, batch)).tolist()
 
     assert drawn(TWO[1], 0, rows) == drawn(TWO[1], 0, rows)
     others = [drawn(TWO[0], 0, rows), drawn(TWO[1], 1, rows), drawn(TWO[1], 0, rows[::-1])]
     assert all(drawn(TWO[1], 0, rows) != other for other in others)
-    assert ALONE.dice(unused, 0, rows) is unused
+    assert ALONE.step_rng(unused, 0, rows) is unused
 
 
 @pytest.mark.parametrize("size", [2, 7, 8])
 def test_the_shares_are_the_batch_and_their_weights_those_of_its_mean(size):
     rows, values = np.arange(size), np.random.default_rng(0).standard_normal(size)
-    shares = TWO[0].shares(rows)
+    shares = TWO[0].split_batch(rows)
     assert sorted(np.concatenate(shares)) == list(rows)
-    means = [own.weight(rows) * values[share].mean() for own, share in zip(TWO, shares, strict=True)]
+    means = [own.batch_weight(rows) * values[share].mean() for own, share in zip(TWO, shares, strict=True)]
     assert np.mean(means) == pytest.approx(values.mean())
-    assert ALONE.weight(rows) == 1.0
+    assert ALONE.batch_weight(rows) == 1.0
 
 
 def test_a_follower_that_is_killed_ends_the_training_with_one_line(tmp_path):
@@ -137,7 +137,7 @@ def test_a_follower_that_is_killed_ends_the_training_with_one_line(tmp_path):
     with pytest.raises(UserError, match=r"^full-6 work-0: process 1 of 2 was killed by signal 9; what is done"):
         together(
             partial(one_rank.faulty, spread, one_rank.killed),
-            lambda own: spread.fit(spread.temporal(own), lambda _epoch: {}, lambda _row: None),
+            lambda own: spread.fit(spread.build_learner(own), lambda _epoch: {}, lambda _row: None),
         )
     assert not followers()
     assert not torch.distributed.is_initialized()
@@ -150,7 +150,7 @@ def test_a_fault_of_a_follower_is_named(tmp_path):
     ):
         together(
             partial(one_rank.faulty, spread, one_rank.broken),
-            lambda own: spread.fit(spread.temporal(own), lambda _epoch: {}, lambda _row: None),
+            lambda own: spread.fit(spread.build_learner(own), lambda _epoch: {}, lambda _row: None),
         )
     assert not followers()
 
@@ -160,7 +160,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_ends_all(tmp_path):
     with pytest.raises(UserError, match=r"^full-6 work-0: contrast is nan at update 2; the training has diverged"):
         together(
             partial(one_rank.faulty, spread, one_rank.not_finite),
-            lambda own: spread.fit(spread.temporal(own), lambda _epoch: {}, lambda _row: None),
+            lambda own: spread.fit(spread.build_learner(own), lambda _epoch: {}, lambda _row: None),
         )
     assert not followers()
 
@@ -197,7 +197,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path):
         spread = one_rank.training(folder)
 
         def fit(own: Devices) -> dict[str, Any]:
-            learner = spread.temporal(own)
+            learner = spread.build_learner(own)
             curves = spread.fit(learner, lambda _epoch: {}, told, 0.0)
             return copy.deepcopy({"state": learner.state(), "curves": curves})
 
@@ -235,21 +235,21 @@ def test_the_stage_trains_on_two_processes(tmp_path, settings, monkeypatch):
 
 
 def test_more_processes_than_clips_or_gpus_are_refused(monkeypatch):
-    assert ranks.count(None, 32) == 1
-    assert ranks.count(2, 32) == 2
-    with pytest.raises(UserError, match="--processes is 9, and an update takes 8 clips"):
-        ranks.count(9, 8)
+    assert ranks.process_count(None, 32) == 1
+    assert ranks.process_count(2, 32) == 2
+    with pytest.raises(UserError, match="--processes is 9, but an update takes 8 clips"):
+        ranks.process_count(9, 8)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert ranks.count(None, 32) == 4
-    assert ranks.count(None, 3) == 3
-    assert ranks.count(1, 32) == 1
-    with pytest.raises(UserError, match="--processes is 5, and PyTorch sees 4 GPU"):
-        ranks.count(5, 32)
+    assert ranks.process_count(None, 32) == 4
+    assert ranks.process_count(None, 3) == 3
+    assert ranks.process_count(1, 32) == 1
+    with pytest.raises(UserError, match="--processes is 5, but PyTorch sees 4 GPU"):
+        ranks.process_count(5, 32)
 
 
 def test_on_the_cpu_nothing_is_compiled_and_all_is_float32():
-    own = devices.alone(CPU)
+    own = devices.single_device(CPU)
     assert not own.compiles
     assert not own.bf16
     layer = nn.Linear(2, 2)
@@ -265,7 +265,7 @@ def test_in_bfloat16_what_a_network_gives_is_float32_and_near():
         made = one_rank.TemporalLearner(
             source, one_rank.ROWS, np.arange(one_rank.CLIPS), one_rank.LATENT, one_rank.setting(), 5, own
         )
-        codes = own.passed(made.encoder, source.batch(one_rank.ROWS))
+        codes = own.forward(made.encoder, source.batch(one_rank.ROWS))
         assert {value.dtype for value in codes} == {torch.float32}
         return dict(made.step(one_rank.ROWS))
 

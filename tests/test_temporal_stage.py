@@ -210,7 +210,7 @@ def test_the_probe_takes_every_reading(model, readouts, heard):
 
 def test_a_finished_draw_is_kept_as_it_is(heard, monkeypatch):
     monkeypatch.delenv(tracking.URI, raising=False)
-    monkeypatch.setattr(temporal, "_temporal", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(temporal, "_train_temporal", lambda *_: pytest.fail("trained again"))
     temporal.run(heard.project, heard.params, "full-3")
     changed = heard.params.model_dump()
     changed["temporal"] |= {"samples_every_epochs": 1}
@@ -223,7 +223,7 @@ def test_a_finished_draw_is_kept_as_it_is(heard, monkeypatch):
 def test_kept_networks_give_the_vectors_and_the_samples_again(heard):
     place, mel = folder(heard.project, "full-3"), np.load(heard.project.feature("mel"))
     found = kept.load(place)
-    c, z = found.codes(mel)
+    c, z = found.encode(mel)
     np.testing.assert_allclose(c, heard.vectors("temporal", "full-3"), atol=1e-4)
     assert z.shape == (len(mel), 2, 2)
     held = np.load(place / "samples.npz")
@@ -252,7 +252,7 @@ def one_weight_less(path: Path) -> None:
     with safe_open(path, framework="pt") as file:
         told = file.metadata()
     weights = load_file(path)
-    del weights["encoder.fold.weight"]
+    del weights["encoder.frequency_projection.weight"]
     save_file(weights, path, told)
 
 
@@ -401,7 +401,7 @@ def test_a_part_goes_through_the_stage(model, project_of, small):
     temporal.run(made, small, model)
     assert ("game.png" in names_in(folder(made, model))) == (model != "no_adversary-3")
     assert (folder(made, model) / "samples.npz").is_file()
-    c, z = kept.load(folder(made, model)).codes(spectrograms()[:2])
+    c, z = kept.load(folder(made, model)).encode(spectrograms()[:2])
     assert (c.shape, z.shape) == ((2, LATENT), (2, 4, 0 if model == "no_step_codes-3" else 2))
 
 
@@ -453,8 +453,8 @@ def test_what_is_held_out_here_is_not_heard_there(project_of, other, small):
     composers[:4] = "c"  # "work 0" is of a here
     beside = other(small, composers)
     own = read_table(made.fold(SplitFold("work", 0)), "clips")
-    assert unlabelled.rows(own, beside).tolist() == list(range(CLIPS, CLIPS + 24))
-    numbers = unlabelled.movements(own, beside)
+    assert unlabelled.training_rows(own, beside).tolist() == list(range(CLIPS, CLIPS + 24))
+    numbers = unlabelled.number_movements(own, beside)
     assert numbers[:CLIPS].tolist() == (np.arange(CLIPS) // 2).tolist()
     assert numbers[CLIPS + 4 :].tolist() == (np.arange(4, CLIPS) // 2).tolist()  # the same movements
     assert numbers[CLIPS : CLIPS + 4].tolist() == [20, 20, 21, 21]
@@ -464,7 +464,7 @@ def test_another_project_is_trained_on_again_only_when_it_changed(project_of, ot
     made, beside = project_of(spectrograms()), other(small)
     wanted = hearing(small, beside.root)
     temporal.run(made, wanted, "context-3")
-    monkeypatch.setattr(temporal, "_temporal", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(temporal, "_train_temporal", lambda *_: pytest.fail("trained again"))
     temporal.run(made, wanted, "context-3")
     write_array(beside.feature("mel"), spectrograms() - 7.0)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
@@ -482,7 +482,7 @@ def test_another_project_that_does_not_fit_is_one_clear_line(project_of, other, 
     made, beside = project_of(spectrograms()), other(small, hop_samples=256)
     for place, message in (
         ("../nowhere", r"temporal.full.unlabelled: no project in .*nowhere \(a folder with params.yaml and out/\)"),
-        (".", "is this project itself, whose test clips must not be heard"),
+        (".", "is this project itself, whose test clips must not be used"),
         (beside.root, "features.hop_samples is 256 in .*other and 512 here; make them equal"),
     ):
         with pytest.raises(UserError, match=message) as told:
@@ -505,8 +505,8 @@ def test_a_name_that_is_no_model_is_refused(model, project_of, small):
     made = project_of(spectrograms())
     with pytest.raises(UserError) as told:
         temporal.run(made, small, model)
-    assert str(told.value).startswith(f"no temporal model '{model}'; it is one of full, context, labels, ")
-    assert str(told.value).endswith(" and a latent size, as full-40")
+    assert str(told.value).startswith(f"unknown temporal model '{model}': expected one of full, context, labels, ")
+    assert str(told.value).endswith(" and a latent size, such as full-40")
     assert not made.out("temporal").exists()
 
 

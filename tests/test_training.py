@@ -45,7 +45,7 @@ class Regression:
     """y = 2 x0 - x1 with two weights; noise from its own generator, dropout from torch's global one."""
 
     def __init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(7)
+        self.rng = torch.Generator().manual_seed(7)
         self.weights = torch.zeros(2, requires_grad=True)
         self.seen: list[np.ndarray] = []
         self._optimiser = torch.optim.Adam([self.weights], lr=0.05)
@@ -53,7 +53,7 @@ class Regression:
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         self.seen.append(rows)
         x = torch.sin(torch.as_tensor(rows)[:, None] * torch.tensor([1.0, 1.7]))
-        y = x @ torch.tensor([2.0, -1.0]) + 0.1 * torch.randn(len(rows), generator=self.generator)
+        y = x @ torch.tensor([2.0, -1.0]) + 0.1 * torch.randn(len(rows), generator=self.rng)
         loss = (dropout(x, 0.3) @ self.weights - y).square().mean()
         self._optimiser.zero_grad()
         loss.backward()

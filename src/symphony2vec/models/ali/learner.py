@@ -64,7 +64,7 @@ class AliLearner:
         self.step_kind = step_kind(source.device) if is_fixed else EAGER
         batches = (source.batch(part) for part in source.batches(training, AT_ONCE))
         self.generator_network.set_bias(crops.mean_image(batches, crop))
-        self.generator = torch.Generator(source.device).manual_seed(seed)
+        self.rng = torch.Generator(source.device).manual_seed(seed)
         betas = (setting.betas[0], setting.betas[1])
         self._networks = {
             "encoder": self.encoder,
@@ -79,12 +79,12 @@ class AliLearner:
             setting.discriminator_learning_rate,
             betas,
             setting.gate or None,
-            self.generator,
+            self.rng,
             "inductor" if self.step_kind == COMPILED else "",
         )
         self._replay: RecordedUpdate | None = None
         if self.step_kind != EAGER:
-            self._replay = RecordedUpdate(self._update, CudaGraph(self._game, [self.generator]))
+            self._replay = RecordedUpdate(self._update, CudaGraph(self._game, [self.rng]))
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """One update of all three networks on a crop of each of these clips."""
@@ -94,7 +94,7 @@ class AliLearner:
 
     def _update(self, clips: Tensor) -> dict[str, Tensor]:
         """One update on a crop of each of these clips (B, F, T)."""
-        x = crops.drawn(clips, self._crop, self.generator)
+        x = crops.drawn(clips, self._crop, self.rng)
         z, noise = (self.normal(len(clips)) for _ in range(2))
         for network in self._networks.values():
             network.train()
@@ -103,7 +103,7 @@ class AliLearner:
 
     def normal(self, count: int) -> Tensor:
         """Standard normal numbers (count, D)."""
-        return torch.randn(count, self._latent, generator=self.generator, device=self.generator.device)
+        return torch.randn(count, self._latent, generator=self.rng, device=self.rng.device)
 
     def losses(self, rows: np.ndarray) -> dict[str, float]:
         """The losses on the middle crops of other clips, as validation_<loss>; the same z and noise at every call."""
@@ -203,13 +203,13 @@ class EncoderLearner:
         self._source, self._crop = source, crop
         self._codes = torch.as_tensor(codes, device=source.device)
         self.network = loop.started(lambda: crops.EncoderClassifier(latent, crop.bands, composers), seed, source.device)
-        self.generator = torch.Generator(source.device).manual_seed(seed)
+        self.rng = torch.Generator(source.device).manual_seed(seed)
         self._optimiser = loop.adam(self.network, settings)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """One update on a crop of each of these clips."""
         self.network.train()
-        crop = crops.drawn(self._source.batch(rows), self._crop, self.generator)
+        crop = crops.drawn(self._source.batch(rows), self._crop, self.rng)
         loss = cross_entropy(self.network(crop), self._codes[torch.as_tensor(rows, device=self._source.device)])
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -31,7 +31,7 @@ class ClassifierLearner:
         self._source, self._codes = source, torch.as_tensor(codes, device=source.device)
         self.build = _build(subject, source.shape, composers, settings)
         self.network = loop.started(lambda: networks.Classifier(**self.build["arguments"]), seed, source.device)
-        self.generator = torch.Generator(source.device).manual_seed(seed)
+        self.rng = torch.Generator(source.device).manual_seed(seed)
         self._optimiser = loop.adam(self.network, settings)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:

@@ -30,7 +30,7 @@ class AutoencoderLearner:
         self.network: networks.Autoencoder | networks.VariationalAutoencoder = loop.started(
             lambda: make(self._values, dimensions), seed, source.device
         )
-        self.generator = torch.Generator(source.device).manual_seed(seed)
+        self.rng = torch.Generator(source.device).manual_seed(seed)
         self._optimiser = loop.adam(self.network, settings)
 
     @property
@@ -54,7 +54,7 @@ class AutoencoderLearner:
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """One update on the clips of these rows."""
         self.network.train()
-        found = self._losses(self._source.batch(rows).flatten(1), self.generator)
+        found = self._losses(self._source.batch(rows).flatten(1), self.rng)
         self._optimiser.zero_grad(set_to_none=True)
         found["loss"].backward()
         self._optimiser.step()

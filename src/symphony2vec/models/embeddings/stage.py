@@ -132,14 +132,16 @@ def _generation(
 
     generated = None
     if task.subject.model == "vae":
-        codes = np.random.default_rng(task.fold.seed).standard_normal((generation.CLIPS, params.embeddings.dimensions))
+        codes = np.random.default_rng(task.fold.seed).standard_normal(
+            (generation.MAX_CLIPS, params.embeddings.dimensions)
+        )
         generated = scaled.undo(learner.generate(codes))
     test = task.rows("test")
 
     def reconstruct(rows: np.ndarray) -> np.ndarray:
         return scaled.undo(learner.reconstruct(rows))
 
-    found = generation.report(array, task.rows("train"), test, reconstruct, generated, task.fold.seed)
+    found = generation.evaluate(array, task.rows("train"), test, reconstruct, generated, task.fold.seed)
     for name, table in found.tables(task.clips.iloc[test]).items():
         write_table(task.folder / f"{name}.csv", table)
     task.run.metrics(found.metrics)

@@ -34,7 +34,7 @@ LOOKED_AT_EVERY = 25  # updates between two looks at the losses: each look waits
 class Learner(Protocol):
     """What is trained."""
 
-    generator: torch.Generator  # of all noise and crops
+    rng: torch.Generator  # of all noise and crops
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """One update on the clips of these rows (B,); its losses as 0-d tensors."""
@@ -215,7 +215,7 @@ def _patience_is_over(progress: Progress, schedule: Schedule) -> bool:
 def _save(path: Path, learner: Learner, progress: Progress) -> None:
     held = {
         "learner": learner.state(),
-        "generator": learner.generator.get_state(),
+        "generator": learner.rng.get_state(),
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "progress": vars(progress),
@@ -233,7 +233,7 @@ def _resume(path: Path, learner: Learner) -> Progress:
     except (RuntimeError, EOFError, pickle.UnpicklingError):
         return Progress()
     learner.restore(held["learner"])
-    learner.generator.set_state(held["generator"])
+    learner.rng.set_state(held["generator"])
     torch.set_rng_state(held["rng"])
     if held["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(held["cuda_rng"])
