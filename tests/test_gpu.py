@@ -235,7 +235,7 @@ def test_the_gradients_of_the_temporal_model_are_those_of_the_cpu_in_double_prec
     for device in (DEVICE, CPU):
         learner = one_rank.exact(Devices(0, 1, device))
         learner.step(one_rank.ROWS)
-        by_device.append(one_rank.slopes(learner))
+        by_device.append(one_rank.gradients(learner))
     assert by_device[0].keys() == by_device[1].keys()
     assert relative_error(by_device[0].values(), by_device[1].values()) < 1e-8
 
@@ -414,8 +414,8 @@ def test_two_gpus_make_the_gradients_that_one_makes(tmp_path):
     pair = [torch.load(tmp_path / f"{rank}.pt", map_location="cpu") for rank in range(2)]
     single = one_rank.observed(Devices(0, 1, DEVICE))
     for rank in pair:
-        assert rank["slopes"].keys() == single["slopes"].keys()
-        assert relative_error(rank["slopes"].values(), single["slopes"].values()) < 1e-8
+        assert rank["gradients"].keys() == single["gradients"].keys()
+        assert relative_error(rank["gradients"].values(), single["gradients"].values()) < 1e-8
         assert relative_error(rank["statistics"].values(), single["statistics"].values()) < 1e-8
     for one, other in zip(pair[0]["losses"], pair[1]["losses"], strict=True):
         assert {name: float(value) for name, value in one.items()} == {k: float(v) for k, v in other.items()}
