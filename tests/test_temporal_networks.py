@@ -103,10 +103,10 @@ FORMER_NAMES = {  # first parts of the names of weights in version 0.1
 def with_former_names(state: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
     """The state dict as version 0.1 saved it."""
     former = {attribute: name for name, attribute in RENAMED_WEIGHTS.items()}
-    renamed = {}
-    for key, value in state.items():
+    renamed = {key: value for key, value in state.items() if not key.startswith(prefix)}
+    for key in state.keys() - renamed.keys():
         attribute, dot, parameter = key.removeprefix(prefix).partition(".")
-        renamed[f"{prefix}{former.get(attribute, attribute)}{dot}{parameter}"] = value
+        renamed[f"{prefix}{former.get(attribute, attribute)}{dot}{parameter}"] = state[key]
     return renamed
 
 

@@ -166,12 +166,12 @@ def evaluate(
     generated = [] if generated_db is None else [generated_db]
     frames = min(clips.shape[2] for clips in (array, reconstruct(held_out[:1]), *generated))
     originals, copies, distances = [], [], []
-    for batch in _batches(held_out):
+    for batch in _split_rows(held_out):
         original_db, copy_db = crop_middle(array[batch], frames), crop_middle(reconstruct(batch), frames)
         distances.append(log_spectral_distance(original_db, copy_db))
         originals.append(describe_clips(original_db))
         copies.append(describe_clips(copy_db))
-    reference = np.concatenate([describe_clips(crop_middle(array[batch], frames)) for batch in _batches(training)])
+    reference = np.concatenate([describe_clips(crop_middle(array[batch], frames)) for batch in _split_rows(training)])
     count = min(MAX_CLIPS, len(training), len(held_out), *map(len, generated))
     rng = np.random.default_rng(seed)
     sample, floor_sample = (np.sort(rng.choice(len(rows), count, replace=False)) for rows in (held_out, training))
@@ -210,5 +210,5 @@ def _frechet_row(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _batches(rows: np.ndarray) -> list[np.ndarray]:
+def _split_rows(rows: np.ndarray) -> list[np.ndarray]:
     return np.array_split(rows, -(-len(rows) // CLIPS_AT_ONCE))

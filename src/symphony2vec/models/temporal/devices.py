@@ -184,7 +184,7 @@ class _Gather(torch.autograd.Function):
 
 def single_device(device: torch.device) -> Devices:
     """Return a training on this device alone."""
-    return _devices(0, 1, device)
+    return _build_devices(0, 1, device)
 
 
 @contextmanager
@@ -207,7 +207,7 @@ def join_group(rank: int, count: int, port: int) -> Iterator[Devices]:
         if not on_gpu:
             torch.set_num_threads(threads_per_rank)
         try:
-            yield _devices(rank, count, state.device)
+            yield _build_devices(rank, count, state.device)
             state.wait_for_everyone()  # so that all ranks leave the group together
         finally:
             state.destroy_process_group()
@@ -232,7 +232,7 @@ def can_compile(device: torch.device) -> bool:
     return True
 
 
-def _devices(rank: int, count: int, device: torch.device) -> Devices:
+def _build_devices(rank: int, count: int, device: torch.device) -> Devices:
     if device.type != "cuda":
         return Devices(rank, count, device)
     return Devices(rank, count, device, torch.cuda.is_bf16_supported(including_emulation=False), can_compile(device))

@@ -74,7 +74,7 @@ class TemporalLearner:
         self._step_rng = self.rng  # of the current update; see `Devices.step_rng`
         self._movements = movements
         self._positives = views.PositiveSampler(movements, training, setting.positives)
-        self._augmentation = _augmentation(setting)
+        self._augmentation = _build_augmentation(setting)
         generators = (self.encoder, self.generator, self.projection)
         self._optimiser = _adam(generators, setting.learning_rate, setting)
         self._discriminator_optimiser = _adam((self.discriminator,), setting.discriminator_learning_rate, setting)
@@ -222,13 +222,13 @@ class TemporalLearner:
     def infer_codes(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the means "c" (B, D) and "z" (B, S, Z) and the "pooled" features (B, 2 H) of whole clips."""
         network = self.ema_encoder.module.eval()
+        batches = self._source.batches(rows, EVALUATION_BATCH)
         with precision.evaluation():
-            batches: list[Codes] = [
-                network(crop_to_steps(self._source.batch(batch)))
-                for batch in self._source.batches(rows, EVALUATION_BATCH)
-            ]
-        names = ("c", "z", "pooled")
-        return {name: torch.cat([getattr(codes, name).cpu() for codes in batches]).numpy() for name in names}
+            codes: list[Codes] = [network(crop_to_steps(self._source.batch(batch))) for batch in batches]
+        return {
+            name: torch.cat([getattr(batch_codes, name).cpu() for batch_codes in codes]).numpy()
+            for name in ("c", "z", "pooled")
+        }
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """Return the mean of c (B, D) of whole clips."""
@@ -242,12 +242,10 @@ class TemporalLearner:
     def generate(self, c: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Return G(c, z), scaled: from c (B, D) and z (B, S, Z) to (B, F, S * STRIDE)."""
         network, device = self.ema_generator.module.eval(), self._source.device
-        batches = []
+        batches = zip(*(torch.from_numpy(code).split(EVALUATION_BATCH) for code in (c, z)), strict=True)
         with precision.evaluation():
-            for start in range(0, len(c), EVALUATION_BATCH):
-                codes = (torch.from_numpy(code[start : start + EVALUATION_BATCH]).to(device) for code in (c, z))
-                batches.append(network(*codes).cpu())
-        x_hat: np.ndarray = torch.cat(batches).numpy()
+            parts = [network(c_batch.to(device), z_batch.to(device)).cpu() for c_batch, z_batch in batches]
+        x_hat: np.ndarray = torch.cat(parts).numpy()
         return x_hat
 
     def sample_prior(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -266,22 +264,19 @@ class TemporalLearner:
 
     def state(self) -> dict[str, Any]:
         """Return the state dicts of networks and optimisers."""
-        optimisers = (self._optimiser, self._discriminator_optimiser)
         return {
             "networks": {name: network.state_dict() for name, network in self._networks.items()},
             "averaged": [network.state_dict() for network in (self.ema_encoder, self.ema_generator)],
-            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+            "optimisers": [optimiser.state_dict() for optimiser in (self._optimiser, self._discriminator_optimiser)],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Load a `state`."""
         for name, network in self._networks.items():
             network.load_state_dict(state["networks"][name])
-        for network, network_state in zip((self.ema_encoder, self.ema_generator), state["averaged"], strict=True):
-            network.load_state_dict(network_state)
-        optimisers = (self._optimiser, self._discriminator_optimiser)
-        for optimiser, optimiser_state in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(optimiser_state)
+        averages, optimisers = (self.ema_encoder, self.ema_generator), (self._optimiser, self._discriminator_optimiser)
+        for part, part_state in zip((*averages, *optimisers), (*state["averaged"], *state["optimisers"]), strict=True):
+            part.load_state_dict(part_state)
 
     def _sample_noise(self, shape: torch.Size) -> Tensor:
         return torch.randn(shape, generator=self._step_rng, device=self._step_rng.device)
@@ -320,7 +315,7 @@ class SupervisedLearner:
         self.ema_network = _moving_average(self.network, setting.average)
         self._devices.compile(self.network.encoder.convolutions)
         self.rng = torch.Generator(source.device).manual_seed(seed)
-        self._augmentation = _augmentation(setting)
+        self._augmentation = _build_augmentation(setting)
         self._optimiser = _adam((self.network,), setting.learning_rate, setting)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
@@ -346,12 +341,10 @@ class SupervisedLearner:
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """Return the class probabilities (B, K) of whole clips."""
         network: ClipClassifier = self.ema_network.module.eval()
+        batches = self._source.batches(rows, EVALUATION_BATCH)
         with precision.evaluation():
-            batches = [
-                network.probabilities(self._source.batch(batch)).cpu()
-                for batch in self._source.batches(rows, EVALUATION_BATCH)
-            ]
-        probabilities: np.ndarray = torch.cat(batches).numpy()
+            parts = [network.probabilities(self._source.batch(batch)).cpu() for batch in batches]
+        probabilities: np.ndarray = torch.cat(parts).numpy()
         return probabilities
 
     def state(self) -> dict[str, Any]:
@@ -376,5 +369,5 @@ def _adam(networks: tuple[nn.Module, ...], learning_rate: float, setting: Tempor
     return torch.optim.Adam(parameters, learning_rate, (setting.betas[0], setting.betas[1]), fused=True)
 
 
-def _augmentation(setting: TemporalSetting) -> views.Augmentation:
+def _build_augmentation(setting: TemporalSetting) -> views.Augmentation:
     return views.Augmentation(setting.masked_bins, setting.masked_frames, setting.shifted_bins, setting.level)

@@ -75,7 +75,7 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
         return tracking.Subject("temporal", name, size, fold.name)
 
     def train(task: Task) -> None:
-        training = _training(task, project, array, params, setting, latent, name == SUPERVISED)
+        training = _build_training(task, project, array, params, setting, latent, name == SUPERVISED)
         count = ranks.process_count(processes, min(setting.batch, setting.played, len(training.rows)))
         if count > 1:
             task.run.tag("processes", str(count))
@@ -129,7 +129,7 @@ def _find_setting(params: Params, model: str, name: str) -> TemporalSetting:
     return params.temporal.setting(name)
 
 
-def _training(
+def _build_training(
     task: Task,
     project: Project,
     array: np.ndarray,
@@ -165,7 +165,7 @@ def _training(
 def _train_temporal(task: Task, array: np.ndarray, params: Params, training: Training, count: int) -> None:
     """Train a temporal ALI on `count` processes and write its outputs."""
     validation = task.rows("validation")
-    sample_rows = _spaced(validation)
+    sample_rows = _select_evenly(validation)
 
     def evaluate(epoch: int) -> dict[str, float]:
         if learner.trains_generator and epoch % params.temporal.samples_every_epochs == 0:
@@ -223,7 +223,7 @@ def _network_arguments(training: Training, array: np.ndarray) -> dict[str, int]:
     return {"latent": training.latent, "step_latent": setting.step_latent, "width": setting.width, "bins": bins}
 
 
-def _spaced(rows: np.ndarray) -> np.ndarray:
+def _select_evenly(rows: np.ndarray) -> np.ndarray:
     """Return `SAMPLES` evenly spaced rows."""
     spaced: np.ndarray = rows[np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int)]
     return spaced
