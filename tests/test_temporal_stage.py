@@ -25,7 +25,7 @@ from symphony2vec.models.temporal import kept, unlabelled
 from symphony2vec.models.temporal import stage as temporal
 from symphony2vec.models.temporal.learner import TemporalLearner
 from symphony2vec.models.training import watch
-from symphony2vec.package import contents
+from symphony2vec.package import contents, saving
 from symphony2vec.package.model import Model
 from symphony2vec.project import Project, SplitFold, read_json, read_table, write_array, write_table
 
@@ -331,7 +331,7 @@ def _local_runs() -> Iterator[None]:
     """Log to the database of the project, without packages and figures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
-        patch.setattr(contents, "log", lambda *_: None)
+        patch.setattr(saving, "log", lambda *_: None)
         patch.setattr(tracking.Run, "figure", lambda *_: None)
         yield
 
