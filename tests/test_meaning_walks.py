@@ -22,7 +22,7 @@ LABELS = {label.name: label for label in targets.LABELS}
 class Bright:
     """A model whose c says all: c[0] is the level of every band, c[1] tilts the spectrum; z ripples along time."""
 
-    def codes(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         c = np.zeros((len(clips_db), DIMENSIONS), dtype=np.float32)
         c[:, 0] = clips_db.mean(axis=(1, 2)) + 40.0
         return c, np.ones((len(clips_db), STEPS, 2), dtype=np.float32) * np.arange(len(clips_db))[:, None, None]
@@ -75,7 +75,7 @@ def test_clips_that_walk_come_from_as_many_works_as_can_be():
 def test_both_codes_are_mixed_linearly_and_the_ends_are_what_comes_back_of_the_clips():
     model, clips = Bright(), np.stack([np.full((BINS, FRAMES), level, dtype=np.float32) for level in (-50.0, -20.0)])
     walk = walks.interpolation(model, clips, 5)
-    np.testing.assert_allclose(walk[[0, -1]], model.generate(*model.codes(clips)))
+    np.testing.assert_allclose(walk[[0, -1]], model.generate(*model.encode(clips)))
     np.testing.assert_allclose(walk[2], walk[[0, -1]].mean(axis=0), atol=1e-5)
     assert walk.shape == (5, BINS, FRAMES)
 
@@ -105,7 +105,7 @@ def test_a_walk_goes_through_the_clip_itself_keeps_its_steps_and_rises(few):
     model = Bright()
     walk = walks.along(model, clips, directions["loudness_db"], walks.places())
     assert walk.shape == (3, 7, BINS, FRAMES)
-    np.testing.assert_allclose(walk[:, 3], model.generate(*model.codes(clips)), atol=1e-4)
+    np.testing.assert_allclose(walk[:, 3], model.generate(*model.encode(clips)), atol=1e-4)
     table = walks.judged(walk, walks.ruler(LABELS["loudness_db"], clips, own, told, few), own.iloc[:3])
     assert table["rho"].tolist() == [1.0, 1.0, 1.0]
     expected_db = 2 * walks.REACH * directions["loudness_db"].deviation * directions["loudness_db"].unit[0]

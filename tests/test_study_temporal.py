@@ -105,7 +105,7 @@ def test_the_stage_trains_the_winner_as_the_study_did_with_whatever_test_clips(
     ready,  # noqa: F811
     monkeypatch,
 ):
-    monkeypatch.setattr(temporal, "_sampled", lambda *_: {})
+    monkeypatch.setattr(temporal, "_write_samples", lambda *_: {})
     chosen = winner.chosen(finished, small, database(finished), "temporal")
     clean = beginning(tmp_path_factory.mktemp("clean"), ready, spectrograms())
     movements(clean)
@@ -211,7 +211,7 @@ def test_the_present_setting_is_the_first_trial_and_is_repeated_however_low(here
     def begin(_self, _heard: Any, latent: int, setting: Any, given: Params, seed: int) -> Attempt:
         learner = Swift(None, latent, setting, None, seed)
         found = {"validation_loss": 1.0, temporal.JUDGE: 0.1 if setting == given.temporal.full else 0.5}
-        return Attempt(learner, np.arange(24), attempt.schedule(setting, 1, seed), lambda: found, temporal.JUDGE)
+        return Attempt(learner, np.arange(24), attempt.make_schedule(setting, 1, seed), lambda: found, temporal.JUDGE)
 
     monkeypatch.setattr(type(TEMPORAL), "heard", lambda *_: None)
     monkeypatch.setattr(type(TEMPORAL), "attempt", begin)

@@ -1,4 +1,4 @@
-"""The learners of the temporal ALI: gradients by two passes, seeds, checkpoints, and what stays untouched."""
+"""The learners of the temporal ALI: gradients, seeds, checkpoints, independence of held-out clips, evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from torch.nn.functional import l1_loss
 from symphony2vec import params
 from symphony2vec.models.temporal import learner as learners
 from symphony2vec.models.temporal import losses, views
-from symphony2vec.models.temporal.learner import LabelsLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
 from symphony2vec.models.training import loop
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import scaling
@@ -36,7 +36,7 @@ COMPOSERS = np.arange(CLIPS) // 4 % 2
 CPU = torch.device("cpu")
 SMALL = {"width": 2, "step_latent": 2, "frames": 64, "batch": BATCH, "masked_bins": 3, "masked_frames": 9}
 SMALL |= {"adversary": 0.5, "reconstruction": 1.0, "contrast": 0.5, "average": 0.9, "learning_rate": 0.002}
-SMALL |= {"shifted_bins": 0}  # of these clips the bands tell who made them
+SMALL |= {"shifted_bins": 0}  # the level of the bands identifies these clips
 GAME = {"discriminator_loss", "generator_loss", "mean_output_real", "mean_output_generated"}
 
 
@@ -58,12 +58,12 @@ def setting(**changes: Any) -> TemporalSetting:
     return TemporalSetting.model_validate({**committed.model_dump(), **SMALL, **changes})
 
 
-def learner(seed: int = 0, given: Source | None = None, **changes: Any) -> TemporalLearner:
-    return TemporalLearner(given or source(), TRAINING, MOVEMENTS, LATENT, setting(**changes), seed)
+def learner(seed: int = 0, data: Source | None = None, **changes: Any) -> TemporalLearner:
+    return TemporalLearner(data or source(), TRAINING, MOVEMENTS, LATENT, setting(**changes), seed)
 
 
-def labels(seed: int = 0, given: Source | None = None, composers: np.ndarray = COMPOSERS) -> LabelsLearner:
-    return LabelsLearner(given or source(), composers, LATENT, 2, setting(), seed)
+def supervised(seed: int = 0, data: Source | None = None, composers: np.ndarray = COMPOSERS) -> SupervisedLearner:
+    return SupervisedLearner(data or source(), composers, LATENT, 2, setting(), seed)
 
 
 def batches(count: int) -> Iterator[np.ndarray]:
@@ -71,30 +71,35 @@ def batches(count: int) -> Iterator[np.ndarray]:
     return (rng.permutation(TRAINING)[:BATCH] for _ in range(count))
 
 
-def taught(made: Any, updates: int = 3) -> Any:
+def train(model: Any, updates: int = 3) -> Any:
     for rows in batches(updates):
-        made.step(rows)
-    return made
+        model.step(rows)
+    return model
 
 
-def flat(state: Any, name: str = "") -> dict[str, Any]:
-    """All that is inside nested dicts and lists, by the way to it."""
+def flatten(state: Any, name: str = "") -> dict[str, Any]:
+    """Return the leaves of nested dicts and lists, by their path."""
     if isinstance(state, Mapping | list | tuple):
         pairs = state.items() if isinstance(state, Mapping) else enumerate(state)
-        return {key: one for inner, value in pairs for key, one in flat(value, f"{name}/{inner}").items()}
+        return {key: leaf for inner, value in pairs for key, leaf in flatten(value, f"{name}/{inner}").items()}
     return {name: state}
 
 
-def differing(one: Any, other: Any) -> set[str]:
-    """The ways to all that is not the same to the bit in two states."""
-    a, b = flat(one), flat(other)
-    assert a.keys() == b.keys()
-    same = {key: torch.equal(a[key], b[key]) if isinstance(a[key], Tensor) else a[key] == b[key] for key in a}
+def differing_keys(state: Any, other_state: Any) -> set[str]:
+    """Return the paths at which two states are not equal bit for bit."""
+    values, other_values = flatten(state), flatten(other_state)
+    assert values.keys() == other_values.keys()
+    same = {
+        key: torch.equal(values[key], other_values[key])
+        if isinstance(values[key], Tensor)
+        else values[key] == other_values[key]
+        for key in values
+    }
     return {key for key, equal in same.items() if not equal}
 
 
-def networks_of(made: TemporalLearner) -> dict[str, Any]:
-    return copy.deepcopy(dict(made.state()["networks"]))
+def copy_networks(model: TemporalLearner) -> dict[str, Any]:
+    return copy.deepcopy(dict(model.state()["networks"]))
 
 
 # the gradients --------------------------------------------------------------------------------------------------------
@@ -114,42 +119,44 @@ def _double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def plainly(made: TemporalLearner, given: Source, own: TemporalSetting, rows: np.ndarray) -> dict[str, Any]:
-    """The gradients of one step, by name of the network: of each side's whole loss by a backward pass of its own."""
-    dice = made.rng
-    neighbours = views.Neighbours(MOVEMENTS, TRAINING, own.positives)
-    changes = views.Changes(own.masked_bins, own.masked_frames, own.shifted_bins, own.level)
-    both = np.concatenate([rows, neighbours.drawn(rows, dice)])
-    x = views.moved(views.crop(given.batch(both), own.frames, dice, own.tempo), changes, dice)
-    heard, count = views.masked(x, changes, dice), len(rows)
-    codes = made.encoder(heard)
-    makers_loss = own.contrast * losses.contrast(
-        made.projection(codes.c), torch.as_tensor(neighbours.groups(both)), own.temperature
+def two_pass_gradients(
+    model: TemporalLearner, data: Source, options: TemporalSetting, rows: np.ndarray
+) -> dict[str, Any]:
+    """Return the gradients of one step, by name of the network, with one backward pass for each of the two losses."""
+    rng = model.rng
+    positives = views.PositiveSampler(MOVEMENTS, TRAINING, options.positives)
+    augmentation = views.Augmentation(options.masked_bins, options.masked_frames, options.shifted_bins, options.level)
+    pairs = np.concatenate([rows, positives.sample(rows, rng)])
+    x = views.shift(views.crop(data.batch(pairs), options.frames, rng, options.tempo), augmentation, rng)
+    view, count = views.time_frequency_mask(x, augmentation, rng), len(rows)
+    codes = model.encoder(view)
+    generator_loss = options.contrast * losses.info_nce(
+        model.projection(codes.c), torch.as_tensor(positives.groups(pairs)), options.temperature
     )
     c, z = (
-        mean[:count] + log_sigma[:count].exp() * torch.randn(mean[:count].shape, generator=dice)
+        mean[:count] + log_sigma[:count].exp() * torch.randn(mean[:count].shape, generator=rng)
         for mean, log_sigma in ((codes.c, codes.c_log_sigma), (codes.z, codes.z_log_sigma))
     )
-    makers_loss = makers_loss + own.reconstruction * l1_loss(made.generator_network(c, z), x[:count])
-    prior_c, prior_z = (torch.randn(code.shape, generator=dice) for code in (c, z))
-    x_hat = views.masked(made.generator_network(prior_c, prior_z), changes, dice)
-    pairs = (torch.cat([heard[:count], x_hat]), torch.cat([c, prior_c]), torch.cat([z, prior_z]))
-    logits = made.discriminator(*pairs).split(count)
-    makers_loss = makers_loss + own.adversary * losses.generator_loss(*logits)
-    found = {}
-    sides = {
-        losses.discriminator_loss(*logits): {"discriminator": made.discriminator},
-        makers_loss: {
-            "encoder": made.encoder,
-            "generator": made.generator_network,
-            "projection": made.projection,
+    generator_loss = generator_loss + options.reconstruction * l1_loss(model.generator(c, z), x[:count])
+    prior_c, prior_z = (torch.randn(code.shape, generator=rng) for code in (c, z))
+    x_hat = views.time_frequency_mask(model.generator(prior_c, prior_z), augmentation, rng)
+    discriminator_inputs = (torch.cat([view[:count], x_hat]), torch.cat([c, prior_c]), torch.cat([z, prior_z]))
+    logits = model.discriminator(*discriminator_inputs).split(count)
+    generator_loss = generator_loss + options.adversary * losses.generator_loss(*logits)
+    gradients = {}
+    networks_by_loss = {
+        losses.discriminator_loss(*logits): {"discriminator": model.discriminator},
+        generator_loss: {
+            "encoder": model.encoder,
+            "generator": model.generator,
+            "projection": model.projection,
         },
     }
-    for loss, owners in sides.items():
-        for name, network in owners.items():
-            weights = [one for one in network.parameters() if one.numel()]
-            found[name] = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
-    return found
+    for loss, networks in networks_by_loss.items():
+        for name, network in networks.items():
+            weights = [weight for weight in network.parameters() if weight.numel()]
+            gradients[name] = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+    return gradients
 
 
 @pytest.mark.parametrize(
@@ -165,33 +172,33 @@ def plainly(made: TemporalLearner, given: Source, own: TemporalSetting, rows: np
     ids=str,
 )
 @pytest.mark.usefixtures("_double")
-def test_a_step_has_the_gradients_of_two_plain_backward_passes(changes):
-    given, rows = source(kind=Doubled), TRAINING[::3]
-    made, other = (learner(given=given, **changes) for _ in range(2))
-    expected = plainly(other, given, setting(**changes), rows)
-    made.step(rows)
-    owners = {
-        "discriminator": made.discriminator, "encoder": made.encoder,
-        "generator": made.generator_network, "projection": made.projection,
+def test_a_step_has_the_gradients_of_one_backward_pass_per_loss(changes):
+    data, rows = source(kind=Doubled), TRAINING[::3]
+    model, other = (learner(data=data, **changes) for _ in range(2))
+    expected = two_pass_gradients(other, data, setting(**changes), rows)
+    model.step(rows)
+    networks = {
+        "discriminator": model.discriminator, "encoder": model.encoder,
+        "generator": model.generator, "projection": model.projection,
     }  # fmt: skip
-    for name, network in owners.items():
-        weights = {key: one for key, one in network.named_parameters() if one.numel()}
-        for (key, weight), slope in zip(weights.items(), expected[name], strict=True):
-            got = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            wanted = torch.zeros_like(weight) if slope is None else slope
+    for name, network in networks.items():
+        weights = {key: value for key, value in network.named_parameters() if value.numel()}
+        for (key, weight), plain_gradient in zip(weights.items(), expected[name], strict=True):
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            expected_gradient = torch.zeros_like(weight) if plain_gradient is None else plain_gradient
             torch.testing.assert_close(
-                got, wanted, rtol=1e-9, atol=1e-10, msg=lambda text, at=f"{name} {key}": at + text
+                gradient, expected_gradient, rtol=1e-9, atol=1e-10, msg=lambda text, at=f"{name} {key}": at + text
             )
-    largest = {name: max((float(one.abs().max()) for one in all_ if one is not None), default=0.0)
-               for name, all_ in expected.items()}  # fmt: skip
+    largest = {name: max((float(value.abs().max()) for value in gradients if value is not None), default=0.0)
+               for name, gradients in expected.items()}  # fmt: skip
     assert min(value for name, value in largest.items() if name != "projection") > 1e-4
 
 
-# what a step tells and touches ----------------------------------------------------------------------------------------
+# losses and networks of a step ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("away", "untouched", "told"),
+    ("without", "untouched", "names"),
     [
         ((), set(), {"contrast", "reconstruction"} | GAME),
         (("adversary",), {"discriminator"}, {"contrast", "reconstruction"}),
@@ -201,229 +208,235 @@ def test_a_step_has_the_gradients_of_two_plain_backward_passes(changes):
         (("adversary", "contrast"), {"discriminator", "projection"}, {"reconstruction"}),
     ],
 )
-def test_a_part_without_weight_leaves_its_network_as_it_was_and_tells_nothing(away, untouched, told):
-    made = learner(**dict.fromkeys(away, 0.0))
-    before = networks_of(made)
+def test_a_loss_without_weight_is_not_logged_and_leaves_its_network_unchanged(without, untouched, names):
+    model = learner(**dict.fromkeys(without, 0.0))
+    before = copy_networks(model)
     for rows in batches(2):
-        assert set(made.step(rows)) == told
-    after = networks_of(made)
-    assert {name for name in before if not differing(before[name], after[name])} == untouched
-    assert made.generates == ("generator" not in untouched)
+        assert set(model.step(rows)) == names
+    after = copy_networks(model)
+    assert {name for name in before if not differing_keys(before[name], after[name])} == untouched
+    assert model.trains_generator == ("generator" not in untouched)
 
 
-def test_an_untrained_discriminator_cannot_tell():
-    said = learner().step(TRAINING[:BATCH])
-    assert float(said["discriminator_loss"]) == pytest.approx(2 * np.log(2), rel=0.1)
+def test_an_untrained_discriminator_is_at_chance_level():
+    metrics = learner().step(TRAINING[:BATCH])
+    assert float(metrics["discriminator_loss"]) == pytest.approx(2 * np.log(2), rel=0.1)
     for side in ("real", "generated"):
-        assert float(said[f"mean_output_{side}"]) == pytest.approx(0.5, abs=0.1)
+        assert float(metrics[f"mean_output_{side}"]) == pytest.approx(0.5, abs=0.1)
 
 
-def test_contrast_and_reconstruction_are_learnt():
-    made = learner(adversary=0.0, learning_rate=0.02)
-    told = [made.step(TRAINING[index::3]) for _ in range(50) for index in range(3)]
+def test_contrastive_and_reconstruction_loss_decrease():
+    model = learner(adversary=0.0, learning_rate=0.02)
+    history = [model.step(TRAINING[index::3]) for _ in range(50) for index in range(3)]
     for name, share in (("contrast", 0.9), ("reconstruction", 0.95)):
-        first, last = (sum(float(one[name]) for one in part) for part in (told[:12], told[-12:]))
+        first, last = (sum(float(metrics[name]) for metrics in part) for part in (history[:12], history[-12:]))
         assert last < share * first, name
 
 
 # seeds and checkpoints ------------------------------------------------------------------------------------------------
 
-MAKERS = {"temporal": learner, "labels": labels}
+LEARNERS = {"temporal": learner, "labels": supervised}
 
 
-@pytest.mark.parametrize("kind", MAKERS)
-def test_a_seed_decides_the_weights_to_the_bit(kind):
-    make = MAKERS[kind]
-    first = taught(make()).state()
-    assert not differing(first, taught(make()).state())
-    assert differing(first, taught(make(seed=1)).state())
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_a_seed_determines_the_weights_bit_for_bit(kind):
+    create = LEARNERS[kind]
+    first = train(create()).state()
+    assert not differing_keys(first, train(create()).state())
+    assert differing_keys(first, train(create(seed=1)).state())
 
 
-@pytest.mark.parametrize("kind", MAKERS)
-def test_what_was_restored_goes_on_to_the_same_bits(kind):
-    make = MAKERS[kind]
-    made, held = taught(make(), 2), io.BytesIO()
-    torch.save({"state": made.state(), "generator": made.rng.get_state()}, held)
-    held.seek(0)
-    kept = torch.load(held, weights_only=True)
-    other = taught(make(seed=5), 1)
-    other.restore(kept["state"])
-    other.rng.set_state(kept["generator"])
-    assert not differing(made.state(), other.state())
-    assert not differing(taught(made).state(), taught(other).state())
-    assert differing(made.state(), kept["state"])
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_a_restored_learner_continues_bit_for_bit(kind):
+    create = LEARNERS[kind]
+    model, file = train(create(), 2), io.BytesIO()
+    torch.save({"state": model.state(), "generator": model.rng.get_state()}, file)
+    file.seek(0)
+    checkpoint = torch.load(file, weights_only=True)
+    other = train(create(seed=5), 1)
+    other.restore(checkpoint["state"])
+    other.rng.set_state(checkpoint["generator"])
+    assert not differing_keys(model.state(), other.state())
+    assert not differing_keys(train(model).state(), train(other).state())
+    assert differing_keys(model.state(), checkpoint["state"])
 
 
-def fit(made: Any, kept: Path, every_s: float = 0.0) -> list[dict[str, float]]:
+def fit(model: Any, folder: Path, every_s: float = 0.0) -> list[dict[str, float]]:
     """Three epochs of three updates."""
     schedule = loop.Schedule(3, BATCH, seed=0, evaluate_every=2)
-    look = lambda epoch: made.losses(HELD_OUT)  # noqa: E731
-    return loop.fit(made, TRAINING, schedule, "tiny", kept, look, lambda row: None, every_s)
+    look = lambda epoch: model.evaluate(HELD_OUT)  # noqa: E731
+    return loop.fit(model, TRAINING, schedule, "tiny", folder, look, lambda row: None, every_s)
 
 
-def talk(folder: str) -> None:
-    """What the killed process runs: a training that says each update and writes down what it found."""
+def train_verbosely(folder: str) -> None:
+    """Run a training that prints each update and writes its results: the process that is killed."""
     torch.set_num_threads(1)
-    made = learner()
-    step = made.step
+    model = learner()
+    step = model.step
 
     def slow(rows: np.ndarray) -> Mapping[str, Tensor]:
         print("update", flush=True)
         time.sleep(0.01)
         return step(rows)
 
-    made.step = slow  # type: ignore[method-assign]
-    curves = fit(made, Path(folder))
-    torch.save({"state": made.state(), "curves": curves}, Path(folder, "found.pt"))
+    model.step = slow  # type: ignore[method-assign]
+    curves = fit(model, Path(folder))
+    torch.save({"state": model.state(), "curves": curves}, Path(folder, "found.pt"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_killed_training_started_again_ends_in_the_same_bits(tmp_path):
-    words = [sys.executable, "-c", f"import test_temporal_learner as t; t.talk({str(tmp_path / 'killed')!r})"]
+def test_a_killed_training_that_is_resumed_ends_bit_for_bit_as_an_uninterrupted_one(tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        f"import test_temporal_learner as t; t.train_verbosely({str(tmp_path / 'killed')!r})",
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    begin = partial(subprocess.Popen, words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    start = partial(subprocess.Popen, command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     (tmp_path / "killed").mkdir()
-    with begin() as process:
+    with start() as process:
         for _ in range(5):  # the fifth update has begun, in the middle of the second epoch
             assert process.stdout.readline()
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert (tmp_path / "killed" / "checkpoint.pt").is_file()
-    with begin() as process:
-        again = len(process.stdout.read().split())
+    with start() as process:
+        updates = len(process.stdout.read().split())
     assert process.returncode == 0
-    assert 4 <= again <= 6
+    assert 4 <= updates <= 6
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    made = learner()
-    curves = fit(made, tmp_path, 60.0)
+    model = learner()
+    curves = fit(model, tmp_path, 60.0)
     torch.set_num_threads(threads)
-    found = torch.load(tmp_path / "killed" / "found.pt", weights_only=True)
-    assert found["curves"] == curves
-    assert not differing(found["state"], made.state())
+    results = torch.load(tmp_path / "killed" / "found.pt", weights_only=True)
+    assert results["curves"] == curves
+    assert not differing_keys(results["state"], model.state())
 
 
-@pytest.mark.parametrize("kind", MAKERS)
-def test_clips_that_are_held_out_do_not_reach_the_weights(kind, tmp_path):
-    make, other = MAKERS[kind], spectrograms()
-    other[HELD_OUT] = np.random.default_rng(9).uniform(-80.0, 0.0, (len(HELD_OUT), BINS, FRAMES))
-    made, changed = (make(given=source(array)) for array in (None, other))
-    for one, name in ((made, "a"), (changed, "b")):
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_held_out_clips_do_not_affect_the_weights(kind, tmp_path):
+    create, changed_clips = LEARNERS[kind], spectrograms()
+    changed_clips[HELD_OUT] = np.random.default_rng(9).uniform(-80.0, 0.0, (len(HELD_OUT), BINS, FRAMES))
+    model, other_model = (create(data=source(array)) for array in (None, changed_clips))
+    for learner_, name in ((model, "a"), (other_model, "b")):
         (tmp_path / name).mkdir()
-        fit(one, tmp_path / name, 60.0)
-    assert not differing(made.state(), changed.state())
-    assert made.losses(HELD_OUT) != changed.losses(HELD_OUT)
+        fit(learner_, tmp_path / name, 60.0)
+    assert not differing_keys(model.state(), other_model.state())
+    assert model.evaluate(HELD_OUT) != other_model.evaluate(HELD_OUT)
 
 
-def test_the_composers_of_held_out_clips_do_not_reach_the_yardstick():
+def test_composers_of_held_out_clips_do_not_affect_the_supervised_reference():
     other = COMPOSERS.copy()
     other[HELD_OUT] = 1 - other[HELD_OUT]
-    made, changed = taught(labels()), taught(labels(composers=other))
-    assert not differing(made.state(), changed.state())
-    assert made.losses(HELD_OUT) != changed.losses(HELD_OUT)
+    model, changed = train(supervised()), train(supervised(composers=other))
+    assert not differing_keys(model.state(), changed.state())
+    assert model.evaluate(HELD_OUT) != changed.evaluate(HELD_OUT)
 
 
-# what is asked afterwards ---------------------------------------------------------------------------------------------
+# evaluation ---------------------------------------------------------------------------------------------
 
 
-def test_what_encodes_is_the_moving_average_of_the_encoder():
-    made = learner(average=0.6)
+def test_vectors_come_from_the_moving_average_of_the_encoder():
+    model = learner(average=0.6)
     average: dict[str, Tensor] = {}
     for number, rows in enumerate(batches(4)):
-        made.step(rows)
-        now = {name: one.clone() for name, one in made.encoder.state_dict().items() if one.is_floating_point()}
-        average = {name: 0.6 * average[name] + 0.4 * one if number else one for name, one in now.items()}
-    network = made.clip_encoder()
+        model.step(rows)
+        now = {name: value.clone() for name, value in model.encoder.state_dict().items() if value.is_floating_point()}
+        average = {name: 0.6 * average[name] + 0.4 * value if number else value for name, value in now.items()}
+    network = model.clip_encoder()
     for name, value in average.items():
         torch.testing.assert_close(network.encoder.state_dict()[name], value, rtol=1e-4, atol=1e-6)
     expected = network.encode(source().batch(HELD_OUT)).detach().numpy()
-    np.testing.assert_allclose(made.encode(HELD_OUT), expected, atol=1e-6)
-    learning = made.encoder.eval()(source().batch(HELD_OUT)[:, :, 3:67]).c.detach().numpy()
+    np.testing.assert_allclose(model.encode(HELD_OUT), expected, atol=1e-6)
+    learning = model.encoder.eval()(source().batch(HELD_OUT)[:, :, 3:67]).c.detach().numpy()
     assert np.abs(learning - expected).max() > 1e-4
 
 
-def test_looking_at_a_learner_changes_nothing_of_it():
-    one, other = taught(learner()), taught(learner())
-    one.losses(HELD_OUT)
-    one.reconstruct(HELD_OUT)
-    one.generate(*one.prior(4, 0))
-    one.clip_encoder()
-    assert not differing(taught(one).state(), taught(other).state())
+def test_evaluation_does_not_change_the_learner():
+    model, other = train(learner()), train(learner())
+    model.evaluate(HELD_OUT)
+    model.reconstruct(HELD_OUT)
+    model.generate(*model.sample_prior(4, 0))
+    model.clip_encoder()
+    assert not differing_keys(train(model).state(), train(other).state())
 
 
-def test_codes_are_of_whole_clips_and_of_each_clip_alone(monkeypatch):
-    made = taught(learner())
-    found = made.codes(HELD_OUT)
-    assert {name: one.shape for name, one in found.items()} == {"c": (8, 3), "z": (8, 4, 2), "pooled": (8, 32)}
-    monkeypatch.setattr(learners, "AT_ONCE", 3)
-    for name, one in made.codes(HELD_OUT[::-1].copy()).items():
-        np.testing.assert_allclose(one[::-1], found[name], atol=1e-5)
-    np.testing.assert_array_equal(made.encode(HELD_OUT), made.codes(HELD_OUT)["c"])
+def test_codes_are_of_whole_clips_and_independent_of_the_batch(monkeypatch):
+    model = train(learner())
+    codes = model.infer_codes(HELD_OUT)
+    assert {name: value.shape for name, value in codes.items()} == {"c": (8, 3), "z": (8, 4, 2), "pooled": (8, 32)}
+    monkeypatch.setattr(learners, "EVALUATION_BATCH", 3)
+    for name, value in model.infer_codes(HELD_OUT[::-1].copy()).items():
+        np.testing.assert_allclose(value[::-1], codes[name], atol=1e-5)
+    np.testing.assert_array_equal(model.encode(HELD_OUT), model.infer_codes(HELD_OUT)["c"])
 
 
-def test_the_error_of_held_out_clips_is_that_of_their_reconstructions(monkeypatch):
-    made = taught(learner())
-    copies = made.reconstruct(HELD_OUT)
+def test_the_validation_error_is_that_of_the_reconstructions(monkeypatch):
+    model = train(learner())
+    copies = model.reconstruct(HELD_OUT)
     assert copies.shape == (8, BINS, 64)
     expected = np.abs(copies - source().batch(HELD_OUT).numpy()[:, :, 3:67]).mean()
-    monkeypatch.setattr(learners, "AT_ONCE", 3)
-    assert made.losses(HELD_OUT)["validation_reconstruction"] == pytest.approx(expected, rel=1e-5)
-    assert set(learner(adversary=0.0, reconstruction=0.0).losses(HELD_OUT)) == {"validation_contrast"}
-    assert set(learner(contrast=0.0).losses(HELD_OUT)) == {"validation_reconstruction"}
+    monkeypatch.setattr(learners, "EVALUATION_BATCH", 3)
+    assert model.evaluate(HELD_OUT)["validation_reconstruction"] == pytest.approx(expected, rel=1e-5)
+    assert set(learner(adversary=0.0, reconstruction=0.0).evaluate(HELD_OUT)) == {"validation_contrast"}
+    assert set(learner(contrast=0.0).evaluate(HELD_OUT)) == {"validation_reconstruction"}
 
 
-def test_the_contrast_of_held_out_clips_is_that_of_views_as_in_training(monkeypatch):
-    made = taught(learner(masked_bins=0, masked_frames=0, positives="clip"))
-    monkeypatch.setattr(views, "crop", lambda x, frames, _dice, _tempo: x[:, :, :frames])
+def test_the_validation_contrast_uses_views_as_in_training(monkeypatch):
+    model = train(learner(masked_bins=0, masked_frames=0, positives="clip"))
+    monkeypatch.setattr(views, "crop", lambda x, frames, _rng, _tempo: x[:, :, :frames])
     x = source().batch(HELD_OUT)[:, :, :64]
     with torch.inference_mode():
-        found = made.projection.eval()(made.encoder.eval()(x).c)
-        alike = (found @ found.T / made._setting.temperature).exp()
-        others = 2.0 * alike.sum(dim=1) - alike.diag()  # every clip is there twice, a view does not look for itself
-        expected = -(alike.diag() / others).log().mean()
-    assert made.losses(HELD_OUT)["validation_contrast"] == pytest.approx(float(expected), rel=1e-4)
+        projected = model.projection.eval()(model.encoder.eval()(x).c)
+        similarity = (projected @ projected.T / model._setting.temperature).exp()
+        others = (
+            2.0 * similarity.sum(dim=1) - similarity.diag()
+        )  # every clip is there twice, a view does not look for itself
+        expected = -(similarity.diag() / others).log().mean()
+    assert model.evaluate(HELD_OUT)["validation_contrast"] == pytest.approx(float(expected), rel=1e-4)
     changed = learner(positives="clip")
-    assert changed.losses(HELD_OUT) == changed.losses(HELD_OUT)
+    assert changed.evaluate(HELD_OUT) == changed.evaluate(HELD_OUT)
 
 
-def test_batches_of_held_out_clips_are_of_many_movements():
-    seen: list[np.ndarray] = []
-    made = learner(batch=4)
-    drawn = made._source.batch
-    made._source.batch = lambda rows: seen.append(rows) or drawn(rows)  # type: ignore[method-assign, func-returns-value]
-    made._contrast(np.arange(CLIPS))
-    assert sorted(np.concatenate([rows[:4] for rows in seen])) == list(range(CLIPS))
-    assert all((MOVEMENTS[rows[:4]] == MOVEMENTS[rows[4:]]).all() for rows in seen)
-    assert np.mean([len(set(MOVEMENTS[rows[:4]])) for rows in seen]) > 3
+def test_validation_batches_mix_movements():
+    batches_read: list[np.ndarray] = []
+    model = learner(batch=4)
+    read_batch = model._source.batch
+    model._source.batch = lambda rows: batches_read.append(rows) or read_batch(rows)  # type: ignore[method-assign, func-returns-value]
+    model._validation_contrast(np.arange(CLIPS))
+    assert sorted(np.concatenate([rows[:4] for rows in batches_read])) == list(range(CLIPS))
+    assert all((MOVEMENTS[rows[:4]] == MOVEMENTS[rows[4:]]).all() for rows in batches_read)
+    assert np.mean([len(set(MOVEMENTS[rows[:4]])) for rows in batches_read]) > 3
 
 
 @pytest.mark.parametrize("step", [0, 2])
-def test_codes_of_nothing_are_standard_normal_and_as_long_as_a_clip(step, monkeypatch):
-    made = learner(step_latent=step)
-    c, z = made.prior(500, 7)
+def test_prior_codes_are_standard_normal_and_as_long_as_a_clip(step, monkeypatch):
+    model = learner(step_latent=step)
+    c, z = model.sample_prior(500, 7)
     assert (c.shape, z.shape) == ((500, LATENT), (500, 4, step))
     assert c.dtype == z.dtype == np.float32
     assert abs(c.mean()) < 0.1
     assert c.std() == pytest.approx(1.0, abs=0.1)
-    np.testing.assert_array_equal(c, made.prior(500, 7)[0])
-    assert (c != made.prior(500, 8)[0]).any()
-    invented = made.generate(c[:7], z[:7])
-    assert invented.shape == (7, BINS, 64)
-    monkeypatch.setattr(learners, "AT_ONCE", 2)
-    np.testing.assert_allclose(made.generate(c[:7], z[:7]), invented, atol=1e-5)
+    np.testing.assert_array_equal(c, model.sample_prior(500, 7)[0])
+    assert (c != model.sample_prior(500, 8)[0]).any()
+    generated = model.generate(c[:7], z[:7])
+    assert generated.shape == (7, BINS, 64)
+    monkeypatch.setattr(learners, "EVALUATION_BATCH", 2)
+    np.testing.assert_allclose(model.generate(c[:7], z[:7]), generated, atol=1e-5)
 
 
-def test_the_yardstick_learns_its_labels_and_is_asked_by_its_average():
-    made = LabelsLearner(source(), COMPOSERS, LATENT, 2, setting(learning_rate=0.02), 0)
-    told = [float(made.step(TRAINING[index::3])["loss"]) for _ in range(30) for index in range(3)]
-    assert sum(told[-6:]) < 0.7 * sum(told[:6])
-    probabilities = made.probabilities(HELD_OUT)
+def test_the_supervised_reference_learns_and_predicts_with_its_moving_average():
+    model = SupervisedLearner(source(), COMPOSERS, LATENT, 2, setting(learning_rate=0.02), 0)
+    losses_of_steps = [float(model.step(TRAINING[index::3])["loss"]) for _ in range(30) for index in range(3)]
+    assert sum(losses_of_steps[-6:]) < 0.7 * sum(losses_of_steps[:6])
+    probabilities = model.probabilities(HELD_OUT)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
-    said = made.averaged.module.eval().probabilities(source().batch(HELD_OUT)).detach()
-    np.testing.assert_allclose(probabilities, said, atol=1e-6)
+    expected = model.ema_network.module.eval().probabilities(source().batch(HELD_OUT)).detach()
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     likely = probabilities[np.arange(8), COMPOSERS[HELD_OUT]]
     right = (probabilities.argmax(axis=1) == COMPOSERS[HELD_OUT]).mean()
-    assert made.losses(HELD_OUT) == {
+    assert model.evaluate(HELD_OUT) == {
         "validation_loss": pytest.approx(-np.log(likely).mean(), rel=1e-4),
         "validation_accuracy": right,
     }

@@ -1,21 +1,21 @@
-"""How well a model gives mel spectrograms back, and how well it invents new ones.
+"""Quality of a generative model of mel spectrograms: how well it reconstructs clips, how realistic generated ones are.
 
-Two measures: the log-spectral distance of a copy from its own original, and the Frechet distance between the clips of
-a model and real ones, in a description that is computed and not learnt, so that no model was trained on it.
+Two measures: the log-spectral distance of a reconstruction from its original, and the Frechet distance between clips
+of a model and real ones, on descriptors that are computed rather than learned, so that no model was trained on them.
 
-B clips, F bins, T frames, n MFCCs, K = 4 n numbers that describe a clip. Spectrograms are (B, F, T) in dB below the
-clip's maximum. Source: Gray and Markel 1976 (log-spectral distance), Dowson and Landau 1982 (distance of two normal
+Axes: B clips, F bins, T frames, n MFCCs, K = 4 n descriptors of a clip. Spectrograms are (B, F, T) in dB below the
+clip's maximum. Source: Gray and Markel 1976 (log-spectral distance), Dowson and Landau 1982 (Frechet distance of normal
 distributions), Heusel et al. 2017 (its use on generated samples).
 
-A Frechet distance of finite samples is too large, by about c / B for B clips: two samples of one distribution are
-not at 0. Numbers are comparable only where they come from equal numbers of clips, and beside the distance of training
-clips from held-out ones, which is the floor: it also holds how far their works differ. All that a `Quality` holds
-comes from the same number. A reconstruction shares its clip, and so the sample: it may well lie below the floor.
+The Frechet distance of finite samples is biased upwards, by about c / B for B clips: two samples of one distribution
+are not at 0. Values are comparable only for equal numbers of clips, and relative to the floor, the distance of training
+clips from held-out ones, which includes how far their works differ. All distances of a `GenerationQuality` use the same
+number. A reconstruction shares the clip, and so the sample, with its original: it may lie below the floor.
 
-The description sees the envelope of the spectrum and how it moves, not single partials: it tells blur along time
-better than blur between neighbouring bins. The log-spectral distance sees both. How far real clips move from frame
-to frame differs little between them (5 to 19 % of its mean on the starter corpus), so a model that is too smooth or
-too rough is many deviations away, and the moves outweigh the rest. Each half is therefore given beside the whole.
+The descriptors capture the spectral envelope and how it changes, not single partials: they are more sensitive to blur
+along time than to blur between neighbouring bins. The log-spectral distance captures both. How much real clips change
+from frame to frame varies little (5 to 19 % of the mean on the starter corpus), so a model that is too smooth or too
+rough is many standard deviations away and the changes dominate. Both halves are therefore reported besides the total.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from scipy.fft import dct
 
 from symphony2vec.errors import UserError
 
-CLIPS = 250  # of each kind, at most, in a Frechet distance; as many are generated
+MAX_CLIPS = 250  # of each kind in a Frechet distance; as many are generated
 CLIPS_AT_ONCE = 64
 MFCC_COEFFICIENTS = 13  # as in params.yaml's features, but fixed: a distance must mean the same in every project
 
 
 @dataclass(frozen=True)
-class Quality:
-    """What `report` found.
+class GenerationQuality:
+    """Result of `evaluate`.
 
-    distances_db: the log-spectral distance (B,) of each held-out clip's copy; frechet: one row a kind of clips, each
-    with `what` (reconstructed, generated or training: the floor), `frechet` (its distance from the held-out clips),
-    `frechet_spectrum` and `frechet_moves` (that of the MFCCs alone, and of their moves alone), and `clips` (how many
-    of each it was computed from).
+    distances_db: the log-spectral distance (B,) of the reconstruction of each held-out clip; frechet: one row per kind
+    of clips, with `what` (reconstructed, generated, or training: the floor), `frechet` (its distance from the held-out
+    clips), `frechet_spectrum` and `frechet_moves` (that of the MFCCs alone, and of their changes alone), and `clips`
+    (the number of clips of each kind).
     """
 
     distances_db: np.ndarray
@@ -50,134 +50,165 @@ class Quality:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures of a run: the mean log-spectral distance, and each Frechet distance as frechet_<what>."""
+        """The mean log-spectral distance and each Frechet distance, as frechet_<what>."""
         distances = {f"frechet_{row['what']}": float(row["frechet"]) for row in self.frechet}
         return {"log_spectral_distance": float(self.distances_db.mean()), **distances}
 
     def tables(self, held_out: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        """The two files of a fold, without their suffix: `generation`, a row a held-out clip, and `frechet`.
+        """Return the content of generation.csv, one row per held-out clip, and of frechet.csv, by name of the table.
 
-        `held_out` has the rows of clips.csv that `distances_db` speaks of, in its order.
+        Args:
+            held_out: the rows of clips.csv in the order of `distances_db`.
         """
-
         clips = held_out[["clip", "composer", "work"]].assign(log_spectral_distance=self.distances_db)
         return {"generation": clips, "frechet": pd.DataFrame(self.frechet)}
 
 
 def log_spectral_distance(originals_db: np.ndarray, copies_db: np.ndarray) -> np.ndarray:
-    """Root mean square over bins of the difference in dB, averaged over frames: two (B, F, T) to (B,) in dB."""
+    """Return the root mean square over bins of the difference in dB, averaged over frames.
 
+    Args:
+        originals_db, copies_db: (B, F, T) in dB.
+
+    Returns:
+        (B,) in dB.
+
+    Example:
+        >>> log_spectral_distance(np.zeros((1, 64, 431)), np.full((1, 64, 431), 3.0)).tolist()
+        [3.0]
+    """
     difference = np.asarray(copies_db, dtype=np.float64) - originals_db
     distances: np.ndarray = np.sqrt(np.square(difference).mean(axis=1)).mean(axis=1)
     return distances
 
 
-def described(mel_db: np.ndarray, mfcc_coefficients: int = MFCC_COEFFICIENTS) -> np.ndarray:
-    """A description of each clip that nobody trained: (B, F, T), T > 1, to (B, K) float64.
+def describe_clips(mel_db: np.ndarray, mfcc_coefficients: int = MFCC_COEFFICIENTS) -> np.ndarray:
+    """Return the descriptors of each clip.
 
-    The mean and the standard deviation over frames of the MFCCs (those of `librosa.feature.mfcc(S=mel_db)`), then
-    mean and deviation of how far each moves from one frame to the next. Of F bins there are at most F coefficients.
+    They are the mean and the standard deviation over frames of the MFCCs (those of `librosa.feature.mfcc(S=mel_db)`),
+    then mean and standard deviation of the absolute change of each from one frame to the next.
+
+    Args:
+        mel_db: (B, F, T), T > 1.
+        mfcc_coefficients: n; at most F.
+
+    Returns:
+        (B, K) float64.
+
+    Example:
+        >>> describe_clips(np.zeros((2, 64, 431))).shape
+        (2, 52)
     """
-
     parts = []
     for start in range(0, len(mel_db), CLIPS_AT_ONCE):
         mel = np.asarray(mel_db[start : start + CLIPS_AT_ONCE], dtype=np.float64)
         mfcc = dct(mel, type=2, axis=1, norm="ortho")[:, :mfcc_coefficients]
-        moves = np.abs(np.diff(mfcc, axis=2))
-        parts.append(np.concatenate([f(values, axis=2) for values in (mfcc, moves) for f in (np.mean, np.std)], axis=1))
+        changes = np.abs(np.diff(mfcc, axis=2))
+        statistics = [moment(values, axis=2) for values in (mfcc, changes) for moment in (np.mean, np.std)]
+        parts.append(np.concatenate(statistics, axis=1))
     return np.concatenate(parts)
 
 
-def standardised(descriptions: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Descriptions (B, K) in deviations of the training clips' (any number, K) from their mean: (B, K)."""
-
+def standardise(descriptors: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Standardise descriptors (B, K) by mean and standard deviation of those of the training clips (any number, K)."""
     deviation = training.std(axis=0)
-    found: np.ndarray = (descriptions - training.mean(axis=0)) / np.where(deviation < 1e-6, 1.0, deviation)
-    return found
+    standardised: np.ndarray = (descriptors - training.mean(axis=0)) / np.where(deviation < 1e-6, 1.0, deviation)
+    return standardised
 
 
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """Frechet distance (squared, as is usual) of the normal distributions fitted to two (B, K), B the same of both.
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the (squared) Frechet distance of the normal distributions fitted to two sets of equal size (B, K).
 
-    With S = R' R the covariance of each, R from the QR decomposition of its centred rows, the trace of (Sa Sb)^(1/2)
-    is the sum of the singular values of Ra Rb'. No covariance is formed, inverted or rooted, so the result stays
-    real and needs no shrinkage where there are fewer clips than numbers. One clip alone has no spread.
+    With S = R' R the covariance of each set, R from the QR decomposition of its centred rows, the trace of
+    (Sa Sb)^(1/2) is the sum of the singular values of Ra Rb'. No covariance matrix is formed, inverted or rooted, so
+    the result stays real and needs no shrinkage where there are fewer clips than descriptors. A single clip has no
+    spread.
+
+    Raises:
+        UserError: the sets differ in size.
+
+    Example:
+        >>> frechet_distance(np.zeros((5, 2)), np.ones((5, 2)))
+        2.0
     """
-
     if len(a) != len(b):
         raise UserError(
-            f"a Frechet distance of {len(a)} clips from {len(b)} would depend on the numbers: give as many of both"
+            f"the Frechet distance of {len(a)} clips from {len(b)} depends on the numbers of clips: give equal numbers"
         )
-
-    def root(rows: np.ndarray) -> np.ndarray:
-        centred = (rows - rows.mean(axis=0)) / max(len(rows) - 1, 1) ** 0.5
-        upper: np.ndarray = np.linalg.qr(centred).R
-        return upper
-
-    root_a, root_b = root(a), root(b)
+    factor_a, factor_b = _covariance_factor(a), _covariance_factor(b)
     means = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
-    shared = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    distance = means + np.square(root_a).sum() + np.square(root_b).sum() - 2.0 * shared
-    return max(float(distance), 0.0)  # rounding may leave a trace below
+    shared = np.linalg.svd(factor_a @ factor_b.T, compute_uv=False).sum()
+    distance = means + np.square(factor_a).sum() + np.square(factor_b).sum() - 2.0 * shared
+    return max(float(distance), 0.0)  # rounding may give a value just below
 
 
-def report(
+def evaluate(
     array: np.ndarray,
     training: np.ndarray,
     held_out: np.ndarray,
     reconstruct: Callable[[np.ndarray], np.ndarray],
     generated_db: np.ndarray | None,
     seed: int,
-) -> Quality:
-    """How well a model reproduces the held-out clips, and how well it invents some.
+) -> GenerationQuality:
+    """Measure how well a model reconstructs the held-out clips and how realistic its generated clips are.
 
-    Where a model gives fewer frames than the clips have, they are those of the middle, and all are cut to them. Clips
-    are read and rebuilt a few at a time.
+    If the model outputs fewer frames than the clips have, they are the middle ones, and all clips are cut to them.
+    Clips are read and reconstructed in small batches.
 
     Args:
         array: the mel spectrograms (clips, F, T) of all clips in dB, memory-mapped or not.
-        training: rows of the training clips, which set the scale of the description and give the floor.
-        held_out: rows of the clips that are rebuilt, and from which every Frechet distance is measured.
-        reconstruct: rows to what the model makes of these clips, (B, F, T) in dB.
-        generated_db: clips (B, F, T) from the model's prior; None where it has none.
-        seed: of the draws of clips.
+        training: rows of the training clips, which scale the descriptors and give the floor.
+        held_out: rows of the clips to reconstruct; Frechet distances are measured from them.
+        reconstruct: maps rows (B,) to their reconstructions (B, F, T) in dB.
+        generated_db: clips (B, F, T) generated from the model's prior; None if it has none.
+        seed: of the random choice of clips.
     """
-
-    given = [array, reconstruct(held_out[:1])] + ([] if generated_db is None else [generated_db])
-    frames = min(clips.shape[2] for clips in given)
+    generated = [] if generated_db is None else [generated_db]
+    frames = min(clips.shape[2] for clips in (array, reconstruct(held_out[:1]), *generated))
     originals, copies, distances = [], [], []
-    for part in _parts(held_out):
-        real_db, copy_db = _middle(array[part], frames), _middle(reconstruct(part), frames)
-        distances.append(log_spectral_distance(real_db, copy_db))
-        originals.append(described(real_db))
-        copies.append(described(copy_db))
-    known = np.concatenate([described(_middle(array[part], frames)) for part in _parts(training)])
-    count = min(CLIPS, len(training), len(held_out), *(() if generated_db is None else (len(generated_db),)))
+    for batch in _split_rows(held_out):
+        original_db, copy_db = crop_middle(array[batch], frames), crop_middle(reconstruct(batch), frames)
+        distances.append(log_spectral_distance(original_db, copy_db))
+        originals.append(describe_clips(original_db))
+        copies.append(describe_clips(copy_db))
+    reference = np.concatenate([describe_clips(crop_middle(array[batch], frames)) for batch in _split_rows(training)])
+    count = min(MAX_CLIPS, len(training), len(held_out), *map(len, generated))
     rng = np.random.default_rng(seed)
-    drawn, floor = (np.sort(rng.choice(len(rows), count, replace=False)) for rows in (held_out, training))
-    kinds = {"reconstructed": np.concatenate(copies)[drawn], "training": known[floor]}
+    sample, floor_sample = (np.sort(rng.choice(len(rows), count, replace=False)) for rows in (held_out, training))
+    descriptors = {"reconstructed": np.concatenate(copies)[sample], "training": reference[floor_sample]}
     if generated_db is not None:
-        kinds["generated"] = described(_middle(generated_db[:count], frames))
-    real = standardised(np.concatenate(originals)[drawn], known)
-    rows = [{"what": what, **_halves(standardised(kind, known), real)} for what, kind in sorted(kinds.items())]
-    return Quality(np.concatenate(distances), rows)
+        descriptors["generated"] = describe_clips(crop_middle(generated_db[:count], frames))
+    real = standardise(np.concatenate(originals)[sample], reference)
+    frechet = [
+        {"what": kind, **_frechet_row(standardise(values, reference), real)}
+        for kind, values in sorted(descriptors.items())
+    ]
+    return GenerationQuality(np.concatenate(distances), frechet)
 
 
-def _middle(clips: np.ndarray, frames: int) -> np.ndarray:
+def crop_middle(clips: np.ndarray, frames: int) -> np.ndarray:
+    """Return the middle `frames` of clips (B, F, T)."""
     first = (clips.shape[2] - frames) // 2
     return clips[:, :, first : first + frames]
 
 
-def _halves(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
-    """The distance of two (B, K), and of each half of what describes a clip."""
+def _covariance_factor(rows: np.ndarray) -> np.ndarray:
+    """Return R, upper triangular, such that R' R is the covariance of the rows (B, K)."""
+    centred = (rows - rows.mean(axis=0)) / max(len(rows) - 1, 1) ** 0.5
+    factor: np.ndarray = np.linalg.qr(centred).R
+    return factor
+
+
+def _frechet_row(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    """Return the distance of two (B, K), and that of each half of the descriptors."""
     half = a.shape[1] // 2
     return {
-        "frechet": frechet(a, b),
-        "frechet_spectrum": frechet(a[:, :half], b[:, :half]),
-        "frechet_moves": frechet(a[:, half:], b[:, half:]),
+        "frechet": frechet_distance(a, b),
+        "frechet_spectrum": frechet_distance(a[:, :half], b[:, :half]),
+        "frechet_moves": frechet_distance(a[:, half:], b[:, half:]),
         "clips": len(a),
     }
 
 
-def _parts(rows: np.ndarray) -> list[np.ndarray]:
+def _split_rows(rows: np.ndarray) -> list[np.ndarray]:
     return np.array_split(rows, -(-len(rows) // CLIPS_AT_ONCE))

@@ -192,18 +192,18 @@ class _Temporal(Kind):
     def heard(self, task: Task, array: np.ndarray, params: Params) -> _Heard:
         training = task.rows("train")
         source = Source(array, scaling.standard(array, training), loop.device())
-        return _Heard(source, task.codes, temporal.movements(task), training, task.rows("validation"))
+        return _Heard(source, task.codes, temporal.number_movements(task), training, task.rows("validation"))
 
     def attempt(self, heard: _Heard, latent: int, setting: TemporalSetting, params: Params, seed: int) -> Attempt:
-        temporal.check(heard.source.shape, self.searched, setting)
+        temporal.check_setting(heard.source.shape, self.searched, setting)
         if setting.unlabelled:
             raise UserError('a study hears the project\'s own clips alone; set temporal.full.unlabelled to ""')
         learner = TemporalLearner(heard.source, heard.training, heard.movements, latent, setting, seed)
 
         def look() -> dict[str, float]:
-            return temporal_attempt.looked_at(learner, heard.codes, heard.training, heard.validation)
+            return temporal_attempt.evaluate(learner, heard.codes, heard.training, heard.validation)
 
-        schedule = temporal_attempt.schedule(setting, params.temporal.probe_every_epochs, seed)
+        schedule = temporal_attempt.make_schedule(setting, params.temporal.probe_every_epochs, seed)
         return Attempt(learner, heard.training, schedule, look, watch.PROBE_ACCURACY)
 
     def told(self, found: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ from symphony2vec.params import Params
 from symphony2vec.project import Project, read_array, write_table
 
 if TYPE_CHECKING:
-    from symphony2vec.models.temporal.kept import Kept
+    from symphony2vec.models.temporal.kept import SavedModel
     from symphony2vec.params import Meaning, Probe
 
 Measure = Callable[["np.ndarray"], "np.ndarray"]  # spectrograms (B, F, T) in dB to a number each (B,)
@@ -153,21 +153,21 @@ def places() -> np.ndarray:
     return np.linspace(-REACH, REACH, POINTS)
 
 
-def interpolation(model: Kept, clips_db: np.ndarray, points: int) -> np.ndarray:
+def interpolation(model: SavedModel, clips_db: np.ndarray, points: int) -> np.ndarray:
     """From the first to the second of two clips (2, F, T), c and z mixed linearly: (points, F, T')."""
 
     share = np.linspace(0.0, 1.0, points)
-    c, z = model.codes(clips_db)
+    c, z = model.encode(clips_db)
     return model.generate(
         *((1.0 - _as(share, one)) * one[:1] + _as(share, one) * one[1:] for one in (c, z))  # (points, ...)
     )
 
 
-def along(model: Kept, clips_db: np.ndarray, direction: Direction, at: np.ndarray) -> np.ndarray:
+def along(model: SavedModel, clips_db: np.ndarray, direction: Direction, at: np.ndarray) -> np.ndarray:
     """Each clip (B, F, T) with its c moved along the direction by `at` (P,) deviations, its z kept: (B, P, F, T')."""
 
     walks = []
-    for c, z in zip(*model.codes(clips_db), strict=True):
+    for c, z in zip(*model.encode(clips_db), strict=True):
         moved = c + direction.deviation * at[:, None] * direction.unit
         walks.append(model.generate(moved, np.repeat(z[None], len(at), axis=0)))
     return np.stack(walks)
@@ -237,9 +237,9 @@ def ruler(label: Label, array: np.ndarray, own: pd.DataFrame, told: pd.DataFrame
         return Ruler(*computed[label.name], judge_r2=float("nan"))
     seen = np.flatnonzero(own["split"] != "test")
     described = np.zeros((len(own), 4 * min(generation.MFCC_COEFFICIENTS, array.shape[1])))
-    described[seen] = generation.described(array[seen])
+    described[seen] = generation.describe_clips(array[seen])
     judge, r2 = _fitted(described, label, own, told, params.meaning)
-    return Ruler("judge", "", lambda mel_db: judge.predict(generation.described(mel_db))[:, 0], r2)
+    return Ruler("judge", "", lambda mel_db: judge.predict(generation.describe_clips(mel_db))[:, 0], r2)
 
 
 def judged(walks: np.ndarray, by: Ruler, own: pd.DataFrame) -> pd.DataFrame:

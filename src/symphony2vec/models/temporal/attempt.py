@@ -1,4 +1,4 @@
-"""How long a setting of the temporal ALI is trained, and the probe that watches it: for its stage and for its study."""
+"""The schedule of a training of the temporal ALI and its evaluation, shared by the stage and the study."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from symphony2vec.models.training import loop, watch
 from symphony2vec.params import TemporalSetting
 
 
-def schedule(setting: TemporalSetting, every: int, seed: int) -> loop.Schedule:
-    """How long one setting is trained; the probe is tried every so many epochs."""
-    return loop.Schedule(setting.epochs, setting.batch, seed, every)
+def make_schedule(setting: TemporalSetting, evaluate_every: int, seed: int) -> loop.Schedule:
+    """Return the schedule of a training that is evaluated every `evaluate_every` epochs."""
+    return loop.Schedule(setting.epochs, setting.batch, seed, evaluate_every)
 
 
-def looked_at(
+def evaluate(
     learner: TemporalLearner, codes: np.ndarray, training: np.ndarray, validation: np.ndarray
 ) -> dict[str, float]:
-    """Losses on validation rows, and how many of their composers (`codes`, of all clips) a probe of the training rows
-    names rightly."""
-    seen = np.concatenate([training, validation])
-    accuracy = watch.score_probe(learner.encode(seen), codes[seen], len(training))
-    return learner.losses(validation) | {watch.PROBE_ACCURACY: accuracy}
+    """Return the losses of the validation clips and the accuracy of a probe on them.
+
+    Args:
+        learner: the model.
+        codes: (clips,) composers of all clips, as integers.
+        training: rows of the clips that the probe is fitted on.
+        validation: rows of the validation clips.
+    """
+    rows = np.concatenate([training, validation])
+    accuracy = watch.glance(learner.encode(rows), codes[rows], len(training))
+    return learner.evaluate(validation) | {watch.PROBE_ACCURACY: accuracy}

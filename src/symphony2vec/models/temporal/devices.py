@@ -1,16 +1,16 @@
-"""The devices that one training is spread over, one process a device, and what a learner asks of them.
+"""Data-parallel training over several devices, one process ("rank") per device.
 
-Every process ("rank") holds the same weights and takes every N-th clip of a batch. What they compute is the update that
-one device would make of the whole batch: gradients are averaged before the optimisers step, the statistics of batch
-norm are those of the whole batch, and the contrast compares the views of all ranks. Only the random numbers of views
-and codes differ from those of one device. The spread gradients travel in one all-reduce; nothing hides it behind the
-backward pass, since networks of a few megabytes do not need that.
+Every rank holds the same weights and takes every N-th clip of a batch. The resulting update is that of a single device
+with the whole batch: gradients are averaged before the optimiser steps, batch norm uses the statistics of the whole
+batch, and the contrastive loss compares the views of all ranks. Only the random numbers of views and codes differ from
+those of a single device. All gradients are averaged in one all-reduce that does not overlap with the backward pass:
+networks of a few megabytes do not need that.
 
-On a GPU that has bfloat16 the networks' forward passes are in it while they learn, but not the recurrent layers, batch
-norm's statistics, losses and optimisers; on any other device all is float32. TF32 is left as PyTorch has it: cuDNN's
-convolutions may use it, matrix products do not. Convolutions are compiled on a GPU, where compiling works.
+On a GPU with bfloat16 support the forward passes of the training run under autocast, except the GRUs, batch norm
+statistics, losses and optimisers; on any other device everything is float32. TF32 keeps PyTorch's defaults: allowed in
+cuDNN's convolutions, not in matrix products. Convolutions are compiled on a GPU where torch.compile works.
 
-N ranks, B rows of a batch; (N, ...) and (B, ...) as in networks.py.
+N ranks, B rows of a batch; other axes as in networks.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,13 +31,12 @@ from torch import Tensor, nn
 
 from symphony2vec.models.training import loop
 
-Passed = TypeVar("Passed")
-PATIENCE = timedelta(hours=1)  # that ranks wait for another: longer than any evaluation takes
+RANK_TIMEOUT = timedelta(hours=1)  # of a rank that waits for another; longer than any evaluation takes
 
 
 @dataclass(frozen=True)
 class Devices:
-    """One rank's part: its number, how many there are, its device, and whether it has bfloat16 and can compile."""
+    """The view of one rank: its number, the number of ranks, its device, and whether it uses bfloat16 and compiles."""
 
     rank: int
     count: int
@@ -45,108 +44,113 @@ class Devices:
     bf16: bool = False
     compiles: bool = False
 
-    def shares(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The rows (B,) of a batch that each rank takes."""
+    def split_batch(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return the part of a batch (B,) that each rank takes.
+
+        Example:
+            >>> [part.tolist() for part in Devices(0, 2, torch.device("cpu")).split_batch(np.arange(5))]
+            [[0, 2, 4], [1, 3]]
+        """
         return [rows[rank :: self.count] for rank in range(self.count)]
 
-    def weight(self, rows: np.ndarray) -> float:
-        """What a mean over this rank's rows counts in the mean of the ranks; 1 where all have as many rows."""
-        return len(self.shares(rows)[self.rank]) * self.count / len(rows)
+    def batch_weight(self, rows: np.ndarray) -> float:
+        """Return the weight of a mean over this rank's rows in the mean over ranks; 1 for parts of equal size."""
+        return len(self.split_batch(rows)[self.rank]) * self.count / len(rows)
 
-    def dice(self, generator: torch.Generator, seed: int, rows: np.ndarray) -> torch.Generator:
-        """What draws the views of an update: the learner's own `generator`, or one for this rank and this batch.
+    def step_rng(self, rng: torch.Generator, seed: int, rows: np.ndarray) -> torch.Generator:
+        """Return the random generator of an update: `rng` for a single device, else a new one per rank and batch.
 
-        The latter has no state that a checkpoint would have to hold for every rank.
+        The latter has no state, which a checkpoint would have to hold for every rank.
         """
         if self.count == 1:
-            return generator
-        (drawn,) = np.random.SeedSequence([seed, self.rank, *rows.tolist()]).generate_state(1, np.uint64)
-        return torch.Generator(self.device).manual_seed(int(drawn >> 1))
+            return rng
+        (step_seed,) = np.random.SeedSequence([seed, self.rank, *rows.tolist()]).generate_state(1, np.uint64)
+        return torch.Generator(self.device).manual_seed(int(step_seed >> 1))
 
-    def passed(self, network: nn.Module, *inputs: Tensor) -> Any:
-        """What a network gives while it learns, in float32 whatever it computes in."""
+    def forward(self, network: nn.Module, *inputs: Tensor) -> Any:
+        """Return the output of a network in training, in float32 even where bfloat16 is used inside."""
         if not self.bf16:
             return network(*inputs)
         with torch.autocast(self.device.type, torch.bfloat16):
-            given = network(*inputs)
-        return _in_float32(given)
+            output = network(*inputs)
+        return _to_float32(output)
 
-    def gathered(self, values: Tensor, counts: Sequence[int]) -> Tensor:
-        """The values of all ranks, of which each has `counts`, one rank after the other; with gradient."""
+    def gather(self, values: Tensor, counts: Sequence[int]) -> Tensor:
+        """Concatenate the values of all ranks, `counts` of each; differentiable."""
         if self.count == 1:
             return values
-        found: Tensor = _Gathered.apply(values, tuple(counts), self.rank)  # type: ignore[no-untyped-call]
-        return found
+        gathered: Tensor = _Gather.apply(values, tuple(counts), self.rank)  # type: ignore[no-untyped-call]
+        return gathered
 
-    def averaged(self, networks: Iterable[nn.Module], told: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Average the gradients of all networks over the ranks, in place, and what is told; returns the latter.
+    def average_gradients(self, networks: Iterable[nn.Module], metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Average the gradients of all networks over the ranks, in place; return the metrics averaged over the ranks.
 
-        What is told of one rank reaches all: a loss that is not finite ends them in the same update.
+        Every rank gets the same metrics, so a loss that is not finite ends all of them in the same update.
         """
-        values = {name: value.detach() for name, value in told.items()}
+        values = {name: value.detach() for name, value in metrics.items()}
         if self.count == 1:
             return values
-
-        slopes = [one.grad for network in networks for one in network.parameters() if one.grad is not None]
-        flat = reduce(torch.cat([*(slope.flatten() for slope in slopes), torch.stack([*values.values()])]), "mean")
-        *parts, means = flat.split([*(slope.numel() for slope in slopes), len(values)])
-        for slope, part in zip(slopes, parts, strict=True):
-            slope.copy_(part.view(slope.shape))
+        gradients = [
+            parameter.grad for network in networks for parameter in network.parameters() if parameter.grad is not None
+        ]
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), torch.stack([*values.values()])])
+        *parts, means = reduce(flat, "mean").split([*(gradient.numel() for gradient in gradients), len(values)])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
         return dict(zip(values, means.unbind(), strict=True))
 
-    def synchronise(self, *networks: nn.Module) -> None:
-        """Let their batch norms over channels know the batches of all ranks; parameters stay the same objects."""
+    def synchronise_batch_norm(self, *networks: nn.Module) -> None:
+        """Let two-dimensional batch norms use the batches of all ranks; parameters stay the same objects."""
         if self.count == 1:
             return
         for network in networks:
             for parent in list(network.modules()):
                 for name, child in parent.named_children():
                     if type(child) is nn.BatchNorm2d:
-                        setattr(parent, name, SynchronisedNorm(child, self.rank, self.count))
+                        setattr(parent, name, SynchronisedBatchNorm(child, self.rank, self.count))
 
-    def compile(self, *parts: nn.Module) -> None:
-        """Compile these parts of networks, in place; where a piece of one cannot be, it runs as it is."""
+    def compile(self, *modules: nn.Module) -> None:
+        """Compile modules in place; what cannot be compiled runs as it is."""
         if not self.compiles:
             return
         torch._dynamo.config.suppress_errors = True
-        for part in parts:
-            for norm in part.modules():
-                if isinstance(norm, SynchronisedNorm):
+        for module in modules:
+            for norm in module.modules():
+                if isinstance(norm, SynchronisedBatchNorm):
                     norm.statistics = torch.compiler.disable(norm.statistics)  # type: ignore[method-assign]
-            part.compile()
+            module.compile()
 
 
-class SynchronisedNorm(nn.BatchNorm2d):
-    """Batch norm by the mean and the variance of the batches of all ranks.
+class SynchronisedBatchNorm(nn.BatchNorm2d):
+    """Batch norm with the mean and the variance over the batches of all ranks.
 
-    With statistics of its own, each rank would mark its views, and the contrast could tell by that mark which views
-    belong together. PyTorch's `SyncBatchNorm` does the same, on GPUs alone.
+    With statistics per rank, the contrastive loss could tell by them which views come from the same rank. PyTorch's
+    `SyncBatchNorm` does the same, but only on GPUs. Weights and running statistics are those of `norm`.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, rank: int, count: int) -> None:
-        """Takes over the weights of `norm` and its running statistics."""
         super().__init__(norm.num_features, norm.eps, norm.momentum)
         self._parameters, self._buffers = norm._parameters, norm._buffers
         self._rank, self._count = rank, count
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, F, T) to (B, C, F, T)."""
+        """Normalise (B, C, F, T)."""
         if not self.training:
             return super().forward(x)
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
         mean, variance = self.statistics(exact)
         scale = self.weight * (variance + self.eps).rsqrt()
-        found = (exact - _by_channel(mean)) * _by_channel(scale) + _by_channel(self.bias)
-        return found.to(x.dtype)
+        normalised = (exact - _per_channel(mean)) * _per_channel(scale) + _per_channel(self.bias)
+        return normalised.to(x.dtype)
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance (C,) over all ranks, which the running ones move towards."""
+        """Return mean and variance (C,) over all ranks, and update the running ones."""
         variances, means = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-        seen = means.new_full((1,), x.numel() // x.shape[1])
-        own, ones = torch.cat([means, variances, seen])[None], (1,) * self._count
-        told: Tensor = _Gathered.apply(own, ones, self._rank)  # type: ignore[no-untyped-call]
-        means, variances, counts = told.split([len(means), len(means), 1], dim=1)
-        share = counts / counts.sum()
+        size = means.new_full((1,), x.numel() // x.shape[1])
+        packed, one_per_rank = torch.cat([means, variances, size])[None], (1,) * self._count
+        gathered: Tensor = _Gather.apply(packed, one_per_rank, self._rank)  # type: ignore[no-untyped-call]
+        means, variances, sizes = gathered.split([len(means), len(means), 1], dim=1)
+        share = sizes / sizes.sum()
         mean = (share * means).sum(dim=0)
         variance = (share * (variances + (means - mean).square())).sum(dim=0)
         with torch.no_grad():
@@ -155,58 +159,56 @@ class SynchronisedNorm(nn.BatchNorm2d):
             assert self.running_var is not None
             assert self.num_batches_tracked is not None
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (counts.sum() / (counts.sum() - 1.0)), self.momentum)
+            self.running_var.lerp_(variance * (sizes.sum() / (sizes.sum() - 1.0)), self.momentum)
             self.num_batches_tracked.add_(1)
         return mean, variance
 
 
-class _Gathered(torch.autograd.Function):
-    """The values of all ranks, one after the other; backward, each rank's own get the sum of what all say of them."""
+class _Gather(torch.autograd.Function):
+    """Concatenate the values of all ranks; backward sums the gradients that all ranks have for each rank's values."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, counts: tuple[int, ...], rank: int) -> Tensor:
-        """`values` (counts[rank], ...) to (sum of counts, ...)."""
-
-        ctx.counts, ctx.rank, most = counts, rank, max(counts)
-        padded = values.new_zeros(most, *values.shape[1:])
+        """Gather `values` (counts[rank], ...) to (sum of counts, ...)."""
+        ctx.counts, ctx.rank, largest = counts, rank, max(counts)
+        padded = values.new_zeros(largest, *values.shape[1:])
         padded[: len(values)] = values
-        parts = gather(padded).split(most)
+        parts = gather(padded).split(largest)
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
-        """(sum of counts, ...) to (counts[rank], ...)."""
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Reduce (sum of counts, ...) to (counts[rank], ...)."""
+        return reduce(gradients[0], "sum").split(ctx.counts)[ctx.rank], None, None
 
-        return reduce(slopes[0], "sum").split(ctx.counts)[ctx.rank], None, None
 
-
-def alone(device: torch.device) -> Devices:
-    """This process and one device."""
-    on_gpu = device.type == "cuda"
-    return Devices(0, 1, device, on_gpu and _has_bf16(), on_gpu and can_compile(device))
+def single_device(device: torch.device) -> Devices:
+    """Return a training on this device alone."""
+    return _build_devices(0, 1, device)
 
 
 @contextmanager
-def joined(rank: int, count: int, port: int) -> Iterator[Devices]:
-    """This process as one of `count` on this machine, which meet at a `port`; on a GPU each, or all on the CPU.
+def join_group(rank: int, count: int, port: int) -> Iterator[Devices]:
+    """Join a process group of `count` ranks on this machine: one GPU each, or all on the CPU, sharing its threads.
 
-    On the CPU the processes share this process's threads.
+    Args:
+        rank: of this process.
+        count: ranks.
+        port: at which the ranks meet.
     """
-
     on_gpu, threads = loop.device().type == "cuda", torch.get_num_threads()
-    own = max(1, threads // count)
-    place = {"rank": rank, "local_rank": rank, "world_size": count, "local_world_size": count}
-    place |= {"master_port": port, "omp_num_threads": own}
+    threads_per_rank = max(1, threads // count)
+    environment = {"rank": rank, "local_rank": rank, "world_size": count, "local_world_size": count}
+    environment |= {"master_port": port, "omp_num_threads": threads_per_rank}
     if not check_cuda_p2p_ib_support():
-        place |= {"nccl_p2p_disable": 1, "nccl_ib_disable": 1}
-    with patch_environment(master_addr="127.0.0.1", **place):
-        state = PartialState(cpu=not on_gpu, timeout=PATIENCE)
+        environment |= {"nccl_p2p_disable": 1, "nccl_ib_disable": 1}
+    with patch_environment(master_addr="127.0.0.1", **environment):
+        state = PartialState(cpu=not on_gpu, timeout=RANK_TIMEOUT)
         if not on_gpu:
-            torch.set_num_threads(own)
+            torch.set_num_threads(threads_per_rank)
         try:
-            device = state.device
-            yield Devices(rank, count, device, on_gpu and _has_bf16(), on_gpu and can_compile(device))
-            state.wait_for_everyone()  # so that all take leave at once
+            yield _build_devices(rank, count, state.device)
+            state.wait_for_everyone()  # so that all ranks leave the group together
         finally:
             state.destroy_process_group()
             PartialState._reset_state()
@@ -215,31 +217,33 @@ def joined(rank: int, count: int, port: int) -> Iterator[Devices]:
 
 @cache
 def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile works on this device, by trying; says so where it does not."""
+    """Try whether torch.compile works on this device; print one line where it does not."""
     layer = nn.Sequential(nn.Conv2d(1, 2, 3), nn.LeakyReLU()).to(device)
     try:
         layer.compile()
         layer(torch.ones(1, 1, 4, 4, device=device)).sum().backward()
-    except Exception as fault:  # compilers fail in many ways, and training does not need one
-        line = (str(fault).splitlines() or [""])[0]
+    except Exception as error:  # compilers fail in many ways, and training does not need one
+        line = (str(error).splitlines() or [""])[0]
         print(
-            f"torch.compile fails on {device} ({type(fault).__name__}: {line}); training is not compiled",
+            f"torch.compile fails on {device} ({type(error).__name__}: {line}); training is not compiled",
             file=sys.stderr,
         )
         return False
     return True
 
 
-def _has_bf16() -> bool:
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+def _build_devices(rank: int, count: int, device: torch.device) -> Devices:
+    if device.type != "cuda":
+        return Devices(rank, count, device)
+    return Devices(rank, count, device, torch.cuda.is_bf16_supported(including_emulation=False), can_compile(device))
 
 
-def _by_channel(values: Tensor) -> Tensor:
+def _per_channel(values: Tensor) -> Tensor:
     return values[:, None, None]
 
 
-def _in_float32(given: Any) -> Any:
-    """A tensor, or a tuple of them."""
-    if isinstance(given, Tensor):
-        return given.float()
-    return type(given)(*(_in_float32(one) for one in given))
+def _to_float32(output: Any) -> Any:
+    """Convert a tensor, or a named tuple of tensors, to float32."""
+    if isinstance(output, Tensor):
+        return output.float()
+    return type(output)(*(_to_float32(value) for value in output))

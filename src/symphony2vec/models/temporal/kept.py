@@ -1,6 +1,6 @@
-"""A trained temporal model on disk, as the stage leaves it in the folder of a fold: encoder, generator, scaling.
+"""Save and load a trained temporal ALI in the folder of its fold: encoder, generator and scaling.
 
-B clips, F bins, S steps of `STRIDE` frames, D and Z dimensions; spectrograms in dB.
+Axes: B clips, F bins, T frames, S steps of `STRIDE` frames, D and Z dimensions; spectrograms in dB.
 """
 
 from __future__ import annotations
@@ -15,67 +15,68 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from symphony2vec.errors import UserError
-from symphony2vec.models.temporal.networks import Encoder, Generator, whole
+from symphony2vec.models.temporal.networks import Encoder, Generator, crop_to_steps
 from symphony2vec.package.scaling import Scaling
 from symphony2vec.project import atomic_file
 
 NETWORKS = "networks.safetensors"
-TOLD = "symphony2vec"  # the one entry of the file's metadata
+METADATA = "symphony2vec"  # the single key of the file's metadata
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Encoder and generator of one fold."""
+class SavedModel:
+    """Encoder and generator of one fold, with the scaling of their spectrograms."""
 
     encoder: Encoder
     generator: Generator
     scaling: Scaling
 
-    def codes(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Clips (B, F, T) to the means of their codes, c (B, D) and z (B, S, Z)."""
+    def encode(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the means of the codes c (B, D) and z (B, S, Z) of clips (B, F, T)."""
         with torch.inference_mode():
-            found = self.encoder(whole(torch.from_numpy(self.scaling.apply(clips_db))))
-        return found.c.numpy(), found.z.numpy()
+            codes = self.encoder(crop_to_steps(torch.from_numpy(self.scaling.apply(clips_db))))
+        return codes.c.numpy(), codes.z.numpy()
 
     def generate(self, c: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Codes c (B, D) and z (B, S, Z) to clips (B, F, S * STRIDE)."""
+        """Generate clips (B, F, S * STRIDE) from codes c (B, D) and z (B, S, Z)."""
         with torch.inference_mode():
-            made = self.generator(torch.from_numpy(np.float32(c)), torch.from_numpy(np.float32(z))).numpy()
-        return self.scaling.undo(made)
+            x_hat = self.generator(torch.from_numpy(np.float32(c)), torch.from_numpy(np.float32(z))).numpy()
+        return self.scaling.undo(x_hat)
 
 
 def save(
     path: Path, encoder: Encoder, generator: Generator, shape: tuple[int, int, int, int], scaling: Scaling
 ) -> None:
-    """Write both networks, and how they are made again: D, Z, width and F."""
+    """Write both networks with the arguments that build them, `shape`: D, Z, width and F."""
     weights = {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, network in (("encoder", encoder), ("generator", generator))
         for key, value in network.state_dict().items()
     }
-    told = {"shape": shape, "scaling": scaling.as_plain()}
+    metadata = {"shape": shape, "scaling": scaling.as_plain()}
     with atomic_file(path) as partial:
-        save_file(weights, partial, {TOLD: json.dumps(told)})  # in one piece: several come in an order of chance
+        save_file(weights, partial, {METADATA: json.dumps(metadata)})  # one key: several have no fixed order
 
 
-def load(folder: Path) -> Kept:
-    """What `save` wrote into the folder of a fold.
+def load(folder: Path) -> SavedModel:
+    """Load what `save` wrote into the folder of a fold.
 
     Raises:
-        UserError: there is nothing, or it is damaged.
+        UserError: the file is missing or damaged.
     """
     path = folder / NETWORKS
     try:
         with safe_open(path, framework="pt") as file:
-            told = json.loads(file.metadata()[TOLD])
-        shape, weights = told["shape"], load_file(path)
-        encoder, generator = Encoder(*shape), Generator(*shape)
+            metadata = json.loads(file.metadata()[METADATA])
+        weights = load_file(path)
+        encoder, generator = Encoder(*metadata["shape"]), Generator(*metadata["shape"])
         for name, network in (("encoder", encoder), ("generator", generator)):
-            own = {key.removeprefix(f"{name}."): one for key, one in weights.items() if key.startswith(f"{name}.")}
-            network.load_state_dict(own)
-        return Kept(encoder.eval(), generator.eval(), Scaling.from_plain(told["scaling"]))
+            prefix = f"{name}."
+            state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+            network.load_state_dict(state)
+        return SavedModel(encoder.eval(), generator.eval(), Scaling.from_plain(metadata["scaling"]))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; `dvc repro temporal` writes it") from None
-    except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, OSError) as fault:
-        line = (str(fault).splitlines() or [type(fault).__name__])[0]
+    except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, OSError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is damaged ({line}); `dvc repro -f temporal` writes it again") from None

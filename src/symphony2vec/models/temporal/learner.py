@@ -1,6 +1,6 @@
-"""Training of the temporal ALI, and of its encoder with labels.
+"""Training of the temporal ALI, and of its encoder as a supervised classifier.
 
-B pairs of clips, F bins, T frames, S steps, D and Z dimensions, K composers; symbols as in networks.py.
+B clips of a batch, F bins, T frames, S steps, D and Z dimensions, K composers; symbols as in networks.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from symphony2vec.models.temporal import losses, views
-from symphony2vec.models.temporal.devices import Devices, alone
+from symphony2vec.models.temporal.devices import Devices, single_device
 from symphony2vec.models.temporal.networks import (
     STRIDE,
     ClipClassifier,
@@ -25,19 +25,28 @@ from symphony2vec.models.temporal.networks import (
     Encoder,
     Generator,
     Projection,
-    whole,
+    crop_to_steps,
 )
 from symphony2vec.models.training import loop, precision, watch
 from symphony2vec.models.training.source import Source
 from symphony2vec.params import TemporalSetting
 
-AT_ONCE = 128
+EVALUATION_BATCH = 128
 
 
 class TemporalLearner:
-    """Encoder, generator and discriminator; what a setting gives no weight has no part in the training.
+    """Encoder, generator, discriminator and projection head; a loss of weight 0 takes no part in the training.
 
-    Encoder and generator that are asked afterwards are moving averages of those that learn.
+    After training, the encoder and the generator are exponential moving averages (EMA) of those that were trained.
+
+    Args:
+        source: the scaled clips.
+        training: rows of the training clips.
+        movements: (clips,) the number of the movement of every clip.
+        latent: D.
+        setting: weights of the losses, sizes of the networks, augmentation and optimisers.
+        seed: of initialisation, augmentation and noise.
+        devices: the devices of the training; the device of `source` alone by default.
     """
 
     def __init__(
@@ -50,215 +59,242 @@ class TemporalLearner:
         seed: int,
         devices: Devices | None = None,
     ) -> None:
-        """`training` rows; `movements` (clips,) a number for each movement; `latent` D; `devices` the source's own."""
         self._source, self._setting, self.latent = source, setting, latent
-        self._devices, self._seed = devices or alone(source.device), seed
+        self._devices, self._seed = devices or single_device(source.device), seed
         shape = (latent, setting.step_latent, setting.width, source.shape[0])
-        self.encoder = loop.create_network(lambda: Encoder(*shape), seed, source.device)
-        self.generator_network = loop.create_network(lambda: Generator(*shape), seed + 1, source.device)
-        self.discriminator = loop.create_network(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
-        self.projection = loop.create_network(lambda: Projection(latent), seed + 3, source.device)
-        self._devices.synchronise(self.encoder, self.generator_network)
-        self.averaged = _averaged(self.encoder, setting.average)
-        self.averaged_generator = _averaged(self.generator_network, setting.average)
-        self._devices.compile(self.encoder.convolutions, self.generator_network.convolutions, self.discriminator)
+        self.encoder = loop.started(lambda: Encoder(*shape), seed, source.device)
+        self.generator = loop.started(lambda: Generator(*shape), seed + 1, source.device)
+        self.discriminator = loop.started(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
+        self.projection = loop.started(lambda: Projection(latent), seed + 3, source.device)
+        self._devices.synchronise_batch_norm(self.encoder, self.generator)
+        self.ema_encoder = _moving_average(self.encoder, setting.average)
+        self.ema_generator = _moving_average(self.generator, setting.average)
+        self._devices.compile(self.encoder.convolutions, self.generator.convolutions, self.discriminator)
         self.rng = torch.Generator(source.device).manual_seed(seed)
-        self._dice = self.rng
+        self._step_rng = self.rng  # of the current update; see `Devices.step_rng`
         self._movements = movements
-        self._neighbours = views.Neighbours(movements, training, setting.positives)
-        self._changes = _changes(setting)
-        makers = (self.encoder, self.generator_network, self.projection)
-        self._optimiser = _adam(makers, setting.learning_rate, setting)
+        self._positives = views.PositiveSampler(movements, training, setting.positives)
+        self._augmentation = _build_augmentation(setting)
+        generators = (self.encoder, self.generator, self.projection)
+        self._optimiser = _adam(generators, setting.learning_rate, setting)
         self._discriminator_optimiser = _adam((self.discriminator,), setting.discriminator_learning_rate, setting)
+        self._networks: dict[str, nn.Module] = {
+            "encoder": self.encoder,
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "projection": self.projection,
+        }
 
     @property
-    def generates(self) -> bool:
-        """Whether the setting trains the generator at all."""
+    def trains_generator(self) -> bool:
+        """Whether the setting trains the generator."""
         return bool(self._setting.adversary or self._setting.reconstruction)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
-        """One update of all networks, on two views each of a group: of a clip, and of a clip of its movement."""
-        own, devices, networks = self._setting, self._devices, self._networks()
-        for network in networks.values():
+        """Update all networks on a view of each clip (B,) and one of a positive of it; return the losses."""
+        setting, devices = self._setting, self._devices
+        for network in self._networks.values():
             network.train()
-        shares = devices.shares(rows)
-        mine, self._dice = shares[devices.rank], devices.dice(self.rng, self._seed, rows)
-        both = np.concatenate([mine, self._neighbours.drawn(mine, self._dice)])
-        x = views.crop(self._source.batch(both), own.frames, self._dice, own.tempo)
-        x = views.moved(x, self._changes, self._dice)
-        heard = views.masked(x, self._changes, self._dice)
-        codes: Codes = devices.passed(self.encoder, heard)
+        batches = devices.split_batch(rows)
+        self._step_rng = devices.step_rng(self.rng, self._seed, rows)
+        x, view = self._augmented_views(batches[devices.rank])
+        codes: Codes = devices.forward(self.encoder, view)
         self._optimiser.zero_grad(set_to_none=True)
         self._discriminator_optimiser.zero_grad(set_to_none=True)
-        told: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
         total = x.new_zeros(())
-        if own.contrast:
-            everywhere = np.concatenate([np.tile(self._neighbours.groups(share), 2) for share in shares])
-            groups = torch.as_tensor(everywhere, device=x.device)
-            c = devices.gathered(codes.c, [2 * len(share) for share in shares])
-            told["contrast"] = losses.contrast(devices.passed(self.projection, c), groups, own.temperature)
-            total = total + own.contrast * told["contrast"]
-        if self.generates:
-            played_rows = rows[: own.played]
-            count, weight = len(devices.shares(played_rows)[devices.rank]), devices.weight(played_rows)
-            c = self._drawn(codes.c[:count], codes.c_log_sigma[:count])
-            z = self._drawn(codes.z[:count], codes.z_log_sigma[:count])
-            if own.reconstruction:
-                x_hat = devices.passed(self.generator_network, c, z)
-                told["reconstruction"] = weight * losses.reconstruction(x[:count], x_hat)
-                total = total + own.reconstruction * told["reconstruction"]
-            if own.adversary:
-                played, of_codes = self._game(heard[:count], c, z, weight)
-                told |= played
-                total = total + of_codes
+        if setting.contrast:
+            metrics["contrast"] = self._contrastive_loss(codes.c, batches)
+            total = total + setting.contrast * metrics["contrast"]
+        if self.trains_generator:
+            pairs = rows[: setting.played]
+            count, weight = len(devices.split_batch(pairs)[devices.rank]), devices.batch_weight(pairs)
+            c = self._sample_normal(codes.c[:count], codes.c_log_sigma[:count])
+            z = self._sample_normal(codes.z[:count], codes.z_log_sigma[:count])
+            if setting.reconstruction:
+                x_hat = devices.forward(self.generator, c, z)
+                metrics["reconstruction"] = weight * losses.reconstruction_loss(x[:count], x_hat)
+                total = total + setting.reconstruction * metrics["reconstruction"]
+            if setting.adversary:
+                adversarial_metrics, encoder_loss = self._adversarial_gradients(view[:count], c, z, weight)
+                metrics |= adversarial_metrics
+                total = total + encoder_loss
         total.backward()
-        told = devices.averaged(networks.values(), told)
+        metrics = devices.average_gradients(self._networks.values(), metrics)
         self._optimiser.step()
-        if own.adversary:
+        if setting.adversary:
             self._discriminator_optimiser.step()
-        self.averaged.update_parameters(self.encoder)
-        if self.generates:
-            self.averaged_generator.update_parameters(self.generator_network)
-        return told
+        self.ema_encoder.update_parameters(self.encoder)
+        if self.trains_generator:
+            self.ema_generator.update_parameters(self.generator)
+        return metrics
 
-    def _game(self, heard: Tensor, c: Tensor, z: Tensor, share: float) -> tuple[dict[str, Tensor], Tensor]:
-        """The gradients of D, and those of G from its own pairs; returns what is worth logging, and a scalar with the
-        gradient that the game has by the encoder's codes: one pass through D serves all (see `losses.slopes`). All of
-        it times `share`, what these pairs count among those of all devices."""
-        prior_c, prior_z = self._normal(c.shape), self._normal(z.shape)
-        x_hat = self._devices.passed(self.generator_network, prior_c, prior_z)
-        x_seen, c_seen, z_seen = (sample.detach().requires_grad_() for sample in (x_hat, c, z))
-        seen = torch.cat([heard, views.masked(x_seen, self._changes, self._dice)])
-        codes = torch.cat([c_seen, prior_c]), torch.cat([z_seen, prior_z])
-        logits = self._devices.passed(self.discriminator, seen, *codes)
-        logit_q, logit_p = logits.split(len(heard))
-        slope_q, slope_p, turn_q, turn_p = losses.slopes(logit_q, logit_p)
-        (share * (logit_q @ slope_q + logit_p @ slope_p)).backward()
-        assert x_seen.grad is not None
-        assert c_seen.grad is not None
-        assert z_seen.grad is not None
-        weight = self._setting.adversary
-        x_hat.backward(weight * x_seen.grad * turn_p[:, None, None])
-        by_c, by_z = c_seen.grad * turn_q[:, None], z_seen.grad * turn_q[:, None, None]
-        told = {
+    def _augmented_views(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return crops (2 B, F, T) of these clips and then of a positive of each: without and with masks."""
+        pairs = np.concatenate([rows, self._positives.sample(rows, self._step_rng)])
+        x = views.crop(self._source.batch(pairs), self._setting.frames, self._step_rng, self._setting.tempo)
+        x = views.shift(x, self._augmentation, self._step_rng)
+        return x, views.time_frequency_mask(x, self._augmentation, self._step_rng)
+
+    def _contrastive_loss(self, c: Tensor, batches: list[np.ndarray]) -> Tensor:
+        """Return the InfoNCE loss over the views of all ranks, from the codes c (2 B, D) of this one."""
+        all_groups = np.concatenate([np.tile(self._positives.groups(batch), 2) for batch in batches])
+        groups = torch.as_tensor(all_groups, device=c.device)
+        all_c = self._devices.gather(c, [2 * len(batch) for batch in batches])
+        return losses.info_nce(self._devices.forward(self.projection, all_c), groups, self._setting.temperature)
+
+    def _adversarial_gradients(
+        self, view: Tensor, c: Tensor, z: Tensor, weight: float
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Compute the gradients of D and, from the generated pairs, those of G, in a single pass through D.
+
+        See `losses.logit_gradients`.
+
+        Args:
+            view: (B, F, T) the views of the encoder's pairs.
+            c, z: (B, D) and (B, S, Z) their codes.
+            weight: of these pairs in the mean over all devices.
+
+        Returns:
+            The losses to log, and a scalar whose gradient is that of the generator loss by the codes of the encoder.
+        """
+        prior_c, prior_z = self._sample_noise(c.shape), self._sample_noise(z.shape)
+        x_hat = self._devices.forward(self.generator, prior_c, prior_z)
+        x_leaf, c_leaf, z_leaf = (sample.detach().requires_grad_() for sample in (x_hat, c, z))
+        masked = views.time_frequency_mask(x_leaf, self._augmentation, self._step_rng)
+        codes = torch.cat([c_leaf, prior_c]), torch.cat([z_leaf, prior_z])
+        logits = self._devices.forward(self.discriminator, torch.cat([view, masked]), *codes)
+        logit_q, logit_p = logits.split(len(view))
+        gradient_q, gradient_p, scale_q, scale_p = losses.logit_gradients(logit_q, logit_p)
+        (weight * (logit_q @ gradient_q + logit_p @ gradient_p)).backward()
+        assert x_leaf.grad is not None
+        assert c_leaf.grad is not None
+        assert z_leaf.grad is not None
+        adversary = self._setting.adversary
+        x_hat.backward(adversary * x_leaf.grad * scale_p[:, None, None])
+        c_gradient, z_gradient = c_leaf.grad * scale_q[:, None], z_leaf.grad * scale_q[:, None, None]
+        metrics = {
             "discriminator_loss": losses.discriminator_loss(logit_q, logit_p),
             "generator_loss": losses.generator_loss(logit_q, logit_p),
             "mean_output_real": torch.sigmoid(logit_q).mean(),
             "mean_output_generated": torch.sigmoid(logit_p).mean(),
         }
-        return {name: share * value for name, value in told.items()}, weight * ((c * by_c).sum() + (z * by_z).sum())
+        encoder_loss = adversary * ((c * c_gradient).sum() + (z * z_gradient).sum())
+        return {name: weight * value for name, value in metrics.items()}, encoder_loss
 
-    def losses(self, rows: np.ndarray) -> dict[str, float]:
-        """Of other clips, as validation_<loss>: contrast, of views as in training but the same at every call, by the
-        encoder that learns; and by the averaged one the error of their reconstructions from the means of their codes,
-        where there is a G."""
-        total: dict[str, float] = {}
+    def evaluate(self, rows: np.ndarray) -> dict[str, float]:
+        """Return the losses of these clips, as validation_<loss>.
+
+        The contrastive loss is that of the trained encoder, on augmented views that are the same at every call. The
+        reconstruction error, where the generator is trained, is that of the EMA networks on whole clips.
+        """
+        metrics: dict[str, float] = {}
         if self._setting.contrast:
-            total["validation_contrast"] = self._contrast(rows)
-        if self.generates:
-            total["validation_reconstruction"] = 0.0
-            for part in self._source.batches(rows, AT_ONCE):
-                x = whole(self._source.batch(part)).cpu()
-                error = losses.reconstruction(x, torch.from_numpy(self.reconstruct(part)))
-                total["validation_reconstruction"] += float(error) * len(part) / len(rows)
-        return total
+            metrics["validation_contrast"] = self._validation_contrast(rows)
+        if self.trains_generator:
+            metrics["validation_reconstruction"] = 0.0
+            for batch in self._source.batches(rows, EVALUATION_BATCH):
+                x = crop_to_steps(self._source.batch(batch)).cpu()
+                error = losses.reconstruction_loss(x, torch.from_numpy(self.reconstruct(batch)))
+                metrics["validation_reconstruction"] += float(error) * len(batch) / len(rows)
+        return metrics
 
-    def _contrast(self, rows: np.ndarray) -> float:
-        """The contrast of other clips. With few movements a view finds more of its own in a batch than in training,
-        which raises the loss: compare it with itself over the epochs, not with that of training."""
-        own, dice = self._setting, torch.Generator(self._source.device).manual_seed(0)
-        neighbours = views.Neighbours(self._movements, rows, own.positives)
+    def _validation_contrast(self, rows: np.ndarray) -> float:
+        """Return the contrastive loss of these clips.
+
+        With few movements a batch holds more positives of a view than in training, which raises the loss: compare it
+        over epochs, not with the training loss.
+        """
+        setting, rng = self._setting, torch.Generator(self._source.device).manual_seed(0)
+        positives = views.PositiveSampler(self._movements, rows, setting.positives)
         encoder, projection = self.encoder.eval(), self.projection.eval()
         total = 0.0
         with precision.evaluation():
-            order = torch.randperm(len(rows), generator=dice, device=dice.device).cpu().numpy()
-            for part in self._source.batches(rows[order], own.batch):  # in order a batch would be of one movement
-                both = np.concatenate([part, neighbours.drawn(part, dice)])
-                x = views.crop(self._source.batch(both), own.frames, dice, own.tempo)
-                found = projection(encoder(views.changed(x, self._changes, dice)).c)
-                groups = torch.as_tensor(np.tile(neighbours.groups(part), 2), device=x.device)
-                total += float(losses.contrast(found, groups, own.temperature)) * len(part)
+            order = torch.randperm(len(rows), generator=rng, device=rng.device).cpu().numpy()
+            for batch in self._source.batches(rows[order], setting.batch):  # unshuffled, it would be of one movement
+                pairs = np.concatenate([batch, positives.sample(batch, rng)])
+                x = views.crop(self._source.batch(pairs), setting.frames, rng, setting.tempo)
+                projected = projection(encoder(views.augment(x, self._augmentation, rng)).c)
+                groups = torch.as_tensor(np.tile(positives.groups(batch), 2), device=x.device)
+                total += float(losses.info_nce(projected, groups, setting.temperature)) * len(batch)
         return total / len(rows)
 
-    def codes(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The means c (B, D) and z (B, S, Z), and the pooled features (B, 2 H), of whole clips."""
-        network = self.averaged.module.eval()
-        found: list[Codes] = []
+    def infer_codes(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the means "c" (B, D) and "z" (B, S, Z) and the "pooled" features (B, 2 H) of whole clips."""
+        network = self.ema_encoder.module.eval()
+        batches = self._source.batches(rows, EVALUATION_BATCH)
         with precision.evaluation():
-            found = [network(whole(self._source.batch(part))) for part in self._source.batches(rows, AT_ONCE)]
-        names = ("c", "z", "pooled")
-        return {name: torch.cat([getattr(one, name).cpu() for one in found]).numpy() for name in names}
+            codes: list[Codes] = [network(crop_to_steps(self._source.batch(batch))) for batch in batches]
+        return {
+            name: torch.cat([getattr(batch_codes, name).cpu() for batch_codes in codes]).numpy()
+            for name in ("c", "z", "pooled")
+        }
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
-        """The mean of c (B, D) of whole clips."""
-        return self.codes(rows)["c"]
+        """Return the mean of c (B, D) of whole clips."""
+        return self.infer_codes(rows)["c"]
 
     def reconstruct(self, rows: np.ndarray) -> np.ndarray:
-        """G of the means of E: (B, F, S * STRIDE), scaled."""
-        found = self.codes(rows)
-        return self.generate(found["c"], found["z"])
+        """Return G of the means of the codes: (B, F, S * STRIDE), scaled."""
+        codes = self.infer_codes(rows)
+        return self.generate(codes["c"], codes["z"])
 
     def generate(self, c: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """G(c, z): (B, D) and (B, S, Z) to (B, F, S * STRIDE), scaled."""
-        network, device = self.averaged_generator.module.eval(), self._source.device
-        made = []
+        """Return G(c, z), scaled: from c (B, D) and z (B, S, Z) to (B, F, S * STRIDE)."""
+        network, device = self.ema_generator.module.eval(), self._source.device
+        batches = zip(*(torch.from_numpy(code).split(EVALUATION_BATCH) for code in (c, z)), strict=True)
         with precision.evaluation():
-            for start in range(0, len(c), AT_ONCE):
-                part = (torch.from_numpy(one[start : start + AT_ONCE]).to(device) for one in (c, z))
-                made.append(network(*part).cpu())
-        joined: np.ndarray = torch.cat(made).numpy()
-        return joined
+            parts = [network(c_batch.to(device), z_batch.to(device)).cpu() for c_batch, z_batch in batches]
+        x_hat: np.ndarray = torch.cat(parts).numpy()
+        return x_hat
 
-    def prior(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Codes of nothing, c (B, D) and z (B, S, Z), as long as a clip."""
-        drawn, steps = np.random.default_rng(seed), self._source.shape[1] // STRIDE
+    def sample_prior(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sample codes c (count, D) and z (count, S, Z), as long as a clip, from the standard normal prior."""
+        rng, steps = np.random.default_rng(seed), self._source.shape[1] // STRIDE
         shapes = ((count, self.latent), (count, steps, self._setting.step_latent))
-        c, z = (drawn.standard_normal(shape).astype(np.float32) for shape in shapes)
+        c, z = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
         return c, z
 
     def clip_encoder(self) -> ClipEncoder:
-        """The averaged encoder as one that takes whole clips."""
-        own = self._setting
-        network = ClipEncoder(self.latent, own.step_latent, own.width, self._source.shape[0])
-        network.encoder.load_state_dict(self.averaged.module.state_dict())
+        """Return the EMA encoder as one that takes whole clips."""
+        setting = self._setting
+        network = ClipEncoder(self.latent, setting.step_latent, setting.width, self._source.shape[0])
+        network.encoder.load_state_dict(self.ema_encoder.module.state_dict())
         return network.eval()
 
     def state(self) -> dict[str, Any]:
-        """Weights and optimisers."""
-        optimisers = (self._optimiser, self._discriminator_optimiser)
+        """Return the state dicts of networks and optimisers."""
         return {
-            "networks": {name: network.state_dict() for name, network in self._networks().items()},
-            "averaged": [network.state_dict() for network in (self.averaged, self.averaged_generator)],
-            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+            "networks": {name: network.state_dict() for name, network in self._networks.items()},
+            "averaged": [network.state_dict() for network in (self.ema_encoder, self.ema_generator)],
+            "optimisers": [optimiser.state_dict() for optimiser in (self._optimiser, self._discriminator_optimiser)],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Back to what `state` gave."""
-        for name, network in self._networks().items():
+        """Load a `state`."""
+        for name, network in self._networks.items():
             network.load_state_dict(state["networks"][name])
-        for network, held in zip((self.averaged, self.averaged_generator), state["averaged"], strict=True):
-            network.load_state_dict(held)
-        optimisers = (self._optimiser, self._discriminator_optimiser)
-        for optimiser, held in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(held)
+        averages, optimisers = (self.ema_encoder, self.ema_generator), (self._optimiser, self._discriminator_optimiser)
+        for part, part_state in zip((*averages, *optimisers), (*state["averaged"], *state["optimisers"]), strict=True):
+            part.load_state_dict(part_state)
 
-    def _networks(self) -> dict[str, nn.Module]:
-        return {
-            "encoder": self.encoder,
-            "generator": self.generator_network,
-            "discriminator": self.discriminator,
-            "projection": self.projection,
-        }
+    def _sample_noise(self, shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=self._step_rng, device=self._step_rng.device)
 
-    def _normal(self, shape: torch.Size) -> Tensor:
-        return torch.randn(shape, generator=self._dice, device=self._dice.device)
-
-    def _drawn(self, mean: Tensor, log_sigma: Tensor) -> Tensor:
-        return mean + log_sigma.exp() * self._normal(mean.shape)
+    def _sample_normal(self, mean: Tensor, log_sigma: Tensor) -> Tensor:
+        return mean + log_sigma.exp() * self._sample_noise(mean.shape)
 
 
-class LabelsLearner:
-    """The yardstick: the same encoder on the same views, trained to name the composer."""
+class SupervisedLearner:
+    """The supervised reference: the same encoder on the same views, trained to classify the composer.
+
+    Args:
+        source: the scaled clips.
+        codes: (clips,) composers as integers.
+        latent: D.
+        composers: K.
+        setting, seed, devices: see `TemporalLearner`.
+    """
 
     def __init__(
         self,
@@ -270,68 +306,68 @@ class LabelsLearner:
         seed: int,
         devices: Devices | None = None,
     ) -> None:
-        """`codes` (clips,) composers; `latent` D; `composers` K; `devices` the source's own."""
         self._source, self._setting = source, setting
-        self._devices, self._seed = devices or alone(source.device), seed
+        self._devices, self._seed = devices or single_device(source.device), seed
         self._codes = torch.as_tensor(codes, device=source.device)
         shape = (latent, setting.step_latent, setting.width, source.shape[0])
-        self.network = loop.create_network(lambda: ClipClassifier(*shape, composers), seed, source.device)
-        self._devices.synchronise(self.network)
-        self.averaged = _averaged(self.network, setting.average)
+        self.network = loop.started(lambda: ClipClassifier(*shape, composers), seed, source.device)
+        self._devices.synchronise_batch_norm(self.network)
+        self.ema_network = _moving_average(self.network, setting.average)
         self._devices.compile(self.network.encoder.convolutions)
         self.rng = torch.Generator(source.device).manual_seed(seed)
-        self._changes = _changes(setting)
+        self._augmentation = _build_augmentation(setting)
         self._optimiser = _adam((self.network,), setting.learning_rate, setting)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
-        """One update on a view of each of these clips."""
+        """Update the network on an augmented view of each of these clips (B,); return the loss."""
         self.network.train()
         devices = self._devices
-        mine, dice = devices.shares(rows)[devices.rank], devices.dice(self.rng, self._seed, rows)
-        x = views.crop(self._source.batch(mine), self._setting.frames, dice, self._setting.tempo)
-        logits = devices.passed(self.network, views.changed(x, self._changes, dice))
-        named = self._codes[torch.as_tensor(mine, device=self._source.device)]
-        loss = devices.weight(rows) * cross_entropy(logits, named)
+        batch, rng = devices.split_batch(rows)[devices.rank], devices.step_rng(self.rng, self._seed, rows)
+        x = views.crop(self._source.batch(batch), self._setting.frames, rng, self._setting.tempo)
+        logits = devices.forward(self.network, views.augment(x, self._augmentation, rng))
+        targets = self._codes[torch.as_tensor(batch, device=self._source.device)]
+        loss = devices.batch_weight(rows) * cross_entropy(logits, targets)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        told = devices.averaged((self.network,), {"loss": loss})
+        metrics = devices.average_gradients((self.network,), {"loss": loss})
         self._optimiser.step()
-        self.averaged.update_parameters(self.network)
-        return told
+        self.ema_network.update_parameters(self.network)
+        return metrics
 
-    def losses(self, rows: np.ndarray) -> dict[str, float]:
-        """Cross-entropy and accuracy on other clips, whole."""
-        return watch.score_probabilities(self.probabilities(rows), self._codes.cpu().numpy()[rows])
+    def evaluate(self, rows: np.ndarray) -> dict[str, float]:
+        """Return the cross-entropy and the accuracy of the EMA network on these clips, whole."""
+        return watch.answered(self.probabilities(rows), self._codes.cpu().numpy()[rows])
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
-        """(B, K) of whole clips."""
-        network: ClipClassifier = self.averaged.module.eval()
+        """Return the class probabilities (B, K) of whole clips."""
+        network: ClipClassifier = self.ema_network.module.eval()
+        batches = self._source.batches(rows, EVALUATION_BATCH)
         with precision.evaluation():
-            parts = [network.probabilities(self._source.batch(p)).cpu() for p in self._source.batches(rows, AT_ONCE)]
-        found: np.ndarray = torch.cat(parts).numpy()
-        return found
+            parts = [network.probabilities(self._source.batch(batch)).cpu() for batch in batches]
+        probabilities: np.ndarray = torch.cat(parts).numpy()
+        return probabilities
 
     def state(self) -> dict[str, Any]:
-        """Weights and optimiser."""
-        networks = {"network": self.network.state_dict(), "averaged": self.averaged.state_dict()}
+        """Return the state dicts of networks and optimiser."""
+        networks = {"network": self.network.state_dict(), "averaged": self.ema_network.state_dict()}
         return {**networks, "optimiser": self._optimiser.state_dict()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Back to what `state` gave."""
+        """Load a `state`."""
         self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
+        self.ema_network.load_state_dict(state["averaged"])
         self._optimiser.load_state_dict(state["optimiser"])
 
 
-def _averaged(network: nn.Module, share: float) -> Any:
-    """A moving average of weights and of the statistics of batch norm; `share` of it stays at each update."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(share), use_buffers=True)
+def _moving_average(network: nn.Module, decay: float) -> Any:
+    """Return an exponential moving average of weights and batch norm statistics, of which `decay` stays per update."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
-def _adam(networks: tuple[nn.Module, ...], rate: float, setting: TemporalSetting) -> torch.optim.Adam:
+def _adam(networks: tuple[nn.Module, ...], learning_rate: float, setting: TemporalSetting) -> torch.optim.Adam:
     parameters = [parameter for network in networks for parameter in network.parameters()]
-    return torch.optim.Adam(parameters, rate, (setting.betas[0], setting.betas[1]), fused=True)
+    return torch.optim.Adam(parameters, learning_rate, (setting.betas[0], setting.betas[1]), fused=True)
 
 
-def _changes(setting: TemporalSetting) -> views.Changes:
-    return views.Changes(setting.masked_bins, setting.masked_frames, setting.shifted_bins, setting.level)
+def _build_augmentation(setting: TemporalSetting) -> views.Augmentation:
+    return views.Augmentation(setting.masked_bins, setting.masked_frames, setting.shifted_bins, setting.level)

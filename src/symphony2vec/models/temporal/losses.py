@@ -1,62 +1,78 @@
-"""What the temporal ALI minimises.
+"""Loss functions of the temporal ALI.
 
-Axes: B pairs, N views, D dimensions. q are the pairs (x, E(x)) of the encoder, p the pairs (G(c, z), c, z) of the
-generator; logits are those of the discriminator, above 0 for "this is of q".
+Axes: B pairs, N views, D dimensions. q denotes the pairs (x, E(x)) of the encoder, p the pairs (G(c, z), c, z) of the
+generator; logits are those of the discriminator D, above 0 for "this pair is from q".
 
-    adversary       ALI's own game (Dumoulin et al. 2017)
+    adversary       the adversarial game of ALI (Dumoulin et al. 2017)
     reconstruction  |G(E(x)) - x| (Li et al. 2017, ALICE)
-    contrast        views of one group are near, others far (van den Oord et al. 2018; several positives as Khosla et
-                    al. 2020, with groups that are movements or clips, never composers)
+    contrast        InfoNCE (van den Oord et al. 2018) with several positives (Khosla et al. 2020); groups of positives
+                    are movements or clips, never composers
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor
+from torch.nn.functional import softplus
 
-STEEPEST = 15.0  # beyond it a logit's gradient is below 1e-6 of its largest
+LOGIT_LIMIT = 15.0  # beyond it the gradient of a logit is below 1e-6 of its maximum
 
 
 def discriminator_loss(logit_q: Tensor, logit_p: Tensor) -> Tensor:
-    """-E_q[log D] - E_p[log(1 - D)], a scalar, from logits (B,); 2 ln 2 where D cannot tell."""
-    return F.softplus(-logit_q).mean() + F.softplus(logit_p).mean()
+    """Return -E_q[log D] - E_p[log(1 - D)], a scalar, from logits (B,); 2 ln 2 for a discriminator at chance level.
+
+    Example:
+        >>> round(float(discriminator_loss(torch.zeros(4), torch.zeros(4))), 4)
+        1.3863
+    """
+    return softplus(-logit_q).mean() + softplus(logit_p).mean()
 
 
 def generator_loss(logit_q: Tensor, logit_p: Tensor) -> Tensor:
-    """-E_q[log(1 - D)] - E_p[log D], a scalar, from logits (B,): the game with its labels swapped."""
-    return F.softplus(logit_q).mean() + F.softplus(-logit_p).mean()
+    """Return -E_q[log(1 - D)] - E_p[log D], a scalar, from logits (B,): `discriminator_loss` with swapped labels."""
+    return softplus(logit_q).mean() + softplus(-logit_p).mean()
 
 
-def slopes(logit_q: Tensor, logit_p: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """How one backward pass of D's loss serves both sides: D's derivative by each logit (B,), for q and for p, and the
-    factors (B,) that turn what then reaches a pair into the gradient of `generator_loss`.
+def logit_gradients(logit_q: Tensor, logit_p: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what one backward pass through D needs to serve the losses of both players.
 
-    A pair alone makes its logit, so both gradients of a pair are a derivative by that logit times something that no
-    loss has a part in. The derivatives are -sigmoid(-q)/B and sigmoid(q)/B for q, the ratio -exp(q); for p -exp(-p).
+    Each pair produces its own logit, so the gradients of both losses with respect to a pair are the derivative of the
+    loss by that logit times a factor that does not depend on the loss. The derivatives of `discriminator_loss` are
+    -sigmoid(-q)/B and sigmoid(p)/B; the ratio of the derivative of `generator_loss` to them is -exp(q) and -exp(-p).
+
+    Args:
+        logit_q, logit_p: (B,), clamped at `LOGIT_LIMIT` where D is certain.
+
+    Returns:
+        The derivative of `discriminator_loss` by each logit of q and of p, and the gradient scale of q and of p: the
+        factor that turns the gradient arriving at a pair into that of `generator_loss`. Four tensors (B,).
     """
-    steep_q, steep_p = logit_q.detach().clamp(max=STEEPEST), logit_p.detach().clamp(min=-STEEPEST)
+    clamped_q, clamped_p = logit_q.detach().clamp(max=LOGIT_LIMIT), logit_p.detach().clamp(min=-LOGIT_LIMIT)
     count = len(logit_q)
-    of_d = -torch.sigmoid(-steep_q) / count, torch.sigmoid(steep_p) / count
-    return *of_d, -torch.exp(steep_q), -torch.exp(-steep_p)
+    gradient_q, gradient_p = -torch.sigmoid(-clamped_q) / count, torch.sigmoid(clamped_p) / count
+    return gradient_q, gradient_p, -torch.exp(clamped_q), -torch.exp(-clamped_p)
 
 
-def reconstruction(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Mean absolute difference of two (B, F, T), a scalar."""
+def reconstruction_loss(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Return the mean absolute difference of two tensors (B, F, T), a scalar."""
     return (x_hat - x).abs().mean()
 
 
-def contrast(views: Tensor, groups: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding the views of one's own group among all others, a scalar.
+def info_nce(views: Tensor, groups: Tensor, temperature: float) -> Tensor:
+    """Return the InfoNCE loss, a scalar: the cross-entropy of finding the positives of a view among all other views.
 
     Args:
         views: (N, D) unit vectors.
-        groups: (N,) integers; every view has at least one other of its group.
+        groups: (N,) integers; views of one group are positives, and every group has at least two views.
         temperature: of the softmax.
+
+    Example:
+        >>> round(float(info_nce(torch.ones(4, 1), torch.tensor([0, 1, 0, 1]), 0.1)), 4)  # chance level: ln 3
+        1.0986
     """
-    alike = views @ views.T / temperature
-    itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
-    log_share = alike - torch.logsumexp(alike.masked_fill(itself, -torch.inf), dim=1, keepdim=True)
-    positive = (groups[:, None] == groups[None, :]) & ~itself
-    found: Tensor = -(log_share * positive).sum(dim=1) / positive.sum(dim=1)
-    return found.mean()
+    similarity = views @ views.T / temperature
+    diagonal = torch.eye(len(views), dtype=torch.bool, device=views.device)
+    log_probability = similarity - torch.logsumexp(similarity.masked_fill(diagonal, -torch.inf), dim=1, keepdim=True)
+    positive = (groups[:, None] == groups[None, :]) & ~diagonal
+    loss_of_views: Tensor = -(log_probability * positive).sum(dim=1) / positive.sum(dim=1)
+    return loss_of_views.mean()

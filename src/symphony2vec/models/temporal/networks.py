@@ -1,10 +1,11 @@
-"""The networks of the ALI that hears all ten seconds.
+"""Networks of the temporal ALI, a bidirectional encoder-decoder over the full ten-second clip.
 
 Axes: B batch, F bins, T frames, S steps of `STRIDE` frames, D dimensions of the clip code, Z of a step code, H features
-of a step. Symbols: x (B, F, T) mel spectrograms of mean 0 and deviation 1 in every band; c (B, D) the code of a clip,
-which is the embedding; z (B, S, Z) one small code a step, so that c need not carry the notes.
+of a step, K composers. Symbols: x (B, F, T) mel spectrograms with mean 0 and standard deviation 1 in every band;
+c (B, D) the clip code, which is the embedding; z (B, S, Z) one small code per step, so that c need not encode the
+notes; x_hat (B, F, T) the output of the generator.
 
-Source: Dumoulin et al. 2017 (ALI) for the game, Donahue and Simonyan 2019 (BigBiGAN) for what the discriminator hears.
+Source: Dumoulin et al. 2017 (ALI) for the adversarial game, Donahue and Simonyan 2019 (BigBiGAN) for the discriminator.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, normalize
 from torch.nn.utils.parametrizations import spectral_norm
 
 # Channels, kernel and stride over (bins, frames) of the four convolutions; the generator mirrors them.
@@ -20,16 +22,30 @@ CHANNELS = (1, 2, 4, 8)  # times the width
 KERNELS = ((4, 8), (4, 4), (4, 4), (4, 3))
 STRIDES = ((2, 4), (2, 2), (2, 2), (2, 1))
 PADDINGS = ((1, 2), (1, 1), (1, 1), (1, 1))
-GROUPS = 4  # of channels that are normalised together, at least two each
-STRIDE = 16  # frames of a step
-FOLD = 16  # bins that become one
-SLOPE = 0.2
-LOG_SIGMA_AT_START = -1.5  # little noise, so that the generator learns early what a code says
-LOG_SIGMA_LOW, LOG_SIGMA_HIGH = -6.0, 2.0  # a code's deviation stays between 0.0025 and 7.4
+GROUPS = 4  # of group normalisation, of at least two channels each
+STRIDE = 16  # frames per step
+BIN_STRIDE = 16  # bins per row of the last convolution
+LEAKY_SLOPE = 0.2
+INITIAL_LOG_SIGMA = -1.5  # little noise, so that the generator learns early to use the codes
+LOG_SIGMA_LOW, LOG_SIGMA_HIGH = -6.0, 2.0  # standard deviations of a code between 0.0025 and 7.4
+PROJECTION_SIZE = 256
+# First part of the names of weights in checkpoints and packages of versions up to 0.1, and today's attribute.
+RENAMED_WEIGHTS = {
+    "along": "gru",
+    "fold": "frequency_projection",
+    "enter": "code_projection",
+    "unfold": "frequency_expansion",
+    "of_clip": "x_branch",
+    "of_codes": "z_branch",
+    "of_steps": "step_logit",
+    "of_whole": "clip_logit",
+    "clip_alone": "x_unary",
+    "codes_alone": "z_unary",
+}
 
 
 class Codes(NamedTuple):
-    """What the encoder says of a clip: mean and log deviation of c (B, D) and z (B, S, Z); its pooled features."""
+    """Output of the encoder: mean and log standard deviation of c (B, D) and z (B, S, Z); pooled features (B, 2 H)."""
 
     c: Tensor
     c_log_sigma: Tensor
@@ -39,208 +55,252 @@ class Codes(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """E: convolutions, a recurrent layer in both directions, attention over time."""
+    """E: convolutions, a bidirectional GRU, attention pooling over time.
+
+    Args:
+        latent: D.
+        step_latent: Z; 0 for no step codes.
+        width: channels of the first convolution.
+        bins: F, a multiple of `BIN_STRIDE`.
+    """
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int) -> None:
-        """`latent` D, `step_latent` Z (0 for no step codes), `width` channels of the first layer, `bins` F."""
         super().__init__()
         hidden = CHANNELS[-1] * width
         layers: list[nn.Module] = []
-        for before, after, kernel, stride, padding in _convolutions(width):
-            convolution = nn.Conv2d(before, after, kernel, stride, padding, bias=False)
-            layers += [convolution, nn.BatchNorm2d(after), nn.LeakyReLU(SLOPE)]
+        for inputs, outputs, kernel, stride, padding in _convolution_shapes(width):
+            convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+            layers += [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(LEAKY_SLOPE)]
         self.convolutions = nn.Sequential(*layers)
-        self.fold = nn.Linear(hidden * (bins // FOLD), hidden)
-        self.along = Recurrent(hidden, hidden // 2, batch_first=True, bidirectional=True)
+        self.frequency_projection = nn.Linear(hidden * (bins // BIN_STRIDE), hidden)
+        self.gru = FullPrecisionGRU(hidden, hidden // 2, batch_first=True, bidirectional=True)
         self.pool = AttentionPooling(hidden)
         self.clip_code = nn.Linear(2 * hidden, 2 * latent)
         self.step_code = nn.Linear(hidden, 2 * step_latent)
         for code, size in ((self.clip_code, latent), (self.step_code, step_latent)):
-            nn.init.constant_(code.bias.data[size:], LOG_SIGMA_AT_START)
+            nn.init.constant_(code.bias.data[size:], INITIAL_LOG_SIGMA)
+        self.register_load_state_dict_pre_hook(rename_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Codes:
-        """X (B, F, T), T a multiple of `STRIDE`."""
-        steps = self.steps(x)
+        """Encode x (B, F, T), T a multiple of `STRIDE`."""
+        steps = self.step_features(x)
         pooled = self.pool(steps)
         c, c_log_sigma = self.clip_code(pooled).chunk(2, dim=-1)
         z, z_log_sigma = self.step_code(steps).chunk(2, dim=-1)
-        return Codes(c, _bounded(c_log_sigma), z, _bounded(z_log_sigma), pooled)
+        return Codes(c, _clamp_log_sigma(c_log_sigma), z, _clamp_log_sigma(z_log_sigma), pooled)
 
-    def steps(self, x: Tensor) -> Tensor:
-        """The features (B, S, H) of every step."""
-        folded = self.fold(self.convolutions(x.unsqueeze(1)).flatten(1, 2).transpose(1, 2))
-        along: Tensor = folded + self.along(folded)[0]
-        return along
+    def step_features(self, x: Tensor) -> Tensor:
+        """Return the features (B, S, H) of every step of x (B, F, T)."""
+        projected = self.frequency_projection(self.convolutions(x.unsqueeze(1)).flatten(1, 2).transpose(1, 2))
+        features: Tensor = projected + self.gru(projected)[0]
+        return features
 
 
-class Recurrent(nn.GRU):
-    """A recurrent layer that stays in the precision of its weights: autocast would make cuDNN's half precision, whose
-    range is too small for gradients that nobody scales."""
+class FullPrecisionGRU(nn.GRU):
+    """GRU that ignores autocast and computes in the precision of its weights.
+
+    Under autocast cuDNN would use half precision, whose range is too small for gradients without loss scaling.
+    """
 
     def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """As torch's own, of one batch."""
+        """See `torch.nn.GRU`; batched input only."""
         with torch.autocast(x.device.type, enabled=False):
-            found: tuple[Tensor, Tensor] = super().forward(x.type_as(self.all_weights[0][0]), hx)
-        return found
+            output: tuple[Tensor, Tensor] = super().forward(x.type_as(self.all_weights[0][0]), hx)
+        return output
 
 
 class ClipEncoder(nn.Module):
-    """The encoder for clips as the stages know them, of any length from one step on."""
+    """The encoder as packages use it: for clips of any length from one step on. Arguments: see `Encoder`.
+
+    Example:
+        >>> ClipEncoder(latent=40, step_latent=4, width=2, bins=64).encode(torch.zeros(3, 64, 431)).shape
+        torch.Size([3, 40])
+    """
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int) -> None:
-        """See `Encoder`."""
         super().__init__()
         self.encoder = Encoder(latent, step_latent, width, bins)
 
     def encode(self, x: Tensor) -> Tensor:
-        """X (B, F, T) to the mean of c (B, D)."""
-        c: Tensor = self.encoder(whole(x)).c
+        """Return the mean of c (B, D) of x (B, F, T)."""
+        c: Tensor = self.encoder(crop_to_steps(x)).c
         return c
 
     def encode_pooled(self, x: Tensor) -> Tensor:
-        """As `encode`, the pooled features (B, 2 H) that c is made of."""
-        pooled: Tensor = self.encoder(whole(x)).pooled
+        """Return the pooled features (B, 2 H) of x (B, F, T), from which c is computed."""
+        pooled: Tensor = self.encoder(crop_to_steps(x)).pooled
         return pooled
 
 
 class ClipClassifier(nn.Module):
-    """The same encoder with one linear layer on top of the mean of c, to name the composer."""
+    """The same encoder with a linear layer that predicts the composer from the mean of c.
+
+    Args:
+        latent, step_latent, width, bins: see `Encoder`.
+        composers: K.
+    """
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int, composers: int) -> None:
-        """See `Encoder`; `composers` K."""
         super().__init__()
         self.encoder = Encoder(latent, step_latent, width, bins)
         self.output = nn.Linear(latent, composers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X (B, F, T), T a multiple of `STRIDE`, to logits (B, K)."""
+        """Return the logits (B, K) of x (B, F, T), T a multiple of `STRIDE`."""
         logits: Tensor = self.output(self.encoder(x).c)
         return logits
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """X (B, F, T) to (B, K)."""
-        logits: Tensor = self(whole(x))
+        """Return the class probabilities (B, K) of x (B, F, T)."""
+        logits: Tensor = self(crop_to_steps(x))
         return logits.softmax(dim=1)
 
 
 class AttentionPooling(nn.Module):
-    """Mean and deviation over time, each step weighted by how much it says: (B, S, H) to (B, 2 H)."""
+    """Attention-weighted mean and standard deviation over time: (B, S, H) to (B, 2 H)."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        # no bias at the end: a softmax does not change with a constant
+        # No bias in the last layer: a softmax is invariant to a constant.
         self.score = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.Tanh(), nn.Linear(hidden // 2, 1, bias=False))
         self.register_load_state_dict_pre_hook(_drop_score_bias)  # type: ignore[no-untyped-call]
 
     def forward(self, steps: Tensor) -> Tensor:
-        """(B, S, H) to (B, 2 H)."""
+        """Pool (B, S, H) to (B, 2 H)."""
         weights = self.score(steps).softmax(dim=1)
         mean = (weights * steps).sum(dim=1)
         variance = (weights * (steps - mean.unsqueeze(1)).square()).sum(dim=1)
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
 
 
-def _drop_score_bias(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Weights saved by versions up to 0.1 hold a bias of the attention score, which never had an effect."""
-    state.pop(f"{prefix}score.2.bias", None)
-
-
 class Generator(nn.Module):
-    """G: the mirror of the encoder, from c repeated along time beside z.
+    """G: the mirror of the encoder; its input is z with c repeated at every step. Arguments: see `Encoder`.
 
-    It hears codes of two kinds, the encoder's and the prior's, so it is normalised clip by clip: the statistics of a
-    batch would be those of neither.
+    Its batches mix codes of the encoder and of the prior, so it uses group normalisation, which treats each clip
+    separately: batch statistics would fit neither kind.
     """
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int) -> None:
-        """See `Encoder`."""
         super().__init__()
         hidden = CHANNELS[-1] * width
-        self._rows = bins // FOLD
-        self.enter = nn.Linear(latent + step_latent, hidden)
-        self.along = Recurrent(hidden, hidden // 2, batch_first=True, bidirectional=True)
-        self.unfold = nn.Linear(hidden, hidden * self._rows)
+        self._rows = bins // BIN_STRIDE
+        self.code_projection = nn.Linear(latent + step_latent, hidden)
+        self.gru = FullPrecisionGRU(hidden, hidden // 2, batch_first=True, bidirectional=True)
+        self.frequency_expansion = nn.Linear(hidden, hidden * self._rows)
         layers: list[nn.Module] = []
-        for after, before, kernel, stride, padding in reversed(list(_convolutions(width))):
-            layers += [nn.GroupNorm(min(GROUPS, before // 2), before), nn.LeakyReLU(SLOPE)]
-            layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding))
+        for outputs, inputs, kernel, stride, padding in reversed(_convolution_shapes(width)):
+            layers += [nn.GroupNorm(min(GROUPS, inputs // 2), inputs), nn.LeakyReLU(LEAKY_SLOPE)]
+            layers.append(nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding))
         self.convolutions = nn.Sequential(*layers)
+        self.register_load_state_dict_pre_hook(rename_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, c: Tensor, z: Tensor) -> Tensor:
-        """C (B, D) and z (B, S, Z) to x_hat (B, F, S * STRIDE)."""
-        entered = self.enter(_beside(c, z))
-        along = entered + self.along(entered)[0]
-        unfolded = self.unfold(along).transpose(1, 2).unflatten(1, (-1, self._rows))
-        x_hat: Tensor = self.convolutions(unfolded).squeeze(1)
+        """Generate x_hat (B, F, S * STRIDE) from c (B, D) and z (B, S, Z)."""
+        projected = self.code_projection(_concatenate_codes(c, z))
+        steps = projected + self.gru(projected)[0]
+        expanded = self.frequency_expansion(steps).transpose(1, 2).unflatten(1, (-1, self._rows))
+        x_hat: Tensor = self.convolutions(expanded).squeeze(1)
         return x_hat
 
 
 class Discriminator(nn.Module):
-    """D: one logit for a pair of a clip and its codes; without batch norm, so that each pair alone makes its own."""
+    """D: one logit for each pair of a clip and its codes. No batch norm, so that a logit depends on its pair alone.
+
+    Args:
+        latent, step_latent, width, bins: see `Encoder`.
+        unary: add the unary terms of BigBiGAN, one from the clip alone and one from the codes alone.
+    """
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int, unary: bool) -> None:
-        """See `Encoder`; `unary` adds what the clip alone and the codes alone say."""
         super().__init__()
         hidden = CHANNELS[-1] * width
         layers: list[nn.Module] = []
-        for before, after, kernel, stride, padding in _convolutions(width):
-            layers += [spectral_norm(nn.Conv2d(before, after, kernel, stride, padding)), nn.LeakyReLU(SLOPE)]
-        self.of_clip = nn.Sequential(*layers)
-        self.fold = _normed(hidden * (bins // FOLD), hidden)
-        self.of_codes = nn.Sequential(
-            _normed(latent + step_latent, hidden), nn.LeakyReLU(SLOPE), _normed(hidden, hidden), nn.LeakyReLU(SLOPE)
+        for inputs, outputs, kernel, stride, padding in _convolution_shapes(width):
+            convolution = spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
+            layers += [convolution, nn.LeakyReLU(LEAKY_SLOPE)]
+        self.x_branch = nn.Sequential(*layers)
+        self.frequency_projection = spectral_linear(hidden * (bins // BIN_STRIDE), hidden)
+        self.z_branch = nn.Sequential(
+            spectral_linear(latent + step_latent, hidden),
+            nn.LeakyReLU(LEAKY_SLOPE),
+            spectral_linear(hidden, hidden),
+            nn.LeakyReLU(LEAKY_SLOPE),
         )
-        self.joint = nn.Sequential(_normed(2 * hidden, 2 * hidden), nn.LeakyReLU(SLOPE))
-        self.of_steps = _normed(2 * hidden, 1)
-        self.of_whole = nn.Sequential(_normed(2 * hidden, hidden), nn.LeakyReLU(SLOPE), _normed(hidden, 1))
-        self.clip_alone = _normed(hidden, 1) if unary else None
-        self.codes_alone = _normed(hidden, 1) if unary else None
+        self.joint = nn.Sequential(spectral_linear(2 * hidden, 2 * hidden), nn.LeakyReLU(LEAKY_SLOPE))
+        self.step_logit = spectral_linear(2 * hidden, 1)
+        self.clip_logit = nn.Sequential(
+            spectral_linear(2 * hidden, hidden), nn.LeakyReLU(LEAKY_SLOPE), spectral_linear(hidden, 1)
+        )
+        self.x_unary = spectral_linear(hidden, 1) if unary else None
+        self.z_unary = spectral_linear(hidden, 1) if unary else None
+        self.register_load_state_dict_pre_hook(rename_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, c: Tensor, z: Tensor) -> Tensor:
-        """X (B, F, T), c (B, D), z (B, S, Z) to logits (B,), above 0 for "the encoder's pair"."""
-        heard = self.fold(self.of_clip(x.unsqueeze(1)).flatten(1, 2).transpose(1, 2))
-        heard = nn.functional.leaky_relu(heard, SLOPE)
-        coded = self.of_codes(_beside(c, z))
-        joint = self.joint(torch.cat([heard, coded], dim=2))
-        logit: Tensor = self.of_steps(joint).mean(dim=1) + self.of_whole(joint.mean(dim=1))
-        if self.clip_alone is not None and self.codes_alone is not None:
-            logit = logit + self.clip_alone(heard).mean(dim=1) + self.codes_alone(coded).mean(dim=1)
+        """Return logits (B,) of x (B, F, T), c (B, D), z (B, S, Z): above 0 for "this pair is from the encoder"."""
+        x_features = self.frequency_projection(self.x_branch(x.unsqueeze(1)).flatten(1, 2).transpose(1, 2))
+        x_features = leaky_relu(x_features, LEAKY_SLOPE)
+        z_features = self.z_branch(_concatenate_codes(c, z))
+        joint = self.joint(torch.cat([x_features, z_features], dim=2))
+        logit: Tensor = self.step_logit(joint).mean(dim=1) + self.clip_logit(joint.mean(dim=1))
+        if self.x_unary is not None and self.z_unary is not None:
+            logit = logit + self.x_unary(x_features).mean(dim=1) + self.z_unary(z_features).mean(dim=1)
         return logit.squeeze(1)
 
 
 class Projection(nn.Module):
-    """What the contrast is measured on; thrown away after training: (B, D) to unit vectors (B, 256)."""
+    """Projection head of the contrastive loss, discarded after training: (B, D) to unit vectors (B, 256)."""
 
     def __init__(self, latent: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(latent, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 256))
+        size = PROJECTION_SIZE
+        self.layers = nn.Sequential(nn.Linear(latent, size), nn.BatchNorm1d(size), nn.ReLU(), nn.Linear(size, size))
 
     def forward(self, c: Tensor) -> Tensor:
-        """(B, D) to (B, 256)."""
-        return nn.functional.normalize(self.layers(c), dim=1)
+        """Project c (B, D) to unit vectors (B, 256)."""
+        return normalize(self.layers(c), dim=1)
 
 
-def whole(x: Tensor) -> Tensor:
-    """The middle of a clip, of as many whole steps as it holds: (B, F, T) to (B, F, S * STRIDE)."""
+def crop_to_steps(x: Tensor) -> Tensor:
+    """Return the middle of a clip, cut to a whole number of steps: (B, F, T) to (B, F, S * STRIDE).
+
+    Example:
+        >>> crop_to_steps(torch.zeros(1, 64, 431)).shape
+        torch.Size([1, 64, 416])
+    """
     length = x.shape[2] // STRIDE * STRIDE
     first = (x.shape[2] - length) // 2
     return x[:, :, first : first + length]
 
 
-def _convolutions(width: int) -> list[tuple[int, int, tuple[int, int], tuple[int, int], tuple[int, int]]]:
-    channels = [1, *(factor * width for factor in CHANNELS)]
-    return [(channels[i], channels[i + 1], KERNELS[i], STRIDES[i], PADDINGS[i]) for i in range(len(KERNELS))]
-
-
-def _normed(before: int, after: int) -> nn.Module:
-    layer: nn.Module = spectral_norm(nn.Linear(before, after))
+def spectral_linear(inputs: int, outputs: int) -> nn.Module:
+    """Return a linear layer with spectral normalisation."""
+    layer: nn.Module = spectral_norm(nn.Linear(inputs, outputs))
     return layer
 
 
-def _bounded(log_sigma: Tensor) -> Tensor:
+def rename_weights(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Rename the weights of a state dict saved by versions up to 0.1; a `load_state_dict` pre-hook."""
+    for key in [key for key in state if key.startswith(prefix)]:
+        attribute, dot, parameter = key.removeprefix(prefix).partition(".")
+        if attribute in RENAMED_WEIGHTS:
+            state[f"{prefix}{RENAMED_WEIGHTS[attribute]}{dot}{parameter}"] = state.pop(key)
+
+
+def _drop_score_bias(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Drop the bias of the attention score, without effect, which versions up to 0.1 saved."""
+    state.pop(f"{prefix}score.2.bias", None)
+
+
+def _convolution_shapes(width: int) -> list[tuple[int, int, tuple[int, int], tuple[int, int], tuple[int, int]]]:
+    """Return input channels, output channels, kernel, stride and padding of every convolution."""
+    channels = [1, *(factor * width for factor in CHANNELS)]
+    return list(zip(channels[:-1], channels[1:], KERNELS, STRIDES, PADDINGS, strict=True))
+
+
+def _clamp_log_sigma(log_sigma: Tensor) -> Tensor:
     return log_sigma.clamp(LOG_SIGMA_LOW, LOG_SIGMA_HIGH)
 
 
-def _beside(c: Tensor, z: Tensor) -> Tensor:
-    """c repeated along time beside z: (B, S, D + Z)."""
+def _concatenate_codes(c: Tensor, z: Tensor) -> Tensor:
+    """Repeat c (B, D) at every step of z (B, S, Z) and concatenate: (B, S, D + Z)."""
     return torch.cat([c.unsqueeze(1).expand(-1, z.shape[1], -1), z], dim=2)

@@ -1,8 +1,8 @@
-"""Several processes for one training: this one is rank 0 and does all that people see, the others follow it.
+"""Processes of one data-parallel training: this process is rank 0, the others ("followers") do the same work silently.
 
-The followers are started for one training and end with it. Whatever ends one of them ends all: this process with one
-line, also where it waits for a GPU that waits for one that is gone; the others because this process ends them, or is
-gone itself.
+Followers are started for one training and end with it. A failure of any process ends all of them: this process reports
+it in one line, even while it waits on a GPU for a rank that no longer exists; the others are terminated by this
+process, or exit when it does.
 """
 
 from __future__ import annotations
@@ -31,184 +31,189 @@ from symphony2vec.models.training import loop
 if TYPE_CHECKING:
     from symphony2vec.models.temporal.devices import Devices
 
-LEAVES_WITHIN_S = 20.0  # this process, when a follower has failed: by itself where the ranks talk over sockets
-ENDS_WITHIN_S = 20.0  # a follower, when the training is over
-AGAIN = "what is done is kept: run the same command again to continue"
+ABORT_TIMEOUT_S = 20.0  # for this process to fail by itself after a follower did, as it does where ranks use sockets
+EXIT_TIMEOUT_S = 20.0  # for a follower to exit when the training is over
+RESUME_HINT = "what is done is kept: run the same command again to go on"
 
 
 @dataclass(frozen=True)
 class Follower:
-    """One of the other processes, and what it says when it fails."""
+    """One of the other processes, and the connection on which it reports its failure."""
 
     rank: int
     process: BaseProcess
-    says: connection.Connection
+    reports: connection.Connection
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended, and not well."""
+        """Whether the process has ended with an error."""
         return self.process.exitcode not in (None, 0)
 
     def reason(self) -> str:
-        """Why it failed, in one line; "" where it was ended from outside."""
+        """Return the reported failure in one line; "" for a process that was killed."""
         try:
-            return str(self.says.recv()) if self.says.poll() else ""
+            return str(self.reports.recv()) if self.reports.poll() else ""
         except EOFError:
             return ""
 
 
-def count(asked: int | None, batch: int) -> int:
-    """How many processes train: as many as were `asked` for, else one for every GPU, 1 where there is none.
+def process_count(requested: int | None, batch: int) -> int:
+    """Return the number of processes of a training: `requested`, else one per GPU, or 1 without a GPU.
 
     Args:
-        asked: on the command line.
-        batch: clips an update, of which every process takes some.
-    """
+        requested: the value of --processes.
+        batch: clips per update, of which every process takes at least one.
 
+    Raises:
+        UserError: more processes are requested than there are GPUs or clips.
+    """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if asked is None:
+    if requested is None:
         return max(1, min(gpus, batch))
-    if asked > 1 and 0 < gpus < asked:
-        raise UserError(f"--processes is {asked}, and PyTorch sees {gpus} GPU(s); each process needs one of its own")
-    if asked > batch:
-        raise UserError(f"--processes is {asked}, and an update takes {batch} clips; each process needs at least one")
-    return asked
+    if requested > 1 and 0 < gpus < requested:
+        raise UserError(f"--processes is {requested}, but PyTorch sees {gpus} GPU(s); each process needs its own")
+    if requested > batch:
+        raise UserError(
+            f"--processes is {requested}, but an update takes {batch} clips; each process needs at least one"
+        )
+    return requested
 
 
 @contextmanager
-def together(count: int, follow: Callable[[Devices], None], label: str) -> Iterator[Devices]:
-    """This process's part of a training that `count` processes share; the others run `follow` with theirs.
+def launch(count: int, follow: Callable[[Devices], None], label: str) -> Iterator[Devices]:
+    """Start the other processes of a training, and yield the devices of this one, rank 0.
 
     Args:
-        count: processes, this one included.
-        follow: takes part in the training until it ends; must be picklable.
-        label: what an error calls the training.
+        count: processes, including this one.
+        follow: what a follower runs with its own devices: its part of the training; must be picklable.
+        label: the name of the training in error messages.
 
     Raises:
         UserError: a follower failed.
     """
-
     if count == 1:
-        yield devices.alone(loop.device())
+        yield devices.single_device(loop.device())
         return
     port = _free_port()
-    group = Group([_started(rank, count, port, follow) for rank in range(1, count)], count, label)
+    group = Group([_start_follower(rank, count, port, follow) for rank in range(1, count)], count, label)
     threading.Thread(target=group.watch, daemon=True).start()
     try:
-        with devices.joined(0, count, port) as own:
+        with devices.join_group(0, count, port) as rank_0:
             try:
-                yield own
-            except BaseException as fault:
-                group.leave(fault)  # before this process takes leave of the others, which may not answer any more
+                yield rank_0
+            except BaseException as error:
+                group.abort(error)  # before this process leaves the process group, whose ranks may not respond
                 raise
-        for one in group.followers:
-            one.process.join(ENDS_WITHIN_S)
-    except Exception as fault:
-        group.leave(fault)
-        if isinstance(fault, UserError) or not group.blamed:
+        for follower in group.followers:
+            follower.process.join(EXIT_TIMEOUT_S)
+    except Exception as error:
+        group.abort(error)
+        if isinstance(error, UserError) or not group.failure:
             raise
-        raise UserError(group.blamed) from fault
+        raise UserError(group.failure) from error
     finally:
-        group.over.set()
-        group.end()
+        group.finished.set()
+        group.terminate()
 
 
 class Group:
-    """The followers of one training."""
+    """The followers of one training of `count` processes."""
 
     def __init__(self, followers: list[Follower], count: int, label: str) -> None:
         self.followers, self._count, self._label = followers, count, label
-        self.over = threading.Event()
-        self.blamed = ""  # one line, where a follower's failure ended the training
-        self._line = ""
+        self.finished = threading.Event()
+        self.failure = ""  # one line, if the failure of a follower ended the training
+        self._message = ""
 
-    def leave(self, fault: BaseException) -> None:
-        """End the followers after a fault in this process, whose cause may be one of theirs."""
-        if self._line:
+    def abort(self, error: BaseException) -> None:
+        """Terminate the followers after an error in this process, which a follower may have caused."""
+        if self._message:
             return
-        if isinstance(fault, Exception) and not isinstance(fault, UserError):
-            for one in self.followers:  # who talks to a process that is gone sees a closed connection, and is first
-                one.process.join(1.0)
-            if any(one.failed for one in self.followers):
-                self.blamed = self._told()
-        self._line = self.blamed or f"{fault}" or f"{self._label}: interrupted; {AGAIN}"
-        self.end()
+        if isinstance(error, Exception) and not isinstance(error, UserError):
+            for follower in self.followers:  # a closed connection is noticed here before its process has ended
+                follower.process.join(1.0)
+            if any(follower.failed for follower in self.followers):
+                self.failure = self._describe_failure()
+        self._message = self.failure or f"{error}" or f"{self._label}: interrupted; {RESUME_HINT}"
+        self.terminate()
 
     def watch(self) -> None:
-        """End this process when a follower has failed, or was ended, and the training does not end by itself."""
-        waiting = {one.process.sentinel: one for one in self.followers}
-        while waiting and not self.over.is_set():
-            for ended in connection.wait(list(waiting), timeout=1.0):
-                one = waiting.pop(ended)  # type: ignore[arg-type]
-                while one.process.exitcode is None:  # another thread is asking too, and only one is told at once
+        """Exit this process after a follower has failed or was killed, unless the training ends by itself in time."""
+        running = {follower.process.sentinel: follower for follower in self.followers}
+        while running and not self.finished.is_set():
+            for sentinel in connection.wait(list(running), timeout=1.0):
+                follower = running.pop(sentinel)  # type: ignore[arg-type]
+                while follower.process.exitcode is None:  # only one of two threads that ask gets the exit status
                     time.sleep(0.01)
-                if one.failed:
-                    if not self.over.wait(LEAVES_WITHIN_S):
+                if follower.failed:
+                    if not self.finished.wait(ABORT_TIMEOUT_S):
                         try:
-                            print(f"symphony2vec: {self._line or self._told()}", file=sys.stderr, flush=True)
-                            self.end()
-                        finally:  # also where nobody reads it any more
+                            message = self._message or self._describe_failure()
+                            print(f"symphony2vec: {message}", file=sys.stderr, flush=True)
+                            self.terminate()
+                        finally:  # even if standard error is closed
                             os._exit(1)
                     return
 
-    def end(self) -> None:
-        """End those that have not ended."""
-        for one in self.followers:
-            if one.process.is_alive():
-                one.process.terminate()
-        for one in self.followers:
-            one.process.join(5.0)
-            if one.process.is_alive():
-                one.process.kill()
-                one.process.join()
+    def terminate(self) -> None:
+        """End the followers that are still running."""
+        for follower in self.followers:
+            if follower.process.is_alive():
+                follower.process.terminate()
+        for follower in self.followers:
+            follower.process.join(5.0)
+            if follower.process.is_alive():
+                follower.process.kill()
+                follower.process.join()
 
-    def _told(self) -> str:
-        """Whose failure ended the training: one that was killed says nothing, and then others miss it and say so."""
-        reasons = {one.rank: one.reason() for one in self.followers if one.failed}
+    def _describe_failure(self) -> str:
+        """Return the cause in one line: a killed follower, if any, since the others only report its absence."""
+        reasons = {follower.rank: follower.reason() for follower in self.followers if follower.failed}
         rank = next((rank for rank, reason in reasons.items() if not reason), min(reasons))
-        ended = next(one.process.exitcode for one in self.followers if one.rank == rank) or 0
-        how = f"was killed by signal {-ended}" if ended < 0 else f"ended with status {ended}"
+        exitcode = next(follower.process.exitcode for follower in self.followers if follower.rank == rank) or 0
+        outcome = f"was killed by signal {-exitcode}" if exitcode < 0 else f"ended with status {exitcode}"
         if reasons[rank]:
-            how = f"failed: {reasons[rank]}"
-        return f"{self._label}: process {rank} of {self._count} {how}; {AGAIN}"
+            outcome = f"failed: {reasons[rank]}"
+        return f"{self._label}: process {rank} of {self._count} {outcome}; {RESUME_HINT}"
 
 
-def _started(rank: int, count: int, port: int, follow: Callable[[Devices], None]) -> Follower:
+def _start_follower(rank: int, count: int, port: int, follow: Callable[[Devices], None]) -> Follower:
     context = multiprocessing.get_context("spawn")
-    hears, says = context.Pipe(duplex=False)
-    process = context.Process(target=_follow, args=(rank, count, port, says, follow), daemon=True)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run_follower, args=(rank, count, port, sender, follow), daemon=True)
     process.start()
-    says.close()  # its end is the follower's alone: reading from one that was killed then ends
-    return Follower(rank, process, hears)
+    sender.close()  # only the follower keeps it open: reading after it was killed then ends
+    return Follower(rank, process, receiver)
 
 
-def _follow(rank: int, count: int, port: int, says: connection.Connection, follow: Callable[[Devices], None]) -> None:
-    """What a follower does from its start to its end."""
+def _run_follower(
+    rank: int, count: int, port: int, reports: connection.Connection, follow: Callable[[Devices], None]
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for rank 0, which ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["TQDM_DISABLE"] = "1"  # one progress bar is enough
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    os.environ["TQDM_DISABLE"] = "1"  # rank 0 shows the progress bar
     try:
-        with devices.joined(rank, count, port) as own:
+        with devices.join_group(rank, count, port) as rank_devices:
             try:
-                follow(own)
-            except Exception as fault:
-                _fail(fault, says)
-    except Exception as fault:
-        _fail(fault, says)
+                follow(rank_devices)
+            except Exception as error:
+                _report_failure(error, reports)
+    except Exception as error:
+        _report_failure(error, reports)
 
 
-def _fail(fault: Exception, says: connection.Connection) -> None:
-    """Say why, and end at once: taking leave of the others may never end."""
-    line = " ".join(str(fault).split())
-    if not isinstance(fault, UserError):
-        *_, place = traceback.extract_tb(fault.__traceback__)
-        line = f"{type(fault).__name__}: {line} ({place.filename}:{place.lineno})"
-    says.send(line)
-    says.close()
+def _report_failure(error: Exception, reports: connection.Connection) -> None:
+    """Report an error and exit at once: leaving the process group properly may never end."""
+    line = " ".join(str(error).split())
+    if not isinstance(error, UserError):
+        *_, frame = traceback.extract_tb(error.__traceback__)
+        line = f"{type(error).__name__}: {line} ({frame.filename}:{frame.lineno})"
+    reports.send(line)
+    reports.close()
     os._exit(1)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,21 +1,22 @@
-"""An ALI that hears all ten seconds: a recurrent encoder, a clip code and step codes, and what its parts are worth.
+"""Stage `temporal`: train the temporal ALI, a bidirectional encoder-decoder over the full clip, and its ablations.
 
 Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
 Writes  out/temporal/<setting>-<latent>/<fold>/
             vectors.npy           (clips, D) float32: the mean of the clip code c of a whole clip
-            vectors-pooled.npy    (clips, 2 H): the features that c is made of
-            probabilities.npy     of the setting `labels`, instead
-            validation.csv        one row a validation work: clips, and how many of them were named rightly
-            curves.csv            one row an epoch
-            samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB; where it generates
-            generation.csv, frechet.csv    how well it reproduces and invents: see `symphony2vec.models.generation`
-            networks.safetensors  encoder and generator, for `temporal.kept`; where it generates
+            vectors-pooled.npy    (clips, 2 H) float32: the pooled features from which c is computed
+            probabilities.npy     (clips, K) float32: of the setting `labels`, instead of vectors
+            validation.csv        one row per validation work: clips, and how many of them are classified correctly
+            curves.csv            one row per epoch
+            samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB; with a trained generator
+            generation.csv, frechet.csv    quality of reconstructed and generated clips: see `models.generation`
+            networks.safetensors  encoder and generator, read by `temporal.kept`; with a trained generator
             run.json              the MLflow run, which holds the model
 
-`full` is the whole model; every other setting is `full` with some parts changed or taken away (params.yaml,
-temporal.parts), and `labels` is its encoder trained to name composers: a yardstick. Positives of the contrast are clips
-of one movement: that uses where a movement begins and ends, never who wrote it. With `unlabelled`, the clips of another
-project are heard as well (symphony2vec.models.temporal.unlabelled). D latent dimensions, F bins, T frames.
+`full` is the complete model; every other setting is an ablation: `full` with some values changed (params.yaml,
+temporal.parts). `labels` is the supervised reference, the same encoder trained to classify composers. Positives of the
+contrastive loss are clips of one movement: that uses where a movement starts and ends, never who composed it. With
+`unlabelled`, the clips of another project are added to the training (symphony2vec.models.temporal.unlabelled).
+D latent dimensions, F bins, H features of a step, K composers, T frames.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from symphony2vec import figures, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.models import generation
 from symphony2vec.models.temporal import attempt, kept, networks, ranks, unlabelled
-from symphony2vec.models.temporal.networks import FOLD, STRIDE
+from symphony2vec.models.temporal.networks import BIN_STRIDE, STRIDE
 from symphony2vec.models.temporal.training import Training
 from symphony2vec.models.training import watch
 from symphony2vec.models.training.folds import Task, train_folds
@@ -46,264 +47,262 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from symphony2vec.models.temporal.learner import TemporalLearner
-    from symphony2vec.models.temporal.training import Training
 
-LABELS = "labels"
-SHOWN = 8  # clips that are drawn
+SUPERVISED = "labels"
+SAMPLES = 8  # clips in figures and in samples.npz
 CODE = ["models/temporal", "models/training/watch.py", "models/generation.py"]
 DB = "dB below the clip's maximum"
 
 
 def run(project: Project, params: Params, model: str, processes: int | None = None) -> None:
-    """The stage `temporal` for one model, as "full-40", on every fold.
+    """Run the stage `temporal` for one model, such as "full-40", on every fold.
 
-    Each training is spread over so many `processes` of this machine; by default one for every GPU.
+    Args:
+        project: whose clips and mel spectrograms are used.
+        params: the content of params.yaml.
+        model: <setting>-<latent size>.
+        processes: over how many processes each training is distributed; one per GPU by default.
+
+    Raises:
+        UserError: the model is unknown, or its setting does not fit the spectrograms.
     """
     name, _, size = model.rpartition("-")
-    setting = _setting(params, model, name)
-    array, latent = read_array(project.feature("mel"), "features"), int(size)
-    check(array.shape[1:], name, setting)
+    setting, latent = _find_setting(params, model, name), int(size)
+    array = read_array(project.feature("mel"), "features")
+    check_setting(array.shape[1:], name, setting)
 
     def subject(fold: SplitFold) -> tracking.Subject:
         return tracking.Subject("temporal", name, size, fold.name)
 
     def train(task: Task) -> None:
-        spread = _training(task, project, array, params, setting, latent, name == LABELS)
-        count = ranks.count(processes, min(setting.batch, setting.played, len(spread.rows)))
+        training = _build_training(task, project, array, params, setting, latent, name == SUPERVISED)
+        count = ranks.process_count(processes, min(setting.batch, setting.played, len(training.rows)))
         if count > 1:
             task.run.tag("processes", str(count))
-        (_labels if name == LABELS else _temporal)(task, array, params, spread, count)
+        if name == SUPERVISED:
+            _train_supervised(task, array, training, count)
+        else:
+            _train_temporal(task, array, params, training, count)
 
-    told = settings(params, setting, latent)
-    if setting.unlabelled and name != LABELS:
-        other = unlabelled.of(project, params, setting.unlabelled)
-        told["unlabelled_key"] = key_of(other.feature("mel"), other.clips)
-    train_folds(project, params, subject, told, CODE, project.feature("mel"), train)
+    model_settings = settings(params, setting, latent)
+    if setting.unlabelled and name != SUPERVISED:
+        other = unlabelled.open_project(project, params, setting.unlabelled)
+        model_settings["unlabelled_key"] = key_of(other.feature("mel"), other.clips)
+    train_folds(project, params, subject, model_settings, CODE, project.feature("mel"), train)
 
 
 def settings(params: Params, setting: TemporalSetting, latent: int) -> dict[str, Any]:
-    """The flat parameters of one model, under the names that every model of the project uses."""
-    own = setting.model_dump()
-    beta_1, beta_2 = own.pop("betas")
-    trained = {"optimiser": "adam", "beta_1": beta_1, "beta_2": beta_2, "weight_decay": 0.0}
-    return {**trained, "dimensions": latent, "probe_every_epochs": params.temporal.probe_every_epochs, **own}
+    """Return the flat parameters of one model, under the names that every model of the project uses."""
+    values = setting.model_dump()
+    beta_1, beta_2 = values.pop("betas")
+    optimiser = {"optimiser": "adam", "beta_1": beta_1, "beta_2": beta_2, "weight_decay": 0.0}
+    return {**optimiser, "dimensions": latent, "probe_every_epochs": params.temporal.probe_every_epochs, **values}
 
 
-def _setting(params: Params, model: str, name: str) -> TemporalSetting:
-    if name not in params.temporal.names or not re.fullmatch(TEMPORAL_NAME, model):
-        known = ", ".join(params.temporal.names)
-        raise UserError(f"no temporal model '{model}'; it is one of {known} and a latent size, as full-40")
-    return params.temporal.setting(name)
-
-
-def check(shape: tuple[int, ...], name: str, setting: TemporalSetting) -> None:
-    """Whether a setting, called `name`, can hear spectrograms of this shape (F, T).
+def check_setting(shape: tuple[int, ...], name: str, setting: TemporalSetting) -> None:
+    """Check that spectrograms of this shape (F, T) fit a setting with this name.
 
     Raises:
-        UserError: it cannot: their bands, the frames of a crop, or what is masked.
+        UserError: the number of bands, the length of a crop or the largest mask does not fit.
     """
-
     bins, frames = shape
-    if bins % FOLD or frames < setting.frames or setting.frames % STRIDE:
+    if bins % BIN_STRIDE or frames < setting.frames or setting.frames % STRIDE:
         raise UserError(
-            f"the temporal model takes a multiple of {FOLD} mel bands (features.mel_bands is {bins}) and crops of a "
-            f"multiple of {STRIDE} frames, no longer than a clip of {frames} (frames of temporal {name} is "
+            f"the temporal model takes a multiple of {BIN_STRIDE} mel bands (features.mel_bands is {bins}) and crops "
+            f"of a multiple of {STRIDE} frames, no longer than a clip of {frames} (frames of temporal {name} is "
             f"{setting.frames})"
         )
     if setting.masked_bins >= bins:
         raise UserError(f"masked_bins of temporal {name} ({setting.masked_bins}) must be below the {bins} mel bands")
 
 
-def _training(
+def number_movements(task: Task) -> np.ndarray:
+    """Return the number of the movement of every clip (clips,)."""
+    numbers: np.ndarray = pd.factorize(task.clips["file"])[0]
+    return numbers
+
+
+def _find_setting(params: Params, model: str, name: str) -> TemporalSetting:
+    if name not in params.temporal.names or not re.fullmatch(TEMPORAL_NAME, model):
+        names = ", ".join(params.temporal.names)
+        raise UserError(f"unknown temporal model '{model}': expected one of {names} and a latent size, such as full-40")
+    return params.temporal.setting(name)
+
+
+def _build_training(
     task: Task,
     project: Project,
     array: np.ndarray,
     params: Params,
     setting: TemporalSetting,
     latent: int,
-    with_labels: bool,
+    supervised: bool,
 ) -> Training:
-    """The training of one task."""
-
+    """Return the training of one task; the features of an unlabelled project are written beside its checkpoint."""
     features, rows = project.feature("mel"), task.rows("train")
-    scaled, groups = scaling.standard(array, rows), task.codes if with_labels else movements(task)
-    if setting.unlabelled and not with_labels:
-        other = unlabelled.of(project, params, setting.unlabelled)
-        features, groups = task.checkpoint_folder / "heard.npy", unlabelled.movements(task.clips, other)
-        unlabelled.join(features, array, other)
-        rows = np.concatenate([rows, unlabelled.rows(task.clips, other)])
+    clip_scaling = scaling.standard(array, rows)
+    groups = task.codes if supervised else number_movements(task)
+    if setting.unlabelled and not supervised:
+        other = unlabelled.open_project(project, params, setting.unlabelled)
+        features, groups = task.kept / "features.npy", unlabelled.number_movements(task.clips, other)
+        unlabelled.concatenate_features(features, array, other)
+        rows = np.concatenate([rows, unlabelled.training_rows(task.clips, other)])
     return Training(
         features=features,
-        scaling=scaled,
+        scaling=clip_scaling,
         rows=rows,
         groups=groups,
-        composers=len(task.composers) if with_labels else 0,
+        composers=len(task.composers) if supervised else 0,
         latent=latent,
         setting=setting,
         seed=task.fold.seed,
         evaluate_every=params.temporal.probe_every_epochs,
         label=task.label,
-        kept=task.checkpoint_folder,
+        checkpoints=task.kept,
     )
 
 
-def _temporal(task: Task, array: np.ndarray, params: Params, training: Training, count: int) -> None:
-    held_out, scaled, setting, latent = task.rows("validation"), training.scaling, training.setting, training.latent
-    drawn = _chosen(held_out)
+def _train_temporal(task: Task, array: np.ndarray, params: Params, training: Training, count: int) -> None:
+    """Train a temporal ALI on `count` processes and write its outputs."""
+    validation = task.rows("validation")
+    sample_rows = _select_evenly(validation)
 
     def evaluate(epoch: int) -> dict[str, float]:
-        if learner.generates and epoch % params.temporal.samples_every_epochs == 0:
-            for what, made in (
-                ("reconstructions", learner.reconstruct(drawn)),
-                ("generated", learner.generate(*fixed)),
+        if learner.trains_generator and epoch % params.temporal.samples_every_epochs == 0:
+            for name, x_hat in (
+                ("reconstructions", learner.reconstruct(sample_rows)),
+                ("generated", learner.generate(*prior_codes)),
             ):
-                task.run.image(figures.image(_to_unit(scaled.undo(made), params)), what, step=epoch)
-        return attempt.looked_at(learner, task.codes, task.rows("train"), held_out)
+                task.run.image(figures.image(_to_unit(training.scaling.undo(x_hat), params)), name, step=epoch)
+        return attempt.evaluate(learner, task.codes, task.rows("train"), validation)
 
-    with ranks.together(count, training.follow, task.label) as devices:
-        learner = training.temporal(devices)
-        fixed = learner.prior(SHOWN, training.seed)
-        curves = task.write_curves(training.fit(learner, evaluate, task.log_epoch))
-    found = learner.codes(np.arange(len(array)))
-    write_array(task.folder / "vectors.npy", found["c"])
-    write_array(task.folder / "vectors-pooled.npy", found["pooled"])
-    write_table(task.folder / "validation.csv", _by_work(task, _guessed(found["c"], task)))
-    network, shape = learner.clip_encoder(), (latent, setting.step_latent, setting.width, array.shape[1])
-    pictures = {"curves": _curves(curves, task.label)}
-    if setting.adversary:
-        pictures["game"] = figures.game(curves.rename(columns=lambda one: one.removeprefix("train_")), task.label)
-    if learner.generates:
-        kept.save(task.folder / kept.NETWORKS, network.encoder, learner.averaged_generator.module, shape, scaled)
-        pictures |= _sampled(task, learner, array, scaled, params, drawn, fixed)
-    for name, figure in pictures.items():
-        task.run.figure(figure, f"{name}.png")
-        figures.save(task.folder / f"{name}.png", figure)
-    names = ("latent", "step_latent", "width", "bins")
-    build = {"module": networks.__name__, "name": "ClipEncoder", "arguments": dict(zip(names, shape, strict=True))}
-    saving.log(task, network, {**build, "method": "encode"}, scaled, "mel")
-    saving.log(task, network, {**build, "method": "encode_pooled"}, scaled, "mel", "pooled")
+    with ranks.launch(count, training.follow, task.label) as devices:
+        learner = training.build_learner(devices)
+        prior_codes = learner.sample_prior(SAMPLES, training.seed)
+        curves = task.finish(training.fit(learner, evaluate, task.tell))
+    codes = learner.infer_codes(np.arange(len(array)))
+    write_array(task.folder / "vectors.npy", codes["c"])
+    write_array(task.folder / "vectors-pooled.npy", codes["pooled"])
+    write_table(task.folder / "validation.csv", _count_correct(task, _probe_predictions(codes["c"], task)))
+    plots = {"curves": _plot_curves(curves, task.label)}
+    if training.setting.adversary:
+        plots["game"] = figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), task.label)
+    network, arguments = learner.clip_encoder(), _network_arguments(training, array)
+    if learner.trains_generator:
+        shape = (arguments["latent"], arguments["step_latent"], arguments["width"], arguments["bins"])
+        generator = learner.ema_generator.module
+        kept.save(task.folder / kept.NETWORKS, network.encoder, generator, shape, training.scaling)
+        plots |= _write_samples(task, learner, array, training.scaling, params, sample_rows, prior_codes)
+    for name, figure in plots.items():
+        _write_figure(task, figure, name)
+    build = {"module": networks.__name__, "name": "ClipEncoder", "arguments": arguments}
+    saving.log(task, network, {**build, "method": "encode"}, training.scaling, "mel")
+    saving.log(task, network, {**build, "method": "encode_pooled"}, training.scaling, "mel", "pooled")
     print(f"{task.label}: {len(curves)} epochs, {int(curves['update'].iloc[-1])} updates")
 
 
-def _labels(task: Task, array: np.ndarray, params: Params, training: Training, count: int) -> None:
-    held_out, scaled, setting, latent = task.rows("validation"), training.scaling, training.setting, training.latent
-
-    def evaluate(epoch: int) -> dict[str, float]:
-        return learner.losses(held_out)
-
-    with ranks.together(count, training.follow, task.label) as devices:
-        learner = training.labels(devices)
-        curves = task.write_curves(training.fit(learner, evaluate, task.log_epoch))
+def _train_supervised(task: Task, array: np.ndarray, training: Training, count: int) -> None:
+    """Train the supervised reference on `count` processes and write its outputs."""
+    validation = task.rows("validation")
+    with ranks.launch(count, training.follow, task.label) as devices:
+        learner = training.build_supervised_learner(devices)
+        curves = task.finish(training.fit(learner, lambda epoch: learner.evaluate(validation), task.tell))
     probabilities = learner.probabilities(np.arange(len(array)))
     write_array(task.folder / "probabilities.npy", probabilities)
-    write_table(task.folder / "validation.csv", _by_work(task, probabilities[held_out].argmax(axis=1)))
-    picture = figures.losses(curves, ["train_loss", "validation_loss", "validation_accuracy"], task.label)
-    task.run.figure(picture, "curves.png")
-    figures.save(task.folder / "curves.png", picture)
-    arguments = {
-        "latent": latent,
-        "step_latent": setting.step_latent,
-        "width": setting.width,
-        "bins": array.shape[1],
-        "composers": len(task.composers),
-    }
+    write_table(task.folder / "validation.csv", _count_correct(task, probabilities[validation].argmax(axis=1)))
+    columns = ["train_loss", "validation_loss", "validation_accuracy"]
+    _write_figure(task, figures.losses(curves, columns, task.label), "curves")
+    arguments = {**_network_arguments(training, array), "composers": len(task.composers)}
     build = {"module": networks.__name__, "name": "ClipClassifier", "arguments": arguments, "method": "probabilities"}
-    saving.log(task, learner.averaged.module.eval(), build, scaled, "mel")
+    saving.log(task, learner.ema_network.module.eval(), build, training.scaling, "mel")
     print(f"{task.label}: validation accuracy {curves['validation_accuracy'].iloc[-1]:.1%}")
 
 
-def movements(task: Task) -> np.ndarray:
-    """A number for the movement of every clip (clips,)."""
-
-    numbers: np.ndarray = pd.factorize(task.clips["file"])[0]
-    return numbers
+def _network_arguments(training: Training, array: np.ndarray) -> dict[str, int]:
+    setting, bins = training.setting, int(array.shape[1])
+    return {"latent": training.latent, "step_latent": setting.step_latent, "width": setting.width, "bins": bins}
 
 
-def _chosen(rows: np.ndarray) -> np.ndarray:
-    """Some of these rows, evenly spread."""
-
-    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, SHOWN).round().astype(int)]
-    return chosen
+def _select_evenly(rows: np.ndarray) -> np.ndarray:
+    """Return `SAMPLES` evenly spaced rows."""
+    spaced: np.ndarray = rows[np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int)]
+    return spaced
 
 
 def _to_unit(values_db: np.ndarray, params: Params) -> np.ndarray:
-    """From dB to [0, 1], for a picture."""
-    scaled: np.ndarray = (values_db / params.features.dynamic_range_db + 1.0).clip(0.0, 1.0)
-    return scaled
+    """Map dB to [0, 1] for an image."""
+    unit: np.ndarray = (values_db / params.features.dynamic_range_db + 1.0).clip(0.0, 1.0)
+    return unit
 
 
-def _curves(curves: pd.DataFrame, label: str) -> Figure:
-    names = (
-        *(f"{side}_{name}" for name in ("contrast", "reconstruction") for side in ("train", "validation")),
-        watch.PROBE_ACCURACY,
-    )
-    return figures.losses(curves, [name for name in names if name in curves], label)
+def _plot_curves(curves: pd.DataFrame, label: str) -> Figure:
+    losses = [f"{split}_{name}" for name in ("contrast", "reconstruction") for split in ("train", "validation")]
+    names = [name for name in (*losses, watch.PROBE_ACCURACY) if name in curves]
+    return figures.losses(curves, names, label)
 
 
-def _by_work(task: Task, named: np.ndarray) -> pd.DataFrame:
-    """One row a validation work: clips, and how many of them were `named` (B,) rightly."""
+def _write_figure(task: Task, figure: Figure, name: str) -> None:
+    task.run.figure(figure, f"{name}.png")
+    figures.save(task.folder / f"{name}.png", figure)
+
+
+def _count_correct(task: Task, predictions: np.ndarray) -> pd.DataFrame:
+    """Return one row per validation work: its clips, and how many `predictions` (B,) of their composer are correct."""
     rows = task.rows("validation")
-    own = task.clips.iloc[rows]
-    work = own["composer"].astype(str) + " / " + own["work"].astype(str)
-    table = own.assign(work=work, right=named == task.codes[rows])
+    clips = task.clips.iloc[rows]
+    work = clips["composer"].astype(str) + " / " + clips["work"].astype(str)
+    table = clips.assign(work=work, right=predictions == task.codes[rows])
     return table.groupby("work")["right"].agg(clips="count", right="sum").reset_index()
 
 
-def _guessed(vectors: np.ndarray, task: Task) -> np.ndarray:
-    """What a probe of one strength, fitted on the training clips, names the validation clips: codes (B,)."""
-
+def _probe_predictions(vectors: np.ndarray, task: Task) -> np.ndarray:
+    """Return the composers (B,) that a probe, fitted on the training clips, predicts for the validation clips."""
     training = task.rows("train")
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=watch.PROBE_C, max_iter=1000))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=watch.STRENGTH, max_iter=1000))
     probe.fit(vectors[training], task.codes[training])
-    named: np.ndarray = probe.predict(vectors[task.rows("validation")])
-    return named
+    predictions: np.ndarray = probe.predict(vectors[task.rows("validation")])
+    return predictions
 
 
-def _sampled(
+def _write_samples(
     task: Task,
     learner: TemporalLearner,
     array: np.ndarray,
-    scaled: scaling.Scaling,
+    clip_scaling: scaling.Scaling,
     params: Params,
-    drawn: np.ndarray,
-    fixed: tuple[np.ndarray, np.ndarray],
+    rows: np.ndarray,
+    prior_codes: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, Figure]:
-    """Write what the model makes of clips and of nothing, and how good it is; returns the pictures of it."""
-
+    """Write reconstructions of the clips in `rows`, generated clips and their quality; return their figures."""
     low = -params.features.dynamic_range_db
 
-    def in_db(made: np.ndarray) -> np.ndarray:
-        values: np.ndarray = scaled.undo(made).clip(low, 0.0)
+    def to_db(x_hat: np.ndarray) -> np.ndarray:
+        values: np.ndarray = clip_scaling.undo(x_hat).clip(low, 0.0)
         return values
 
-    copies, invented = in_db(learner.reconstruct(drawn)), in_db(learner.generate(*fixed))
-    originals = _as_long(np.array(array[drawn]), copies.shape[2])
-    samples = {"originals": originals, "reconstructions": copies, "generated": invented}
-    np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=drawn, **samples)
-    _judge(task, learner, array, in_db)
+    reconstructions, generated = to_db(learner.reconstruct(rows)), to_db(learner.generate(*prior_codes))
+    originals = generation.crop_middle(np.array(array[rows]), reconstructions.shape[2])
+    samples = {"originals": originals, "reconstructions": reconstructions, "generated": generated}
+    np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=rows, **samples)
+    _write_quality(task, learner, array, to_db)
     frame_s = params.features.hop_samples / params.audio.sample_rate_hz
-    names = [str(task.clips["composer"].iloc[row]) for row in drawn]
-    look = (DB, frame_s, (low, 0.0))
+    composers = [str(task.clips["composer"].iloc[row]) for row in rows]
+    axes = (DB, frame_s, (low, 0.0))
     return {
-        "pairs": figures.pairs(originals, copies, names, task.label, *look),
-        "generated": figures.grid(invented, [""] * SHOWN, f"{task.label}: generated", *look),
+        "pairs": figures.pairs(originals, reconstructions, composers, task.label, *axes),
+        "generated": figures.grid(generated, [""] * SAMPLES, f"{task.label}: generated", *axes),
     }
 
 
-def _judge(task: Task, learner: TemporalLearner, array: np.ndarray, in_db: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Write how well the model reproduces the test clips, and invents some, and tell MLflow."""
-
+def _write_quality(
+    task: Task, learner: TemporalLearner, array: np.ndarray, to_db: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Write and log how well the model reconstructs the test clips and how realistic its generated clips are."""
     seed, test = task.fold.seed, task.rows("test")
-    invented = in_db(learner.generate(*learner.prior(generation.CLIPS, seed)))
-    quality = generation.report(
-        array, task.rows("train"), test, lambda rows: in_db(learner.reconstruct(rows)), invented, seed
+    generated = to_db(learner.generate(*learner.sample_prior(generation.MAX_CLIPS, seed)))
+    quality = generation.evaluate(
+        array, task.rows("train"), test, lambda rows: to_db(learner.reconstruct(rows)), generated, seed
     )
     for name, table in quality.tables(task.clips.iloc[test]).items():
         write_table(task.folder / f"{name}.csv", table)
     task.run.metrics(quality.metrics)
-
-
-def _as_long(values: np.ndarray, frames: int) -> np.ndarray:
-    """The middle frames (..., T), as many as a model gives."""
-    first = (values.shape[-1] - frames) // 2
-    return values[..., first : first + frames]

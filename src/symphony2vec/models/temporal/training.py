@@ -1,7 +1,4 @@
-"""One training of a temporal model as a value, so that other processes can be told it, and take part.
-
-B clips of a batch.
-"""
+"""Description of one training of a temporal model, which can be sent to other processes so that they take part."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import numpy as np
 
 from symphony2vec.models.temporal import attempt
 from symphony2vec.models.temporal.devices import Devices
-from symphony2vec.models.temporal.learner import LabelsLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
 from symphony2vec.models.training import loop
 from symphony2vec.models.training.source import Source
 from symphony2vec.package.scaling import Scaling
@@ -24,11 +21,12 @@ from symphony2vec.project import read_array
 
 @dataclass(frozen=True)
 class Training:
-    """All that decides a training.
+    """Everything that determines a training.
 
-    features: the file of the array; scaling: of its bins; rows: the training clips; groups (clips,): a number for the
-    movement of every clip, or for its composer where the model is trained with labels; composers: how many there are
-    then, else 0; latent D; setting; seed; evaluate_every: epochs; label: for people; kept: the checkpoint's folder.
+    features: file of the spectrograms; scaling: of their bins; rows: the training clips; groups (clips,): the number of
+    the movement of every clip, or of its composer for a supervised model; composers: how many there are for a
+    supervised model, else 0; latent: D; setting; seed; evaluate_every: epochs; label: the name in progress bars and
+    errors; checkpoints: the folder of the checkpoint.
     """
 
     features: Path
@@ -41,43 +39,35 @@ class Training:
     seed: int
     evaluate_every: int
     label: str
-    kept: Path
+    checkpoints: Path
 
-    def temporal(self, devices: Devices) -> TemporalLearner:
-        """What is trained without labels, on these devices."""
+    def build_learner(self, devices: Devices) -> TemporalLearner:
+        """Return the learner of a temporal ALI on these devices."""
         return TemporalLearner(
             self._source(devices), self.rows, self.groups, self.latent, self.setting, self.seed, devices
         )
 
-    def labels(self, devices: Devices) -> LabelsLearner:
-        """What is trained with labels."""
-        return LabelsLearner(
+    def build_supervised_learner(self, devices: Devices) -> SupervisedLearner:
+        """Return the learner of a classifier on these devices."""
+        return SupervisedLearner(
             self._source(devices), self.groups, self.latent, self.composers, self.setting, self.seed, devices
         )
 
     def fit(
         self,
-        learner: TemporalLearner | LabelsLearner,
+        learner: TemporalLearner | SupervisedLearner,
         evaluate: Callable[[int], dict[str, float]],
-        told: Callable[[Mapping[str, float]], None],
+        log: Callable[[Mapping[str, float]], None],
         checkpoint_every_s: float = loop.CHECKPOINT_EVERY_S,
     ) -> list[dict[str, float]]:
-        """See `training.loop.fit`."""
-        schedule = attempt.schedule(self.setting, self.evaluate_every, self.seed)
-        return loop.fit(learner, self.rows, schedule, self.label, self.kept, evaluate, told, checkpoint_every_s)
+        """Train to the end of the schedule and return the curves; see `training.loop.fit`."""
+        schedule = attempt.make_schedule(self.setting, self.evaluate_every, self.seed)
+        return loop.fit(learner, self.rows, schedule, self.label, self.checkpoints, evaluate, log, checkpoint_every_s)
 
     def follow(self, devices: Devices) -> None:
-        """Take part as one of the ranks that nobody sees: nothing is evaluated, told or written."""
-        learner = self.labels(devices) if self.composers else self.temporal(devices)
-        self.fit(learner, _nothing, _silence, math.inf)
+        """Take part as one of the other ranks: evaluate, log and write nothing."""
+        learner = self.build_supervised_learner(devices) if self.composers else self.build_learner(devices)
+        self.fit(learner, lambda epoch: {}, lambda row: None, math.inf)
 
     def _source(self, devices: Devices) -> Source:
         return Source(read_array(self.features, "features"), self.scaling, devices.device)
-
-
-def _nothing(_epoch: int) -> dict[str, float]:
-    return {}
-
-
-def _silence(_row: Mapping[str, float]) -> None:
-    pass

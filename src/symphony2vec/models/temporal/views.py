@@ -1,7 +1,7 @@
-"""What a network hears of a clip while it learns: crops in time, slightly changed.
+"""Augmented views of clips, the input of the networks during training.
 
-Axes: B clips, F bins, T frames. Spectrograms have mean 0 and deviation 1 in every band, so a level of 0.1 is a tenth of
-a band's deviation over the training clips.
+Axes: B clips, F bins, T frames. Spectrograms have mean 0 and standard deviation 1 in every band, so a level of 0.1 is a
+tenth of the standard deviation of a band over the training clips. All random draws come from `rng`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Changes:
-    """How much a view is changed: at most so many bands and frames are silenced, at most so many bins is it shifted,
-    and the deviation of a level added to all of it."""
+class Augmentation:
+    """Strength of the augmentation; 0 disables a part.
+
+    masked_bins, masked_frames: the largest width of the masks; shifted_bins: the largest shift in frequency; level: the
+    standard deviation of the shift in level.
+    """
 
     masked_bins: int = 0
     masked_frames: int = 0
@@ -24,87 +27,124 @@ class Changes:
     level: float = 0.0
 
 
-class Neighbours:
-    """For every clip the clips of its movement, or itself alone."""
+class PositiveSampler:
+    """Sample a positive for each clip: another clip of its movement, or the clip itself.
+
+    Args:
+        movements: (clips,) the number of the movement of every clip.
+        rows: the clips that may be sampled.
+        kind: "movement" or "clip".
+
+    Example:
+        >>> sampler = PositiveSampler(np.array([0, 0, 1]), np.arange(3), kind="clip")
+        >>> sampler.sample(np.array([2, 0]), torch.Generator()).tolist()
+        [2, 0]
+    """
 
     def __init__(self, movements: np.ndarray, rows: np.ndarray, kind: str) -> None:
-        """`movements` (clips,) a number each; `rows` those that may be drawn; `kind` movement or clip."""
-        self._of = movements if kind == "movement" else np.arange(len(movements))
-        self._rows = {int(one): rows[self._of[rows] == one] for one in np.unique(self._of[rows])}
+        self._groups = movements if kind == "movement" else np.arange(len(movements))
+        self._rows = {int(group): rows[self._groups[rows] == group] for group in np.unique(self._groups[rows])}
 
     def groups(self, rows: np.ndarray) -> np.ndarray:
-        """The group (B,) of each clip: views of one group are alike, views of two are not."""
-        found: np.ndarray = self._of[rows]
-        return found
+        """Return the group (B,) of each clip; clips of one group are positives of each other."""
+        groups: np.ndarray = self._groups[rows]
+        return groups
 
-    def drawn(self, rows: np.ndarray, generator: torch.Generator) -> np.ndarray:
-        """For each clip another one of its group (B,), or itself."""
-        dice = torch.rand(len(rows), generator=generator, device=generator.device).cpu().numpy()
-        own = (self._rows[int(self._of[row])] for row in rows)
-        return np.array([clips[int(die * len(clips))] for clips, die in zip(own, dice, strict=True)])
+    def sample(self, rows: np.ndarray, rng: torch.Generator) -> np.ndarray:
+        """Return a random clip of the group of each clip (B,), which may be the clip itself."""
+        uniform = torch.rand(len(rows), generator=rng, device=rng.device).cpu().numpy()
+        candidates = (self._rows[int(group)] for group in self.groups(rows))
+        return np.array([clips[int(u * len(clips))] for clips, u in zip(candidates, uniform, strict=True)])
 
 
-def crop(x: Tensor, frames: int, generator: torch.Generator, tempo: float = 0.0) -> Tensor:
-    """A piece of every clip, begun anywhere: (B, F, T) to (B, F, `frames`).
+def crop(x: Tensor, frames: int, rng: torch.Generator, tempo: float = 0.0) -> Tensor:
+    """Return a random crop of every clip: (B, F, T) to (B, F, `frames`).
 
-    With a `tempo`, a longer or shorter piece is read, at most by this share, and brought to length: faster or slower.
+    Args:
+        x: (B, F, T).
+        frames: length of the crop, at most T.
+        rng: source of the random draws.
+        tempo: the largest relative change of tempo: a longer or shorter stretch is resampled linearly to `frames`.
+
+    Example:
+        >>> crop(torch.zeros(3, 64, 431), 128, torch.Generator()).shape
+        torch.Size([3, 64, 128])
     """
     count, _, length = x.shape
     device = x.device
     pace = torch.ones(count, device=device)
     if tempo:
-        pace = 1.0 + tempo * (2.0 * torch.rand(count, generator=generator, device=device) - 1.0)
+        pace = 1.0 + tempo * (2.0 * torch.rand(count, generator=rng, device=device) - 1.0)
         pace = pace.clamp(max=(length - 1) / frames)
-    room = length - 1 - pace * (frames - 1)
-    first = torch.rand(count, generator=generator, device=device) * room
+    latest = length - 1 - pace * (frames - 1)
+    first = torch.rand(count, generator=rng, device=device) * latest
     if not tempo:
         first = first.floor()
-    places = first[:, None] + pace[:, None] * torch.arange(frames, device=device)
-    low = places.floor().long().clamp(0, length - 1)
-    found = _columns(x, low)
+    positions = first[:, None] + pace[:, None] * torch.arange(frames, device=device)
+    lower = positions.floor().long().clamp(0, length - 1)
+    cropped = _gather_frames(x, lower)
     if tempo:
-        share = (places - low)[:, None, :]
-        found = found * (1.0 - share) + _columns(x, (low + 1).clamp(max=length - 1)) * share
-    return found
+        fraction = (positions - lower)[:, None, :]
+        upper = (lower + 1).clamp(max=length - 1)
+        cropped = cropped * (1.0 - fraction) + _gather_frames(x, upper) * fraction
+    return cropped
 
 
-def changed(x: Tensor, changes: Changes, generator: torch.Generator) -> Tensor:
-    """A view (B, F, T) of every clip; differentiable, the same kinds of change for every clip, each drawn anew."""
-    return masked(moved(x, changes, generator), changes, generator)
+def augment(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tensor:
+    """Return an augmented view (B, F, T) of every clip, each with its own random draws; differentiable.
+
+    Example:
+        >>> augment(torch.ones(2, 64, 128), Augmentation(masked_bins=8, level=0.1), torch.Generator()).shape
+        torch.Size([2, 64, 128])
+    """
+    return time_frequency_mask(shift(x, augmentation, rng), augmentation, rng)
 
 
-def moved(x: Tensor, changes: Changes, generator: torch.Generator) -> Tensor:
-    """Every clip (B, F, T) as it might have been played: higher or lower, louder or softer."""
+def shift(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tensor:
+    """Shift every clip (B, F, T) in frequency and in level: a performance at another pitch, louder or softer."""
+    return shift_level(shift_frequency(x, augmentation.shifted_bins, rng), augmentation.level, rng)
+
+
+def shift_frequency(x: Tensor, max_shift: int, rng: torch.Generator) -> Tensor:
+    """Shift every clip (B, F, T) by up to `max_shift` bins up or down; the bins at the edge are repeated."""
+    if not max_shift:
+        return x
     count, bins, frames = x.shape
-    if changes.shifted_bins:
-        by = _integers(count, -changes.shifted_bins, changes.shifted_bins, generator)
-        places = (torch.arange(bins, device=x.device) - by[:, None]).clamp(0, bins - 1)
-        x = x.gather(1, places[:, :, None].expand(-1, -1, frames))
-    if changes.level:
-        x = x + changes.level * torch.randn(count, 1, 1, generator=generator, device=x.device)
+    offsets = _random_integers(count, -max_shift, max_shift, rng)
+    source_bins = (torch.arange(bins, device=x.device) - offsets[:, None]).clamp(0, bins - 1)
+    return x.gather(1, source_bins[:, :, None].expand(-1, -1, frames))
+
+
+def shift_level(x: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
+    """Add to every clip (B, F, T) one normally distributed number with this standard deviation."""
+    if not deviation:
+        return x
+    return x + deviation * torch.randn(len(x), 1, 1, generator=rng, device=x.device)
+
+
+def time_frequency_mask(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tensor:
+    """Mask one range of bins and one of frames of every clip (B, F, T) with 0, the mean of each band.
+
+    Source: Park et al. 2019 (SpecAugment).
+    """
+    for axis, max_width in ((1, augmentation.masked_bins), (2, augmentation.masked_frames)):
+        if max_width:
+            x = x * _random_mask(len(x), x.shape[axis], max_width, rng).unsqueeze(3 - axis)
     return x
 
 
-def masked(x: Tensor, changes: Changes, generator: torch.Generator) -> Tensor:
-    """Every clip (B, F, T) with a stretch of bands and one of frames silenced."""
-    for axis, most in ((1, changes.masked_bins), (2, changes.masked_frames)):
-        if most:
-            x = x * _mask(len(x), x.shape[axis], most, generator).unsqueeze(3 - axis)
-    return x
+def _gather_frames(x: Tensor, frames: Tensor) -> Tensor:
+    return x.gather(2, frames[:, None, :].expand(-1, x.shape[1], -1))
 
 
-def _columns(x: Tensor, places: Tensor) -> Tensor:
-    return x.gather(2, places[:, None, :].expand(-1, x.shape[1], -1))
-
-
-def _mask(count: int, size: int, most: int, generator: torch.Generator) -> Tensor:
-    """(B, size), 0 along one stretch of at most `most`; 0 is the mean of a band."""
-    width = _integers(count, 0, most, generator)
-    first = (torch.rand(count, generator=generator, device=generator.device) * (size - width + 1)).long()
-    along = torch.arange(size, device=generator.device)
-    inside = (along >= first[:, None]) & (along < (first + width)[:, None])
+def _random_mask(count: int, size: int, max_width: int, rng: torch.Generator) -> Tensor:
+    """Return masks (count, size): 0 on one range of at most `max_width`, 1 elsewhere."""
+    width = _random_integers(count, 0, max_width, rng)
+    first = (torch.rand(count, generator=rng, device=rng.device) * (size - width + 1)).long()
+    positions = torch.arange(size, device=rng.device)
+    inside = (positions >= first[:, None]) & (positions < (first + width)[:, None])
     return (~inside).float()
 
 
-def _integers(count: int, low: int, high: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(low, high + 1, (count,), generator=generator, device=generator.device)
+def _random_integers(count: int, low: int, high: int, rng: torch.Generator) -> Tensor:
+    return torch.randint(low, high + 1, (count,), generator=rng, device=rng.device)
