@@ -121,19 +121,7 @@ def previous_champion(events: Iterable[Event], champion: str) -> str | None:
 
 def tabulate_events(events: Iterable[Event], champion: str | None) -> pd.DataFrame:
     """Return one row per event, oldest first; `present` marks the event that made today's champion."""
-    rows = [
-        {
-            "when": event.when,
-            "version": event.version,
-            "model": event.name,
-            "event": event.event,
-            "replaced": event.replaced,
-            "by": event.by,
-            "present": "",
-            **event.figures,
-        }
-        for event in events
-    ]
+    rows = [{**vars(event), "model": event.name, "present": "", **event.figures} for event in events]
     if champion and (not rows or rows[-1]["version"] != champion):
         unknown = dict.fromkeys(("when", "model", "replaced", "by"), "")
         rows.append({**unknown, "version": champion, "event": "set by other means", "present": ""})

@@ -34,41 +34,6 @@ NO_CHECKPOINT_S = float("inf")  # a trial that is stopped starts over
 MAX_REASON_CHARACTERS = 500
 
 
-class TrialContext:
-    """What all trials of one worker share: the kind of study, and the clips of the first fold, loaded once."""
-
-    def __init__(self, project: Project, params: Params, kind: StudyKind) -> None:
-        self.project, self.params, self.kind = project, params, kind
-        self._data: Any = None
-
-    @cached_property
-    def fold(self) -> SplitFold:
-        """The fold whose validation clips score the trials."""
-        return next(iter(clips.folds(self.params)))
-
-    @cached_property
-    def clips_table(self) -> pd.DataFrame:
-        """The clips with their splits."""
-        return read_table(self.project.fold(self.fold), "clips")
-
-    def load_data(self, task: folds.Task) -> Any:
-        """Return spectrograms and rows, read at the first call; the rows of the test split are not among them."""
-        if self._data is None:
-            array = read_array(self.project.feature("mel"), "features")
-            self._data = self.kind.prepare_data(task, array, self.params)
-        return self._data
-
-    @contextmanager
-    def open_task(self, latent: int, setting: Any, seed: int) -> Iterator[folds.Task]:
-        """Open an MLflow run for one training, and give the task that logs its curves."""
-        subject = tracking.Subject("study", self.kind.setting_name, str(latent), self.fold.name)
-        run_params = {**self.kind.run_params(self.params, setting, latent), "seed": seed}
-        run_params = folds.noted(self.params, self.fold, self.clips_table, run_params)
-        with tracking.run(self.project, subject, run_params, self.project.feature("mel")) as run:
-            unused = self.project.out(".partial")
-            yield folds.Task(subject, self.fold, self.clips_table, unused, unused, run, self.params, [])
-
-
 @dataclass(frozen=True)
 class StudyRun:
     """The MLflow run of a study, the parent of the runs of its trials."""
@@ -99,42 +64,70 @@ class StudyRun:
             print(f"runs of killed workers stay open for now: {error}", file=sys.stderr)
 
 
-def run_trial(trial: Trial, context: TrialContext, study_run: StudyRun, check_alive: Callable[[], None]) -> float:
-    """Sample a setting, train it, and return its value; the trial may be pruned.
+class TrialContext:
+    """What all trials of one worker share; the clips of the first fold are loaded once.
 
     Args:
-        trial: The Optuna trial.
-        context: Kind of study, parameters and data.
+        project: Project whose clips and features are used.
+        params: The parameters.
+        kind: The kind of study.
         study_run: The MLflow run of the study.
-        check_alive: Called once per epoch; raises KeyboardInterrupt to stop the training.
+        check_active: Called once per epoch; raises KeyboardInterrupt to stop the training.
     """
+
+    def __init__(
+        self,
+        project: Project,
+        params: Params,
+        kind: StudyKind,
+        study_run: StudyRun,
+        check_active: Callable[[], None],
+    ) -> None:
+        self.project, self.params, self.kind = project, params, kind
+        self.study_run, self.check_active = study_run, check_active
+        self._data: Any = None
+
+    @cached_property
+    def fold(self) -> SplitFold:
+        """The fold whose validation clips score the trials."""
+        return next(iter(clips.folds(self.params)))
+
+    @cached_property
+    def clips_table(self) -> pd.DataFrame:
+        """The clips with their splits."""
+        return read_table(self.project.fold(self.fold), "clips")
+
+    def load_data(self, task: folds.Task) -> Any:
+        """Return spectrograms and rows, read at the first call; the rows of the test split are not among them."""
+        if self._data is None:
+            array = read_array(self.project.feature("mel"), "features")
+            self._data = self.kind.prepare_data(task, array, self.params)
+        return self._data
+
+    @contextmanager
+    def open_task(self, latent: int, setting: Any, seed: int) -> Iterator[folds.Task]:
+        """Open an MLflow run for one training, and give the task that logs its curves."""
+        subject = tracking.Subject("study", self.kind.setting_name, str(latent), self.fold.name)
+        run_params = {**self.kind.run_params(self.params, setting, latent), "seed": seed}
+        run_params = folds.noted(self.params, self.fold, self.clips_table, run_params)
+        with tracking.run(self.project, subject, run_params, self.project.feature("mel")) as run:
+            unused = self.project.out(".partial")
+            yield folds.Task(subject, self.fold, self.clips_table, unused, unused, run, self.params, [])
+
+
+def run_trial(trial: Trial, context: TrialContext) -> float:
+    """Sample a setting, train it, and return its value; the trial may be pruned."""
     point = space.suggest_point(trial, context.kind.space(context.params), context.kind.param_names)
-    name = f"trial {trial.number}"
-    return _train(trial, context, study_run, point, context.fold.seed, name, check_alive, may_prune=True)
+    return _train(trial, context, point, context.fold.seed, f"trial {trial.number}", may_prune=True)
 
 
-def run_repeat(
-    trial: Trial,
-    context: TrialContext,
-    study_run: StudyRun,
-    original: FrozenTrial,
-    seed: int,
-    check_alive: Callable[[], None],
-) -> float:
+def run_repeat(trial: Trial, context: TrialContext, original: FrozenTrial, seed: int) -> float:
     """Train the setting of an earlier trial from another seed, and return its value."""
-    name = f"trial {original.number} seed {seed}"
-    return _train(trial, context, study_run, original.params, seed, name, check_alive, may_prune=False)
+    return _train(trial, context, original.params, seed, f"trial {original.number} seed {seed}", may_prune=False)
 
 
 def _train(
-    trial: Trial,
-    context: TrialContext,
-    study_run: StudyRun,
-    point: Mapping[str, Any],
-    seed: int,
-    name: str,
-    check_alive: Callable[[], None],
-    may_prune: bool,
+    trial: Trial, context: TrialContext, point: Mapping[str, Any], seed: int, name: str, may_prune: bool
 ) -> float:
     """Return the mean of the last `study.averaged` probes; the same running mean is reported to Optuna at every probe.
 
@@ -146,11 +139,11 @@ def _train(
     latent, setting = context.kind.make_setting(point, params)
     with context.open_task(latent, setting, seed) as task:
         trial.set_user_attr("mlflow_run_id", task.run.run_id)
-        study_run.adopt(task.run, name)
+        context.study_run.adopt(task.run, name)
         training = context.kind.prepare_training(context.load_data(task), latent, setting, params, seed)
 
         def report(row: Mapping[str, float]) -> None:
-            check_alive()
+            context.check_active()
             task.tell(row)
             if training.metric in row:
                 accuracies.append(row[training.metric])

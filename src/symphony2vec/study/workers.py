@@ -74,6 +74,16 @@ class StudyJob:
     deadline: float | None
     command_pid: int
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the command is still running: it is this process or its parent."""
+        return self.command_pid in (os.getpid(), os.getppid())
+
+    def check_active(self) -> None:
+        """Raise KeyboardInterrupt if the command has ended."""
+        if not self.is_active:
+            raise KeyboardInterrupt
+
 
 class InterruptGuard:
     """Raises an interrupt only while a trial is running, so that its reason can be recorded; otherwise remembers it."""
@@ -131,8 +141,8 @@ def run_worker(job: StudyJob) -> None:
     )
     study_run = StudyRun(job.project, study.user_attrs["mlflow_run_id"])
     lock = filelock.FileLock(job.project.mlruns / ".study.lock")
-    context = TrialContext(job.project, job.params, kinds.kind_of(study))
-    worker = _Worker(job, study, repeats, context, study_run, lock, InterruptGuard())
+    context = TrialContext(job.project, job.params, kinds.kind_of(study), study_run, job.check_active)
+    worker = _Worker(job, study, repeats, context, lock, InterruptGuard())
     with worker.guard.handle_signals():
         worker.run_search()
         worker.run_repeats()
@@ -146,7 +156,6 @@ class _Worker:
     study: Study
     repeats: Study
     context: TrialContext
-    study_run: StudyRun
     lock: BaseFileLock  # held from counting the trials until a new one has begun
     guard: InterruptGuard
     failures: int = 0
@@ -199,7 +208,7 @@ class _Worker:
                     trial.set_user_attr("trial", original[0].number)
                     trial.set_user_attr("seed", original[1])
                 self.lock.release()
-                return function(trial, self.context, self.study_run, *original, self._check_alive)
+                return function(trial, self.context, *original)
 
         try:
             study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[self._report])
@@ -225,14 +234,7 @@ class _Worker:
             raise UserError(f"{self.failures} trials in a row failed; the last one: {reason}")
 
     def _must_stop(self) -> bool:
-        return self.guard.is_requested or not self._command_is_alive()
-
-    def _command_is_alive(self) -> bool:
-        return self.job.command_pid in (os.getpid(), os.getppid())
-
-    def _check_alive(self) -> None:
-        if not self._command_is_alive():
-            raise KeyboardInterrupt
+        return self.guard.is_requested or not self.job.is_active
 
 
 def worker_id(pid: int) -> str:
