@@ -23,10 +23,10 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 import machine
-from symphony2vec import params, study, tracking
+from symphony2vec import params, tracking
 from symphony2vec.models.training import loop
 from symphony2vec.project import Project, SplitFold, write_array, write_table
-from symphony2vec.study import trials
+from symphony2vec.study import search, trials
 from symphony2vec.study.database import Database
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +83,7 @@ NOTES: list[float] = []
 
 
 def noted(trained: Any) -> Any:
-    """`trials._trained` that keeps the seconds of its training with the trial."""
+    """`trials._train` that keeps the seconds of its training with the trial."""
 
     def measured(trial: Any, *words: Any, **named: Any) -> float:
         value: float = trained(trial, *words, **named)
@@ -94,16 +94,16 @@ def noted(trained: Any) -> Any:
 
 
 timed_training()  # here, so that workers, which import this module again, measure too
-trials._trained = noted(trials._trained)
+trials._train = noted(trials._train)
 
 
 def searched(processes: int, wanted: int, *size: int) -> str:
     """One line of the table."""
     with tempfile.TemporaryDirectory() as place:
         made = project_in(Path(place), *size)
-        kept = Database.of(made, None)
-        study.run(made, params.read(made.params), kept, wanted=wanted, processes=processes)
-        found = [trial for trial in kept.studies("ali")[0].trials if trial.state.name == "COMPLETE"]
+        kept = Database.from_url(made, None)
+        search.run(made, params.read(made.params), kept, n_trials=wanted, processes=processes)
+        found = [trial for trial in kept.open_studies("ali")[0].trials if trial.state.name == "COMPLETE"]
     whole = [(trial.datetime_complete - trial.datetime_start).total_seconds() for trial in found]
     training = [trial.user_attrs["training_s"] for trial in found]
     beside = [a - b for a, b in zip(whole, training, strict=True)]

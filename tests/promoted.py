@@ -1,6 +1,6 @@
-"""Runs as training and probe leave them in MLflow, for the tests of the registry: made by hand, in no time.
+"""MLflow runs as training and probe leave them, for the tests of the registry, without any training.
 
-Every run has the same twelve test works of ten clips; what differs is how many clips were named rightly.
+Every run has the same twelve test works of ten clips; the runs differ in how many clips are classified correctly.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 
@@ -23,7 +24,7 @@ import base64, json, pathlib
 import mlflow
 
 class Fake(mlflow.pyfunc.PythonModel):
-    """It says what its configuration holds, of whatever sound."""
+    """Return the vectors of the configuration for any audio."""
 
     def load_context(self, context):
         self.config = json.loads(pathlib.Path(context.artifacts["config"]).read_text())
@@ -38,30 +39,28 @@ mlflow.models.set_model(Fake())
 '''
 
 
-def package(place: Path, config: Mapping[str, Any] | None = None) -> Path:
-    """A package that MLflow loads, below an empty folder: it answers with the vectors of its configuration."""
-    import mlflow.pyfunc
-
-    (place / "model.py").write_text(MODEL)
-    (place / "config.json").write_text(json.dumps(config or {"vectors": GOLDEN.tolist()}))
-    (place / "example.flac").write_bytes(b"fLaC and so on")
-    np.save(place / "golden.npy", GOLDEN)
-    files = {Path(name).stem: str(place / name) for name in ("config.json", "example.flac", "golden.npy")}
+def save_package(folder: Path, config: Mapping[str, Any] | None = None) -> Path:
+    """Save a package in an empty folder that returns the vectors of its configuration; return its path."""
+    (folder / "model.py").write_text(MODEL)
+    (folder / "config.json").write_text(json.dumps(config or {"vectors": GOLDEN.tolist()}))
+    (folder / "example.flac").write_bytes(b"fLaC and so on")
+    np.save(folder / "golden.npy", GOLDEN)
+    files = {Path(name).stem: str(folder / name) for name in ("config.json", "example.flac", "golden.npy")}
     mlflow.pyfunc.save_model(
-        place / "model", python_model=str(place / "model.py"), artifacts=files, pip_requirements=["mlflow"]
+        folder / "model", python_model=str(folder / "model.py"), artifacts=files, pip_requirements=["mlflow"]
     )
-    return place / "model"
+    return folder / "model"
 
 
-def works(accuracy: float, seed: int = 0, readout: str = "", spread: float = 0.15) -> pd.DataFrame:
-    """The works of one fold: ten clips each, so many of them right in the mean; some works are harder than others."""
-    hard = np.random.default_rng(seed).normal(0.0, spread, WORKS)
-    right = np.clip(np.round(CLIPS * (accuracy + hard - hard.mean())), 0, CLIPS).astype(int)
+def make_works(accuracy: float, seed: int = 0, readout: str = "", spread: float = 0.15) -> pd.DataFrame:
+    """Return the works of one fold, ten clips each, with this mean accuracy; some works are harder than others."""
+    offset = np.random.default_rng(seed).normal(0.0, spread, WORKS)
+    right = np.clip(np.round(CLIPS * (accuracy + offset - offset.mean())), 0, CLIPS).astype(int)
     names = [f"composer / work {number:02d}" for number in range(WORKS)]
     return pd.DataFrame({"work": names, "clips": CLIPS, "right": right, "readout": readout})
 
 
-def trained(
+def log_trained(
     project: Project,
     accuracy: float | None,
     model: str = "pca-mel",
@@ -74,12 +73,12 @@ def trained(
     readouts: Mapping[str, float] | None = None,
     **parameters: str,
 ) -> list[str]:
-    """One run a fold of one configuration, probed with this mean accuracy (None: not probed); returns their ids."""
+    """Log one run per fold of a configuration, probed with this mean accuracy (None: not probed); return their ids."""
     name, _, representation = model.rpartition("-")
     run_ids = []
     for seed in folds:
         subject = tracking.Subject(stage, name, representation, f"{split}-{seed}")
-        known = {
+        run_params = {
             "split": split,
             "seed": seed,
             "settings_key": settings_key or f"{model} {accuracy}",
@@ -88,15 +87,14 @@ def trained(
             "features.mel_bands": 64,
             **{key.replace("__", "."): value for key, value in parameters.items()},
         }
-        seen = project.feature(representation)
-        with tracking.run(project, subject, known, seen) as opened:
+        with tracking.run(project, subject, run_params, project.feature(representation)) as run:
             if packed is not None:
                 for folder in ["model", *(f"model-{readout}" for readout in readouts or {})]:
-                    opened.folder(packed, folder)
+                    run.folder(packed, folder)
             if accuracy is not None:
-                tables = [works(accuracy, seed)]
-                tables += [works(value, seed, readout) for readout, value in (readouts or {}).items()]
+                tables = [make_works(accuracy, seed)]
+                tables += [make_works(value, seed, readout) for readout, value in (readouts or {}).items()]
                 write_table(project.root / "works.csv", pd.concat(tables))
-                opened.file(project.root / "works.csv", "probe")
-        run_ids.append(opened.run_id)
+                run.file(project.root / "works.csv", "probe")
+        run_ids.append(run.run_id)
     return run_ids

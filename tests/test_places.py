@@ -76,7 +76,7 @@ def promoted(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path
 def crown(project: Project, run_id: str) -> None:
     """Make the model of a run champion, without the gates."""
     with tracking.client(project) as known:
-        if not registry.sources.aliases(known):
+        if not registry.sources.read_aliases(known):
             known.create_registered_model(registry.MODEL)
         version = known.create_model_version(registry.MODEL, f"runs:/{run_id}/model", run_id).version
         known.set_registered_model_alias(registry.MODEL, "champion", version)
@@ -140,7 +140,7 @@ def test_case_place_1_a_moved_project_works(promoted: Path, tmp_path: Path, monk
     with monkeypatch.context() as patch:
         patch.setenv(tracking.URI, tracking.uri(here))
         got = mlflow.artifacts.download_artifacts("models:/symphony2vec@champion", dst_path=str(tmp_path / "served"))
-        assert registry.folder(here, "champion")[0] == artifacts_of(here, run_of(here, "pca-mel")) / "model"
+        assert registry.locate_model(here, "champion")[0] == artifacts_of(here, run_of(here, "pca-mel")) / "model"
     assert (Path(got) / "MLmodel").is_file()
     call(here, "promote", "pca-mel")
     new = train(here, 3)
@@ -159,7 +159,7 @@ def test_the_first_command_after_a_move_may_be_a_training_or_a_promotion(promote
             assert call(here, "runs", "settle").strip() == tracking.uri(here)
         assert not there.root.exists()
         known = client(here)
-        assert registry.sources.fetched(here, known, "models:/symphony2vec/1").is_relative_to(here.root)
+        assert registry.sources.fetch_model(here, known, "models:/symphony2vec/1").is_relative_to(here.root)
         places_ = [one.artifact_location for one in known.search_experiments() if one.name != "Default"]
         assert places_
         assert all(place.startswith(f"{(here.mlruns / 'artifacts').as_uri()}/") for place in places_), places_
@@ -181,7 +181,7 @@ def test_case_place_2_a_copy_stands_alone(promoted: Path, tmp_path: Path) -> Non
     assert run_id  # of B alone
     call(second, "embed", query(tmp_path), "-o", tmp_path / "x.parquet")
     assert tables.read(tmp_path / "x.parquet").vectors.shape[1] == 3
-    assert registry.folder(second, "models:/symphony2vec/1")[0].is_relative_to(second.root)
+    assert registry.locate_model(second, "models:/symphony2vec/1")[0].is_relative_to(second.root)
     assert not first.root.exists()
 
 
@@ -195,7 +195,7 @@ def test_what_an_earlier_version_wrote_into_the_original_is_brought_home(promote
     assert call(second, "runs", "settle").strip() == tracking.uri(second)
     assert stand(first.root) == before
     shutil.rmtree(first.root)
-    assert (registry.folder(second, run_id)[0] / "artifacts" / "weights.safetensors").is_file()
+    assert (registry.locate_model(second, run_id)[0] / "artifacts" / "weights.safetensors").is_file()
 
 
 def test_artifacts_that_were_sent_elsewhere_from_the_first_stay_there(
@@ -204,9 +204,9 @@ def test_artifacts_that_were_sent_elsewhere_from_the_first_stay_there(
     disk = tmp_path / "disk" / "mlruns" / "artifacts"
     monkeypatch.setenv(places.ROOT, disk.as_uri())
     run_id = logged(tracked)
-    assert registry.folder(tracked, run_id)[0].is_relative_to(disk)
+    assert registry.locate_model(tracked, run_id)[0].is_relative_to(disk)
     monkeypatch.delenv(places.ROOT)
-    assert registry.folder(tracked, run_id)[0].is_relative_to(disk)
+    assert registry.locate_model(tracked, run_id)[0].is_relative_to(disk)
     assert not (tracked.mlruns / "artifacts").exists()
 
 
@@ -236,18 +236,18 @@ def test_case_place_3_everything_is_inside_a_project_of_any_name(
     run_id = logged(project)
     crown(project, run_id)
     model = project.mlruns / "artifacts" / "embeddings" / run_id / "artifacts" / "model"
-    assert registry.folder(project, "champion") == (model, "models:/symphony2vec/1")
+    assert registry.locate_model(project, "champion") == (model, "models:/symphony2vec/1")
     with closing(sqlite3.connect(project.mlruns / "mlflow.db")) as connection:
         assert connection.execute("SELECT run_uuid FROM runs").fetchall() == [(run_id,)]
     assert places.database_of(tracking.uri(project)) == project.mlruns / "mlflow.db"
-    study = Database.of(project, None)
+    study = Database.from_url(project, None)
     assert not study.exists()
     assert study.storage.get_all_studies() == []
     assert study.exists()
     assert (project.mlruns / "optuna.db").is_file()
     moved = Project(home / f"{name} again")
     root.rename(moved.root)
-    assert registry.folder(moved, "champion")[0].is_relative_to(moved.root)
+    assert registry.locate_model(moved, "champion")[0].is_relative_to(moved.root)
     assert [path.name for path in home.iterdir()] == [moved.root.name]
     assert {path.name for path in moved.root.iterdir()} == {"params.yaml", "dvc.yaml", "mlruns", "packed"}
 
@@ -335,7 +335,7 @@ def test_case_place_4_what_the_log_of_the_database_holds_is_read(
     (project.mlruns / "mlflow.db-shm").unlink()
     assert (project.mlruns / "mlflow.db-wal").stat().st_size
     shutil.rmtree(source.root)
-    folder, exact = registry.folder(read_only(project.root), "challenger")
+    folder, exact = registry.locate_model(read_only(project.root), "challenger")
     assert exact == "models:/symphony2vec/1"
     assert (folder / "MLmodel").is_file()
 
@@ -486,7 +486,7 @@ def test_case_dvc_1_an_experiment_in_a_temporary_folder_leaves_its_run_in_the_pr
     assert any(str(versioned.feature("mel")) in source for source in sources)
     assert all(".dvc/tmp" not in source for source in sources)
     call(versioned, "probe", "embeddings", "pca-mel")
-    found = candidates.found(client(versioned), "pca-mel", "", versioned)
+    found = candidates.find_candidate(client(versioned), "pca-mel", "", versioned)
     assert found.run_id == run_id
     assert "probe/works.csv" in {one.path for one in client(versioned).list_artifacts(run_id, "probe")}
 
@@ -517,23 +517,24 @@ def test_case_dvc_2_the_model_that_out_holds_is_promoted(
         shell(versioned.root, "git", "commit", "-qm", f"{dimensions} dimensions")
         ids[dimensions] = run_of(versioned, "pca-mel")
     capsys.readouterr()
-    assert candidates.found(client(versioned), "pca-mel", "", versioned).run_id == ids[3]
+    assert candidates.find_candidate(client(versioned), "pca-mel", "", versioned).run_id == ids[3]
     assert capsys.readouterr().err == ""
     shell(versioned.root, "git", "checkout", "-q", "HEAD~")
     shell(versioned.root, "dvc", "checkout", "-q")
     for words in ("pca-mel", "pca-mel work-0"):
-        assert candidates.found(client(versioned), words, "", versioned).run_id == ids[4]
+        assert candidates.find_candidate(client(versioned), words, "", versioned).run_id == ids[4]
         note = capsys.readouterr().err
         assert note.startswith(
-            f"symphony2vec: '{words}' is run {ids[4][:12]}, whose model lies in out/; the newest is {ids[3][:12]}"
+            f"symphony2vec: '{words}' is run {ids[4][:12]}, which made the model in out/; "
+            f"the newest run of that name is {ids[3][:12]}"
         )
-    assert candidates.found(client(versioned), ids[3], "", versioned).run_id == ids[3]
+    assert candidates.find_candidate(client(versioned), ids[3], "", versioned).run_id == ids[3]
     call(versioned, "probe", "embeddings", "pca-mel")
-    monkeypatch.setattr(gates, "packaged", lambda _: gates.Verdict("smoke", True, "asked in other tests"))
-    with pytest.raises(UserError, match="wanted are 3 folds"):
+    monkeypatch.setattr(gates, "check_package", lambda _: gates.Verdict("smoke", True, "asked in other tests"))
+    with pytest.raises(UserError, match="at least 3 folds are needed"):
         call(versioned, "promote", "pca-mel")
     (challenger,) = client(versioned).search_model_versions(f"run_id = '{ids[4]}'")
-    assert registry.folder(versioned, "challenger")[1] == f"models:/symphony2vec/{challenger.version}"
+    assert registry.locate_model(versioned, "challenger")[1] == f"models:/symphony2vec/{challenger.version}"
 
 
 def test_case_dvc_2_a_run_that_is_elsewhere_is_said(promoted: Path, tmp_path: Path, empty_database: Path) -> None:
@@ -542,15 +543,15 @@ def test_case_dvc_2_a_run_that_is_elsewhere_is_said(promoted: Path, tmp_path: Pa
     with_database(project, empty_database)
     run_id = run_of(project, "pca-mel")
     with pytest.raises(
-        UserError, match=rf"^out/embeddings/pca-mel/work-0 is of run {run_id}, which was trained elsewhere"
+        UserError, match=rf"^out/embeddings/pca-mel/work-0 was made by run {run_id}, which was trained elsewhere"
     ):
         call(project, "promote", "pca-mel")
     shutil.rmtree(project.out("probe"))
     call(project, "probe", "embeddings", "pca-mel")  # leaves a run that stands for it, and has no model
-    with pytest.raises(UserError, match=rf"is of run {run_id}, which was trained elsewhere .* to train it here$"):
+    with pytest.raises(UserError, match=rf"was made by run {run_id}, which was trained elsewhere .* to train it here$"):
         call(project, "promote", "pca-mel")
     train(project, 3)
-    assert candidates.found(client(project), "pca-mel", "", project).run_id == run_of(project, "pca-mel")
+    assert candidates.find_candidate(client(project), "pca-mel", "", project).run_id == run_of(project, "pca-mel")
 
 
 # Without git ----------------------------------------------------------------------------------------------------------

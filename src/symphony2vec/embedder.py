@@ -47,7 +47,7 @@ class Embedder(Model):
         elif isinstance(source, Path) or ("/" in source and ":/" not in source):
             raise UserError(f"{given} is no folder; a model is one, or the name of one, as champion")
         else:
-            folder, exact = sources.folder(Project.around(Path(project or ".")), str(source))
+            folder, exact = sources.locate_model(Project.around(Path(project or ".")), str(source))
         loaded = contents.read(folder, cls)
         if loaded.names:
             raise UserError(f"{exact} is a classifier ({loaded.name}): it names composers and gives no vectors")

@@ -1,4 +1,4 @@
-"""The commands of the registry: which model is champion, and how it came to be."""
+"""The commands of the model registry: promote, rollback, champions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from symphony2vec.errors import UserError
 if TYPE_CHECKING:
     from symphony2vec.registry import Decision
 
-HEAD = ("", "when (UTC)", "version", "model", "accuracy (%)", "event", "by")
+HEADING = ("", "when (UTC)", "version", "model", "accuracy (%)", "event", "by")
 
 
 @click.command()
 @click.argument("run", nargs=-1, required=True)
 @click.option("--readout", default="", metavar="NAME", help="Another readout of the run's network, as crops of ALI.")
-@click.option("--equal-ok", is_flag=True, help="A model that is not worse than the champion is good enough.")
-@click.option("--dry-run", is_flag=True, help="Ask every gate, and change nothing in the registry.")
+@click.option("--equal-ok", is_flag=True, help="Accept a model that is not worse than the champion.")
+@click.option("--dry-run", is_flag=True, help="Check all gates, but change nothing in the registry.")
 @click.pass_obj
 def promote(folder: Path, run: tuple[str, ...], readout: str, equal_ok: bool, dry_run: bool) -> None:
-    """Register a run's model as challenger; make it champion where three gates let it through.
+    """Register a run's model as challenger, and make it champion if it passes three gates.
 
-    RUN is an MLflow run id (eight digits of it or more), or a model's name with or without a fold. The gates: the
-    same data as the champion's; better, by the paired bootstrap over the same test works of at least three drawn
-    splits; and the package still says of its example what it said when it was made.
+    RUN is an MLflow run id (or its first eight or more digits), or a model's name with or without a fold. The gates:
+    measured on the same data as the champion; significantly better, by a paired bootstrap over the test works of at
+    least three folds; and the package still returns, for its example, the vectors that it returned when it was saved.
 
     \b
     Examples
@@ -39,65 +39,62 @@ def promote(folder: Path, run: tuple[str, ...], readout: str, equal_ok: bool, dr
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     project = lazy.project.Project.around(folder)
-    found = lazy.registry.promote(project, lazy.params.read(project.params), " ".join(run), readout, equal_ok, dry_run)
-    _tell(found, dry_run)
+    params = lazy.params.read(project.params)
+    _print_decision(lazy.registry.promote(project, params, " ".join(run), readout, equal_ok, dry_run), dry_run)
 
 
 @click.command()
-@click.option("--to", "version", type=click.IntRange(1), help="A version that once was champion. [default: the last]")
+@click.option("--to", "version", type=click.IntRange(1), help="A former champion. [default: the last]")
 @click.pass_obj
 def rollback(folder: Path, version: int | None) -> None:
     """Give the alias champion back to the version that had it before.
 
-    Going back twice undoes two promotions. `symphony2vec champions` shows who was champion when.
+    Two rollbacks undo two promotions. `symphony2vec champions` shows the history.
     """
     old, new = lazy.registry.roll_back(lazy.project.Project.around(folder), str(version or ""))
-    click.echo(f"champion is version {new} again{f', in place of version {old}' if old else ''}")
+    click.echo(f"version {new} is champion again{f' and replaces version {old}' if old else ''}")
 
 
 @click.command()
-@click.option("--csv", is_flag=True, help="Print CSV, with every figure.")
+@click.option("--csv", is_flag=True, help="Print CSV, with all figures.")
 @click.pass_obj
 def champions(folder: Path, csv: bool) -> None:
-    """Print who was champion when, with accuracies, and who is now (*)."""
-    found = lazy.registry.champions(lazy.project.Project.around(folder))
+    """Print the history of champions with their accuracies; * marks the present one."""
+    history = lazy.registry.champions(lazy.project.Project.around(folder))
     if csv:
-        click.echo(found.to_csv(index=False, lineterminator="\n"), nl=False)
-    elif found.empty:
+        click.echo(history.to_csv(index=False, lineterminator="\n"), nl=False)
+    elif history.empty:
         click.echo(f"no version of '{lazy.registry.MODEL}' was ever champion; `symphony2vec promote RUN` makes one")
     else:
-        click.echo("\n".join(_aligned([HEAD, *(_line(row) for row in found.to_dict("records"))])))
+        click.echo("\n".join(_align([HEADING, *(_history_row(row) for row in history.to_dict("records"))])))
 
 
-def _tell(found: Decision, dry_run: bool) -> None:
-    """The gates as a table and what became of the candidate; a refusal is a `UserError`."""
-    version = f"version {found.version}" if found.version else "not registered yet"
-    if found.settled:
-        click.echo(f"{found.name} ({version}) is champion already")
+def _print_decision(decision: Decision, dry_run: bool) -> None:
+    """Print the gates as a table and the outcome; raises `UserError` if a gate refused."""
+    version = f"version {decision.version}" if decision.version else "not registered yet"
+    if decision.is_champion_already:
+        click.echo(f"{decision.name} ({version}) is champion already")
         return
-    click.echo(f"{found.name} ({version}) against {_opponent(found)}\n")
-    rows = [(one.gate, "passed" if one.passed else "refused", one.figures) for one in found.verdicts]
-    click.echo("\n".join(_aligned([("gate", "verdict", "figures"), *rows])))
-    refused = [f"{one.gate}: {one.figures}" for one in found.verdicts if not one.passed]
-    if refused:
+    opponent = f"champion version {decision.champion}, {decision.opponent}" if decision.champion else "no champion"
+    click.echo(f"{decision.name} ({version}) against {opponent}\n")
+    rows = [(verdict.gate, "passed" if verdict.passed else "refused", verdict.figures) for verdict in decision.verdicts]
+    click.echo("\n".join(_align([("gate", "verdict", "figures"), *rows])))
+    refusals = [f"{verdict.gate}: {verdict.figures}" for verdict in decision.verdicts if not verdict.passed]
+    if refusals:
         stays = "would stay challenger" if dry_run else "stays challenger"
-        raise UserError(f"{found.name} {stays}; {' | '.join(refused)}")
-    click.echo(f"\n{found.name} {'would be' if dry_run else 'is'} champion")
+        raise UserError(f"{decision.name} {stays}; {' | '.join(refusals)}")
+    click.echo(f"\n{decision.name} {'would be' if dry_run else 'is'} champion")
 
 
-def _opponent(found: Decision) -> str:
-    return f"champion version {found.champion}, {found.opponent}" if found.champion else "no champion"
-
-
-def _line(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+def _history_row(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
     accuracy, low, high = (100.0 * row[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
-    told = f"{accuracy:.1f} ({low:.1f} to {high:.1f})" if accuracy == accuracy else ""
+    estimate = f"{accuracy:.1f} ({low:.1f} to {high:.1f})" if accuracy == accuracy else ""
     event = f"{row['event']}, replaced {row['replaced']}" if row["replaced"] else row["event"]
     when = row["when"][:19].replace("T", " ")
-    return "*" if row["present"] else "", when, row["version"], row["model"], told, event, row["by"]
+    return "*" if row["present"] else "", when, row["version"], row["model"], estimate, event, row["by"]
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Lines whose columns stand below each other."""
+def _align(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the rows as lines with aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,7 +1,7 @@
-"""Which model is champion: how a run's model is found, judged, promoted and taken back."""
+"""The model registry: find a run's model, gate it against the champion, promote it, roll it back."""
 
 from symphony2vec.registry.history import champions
 from symphony2vec.registry.promotion import Decision, promote, roll_back
-from symphony2vec.registry.sources import CHALLENGER, CHAMPION, MODEL, folder
+from symphony2vec.registry.sources import CHALLENGER, CHAMPION, MODEL, locate_model
 
-__all__ = ["CHALLENGER", "CHAMPION", "MODEL", "Decision", "champions", "folder", "promote", "roll_back"]
+__all__ = ["CHALLENGER", "CHAMPION", "MODEL", "Decision", "champions", "locate_model", "promote", "roll_back"]

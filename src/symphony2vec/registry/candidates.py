@@ -1,7 +1,7 @@
-"""From what people call a run to the run: by its MLflow id, or as "vae-mel" or "vae-mel work-0".
+"""Find the MLflow run that a user means: by run id, or by name as "vae-mel" or "vae-mel work-0".
 
-A model's name alone means its first fold of whole works. Of that the run counts whose model lies in out/, which
-`dvc checkout` may have brought back; the newest run that finished, where out/ has no such model.
+A model's name alone means its first fold of the split "work". If out/ holds that model (trained here or restored by
+`dvc checkout`), the run that made it is meant; otherwise the newest finished run of that name.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-SPLIT = "work"  # the split that counts: a model is not judged by works it has heard parts of
+SPLIT = "work"  # models are compared on this split: no work is in both training and test clips
 FOLD = re.compile(r"(work|movement|clip)-([0-9]+)")
-ID = re.compile(r"[0-9a-f]{8,32}")
-NAMES = re.compile(r"[\w.:/ -]*")
-SHOWN = 8  # names in a message
+RUN_ID_PREFIX = re.compile(r"[0-9a-f]{8,32}")
+NAME = re.compile(r"[\w.:/ -]*")
+MAX_LISTED = 8  # names in a message
+FINISHED = "attributes.status = 'FINISHED' and attributes.run_name"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One readout of a run's model; `readout` is "" for the one that counts. `run` is MLflow's, data included."""
+    """One readout of a run's model; `readout` is "" for the default one. `run` includes MLflow's run data."""
 
     run: Run
     readout: str
@@ -43,164 +44,76 @@ class Candidate:
 
     @property
     def folder(self) -> str:
-        """The run's artifact folder that holds the model."""
+        """The run's artifact folder of the model."""
         return f"model-{self.readout}" if self.readout else "model"
 
     @property
     def source(self) -> str:
-        """Where MLflow finds the model, as "runs:/<id>/model-crops"."""
+        """The model's MLflow URI, as "runs:/<id>/model-crops"."""
         return f"runs:/{self.run_id}/{self.folder}"
 
     @property
     def fold(self) -> str:
-        """As in "work-0"."""
+        """The fold's name, as "work-0"."""
         return fold_name(self.run)
 
     @property
     def name(self) -> str:
-        """For people, as in "long-128 crops work-0"."""
-        model = str(self.run.info.run_name).removesuffix(f" {self.fold}")
-        return " ".join(part for part in (model, self.readout, self.fold) if part)
+        """The name shown to users, as "long-128 crops work-0"."""
+        return " ".join(part for part in (_model_name(self.run), self.readout, self.fold) if part)
 
 
-def found(client: MlflowClient, words: str, readout: str = "", project: Project | None = None) -> Candidate:
-    """The candidate that is meant.
+def find_candidate(client: MlflowClient, query: str, readout: str = "", project: Project | None = None) -> Candidate:
+    """Return the candidate that a query means.
 
     Args:
-        client: of the tracking server.
-        words: a run's id, or the first eight or more of its digits, or a model's name, perhaps with a fold.
-        readout: of the run's model; "" for the one that counts.
-        project: whose out/ says which of several runs of one name is meant; the newest is where none is given.
+        client: Client of the tracking server.
+        query: A run id, its first eight or more digits, or a model's name with or without a fold.
+        readout: Readout of the run's model; "" for the default one.
+        project: Project whose out/ decides between several runs of one name; without it the newest run is meant.
 
     Raises:
-        UserError: no run or several are meant, it has not finished, or its model gives no vectors; or the run of the
-            model in out/ is not in MLflow.
+        UserError: No run or several runs match, the run has not finished, its model is a classifier, or the run that
+            made the model in out/ is not in MLflow.
     """
-    words = " ".join(words.split())
-    for given in (words, readout):
-        if not NAMES.fullmatch(given):
-            raise UserError(f"'{given}' is no name of a run or readout; those are of letters, digits and _-.:/")
-    run = _by_id(client, words) if ID.fullmatch(words) else _by_name(client, words, project)
+    query = " ".join(query.split())
+    for text in (query, readout):
+        if not NAME.fullmatch(text):
+            raise UserError(f"'{text}' is not a valid run or readout name: use letters, digits and _-.:/")
+    run = _run_by_id(client, query) if RUN_ID_PREFIX.fullmatch(query) else _run_by_name(client, query, project)
     candidate = Candidate(run, readout)
     if run.data.tags.get("kind") == "classifier" or run.data.params.get("model") == "encoder":
         raise UserError(f"{candidate.name} is a classifier and gives no vectors; promote an embedding")
     if run.info.status != "FINISHED":
         raise UserError(
-            f"the run {candidate.run_id} ({candidate.name}) is {run.info.status}; only a finished one counts"
+            f"run {candidate.run_id} ({candidate.name}) is {run.info.status}; only a finished run can be promoted"
         )
     return candidate
 
 
-def of_source(client: MlflowClient, source: str) -> Candidate | None:
-    """The candidate whose model lies at "runs:/<id>/model[-<readout>]"; None where the run is gone, or it is no run."""
-
-    meant = re.fullmatch(r"runs:/([0-9a-f]{32})/model(?:-(.+))?", source)
-    if meant is None:
+def candidate_of_source(client: MlflowClient, source: str) -> Candidate | None:
+    """Return the candidate at "runs:/<id>/model[-<readout>]"; None if it is not such a URI or the run is deleted."""
+    match = re.fullmatch(r"runs:/([0-9a-f]{32})/model(?:-(.+))?", source)
+    if match is None:
         return None
     try:
-        return Candidate(client.get_run(meant[1]), meant[2] or "")
-    except MlflowException as fault:
-        if fault.error_code == "RESOURCE_DOES_NOT_EXIST":
+        return Candidate(client.get_run(match[1]), match[2] or "")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
 
 
-def runs(client: MlflowClient, wanted: str, experiments: Sequence[str] | None = None) -> list[Run]:
-    """All runs that fulfil a filter, newest first; of every experiment when none is named."""
-    ids = experiments or [one.experiment_id for one in client.search_experiments()]
+def search_runs(client: MlflowClient, filter_string: str, experiments: Sequence[str] | None = None) -> list[Run]:
+    """Return all runs that match an MLflow filter, newest first; of every experiment unless ids are given."""
+    ids = experiments or [experiment.experiment_id for experiment in client.search_experiments()]
     order = ["attributes.start_time DESC"]
-    page = client.search_runs(ids, filter_string=wanted, order_by=order)
-    every = list(page)
+    page = client.search_runs(ids, filter_string=filter_string, order_by=order)
+    runs = list(page)
     while page.token:
-        page = client.search_runs(ids, filter_string=wanted, order_by=order, page_token=page.token)
-        every += page
-    return every
-
-
-def _by_id(client: MlflowClient, digits: str) -> Run:
-    several = runs(client, f"attributes.run_id LIKE '{digits}%'")
-    if not several:
-        raise UserError(f"MLflow has no run whose id begins with {digits}")
-    if len(several) > 1:
-        raise UserError(f"{len(several)} runs begin with {digits}: {_listed(several)}; give more digits")
-    return several[0]
-
-
-def _by_name(client: MlflowClient, words: str, project: Project | None) -> Run:
-    """The finished run of a name that out/ holds, or the newest; the first fold where the name says none."""
-    held = [] if project is None else _held(project, words)
-    if len(held) == 1:
-        return _of_record(client, words, *held[0])
-    done = "attributes.status = 'FINISHED' and attributes.run_name LIKE "
-    named = [run for run in runs(client, f"{done}'{words}%'") if _model(run) == words or run.info.run_name == words]
-    if not named:
-        raise UserError(_nothing_called(words, runs(client, f"{done}'%{words.split(' ')[0]}%'")))
-    if any(run.info.run_name == words for run in named):
-        drawn = [run for run in named if run.info.run_name == words]
-    else:
-        counting = [run for run in named if _fold(run).split == SPLIT] or named
-        first = min(_fold(run).seed for run in counting)
-        drawn = [run for run in counting if _fold(run).seed == first]
-    if len({run.info.experiment_id for run in drawn}) > 1:
-        newest = {run.info.experiment_id: run for run in reversed(drawn)}
-        raise UserError(
-            f"'{words}' are runs of several experiments: {_listed(list(newest.values()))}; give the run's id"
-        )
-    return drawn[0]
-
-
-def _held(project: Project, words: str) -> list[tuple[Path, dict[str, Any]]]:
-    """The records of the models in out/ that a name means, one a stage, each with its file."""
-    model, _, name = words.partition(" ")
-    if not model or "/" in model or model.startswith("."):
-        return []
-    records = []
-    for folder in sorted(project.root.glob(f"out/*/{model}")):
-        folds = {place.parent.name: place for place in folder.glob(f"{name or '*'}/run.json")}
-        known = [SplitFold(parts[1], int(parts[2])) for parts in map(FOLD.fullmatch, folds) if parts]
-        counting = [fold for fold in known if fold.split == SPLIT] or known
-        if counting:
-            place = folds[min(counting, key=lambda fold: fold.seed).name]
-            records.append((place, dict(read_json(place, folder.parent.name))))
-    return records
-
-
-def _of_record(client: MlflowClient, words: str, place: Path, record: Mapping[str, Any]) -> Run:
-    """The run that made a folder of out/; said where it is not the newest of its name.
-
-    Raises:
-        UserError: MLflow does not know it.
-    """
-    known = tracking.run_id_of(client, record)
-    run = client.get_run(known) if known else None
-    if run is None or "stands_for" in run.data.tags:
-        stage, model, fold = place.parts[-4:-1]
-        done = f"attributes.status = 'FINISHED' and attributes.run_name = '{model} {fold}'"
-        newest = [run for run in runs(client, done) if "stands_for" not in run.data.tags]
-        other = f", or promote another run of that name: {_listed(newest)}" if newest else ""
-        raise UserError(
-            f"out/{stage}/{model}/{fold} is of run {record['run_id']}, which was trained elsewhere and is not in this "
-            f"MLflow; remove that folder and run `dvc repro -f` of its stage to train it here{other}"
-        )
-    done = f"attributes.status = 'FINISHED' and attributes.run_name = '{run.info.run_name}'"
-    newest = runs(client, done, [run.info.experiment_id])
-    if newest and newest[0].info.run_id != run.info.run_id:
-        here, other = run.info.run_id[:12], newest[0].info.run_id[:12]
-        tracking.notify(
-            f"'{words}' is run {here}, whose model lies in out/; the newest is {other}: give that id for it"
-        )
-    return run
-
-
-def _nothing_called(words: str, near: list[Any]) -> str:
-    names = sorted({_model(run) for run in near if run.data.tags.get("kind") == "embedding"})
-    hint = f"; there is {', '.join(names[:SHOWN])}" if names else "; `dvc repro` trains the models of params.yaml"
-    return f"no finished run in MLflow is called '{words}'{hint}"
-
-
-def _model(run: Run) -> str:
-    """The name of a run without its fold."""
-    return str(run.info.run_name).removesuffix(f" {fold_name(run)}")
+        page = client.search_runs(ids, filter_string=filter_string, order_by=order, page_token=page.token)
+        runs += page
+    return runs
 
 
 def fold_name(run: Run) -> str:
@@ -209,11 +122,93 @@ def fold_name(run: Run) -> str:
     return str(tags.get("fold") or tags.get("draw", ""))
 
 
-def _fold(run: Run) -> SplitFold:
-    parts = FOLD.fullmatch(fold_name(run))
-    return SplitFold(parts[1], int(parts[2])) if parts else SplitFold("", 0)
+def _run_by_id(client: MlflowClient, digits: str) -> Run:
+    matches = search_runs(client, f"attributes.run_id LIKE '{digits}%'")
+    if not matches:
+        raise UserError(f"MLflow has no run whose id begins with {digits}")
+    if len(matches) > 1:
+        raise UserError(f"{len(matches)} runs begin with {digits}: {_list_runs(matches)}; give more digits")
+    return matches[0]
 
 
-def _listed(several: list[Any]) -> str:
-    rest = f" and {len(several) - SHOWN} more" if len(several) > SHOWN else ""
-    return ", ".join(f"{run.info.run_name} {run.info.run_id[:12]}" for run in several[:SHOWN]) + rest
+def _run_by_name(client: MlflowClient, query: str, project: Project | None) -> Run:
+    """Return the finished run of a name that made the model in out/, else the newest; by default of the first fold."""
+    records = [] if project is None else _records_in_out(project, query)
+    if len(records) == 1:
+        return _run_of_record(client, query, *records[0])
+    # LIKE treats "_" as a wildcard, so names are compared once more here.
+    similar = search_runs(client, f"{FINISHED} LIKE '{query}%'")
+    matches = [run for run in similar if run.info.run_name == query]
+    if not matches:
+        matches = [run for run in similar if _model_name(run) == query]
+        matches = [run for run in matches if _split_fold(run).split == SPLIT] or matches
+        first_seed = min((_split_fold(run).seed for run in matches), default=0)
+        matches = [run for run in matches if _split_fold(run).seed == first_seed]
+    if not matches:
+        related = search_runs(client, f"{FINISHED} LIKE '%{query.split(' ')[0]}%'")
+        names = sorted({_model_name(run) for run in related if run.data.tags.get("kind") == "embedding"})
+        hint = f"MLflow has {', '.join(names[:MAX_LISTED])}" if names else "`dvc repro` trains those of params.yaml"
+        raise UserError(f"MLflow has no finished run named '{query}'; {hint}")
+    newest = {run.info.experiment_id: run for run in reversed(matches)}
+    if len(newest) > 1:
+        raise UserError(
+            f"'{query}' matches runs of several experiments: {_list_runs(list(newest.values()))}; give the run's id"
+        )
+    return matches[0]
+
+
+def _records_in_out(project: Project, query: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the run.json files in out/ that a name matches, one per stage, each with its content."""
+    model, _, fold = query.partition(" ")
+    if not model or "/" in model or model.startswith("."):
+        return []
+    records = []
+    for folder in sorted(project.root.glob(f"out/*/{model}")):
+        paths = {path.parent.name: path for path in folder.glob(f"{fold or '*'}/run.json")}
+        folds = [SplitFold(match[1], int(match[2])) for match in map(FOLD.fullmatch, paths) if match]
+        folds = [fold for fold in folds if fold.split == SPLIT] or folds
+        if folds:
+            path = paths[min(folds, key=lambda fold: fold.seed).name]
+            records.append((path, dict(read_json(path, folder.parent.name))))
+    return records
+
+
+def _run_of_record(client: MlflowClient, query: str, path: Path, record: Mapping[str, Any]) -> Run:
+    """Return the run that made a folder of out/; tell the user if it is not the newest of its name.
+
+    Raises:
+        UserError: The run is not in this MLflow.
+    """
+    run_id = tracking.run_id_of(client, record)
+    run = client.get_run(run_id) if run_id else None
+    if run is None or "stands_for" in run.data.tags:
+        stage, model, fold = path.parts[-4:-1]
+        same_name = search_runs(client, f"{FINISHED} = '{model} {fold}'")
+        others = [run for run in same_name if "stands_for" not in run.data.tags]
+        hint = f", or promote another run of that name: {_list_runs(others)}" if others else ""
+        raise UserError(
+            f"out/{stage}/{model}/{fold} was made by run {record['run_id']}, which was trained elsewhere and is not in "
+            f"this MLflow; remove that folder and run `dvc repro -f` of its stage to train it here{hint}"
+        )
+    newest = search_runs(client, f"{FINISHED} = '{run.info.run_name}'", [run.info.experiment_id])
+    if newest and newest[0].info.run_id != run.info.run_id:
+        tracking.say(
+            f"'{query}' is run {run.info.run_id[:12]}, which made the model in out/; the newest run of that name is "
+            f"{newest[0].info.run_id[:12]}: give its id to promote it"
+        )
+    return run
+
+
+def _model_name(run: Run) -> str:
+    """Return the name of a run without its fold."""
+    return str(run.info.run_name).removesuffix(f" {fold_name(run)}")
+
+
+def _split_fold(run: Run) -> SplitFold:
+    match = FOLD.fullmatch(fold_name(run))
+    return SplitFold(match[1], int(match[2])) if match else SplitFold("", 0)
+
+
+def _list_runs(runs: list[Run]) -> str:
+    rest = f" and {len(runs) - MAX_LISTED} more" if len(runs) > MAX_LISTED else ""
+    return ", ".join(f"{run.info.run_name} {run.info.run_id[:12]}" for run in runs[:MAX_LISTED]) + rest

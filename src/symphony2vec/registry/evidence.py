@@ -1,7 +1,7 @@
-"""What MLflow knows of a model's worth: its test works in every fold, and which data that was measured on.
+"""Collect from MLflow how well a model does: its test works in every fold, and the data they were measured on.
 
-The runs of one training configuration share the parameter `settings_key`, one run a fold; each carries probe/works.csv
-(work, clips, right, readout). Nothing is read from out/: the champion may be older than what lies there.
+The runs of one training configuration share the parameter `settings_key`, one run per fold; each has probe/works.csv
+(work, clips, right, readout). Nothing is read from out/, because the champion may be older than its contents.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from mlflow.artifacts import download_artifacts, list_artifacts
@@ -18,14 +18,14 @@ from mlflow.artifacts import download_artifacts, list_artifacts
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project, read_table
-from symphony2vec.registry.candidates import SPLIT, Candidate, fold_name, runs
+from symphony2vec.registry.candidates import SPLIT, Candidate, fold_name, search_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 WORKS = "probe/works.csv"
-SOUND, FEATURES = "audio.", "features."  # parameters that say how the music was played, and how it was turned to arrays
+AUDIO, FEATURES = "audio.", "features."  # prefixes of the parameters of rendering or decoding, and of the features
 CLIPS = "out/clips/clips.csv"
 
 
@@ -33,9 +33,14 @@ CLIPS = "out/clips/clips.csv"
 class FoldEvidence:
     """One fold of one model.
 
-    works: one row a test work (work, clips, right), None where the probe has not run; clips_key: hash of the clips
-    and their sides; settings: how the music was played and turned to arrays; seen: the array that the model learned
-    from; array: DVC's hash of it (of its folder, where that ends in ".dir"), "" where it has none.
+    Attributes:
+        name: Fold, as "work-0".
+        run_id: MLflow run.
+        works: One row per test work (work, clips, right); None if the fold has not been probed.
+        clips_key: Hash of the clips and their splits.
+        settings: Parameters of the audio and of the features.
+        dataset: Array that the model was trained on, as "out/features/mel.npy".
+        dataset_hash: DVC's hash of it (of its folder if it ends in ".dir"); "" if there is none.
     """
 
     name: str
@@ -43,56 +48,55 @@ class FoldEvidence:
     works: pd.DataFrame | None
     clips_key: str
     settings: Mapping[str, str]
-    seen: str
-    array: str
+    dataset: str
+    dataset_hash: str
 
 
-def gathered(client: MlflowClient, project: Project, candidate: Candidate) -> dict[str, FoldEvidence]:
-    """Every fold of whole works that a candidate's configuration was trained on, by name, in the order of their seeds.
+def collect_evidence(client: MlflowClient, project: Project, candidate: Candidate) -> dict[str, FoldEvidence]:
+    """Return every work fold on which a candidate's configuration was trained, by name, in order of the seeds.
 
-    Of several runs of one fold the newest counts, but for the candidate's own fold its own run.
+    Of several runs of one fold the newest is used, except for the candidate's own fold: there its own run is used.
     """
-    own = candidate.run
-    key = own.data.params.get("settings_key", "")
-    kin = []
-    if key:
-        wanted = f"attributes.status = 'FINISHED' and params.settings_key = '{key}'"
-        kin = runs(client, wanted, [own.info.experiment_id])
-    by_fold: dict[str, Run] = {}
-    for run in [own, *kin]:
-        if run.data.params.get("split") == SPLIT and fold_name(run):
-            by_fold.setdefault(fold_name(run), run)
-    ordered = sorted(by_fold.values(), key=lambda run: int(run.data.params["seed"]))
-    return {fold_name(run): _evidence(project, run, candidate.readout) for run in ordered}
+    run = candidate.run
+    settings_key = run.data.params.get("settings_key", "")
+    siblings = []
+    if settings_key:
+        same_settings = f"attributes.status = 'FINISHED' and params.settings_key = '{settings_key}'"
+        siblings = search_runs(client, same_settings, [run.info.experiment_id])
+    run_by_fold: dict[str, Run] = {}
+    for fold_run in [run, *siblings]:
+        if fold_run.data.params.get("split") == SPLIT and fold_name(fold_run):
+            run_by_fold.setdefault(fold_name(fold_run), fold_run)
+    ordered = sorted(run_by_fold.values(), key=lambda fold_run: int(fold_run.data.params["seed"]))
+    return {fold_name(fold_run): _evidence_of_run(project, fold_run, candidate.readout) for fold_run in ordered}
 
 
-def _evidence(project: Project, run: Run, readout: str) -> FoldEvidence:
-    settings = {name: value for name, value in run.data.params.items() if name.startswith((SOUND, FEATURES))}
-    seen = next((one for one in run.inputs.dataset_inputs if one.dataset.name != CLIPS), None)
-    hashes = [tag.value for tag in seen.tags if tag.key == "dvc.md5"] if seen else []
+def _evidence_of_run(project: Project, run: Run, readout: str) -> FoldEvidence:
+    dataset = next((item for item in run.inputs.dataset_inputs if item.dataset.name != CLIPS), None)
+    hashes = [tag.value for tag in dataset.tags if tag.key == "dvc.md5"] if dataset else []
     return FoldEvidence(
         name=fold_name(run),
         run_id=run.info.run_id,
-        works=_works(project, run, readout),
+        works=_download_works(project, run.info.run_id, readout),
         clips_key=run.data.params.get("clips_key", ""),
-        settings=settings,
-        seen=seen.dataset.name if seen else "",
-        array=hashes[0] if hashes else "",
+        settings={name: value for name, value in run.data.params.items() if name.startswith((AUDIO, FEATURES))},
+        dataset=dataset.dataset.name if dataset else "",
+        dataset_hash=hashes[0] if hashes else "",
     )
 
 
-def _works(project: Project, run: Any, readout: str) -> pd.DataFrame | None:
-    """The test works of one run in one readout; None where the probe has not told them."""
-
-    server, folder = tracking.uri(project), f"runs:/{run.info.run_id}/{WORKS.rpartition('/')[0]}"
-    if WORKS not in {one.path for one in list_artifacts(artifact_uri=folder, tracking_uri=server)}:
+def _download_works(project: Project, run_id: str, readout: str) -> pd.DataFrame | None:
+    """Return the test works of one readout of a run; None if it has not been probed."""
+    server = tracking.uri(project)
+    files = list_artifacts(artifact_uri=f"runs:/{run_id}/{WORKS.rpartition('/')[0]}", tracking_uri=server)
+    if WORKS not in {file.path for file in files}:
         return None
-    with tempfile.TemporaryDirectory() as place:
-        uri = f"runs:/{run.info.run_id}/{WORKS}"
-        table = read_table(Path(download_artifacts(artifact_uri=uri, dst_path=place, tracking_uri=server)), "probe")
-    table = table.rename(columns={"reading": "readout"})  # as earlier versions called it
+    with tempfile.TemporaryDirectory() as folder:
+        path = download_artifacts(artifact_uri=f"runs:/{run_id}/{WORKS}", dst_path=folder, tracking_uri=server)
+        table = read_table(Path(path), "probe")
+    table = table.rename(columns={"reading": "readout"})  # its name in earlier versions
     missing = {"work", "clips", "right", "readout"} - set(table.columns)
     if missing:
-        raise UserError(f"{WORKS} of the run {run.info.run_id} has no {', '.join(sorted(missing))}; probe it again")
-    own = table[table["readout"] == readout]
-    return own.sort_values("work").reset_index(drop=True) if len(own) else None
+        raise UserError(f"{WORKS} of run {run_id} has no column {', '.join(sorted(missing))}; probe it again")
+    works = table[table["readout"] == readout]
+    return works.sort_values("work").reset_index(drop=True) if len(works) else None

@@ -1,7 +1,7 @@
-"""Who was champion when: kept as tags of the model's versions, so that it goes where the registry goes.
+"""The history of champions, kept as tags of the registered model's versions, so that it moves with the registry.
 
 Key champion.<time>, value JSON: event ("promoted" or "rolled back"), by, replaced (the version before, "" for none),
-name of the model, and where it was promoted its accuracy and how far it lay above the one that it replaced.
+name of the model, and for a promotion its accuracy and its difference from the replaced champion.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project
-from symphony2vec.registry.sources import CHAMPION, MODEL, aliases
+from symphony2vec.registry.sources import CHAMPION, MODEL, read_aliases
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 PREFIX = "champion."
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
@@ -34,7 +35,17 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Event:
-    """A version became champion: when (UTC, ISO 8601), which, how, by whom, in whose place, and the figures of it."""
+    """A version became champion.
+
+    Attributes:
+        when: Time (UTC, ISO 8601).
+        version: The version that became champion.
+        event: `PROMOTED` or `ROLLED_BACK`.
+        by: User name.
+        replaced: The version that was champion before; "" for none.
+        name: Name of the model.
+        figures: Accuracy and difference with their confidence intervals.
+    """
 
     when: str
     version: str
@@ -46,46 +57,55 @@ class Event:
 
 
 def champions(project: Project) -> pd.DataFrame:
-    """Who was champion when, one row an event, oldest first (see `COLUMNS`); empty where nobody ever was."""
+    """Return the history of champions, one row per event, oldest first (see `COLUMNS`); empty if there was none."""
     with tracking.client(project, reads_only=True) as client:
-        return table(read(client), aliases(client).get(CHAMPION))
+        return tabulate_events(read_events(client), read_aliases(client).get(CHAMPION))
 
 
-def read(client: MlflowClient) -> list[Event]:
-    """Every event of the versions that still exist, oldest first."""
-    events = []
-    for version in versions(client):
-        for key, value in version.tags.items():
-            if key.startswith(PREFIX):
-                events.append(_event(key, str(version.version), value))
+def read_events(client: MlflowClient) -> list[Event]:
+    """Return all events of the versions that still exist, oldest first."""
+    events = [
+        _parse_event(key, str(version.version), value)
+        for version in list_versions(client)
+        for key, value in version.tags.items()
+        if key.startswith(PREFIX)
+    ]
     return sorted(events, key=lambda event: event.when)
 
 
-def versions(client: MlflowClient) -> list[Any]:
-    """Every version of the registered model; none where it is not registered."""
+def list_versions(client: MlflowClient) -> list[ModelVersion]:
+    """Return all versions of the registered model; none if it is not registered."""
     page = client.search_model_versions(f"name = '{MODEL}'")
-    every = list(page)
+    versions = list(page)
     while page.token:
         page = client.search_model_versions(f"name = '{MODEL}'", page_token=page.token)
-        every += page
-    return every
+        versions += page
+    return versions
 
 
-def write(
+def record_event(
     client: MlflowClient, version: str, event: str, replaced: str, name: str, figures: Mapping[str, float]
 ) -> None:
-    """Note that a version has become champion at this moment."""
-    last = max((datetime.fromisoformat(event.when) for event in read(client)), default=datetime.min.replace(tzinfo=UTC))
-    now = max(datetime.now(UTC), last + timedelta(microseconds=1))  # another machine's clock may be ahead of this one's
+    """Record that a version has just become champion."""
+    times = (datetime.fromisoformat(earlier.when) for earlier in read_events(client))
+    last = max(times, default=datetime.min.replace(tzinfo=UTC))
+    now = max(datetime.now(UTC), last + timedelta(microseconds=1))  # the clock of another machine may be ahead
     when = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    plain = {"event": event, "by": _user(), "replaced": replaced, "name": name, "figures": dict(figures)}
-    client.set_model_version_tag(MODEL, version, f"{PREFIX}{when}", json.dumps(plain))
+    value = {"event": event, "by": _user(), "replaced": replaced, "name": name, "figures": dict(figures)}
+    client.set_model_version_tag(MODEL, version, f"{PREFIX}{when}", json.dumps(value))
 
 
-def before(events: Iterable[Event], champion: str) -> str | None:
-    """The version that was champion before this one took its place; None where it was the first.
+def previous_champion(events: Iterable[Event], champion: str) -> str | None:
+    """Return the version that `champion` replaced; None if it was the first.
 
-    Going back undoes a promotion, so going back twice undoes two: what was undone is no predecessor.
+    A rollback undoes a promotion, so that two rollbacks undo two promotions.
+
+    Example:
+        >>> events = [Event(time, time, PROMOTED, "", "", "") for time in ("1", "2", "3")]
+        >>> previous_champion(events, "3")
+        '2'
+        >>> previous_champion([*events, Event("4", "2", ROLLED_BACK, "", "3", "")], "2")
+        '1'
     """
     line: list[str] = []
     for event in events:
@@ -99,22 +119,9 @@ def before(events: Iterable[Event], champion: str) -> str | None:
     return line[-1] if line else None
 
 
-def table(events: Iterable[Event], champion: str | None) -> pd.DataFrame:
-    """One row an event, oldest first; `present` marks the one that made today's champion."""
-
-    rows = [
-        {
-            "when": event.when,
-            "version": event.version,
-            "model": event.name,
-            "event": event.event,
-            "replaced": event.replaced,
-            "by": event.by,
-            "present": "",
-            **event.figures,
-        }
-        for event in events
-    ]
+def tabulate_events(events: Iterable[Event], champion: str | None) -> pd.DataFrame:
+    """Return one row per event, oldest first; `present` marks the event that made today's champion."""
+    rows = [{**vars(event), "model": event.name, "present": "", **event.figures} for event in events]
     if champion and (not rows or rows[-1]["version"] != champion):
         unknown = dict.fromkeys(("when", "model", "replaced", "by"), "")
         rows.append({**unknown, "version": champion, "event": "set by other means", "present": ""})
@@ -123,17 +130,17 @@ def table(events: Iterable[Event], champion: str | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _event(key: str, version: str, value: str) -> Event:
+def _parse_event(key: str, version: str, value: str) -> Event:
     try:
         return Event(key.removeprefix(PREFIX), version, **json.loads(value))
     except (ValueError, TypeError):
         raise UserError(
-            f"the tag {key} of version {version} of '{MODEL}' was changed by other means; delete it in MLflow's UI"
+            f"tag {key} of version {version} of '{MODEL}' is not a valid event; delete it in MLflow's UI"
         ) from None
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
+    except (KeyError, OSError):  # the user of a container may have no name
         return str(os.getuid())

@@ -1,7 +1,7 @@
-"""A packaged model, loaded as a stranger would: copied to an empty folder, by a new process, through MLflow alone.
+"""Check a packaged model in a new process: copied to an empty folder and loaded with nothing but MLflow.
 
-The package embeds its own example.flac with its own code, as the served model would, and what it says is held against
-golden.npy, which it said when it was made.
+The package embeds its own example.flac with its own code, as a served model would. The vectors are compared with
+golden.npy, which was written when the package was saved.
 """
 
 from __future__ import annotations
@@ -17,60 +17,59 @@ import numpy as np
 
 from symphony2vec import tracking
 
-TOLERANCE = 1e-4  # of the golden vectors' norm: other processors and other releases of torch stay a hundred times below
-LONGEST_S = 600.0
+# Of the golden vectors' norm. Other processors and other releases of torch deviate a hundred times less.
+TOLERANCE = 1e-4
+TIMEOUT_S = 600.0
 EXAMPLE, GOLDEN = "artifacts/example.flac", "artifacts/golden.npy"
-STRANGER = """
+SCRIPT = """
 import base64, pathlib, sys
 import mlflow.pyfunc, numpy, pandas
-package, example, answer = sys.argv[1:]
+package, example, output = sys.argv[1:]
 audio = base64.b64encode(pathlib.Path(example).read_bytes()).decode("ascii")
 (row,) = mlflow.pyfunc.load_model(package).predict(pandas.DataFrame([{"audio": audio}]))
-numpy.save(answer, numpy.asarray(row["vectors"], dtype=numpy.float64))
+numpy.save(output, numpy.asarray(row["vectors"], dtype=numpy.float64))
 """
 
 
-class Silent(Exception):  # noqa: N818 - a verdict on a package, not a failure of the program
-    """The package does not load, or does not answer. The message is the reason."""
+class PackageError(Exception):
+    """The package does not load or returns no usable vectors. The message is the reason."""
 
 
-def deviation(package: Path) -> float:
-    """How far the vectors of the example lie from the golden ones: the norm of the difference over the golden norm.
+def measure_deviation(package: Path) -> float:
+    """Return the norm of (vectors of the example - golden vectors), relative to the norm of the golden vectors.
 
     Raises:
-        Silent: there is nothing to compare.
+        PackageError: A file is missing, the package does not load, or its vectors cannot be compared.
     """
-
     for name in (EXAMPLE, GOLDEN):
         if not (package / name).is_file():
-            raise Silent(f"the package has no {name}")
-    with tempfile.TemporaryDirectory(prefix="symphony2vec-") as place:
-        copy, answer = Path(place) / "package", Path(place) / "answer.npy"
+            raise PackageError(f"the package has no {name}")
+    with tempfile.TemporaryDirectory(prefix="symphony2vec-") as folder:
+        copy, output = Path(folder) / "package", Path(folder) / "vectors.npy"
         shutil.copytree(package, copy)
-        _asked(copy, answer)
+        _embed_example(copy, output)
         golden = np.load(copy / GOLDEN, allow_pickle=False).astype(np.float64)
-        vectors = np.load(answer, allow_pickle=False)
+        vectors = np.load(output, allow_pickle=False)
     if vectors.shape != golden.shape:
-        raise Silent(f"its vectors are {_by(vectors.shape)}, the golden ones {_by(golden.shape)}")
+        shape, expected = (" x ".join(map(str, array.shape)) for array in (vectors, golden))
+        raise PackageError(f"its vectors have shape {shape}, the golden vectors {expected}")
     if not np.isfinite(vectors).all():
-        raise Silent(f"{np.mean(~np.isfinite(vectors)):.0%} of the values of its vectors are not finite numbers")
+        raise PackageError(f"{np.mean(~np.isfinite(vectors)):.0%} of the values of its vectors are not finite numbers")
     return float(np.linalg.norm(vectors - golden) / max(float(np.linalg.norm(golden)), np.finfo(np.float64).tiny))
 
 
-def _asked(package: Path, answer: Path) -> None:
-    """Let a new process write the vectors of the example; it knows no tracking server."""
-    without = {name: value for name, value in os.environ.items() if name not in (tracking.URI, "MLFLOW_REGISTRY_URI")}
-    words = [sys.executable, "-c", STRANGER, str(package), str(package / EXAMPLE), str(answer)]
+def _embed_example(package: Path, output: Path) -> None:
+    """Write the vectors of the example from a new process that does not see the tracking server."""
+    hidden = (tracking.URI, "MLFLOW_REGISTRY_URI")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    command = [sys.executable, "-c", SCRIPT, str(package), str(package / EXAMPLE), str(output)]
     try:
-        said = subprocess.run(
-            words, cwd=answer.parent, env=without, capture_output=True, text=True, check=False, timeout=LONGEST_S
+        process = subprocess.run(
+            command, cwd=output.parent, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        raise Silent(f"it did not answer within {LONGEST_S:g} s") from None
-    if said.returncode or not answer.is_file():
-        lines = [line for line in said.stderr.splitlines() if line.strip()]
-        raise Silent(f"it does not load or answer: {lines[-1][:200] if lines else f'exit status {said.returncode}'}")
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+        raise PackageError(f"it did not return vectors within {TIMEOUT_S:g} s") from None
+    if process.returncode or not output.is_file():
+        lines = [line for line in process.stderr.splitlines() if line.strip()]
+        reason = lines[-1][:200] if lines else f"exit status {process.returncode}"
+        raise PackageError(f"it cannot be loaded and run: {reason}")

@@ -1,1 +1,1 @@
-"""Hyper-parameter search with Optuna: trials, their repeats, and the winner."""
+"""Hyper-parameter search with Optuna: trials, repeats of the best from further seeds, and the winner."""

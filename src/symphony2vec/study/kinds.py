@@ -1,7 +1,7 @@
-"""The two models that can be studied, and all that differs between their studies.
+"""The two models that can be studied, and everything in which their studies differ.
 
-What is drawn, and the setting that it makes; how one setting is trained and looked at; where the winner is written. The
-rest of the room asks a `Kind`, and finds it by the study (`of`).
+A `StudyKind` knows its search space, how a point of it becomes a setting, how one setting is trained and evaluated, and
+where the winner is written. The rest of the package gets the kind from the study (`kind_of`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from symphony2vec.errors import UserError
 from symphony2vec.models.ali import attempt as ali_attempt
 from symphony2vec.models.ali import stage as ali
-from symphony2vec.models.ali.attempt import FoldData
+from symphony2vec.models.ali.attempt import Heard
 from symphony2vec.models.temporal import attempt as temporal_attempt
 from symphony2vec.models.temporal import stage as temporal
 from symphony2vec.models.temporal.learner import TemporalLearner
@@ -30,128 +30,134 @@ if TYPE_CHECKING:
 
     from symphony2vec.models.training.folds import Task
     from symphony2vec.models.training.loop import Learner, Schedule
-    from symphony2vec.models.training.source import Source
+
+Point = Mapping[str, Any]  # a point of the search space, by the names of params.yaml
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One training, as `loop.fit` takes it; `look` tells of validation clips, `judge` names the figure that counts."""
+class Training:
+    """One training, as `loop.fit` takes it.
+
+    `evaluate` returns losses and accuracy on validation clips; `metric` names the one that scores the trial.
+    """
 
     learner: Learner
     rows: np.ndarray
     schedule: Schedule
-    look: Callable[[], dict[str, float]]
-    judge: str
+    evaluate: Callable[[], dict[str, float]]
+    metric: str
 
 
-class Kind(ABC):
-    """One of the models that can be studied.
+class StudyKind(ABC):
+    """A model that can be studied.
 
-    name: its stage, its section of `study`, and the name of its study where none is given; searched: the setting that a
-    winner becomes; drawn: the names in its space, in their order; replaces: whether a winner of another latent size
-    takes the place of an earlier one in the list of models, or stands beside it; shown: of what was drawn, the heading
-    of a table for a terminal.
+    Attributes:
+        name: Its stage, its section of `study`, and the default name of its study.
+        setting_name: The setting that the winner becomes.
+        param_names: The hyper-parameters searched, in order.
+        replaces_winner: Whether a winner of another latent size replaces an earlier one in the list of models or is
+            added to it.
+        heading: Table heading for the searched values, for a terminal.
     """
 
     name: str
-    searched: str
-    drawn: tuple[str, ...]
-    replaces: bool
-    shown: str
+    setting_name: str
+    param_names: tuple[str, ...]
+    replaces_winner: bool
+    heading: str
 
     @abstractmethod
     def space(self, params: Params) -> AliSpace | TemporalSpace:
-        """What is drawn from."""
+        """Return the search space."""
 
     @abstractmethod
-    def setting(self, found: Mapping[str, Any], params: Params) -> tuple[int, Any]:
-        """The latent size and the setting of one point; numbers are rounded to what is worth writing down."""
+    def make_setting(self, point: Point, params: Params) -> tuple[int, Any]:
+        """Return the latent size and the setting of a point, with numbers rounded as params.yaml will have them."""
 
     @abstractmethod
-    def given(self, params: Params) -> dict[str, Any]:
-        """The part of a setting that is not drawn."""
+    def fixed_settings(self, params: Params) -> dict[str, Any]:
+        """Return the part of a setting that is not searched."""
 
     @abstractmethod
-    def watched(self, params: Params) -> dict[str, Any]:
-        """How a training is looked at, by the names of params.yaml."""
+    def evaluation_settings(self, params: Params) -> dict[str, Any]:
+        """Return how a training is evaluated, by the names of params.yaml."""
 
     @abstractmethod
-    def parameters(self, params: Params, setting: Any, latent: int) -> dict[str, Any]:
-        """The flat parameters of one training, as the stage tells them to MLflow."""
+    def run_params(self, params: Params, setting: Any, latent: int) -> dict[str, Any]:
+        """Return the flat parameters of one training, as the model's stage logs them to MLflow."""
 
     @abstractmethod
-    def heard(self, task: Task, array: np.ndarray, params: Params) -> Any:
-        """Spectrograms (clips, F, T) and rows, for all trials of a worker; no test clip is among the rows."""
+    def prepare_data(self, task: Task, array: np.ndarray, params: Params) -> Any:
+        """Return the spectrograms (clips, F, T) and the rows for all trials of a worker; no row is a test clip."""
 
     @abstractmethod
-    def attempt(self, heard: Any, latent: int, setting: Any, params: Params, seed: int) -> Attempt:
-        """One training, not begun yet."""
+    def prepare_training(self, data: Any, latent: int, setting: Any, params: Params, seed: int) -> Training:
+        """Return one training that has not been started."""
 
     @abstractmethod
-    def told(self, found: Mapping[str, Any]) -> str:
-        """What was drawn, under the heading `shown`."""
+    def format_point(self, point: Point) -> str:
+        """Return the searched values as a row below `heading`."""
 
-    def present(self, params: Params) -> dict[str, Any]:
-        """What was drawn, as it is in the setting that a winner replaces; {} where it stands beside all others."""
+    def current_point(self, params: Params) -> dict[str, Any]:
+        """Return the point of the setting that a winner would replace; {} if it would replace none."""
         return {}
 
     def choices(self, params: Params) -> dict[str, list[Any]]:
-        """What is drawn from a list, by the names of params.yaml."""
-        return {f"study.{self.name}.{name}": own for name, own in self.space(params) if isinstance(own, list)}
+        """Return the categorical dimensions of the space, by the names of params.yaml."""
+        return {f"study.{self.name}.{name}": values for name, values in self.space(params) if isinstance(values, list)}
 
     def command(self, name: str) -> str:
-        """The command that begins or goes on with the study of this name."""
+        """Return the command that begins or resumes the study of this name."""
         return f"symphony2vec study {self.name}" + (f" --name {name}" if name != self.name else "")
 
 
-class _Ali(Kind):
-    name, searched, replaces = "ali", "searched", True
-    drawn = tuple(name for name in AliSpace.model_fields if name != "base")
-    shown = "latent  batch  learning rates (D)"
+class _Ali(StudyKind):
+    name, setting_name, replaces_winner = "ali", "searched", True
+    param_names = tuple(name for name in AliSpace.model_fields if name != "base")
+    heading = "latent  batch  learning rates (D)"
 
     def space(self, params: Params) -> AliSpace:
         return params.study.ali
 
-    def setting(self, found: Mapping[str, Any], params: Params) -> tuple[int, Setting]:
-        own = {name: _short(found[name]) for name in self.drawn}
-        latent, betas = own.pop("latent"), [own.pop("beta_1"), own.pop("beta_2")]
+    def make_setting(self, point: Point, params: Params) -> tuple[int, Setting]:
+        values = {name: _round(point[name]) for name in self.param_names}
+        latent, betas = values.pop("latent"), [values.pop("beta_1"), values.pop("beta_2")]
         base = getattr(params.ali, params.study.ali.base).model_dump()
-        return latent, Setting(**{**base, **own, "betas": betas, "epochs": params.study.epochs, "patience": 0})
+        return latent, Setting(**{**base, **values, "betas": betas, "epochs": params.study.epochs, "patience": 0})
 
-    def given(self, params: Params) -> dict[str, Any]:
-        own, changed = params.study, {*self.drawn, "betas", "epochs", "patience"}
-        setting = getattr(params.ali, own.ali.base).model_dump()
-        base = {name: value for name, value in setting.items() if name not in changed}
-        return {"study.epochs": own.epochs, "study.ali.base": {"setting": own.ali.base, **base}}
+    def fixed_settings(self, params: Params) -> dict[str, Any]:
+        base, changed = params.study.ali.base, {*self.param_names, "betas", "epochs", "patience"}
+        setting = getattr(params.ali, base).model_dump()
+        fixed = {name: value for name, value in setting.items() if name not in changed}
+        return {"study.epochs": params.study.epochs, "study.ali.base": {"setting": base, **fixed}}
 
-    def watched(self, params: Params) -> dict[str, Any]:
+    def evaluation_settings(self, params: Params) -> dict[str, Any]:
         crop = {f"ali.crop.{name}": value for name, value in params.ali.crop.model_dump().items()}
         return {"ali.probe_every_epochs": params.ali.probe_every_epochs, **crop}
 
-    def parameters(self, params: Params, setting: Setting, latent: int) -> dict[str, Any]:
+    def run_params(self, params: Params, setting: Setting, latent: int) -> dict[str, Any]:
         return ali.settings(params, setting, latent)
 
-    def heard(self, task: Task, array: np.ndarray, params: Params) -> Any:
+    def prepare_data(self, task: Task, array: np.ndarray, params: Params) -> Any:
         scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
         source = Source(array, scaled, loop.device())
-        return FoldData(source, task.codes, task.rows("train"), task.rows("validation"))
+        return Heard(source, task.codes, task.rows("train"), task.rows("validation"))
 
-    def attempt(self, heard: Any, latent: int, setting: Setting, params: Params, seed: int) -> Attempt:
-        learner = ali_attempt.build_learner(heard, latent, setting, params.ali.crop, seed)
-        schedule = ali_attempt.make_schedule(setting, params.ali.probe_every_epochs, seed)
-        return Attempt(
-            learner, heard.training, schedule, lambda: ali_attempt.evaluate(learner, heard), watch.PROBE_ACCURACY
+    def prepare_training(self, data: Any, latent: int, setting: Setting, params: Params, seed: int) -> Training:
+        learner = ali_attempt.begun(data, latent, setting, params.ali.crop, seed)
+        schedule = ali_attempt.schedule(setting, params.ali.probe_every_epochs, seed)
+        return Training(
+            learner, data.training, schedule, lambda: ali_attempt.looked_at(learner, data), watch.PROBE_ACCURACY
         )
 
-    def told(self, found: Mapping[str, Any]) -> str:
-        rates = f"{found['learning_rate']:.2g} ({found['discriminator_learning_rate']:.2g})"
-        return f"{found['latent']:>6}{found['batch']:>7}  {rates}"
+    def format_point(self, point: Point) -> str:
+        return f"{point['latent']:>6}{point['batch']:>7}  {_format_rates(point)}"
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """What the temporal ALI hears of one fold: the clips, their composers and movements as numbers (clips,), and the
-    rows of two of the three sides."""
+class _TemporalData:
+    """One fold for the temporal ALI: the clips, their composers and movements as codes (clips,), and the rows of the
+    training and validation split."""
 
     source: Source
     codes: np.ndarray
@@ -160,69 +166,75 @@ class _Heard:
     validation: np.ndarray
 
 
-class _Temporal(Kind):
-    name, searched, replaces = "temporal", "full", False
-    drawn = tuple(name for name in TemporalSpace.model_fields if name != "epochs")
-    shown = "adversary  reconstruction  contrast  temperature  learning rates (D)    masks, shift  latent"
+class _Temporal(StudyKind):
+    name, setting_name, replaces_winner = "temporal", "full", False
+    param_names = tuple(name for name in TemporalSpace.model_fields if name != "epochs")
+    heading = "adversary  reconstruction  contrast  temperature  learning rates (D)    masks, shift  latent"
 
     def space(self, params: Params) -> TemporalSpace:
         return params.study.temporal
 
-    def setting(self, found: Mapping[str, Any], params: Params) -> tuple[int, TemporalSetting]:
-        own = {name: _short(found[name]) for name in self.drawn}
-        latent, full = own.pop("latent"), params.temporal.full.model_dump()
-        return latent, TemporalSetting(**{**full, **own, "epochs": params.study.temporal.epochs})
+    def make_setting(self, point: Point, params: Params) -> tuple[int, TemporalSetting]:
+        values = {name: _round(point[name]) for name in self.param_names}
+        latent, full = values.pop("latent"), params.temporal.full.model_dump()
+        return latent, TemporalSetting(**{**full, **values, "epochs": params.study.temporal.epochs})
 
-    def present(self, params: Params) -> dict[str, Any]:
+    def current_point(self, params: Params) -> dict[str, Any]:
         sizes = [int(model.rpartition("-")[2]) for model in params.temporal.models if model.startswith("full-")]
-        found = {**params.temporal.full.model_dump(), "latent": sizes[0] if sizes else None}
-        return {name: found[name] for name in self.drawn}
+        values = {**params.temporal.full.model_dump(), "latent": sizes[0] if sizes else None}
+        return {name: values[name] for name in self.param_names}
 
-    def given(self, params: Params) -> dict[str, Any]:
-        changed, full = {*self.drawn, "epochs"}, params.temporal.full.model_dump()
-        base = {f"temporal.full.{name}": value for name, value in full.items() if name not in changed}
-        return {"study.temporal": list(self.drawn), "study.temporal.epochs": params.study.temporal.epochs, **base}
+    def fixed_settings(self, params: Params) -> dict[str, Any]:
+        changed, full = {*self.param_names, "epochs"}, params.temporal.full.model_dump()
+        fixed = {f"temporal.full.{name}": value for name, value in full.items() if name not in changed}
+        searched, epochs = list(self.param_names), params.study.temporal.epochs
+        return {"study.temporal": searched, "study.temporal.epochs": epochs, **fixed}
 
-    def watched(self, params: Params) -> dict[str, Any]:
+    def evaluation_settings(self, params: Params) -> dict[str, Any]:
         return {"temporal.probe_every_epochs": params.temporal.probe_every_epochs}
 
-    def parameters(self, params: Params, setting: TemporalSetting, latent: int) -> dict[str, Any]:
+    def run_params(self, params: Params, setting: TemporalSetting, latent: int) -> dict[str, Any]:
         return temporal.settings(params, setting, latent)
 
-    def heard(self, task: Task, array: np.ndarray, params: Params) -> _Heard:
+    def prepare_data(self, task: Task, array: np.ndarray, params: Params) -> _TemporalData:
         training = task.rows("train")
         source = Source(array, scaling.standard(array, training), loop.device())
-        return _Heard(source, task.codes, temporal.number_movements(task), training, task.rows("validation"))
+        return _TemporalData(source, task.codes, temporal.movements(task), training, task.rows("validation"))
 
-    def attempt(self, heard: _Heard, latent: int, setting: TemporalSetting, params: Params, seed: int) -> Attempt:
-        temporal.check_setting(heard.source.shape, self.searched, setting)
+    def prepare_training(
+        self, data: _TemporalData, latent: int, setting: TemporalSetting, params: Params, seed: int
+    ) -> Training:
+        temporal.check(data.source.shape, self.setting_name, setting)
         if setting.unlabelled:
-            raise UserError('a study hears the project\'s own clips alone; set temporal.full.unlabelled to ""')
-        learner = TemporalLearner(heard.source, heard.training, heard.movements, latent, setting, seed)
+            raise UserError('a study uses the clips of its own project only; set temporal.full.unlabelled to ""')
+        learner = TemporalLearner(data.source, data.training, data.movements, latent, setting, seed)
 
-        def look() -> dict[str, float]:
-            return temporal_attempt.evaluate(learner, heard.codes, heard.training, heard.validation)
+        def evaluate() -> dict[str, float]:
+            return temporal_attempt.looked_at(learner, data.codes, data.training, data.validation)
 
-        schedule = temporal_attempt.make_schedule(setting, params.temporal.probe_every_epochs, seed)
-        return Attempt(learner, heard.training, schedule, look, watch.PROBE_ACCURACY)
+        schedule = temporal_attempt.schedule(setting, params.temporal.probe_every_epochs, seed)
+        return Training(learner, data.training, schedule, evaluate, watch.PROBE_ACCURACY)
 
-    def told(self, found: Mapping[str, Any]) -> str:
-        rates = f"{found['learning_rate']:.2g} ({found['discriminator_learning_rate']:.2g})"
-        weights = f"{found['adversary']:>9.2g}{found['reconstruction']:>16.2g}{found['contrast']:>10.2g}"
-        changes = f"{found['masked_bins']}, {found['masked_frames']}, {found['shifted_bins']}"
-        return f"{weights}{found['temperature']:>13.2g}  {rates:<20}{changes:>14}{found['latent']:>8}"
+    def format_point(self, point: Point) -> str:
+        weights = f"{point['adversary']:>9.2g}{point['reconstruction']:>16.2g}{point['contrast']:>10.2g}"
+        masks = f"{point['masked_bins']}, {point['masked_frames']}, {point['shifted_bins']}"
+        return f"{weights}{point['temperature']:>13.2g}  {_format_rates(point):<20}{masks:>14}{point['latent']:>8}"
 
 
 ALI, TEMPORAL = _Ali(), _Temporal()
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (ALI, TEMPORAL)}
+KINDS: dict[str, StudyKind] = {kind.name: kind for kind in (ALI, TEMPORAL)}
 
 
-def of(study: Study) -> Kind:
-    """What a study is about; one that does not say so was begun when only ALI could be studied."""
+def kind_of(study: Study) -> StudyKind:
+    """Return the kind of a study; ALI for one that was begun before kinds were recorded."""
     return KINDS[study.user_attrs.get("kind", ALI.name)]
 
 
-def _short(value: Any) -> Any:
-    """A whole number as it is, another with four digits; more where they would make 1 of a share."""
-    short = float(f"{value:.4g}")
-    return value if isinstance(value, int) or value < 1.0 <= short else short
+def _format_rates(point: Point) -> str:
+    return f"{point['learning_rate']:.2g} ({point['discriminator_learning_rate']:.2g})"
+
+
+def _round(value: Any) -> Any:
+    """Return a float with four significant digits, unless they would round a share below 1 up to 1."""
+    rounded = float(f"{value:.4g}")
+    return value if isinstance(value, int) or value < 1.0 <= rounded else rounded

@@ -1,29 +1,29 @@
-"""Hyper-parameters of ALI, or of the temporal ALI, by composer accuracy on validation works of the first fold (Optuna).
+"""Search the hyper-parameters of ALI or of the temporal ALI by composer accuracy on validation works (Optuna).
 
-Reads   out/clips/folds/<fold>.csv, out/features/mel.npy, params.yaml
+Reads   out/clips/folds/<fold>.csv (of the first fold), out/features/mel.npy, params.yaml
 Writes  the database of the study: mlruns/optuna.db, or a PostgreSQL server that several machines share
         out/study/<name>/
-            trials.csv          one row a trial: state, value, what was drawn, its MLflow run, why it failed
+            trials.csv          one row per trial: state, value, hyper-parameters, MLflow run, reason of a failure
             repeats.csv         the best trials trained again from further seeds; the winner has the best mean
             history.png, importances.png, parallel.png, slices.png
-            run.json            the MLflow run of the whole study, under which every trial has a run of its own
+            run.json            the MLflow run of the study, parent of the runs of its trials
 
-A trial is one training of the model. What it is worth is the mean of its last few probes (`study.averaged`), smoothed
-in the same way at every probe while it lasts: the pruner compares what the study compares. No maximum over a training
-is taken: that would reward the luckiest of many looks. One probe is right or wrong on some 150 validation clips of few
-works, so that its standard error is 4 points and more; the mean over the last probes calms the training's own noise,
-not that of the clips, which all trials share. So the best trials are trained again from other seeds, and a winner is
-named by the mean over these alone: the value by which a trial was chosen flatters it. Where a winner would replace a
-setting of params.yaml, that setting is the first trial and is always among the repeated: it goes only if something is
-better. Test clips are never looked at.
+A trial is one training of the model. Its value is the mean of its last probes (`study.averaged`), and the same running
+mean is reported at every probe, so that the pruner compares what the study compares. The value is not the maximum over
+the training, which would reward the luckiest of many probes. A probe is scored on about 150 validation clips of few
+works, so its standard error is 4 points or more; the mean reduces the noise of the training, not that of the clips,
+which all trials share. Therefore the best trials are trained again from further seeds, and the winner has the highest
+mean over these alone: the value by which a trial was selected is optimistic. If the winner would replace a setting of
+params.yaml, that setting is the first trial and is always repeated, so it is replaced only by a better one. Test clips
+are never used.
 
     kinds       what differs between a study of ALI and one of the temporal ALI
-    space       what is drawn, and what must not change meanwhile
-    database    where trials are kept; its faults in the user's words
-    trials      one trial, and one repeat: the training and its MLflow run
-    workers     processes that share the trials, what ends them, and what becomes of a dead one's trial
+    space       the search space, and the conditions that must not change
+    database    the Optuna storage
+    trials      one trial or repeat: the training and its MLflow run
+    workers     the processes that share the trials; interrupted and dead workers
     verdict     which trials are repeated, and which one wins
-    pictures    tables, figures and a page to look into
+    pictures    tables, figures and an interactive page
     winner      the winner written into params.yaml
 """
 
@@ -35,108 +35,118 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import tracking
-from symphony2vec.clips import splits
+from symphony2vec.clips import stage as clips
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.project import Project, read_json, write_json
-from symphony2vec.study import database, pictures, space, trials, verdict, workers
-from symphony2vec.study.kinds import ALI, KINDS, Kind
+from symphony2vec.study import pictures, space, trials, verdict, workers
+from symphony2vec.study.database import CURRENT_SETTING, Database
+from symphony2vec.study.kinds import ALI, KINDS, StudyKind
 
 if TYPE_CHECKING:
     from optuna import Study
 
-    from symphony2vec.study.verdict import Standing
+    from symphony2vec.study.verdict import Finalist
 
 
 def run(
     project: Project,
     params: Params,
-    kept: database.Database,
+    database: Database,
     name: str = "ali",
-    wanted: int | None = None,
+    n_trials: int | None = None,
     timeout_s: float | None = None,
     processes: int = 1,
-    kind: Kind = ALI,
-) -> list[Standing]:
-    """Search until so many trials are done, repeat the best, and show what was found; goes on where it stopped.
+    kind: StudyKind = ALI,
+) -> list[Finalist]:
+    """Run trials until there are enough, repeat the best, and write tables and figures; resumes a stopped study.
 
     Args:
-        project: whose clips and features are used.
-        params: the whole of params.yaml.
-        kept: the database.
-        name: of the study in it.
-        wanted: trials in all, those of earlier calls and of other machines included; None for `study.trials`.
-        timeout_s: no trial begins later than this; the repeats of the best follow all the same.
-        processes: workers on this machine; one works in this process, several have one thread each.
-        kind: the model that is studied.
+        project: Project whose clips and features are used.
+        params: The whole of params.yaml.
+        database: The Optuna storage.
+        name: Name of the study.
+        n_trials: Trials in all, including those of earlier calls and of other machines; None for `study.trials`.
+        timeout_s: No trial begins later than this; the best are still repeated.
+        processes: Workers on this machine; a single one runs in this process, several have one thread each.
+        kind: The model that is studied.
 
     Returns:
         The repeated trials, the winner first.
 
     Raises:
-        UserError: the study is about another model or was begun under other conditions, every trial failed, or the
-            database is out of reach.
+        UserError: The study is of another model or was begun under other conditions, all trials failed, or the
+            database cannot be reached.
     """
-    fold = splits.list_folds(params)[0]
-    until = time.time() + timeout_s if timeout_s is not None else None
+    fold = next(iter(clips.folds(params)))
+    deadline = time.time() + timeout_s if timeout_s is not None else None
     project.mlruns.mkdir(exist_ok=True)
-    with kept.spoken():
-        study, repeats = kept.studies(name)
-        space.begun(study, kind, space.conditions(project, kind, params, fold), kept.shown)
-        if not study.get_trials(deepcopy=False) and space.holds(kind.space(params), present := kind.present(params)):
-            study.enqueue_trial(present, user_attrs={database.PRESENT: True})
-        subject, begun = tracking.Subject("study", name, "mel", fold.name), project.out("study", name, "run.json")
-        _noted_elsewhere(study, begun)
-        with tracking.run(project, subject, _parameters(params, kind, fold.seed), project.feature("mel"), begun) as run:
+    with database.report_errors():
+        study, repeats = database.open_studies(name)
+        conditions = space.collect_conditions(project, kind, params, fold)
+        space.begin_or_resume(study, kind, conditions, database.safe_url)
+        point = kind.current_point(params)
+        if not study.get_trials(deepcopy=False) and space.contains(kind.space(params), point):
+            study.enqueue_trial(point, user_attrs={CURRENT_SETTING: True})
+        subject, record = tracking.Subject("study", name, "mel", fold.name), project.out("study", name, "run.json")
+        _adopt_run(study, record)
+        run_params = _run_params(params, kind, fold.seed)
+        with tracking.run(project, subject, run_params, project.feature("mel"), record) as run:
             study.set_user_attr("mlflow_run_id", run.run_id)
-            tracked = trials.Tracked(project, run.run_id)
+            study_run = trials.StudyRun(project, run.run_id)
             run.tag("mlflow.runName", f"study {name}")
-            tracked.close_dead(study, repeats)
-            job = workers.Job(project, params, kept, name, wanted or params.study.trials, until, os.getpid())
-            workers.work_through(job, processes)
-            tracked.close_dead(study, repeats)
-            standings = verdict.standings(study, repeats, params.study, fold.seed)
-            pictures.keep(project.out("study", name), name, study, standings, run)
-            if not standings:
-                raise UserError(f"no trial of the study '{name}' was completed; see {project.out('study', name)}")
-            run.metrics(_found(standings))
-    return standings
+            study_run.close_dead_runs(study, repeats)
+            count = n_trials or params.study.trials
+            job = workers.StudyJob(project, params, database, name, count, deadline, os.getpid())
+            workers.run_trials(job, processes)
+            study_run.close_dead_runs(study, repeats)
+            ranking = verdict.rank_finalists(study, repeats, params.study, fold.seed)
+            folder = project.out("study", name)
+            pictures.write_outputs(folder, name, study, ranking, run)
+            if not ranking:
+                raise UserError(f"no trial of the study '{name}' was completed; see {folder}")
+            run.metrics(_winner_metrics(ranking[0]))
+    return ranking
 
 
-def told(standings: list[Standing], name: str, kept: database.Database) -> str:
-    """The repeated trials as a table for a terminal, and what to do next."""
-    first, seeds, kind = standings[0], len(standings[0].seeds), standings[0].kind
-    lines = [f"{'trial':>7}{'searched':>10}{'mean':>8}  {'lowest and highest':<20}{kind.shown}"]
-    for one in standings:
-        spread = f"{one.lowest:.1%} to {one.highest:.1%}" if one.sound else "a seed failed"
-        lines.append(f"{one.number:>7}{one.value:>10.1%}{one.mean:>8.1%}  {spread:<20}{kind.told(one.found)}")
-    chosen = f" --name {name}" if name != "ali" else ""
+def format_ranking(ranking: list[Finalist], name: str, database: Database) -> str:
+    """Return the repeated trials as a table for a terminal, with the next commands."""
+    winner, seeds, kind = ranking[0], len(ranking[0].repeats), ranking[0].kind
+    lines = [f"{'trial':>7}{'searched':>10}{'mean':>8}  {'lowest and highest':<20}{kind.heading}"]
+    for trial in ranking:
+        spread = f"{trial.lowest:.1%} to {trial.highest:.1%}" if trial.is_stable else "a seed failed"
+        point = kind.format_point(trial.point)
+        lines.append(f"{trial.number:>7}{trial.value:>10.1%}{trial.mean:>8.1%}  {spread:<20}{point}")
+    option = f" --name {name}" if name != "ali" else ""
     lines += [
-        f"searched: the value that chose the trial; mean: over {seeds} further seed{'s' if seeds > 1 else ''}, by "
-        f"which trial {first.number} wins. All on validation clips.",
-        *[f"trial {one.number} is what params.yaml had when the study began." for one in standings if one.present],
-        f"\nlook       optuna-dashboard '{kept.shown}'",
-        f"take it    symphony2vec study apply{chosen} && dvc repro",
+        f"searched: value in the search; mean: over {seeds} further seed{'s' if seeds > 1 else ''}, by which trial "
+        f"{winner.number} wins. All on validation clips.",
+        *[
+            f"trial {trial.number} is the setting of params.yaml when the study began."
+            for trial in ranking
+            if trial.is_current
+        ],
+        f"\nbrowse     optuna-dashboard '{database.safe_url}'",
+        f"apply      symphony2vec study apply{option} && dvc repro",
     ]
     return "\n".join(lines)
 
 
-def _noted_elsewhere(study: Study, begun: Path) -> None:
-    """The MLflow run of the study may have been run on another machine: here, too, it goes on."""
-    known = study.user_attrs.get("mlflow_run_id")
-    if known and not (begun.is_file() and read_json(begun, "")["run_id"] == known):
-        write_json(begun, {"run_id": known})
+def _adopt_run(study: Study, record: Path) -> None:
+    """Record the MLflow run of a study that was begun on another machine, so that it is resumed here."""
+    run_id = study.user_attrs.get("mlflow_run_id")
+    if run_id and not (record.is_file() and read_json(record, "")["run_id"] == run_id):
+        write_json(record, {"run_id": run_id})
 
 
-def _parameters(params: Params, kind: Kind, seed: int) -> dict[str, Any]:
+def _run_params(params: Params, kind: StudyKind, seed: int) -> dict[str, Any]:
     flat = tracking.flat(params, "labels", "classifiers", "embeddings", "ali", "temporal", "probe", "seeds")
     others = tuple(f"study.{other}." for other in KINDS if other != kind.name)
     shared = {name: value for name, value in flat.items() if not name.startswith(others)}
     return {**shared, "split": params.clips.splits[0], "seed": seed}
 
 
-def _found(standings: list[Standing]) -> dict[str, float]:
-    """The winner's figures; none where every repeated trial failed from some seed."""
-    first = standings[0]
-    means = {"winner_mean": first.mean} if first.sound else {}
-    return {"winner_trial": float(first.number), "winner_value": first.value, **means}
+def _winner_metrics(winner: Finalist) -> dict[str, float]:
+    """Return the metrics of the winner; without the mean if one of its repeats failed."""
+    mean = {"winner_mean": winner.mean} if winner.is_stable else {}
+    return {"winner_trial": float(winner.number), "winner_value": winner.value, **mean}

@@ -1,10 +1,11 @@
-"""The processes that share the trials of a study: how many are left to do, what ends a worker, and who is dead.
+"""The worker processes of a study: they share its trials and repeats until nothing is missing.
 
-A worker begins a trial while fewer than wanted are done or running; when all are begun it waits for those of others, so
-that it can take over what a dead one leaves. Then all share the repeats in the same way. An interrupt (Ctrl-C, or
-SIGTERM) fails the trial that is running with that reason, and what it had drawn is drawn again by the next worker. A
-worker whose command is gone stops by itself. A worker that is killed is noticed at once by its command, and by others
-when its heartbeat is silent for two minutes.
+A worker begins a trial while fewer than `n_trials` are finished or running, then waits for the others, so that it can
+run what a dead worker leaves. The repeats are shared in the same way. An interrupt (Ctrl-C or SIGTERM) fails the
+running trial with that reason and queues its parameters for the next worker. A worker stops when its command is gone.
+
+Optuna has the heartbeat, the pruner and the queue. It has no processes and no repeats, and it notices a killed worker
+only after two silent minutes; the command that started the worker notices at once and fails its trial here.
 """
 
 from __future__ import annotations
@@ -33,296 +34,309 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from tqdm import tqdm
 
-from symphony2vec.clips import splits
+from symphony2vec.clips import stage as clips
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.project import Project
 from symphony2vec.study import kinds, verdict
-from symphony2vec.study.database import Database, requeue
-from symphony2vec.study.trials import Ground, Tracked, reasoned, repeated, searched
+from symphony2vec.study.database import Database, requeue_dead, requeue_interrupted
+from symphony2vec.study.trials import StudyRun, TrialContext, record_failure, run_repeat, run_trial
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
 
 POLL_S = 1.0
-FAILURES_IN_A_ROW = 5  # after which something else than a setting is wrong
-GOODBYE_S = 60.0  # for a worker to give its trial back
-INTERRUPTED = 130
+MAX_FAILURES_IN_A_ROW = 5  # then the cause is something other than a setting
+STOP_TIMEOUT_S = 60.0  # for a worker to give its trial back
+EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a worker is given.
+class StudyJob:
+    """What a worker needs to know.
 
-    wanted: trials in all; until: no trial begins later (seconds of the epoch); command: the process of the command,
-    with which its workers end.
+    Attributes:
+        project: Project whose clips and features are used.
+        params: The parameters.
+        database: The Optuna storage.
+        name: Name of the study.
+        n_trials: Trials in all.
+        deadline: No trial begins later (seconds of the epoch); None for no limit.
+        command_pid: Process of the command; its workers end when it ends.
     """
 
     project: Project
     params: Params
-    kept: Database
+    database: Database
     name: str
-    wanted: int
-    until: float | None
-    command: int
+    n_trials: int
+    deadline: float | None
+    command_pid: int
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the command is still running: it is this process or its parent."""
+        return self.command_pid in (os.getpid(), os.getppid())
 
-class Interruption:
-    """An interrupt is raised only while a trial is running, where it can be written down; else it is remembered."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._allowed = False
-
-    @contextmanager
-    def heard(self) -> Iterator[None]:
-        """Signals are heard here for the length of the block."""
-        before = {one: signal.signal(one, self._hear) for one in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)
-
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """The block may be interrupted."""
-        self._allowed = True
-        try:
-            if self.asked:
-                raise KeyboardInterrupt
-            yield
-        finally:
-            self._allowed = False
-
-    def _hear(self, _signal: int, _frame: FrameType | None) -> None:
-        first, self.asked = not self.asked, True
-        if first and self._allowed:
-            self._allowed = False
+    def check_active(self) -> None:
+        """Raise KeyboardInterrupt if the command has ended."""
+        if not self.is_active:
             raise KeyboardInterrupt
 
 
-def token(pid: int) -> str:
-    """Who runs a trial: its user attribute `worker`, by which a command finds what its dead worker was doing."""
-    return f"{socket.gethostname()} {pid}"
+class InterruptGuard:
+    """Raises an interrupt only while a trial is running, so that its reason can be recorded; otherwise remembers it."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self._may_raise = False
+
+    @contextmanager
+    def handle_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM within the block."""
+        handlers = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def raise_inside(self) -> Iterator[None]:
+        """Raise KeyboardInterrupt within the block when a signal arrives or has arrived."""
+        self._may_raise = True
+        try:
+            if self.is_requested:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._may_raise = False
+
+    def _handle(self, _signal: int, _frame: FrameType | None) -> None:
+        is_first, self.is_requested = not self.is_requested, True
+        if is_first and self._may_raise:
+            self._may_raise = False
+            raise KeyboardInterrupt
 
 
-def work_through(job: Job, processes: int) -> None:
-    """All that is missing of a study, by so many workers; returns when nothing is."""
-    study, repeats = job.kept.studies(job.name)
-    left = job.wanted - len(_in_state(study, "COMPLETE", "PRUNED"))
-    if left > 0 and job.until is None:
-        processes = min(processes, max(left, job.params.study.repeated * job.params.study.seeds))
+def run_trials(job: StudyJob, processes: int) -> None:
+    """Run all missing trials and repeats of a study, with so many workers on this machine."""
+    study, repeats = job.database.open_studies(job.name)
+    n_missing = job.n_trials - len(_trials_in(study, "COMPLETE", "PRUNED"))
+    if n_missing > 0 and job.deadline is None:
+        processes = min(processes, max(n_missing, job.params.study.repeated * job.params.study.seeds))
     if processes == 1:
-        work(job)
-    elif left > 0 or _unfinished(job, study, repeats):
-        _together(job, processes)
+        run_worker(job)
+    elif n_missing > 0 or _has_open_repeats(job, study, repeats):
+        _run_processes(job, processes)
 
 
-def work(job: Job) -> None:
-    """What one worker does: its share of the trials, then of the repeats."""
-
-    study, repeats = job.kept.studies(job.name)
-    own = job.params.study
-    study.pruner = MedianPruner(n_startup_trials=own.startup_trials, n_warmup_steps=own.warm_up_epochs, n_min_trials=2)
-    tracked = Tracked(job.project, study.user_attrs["mlflow_run_id"])
-    begins = filelock.FileLock(job.project.mlruns / ".study.lock")
-    ground = Ground(job.project, job.params, kinds.of(study))
-    worker = _Worker(job, study, repeats, ground, tracked, begins, Interruption())
-    with worker.interruption.heard():
-        worker.search()
-        worker.repeat()
-    if worker.interruption.asked:
+def run_worker(job: StudyJob) -> None:
+    """Run one worker in this process: its share of the trials, then of the repeats."""
+    study, repeats = job.database.open_studies(job.name)
+    settings = job.params.study
+    study.pruner = MedianPruner(
+        n_startup_trials=settings.startup_trials, n_warmup_steps=settings.warm_up_epochs, n_min_trials=2
+    )
+    study_run = StudyRun(job.project, study.user_attrs["mlflow_run_id"])
+    lock = filelock.FileLock(job.project.mlruns / ".study.lock")
+    context = TrialContext(job.project, job.params, kinds.kind_of(study), study_run, job.check_active)
+    worker = _Worker(job, study, repeats, context, lock, InterruptGuard())
+    with worker.guard.handle_signals():
+        worker.run_search()
+        worker.run_repeats()
+    if worker.guard.is_requested:
         raise KeyboardInterrupt
 
 
 @dataclass
 class _Worker:
-    job: Job
+    job: StudyJob
     study: Study
     repeats: Study
-    ground: Ground
-    tracked: Tracked
-    begins: BaseFileLock  # held from the look at what is missing until a trial has begun
-    interruption: Interruption
+    context: TrialContext
+    lock: BaseFileLock  # held from counting the trials until a new one has begun
+    guard: InterruptGuard
     failures: int = 0
 
-    def search(self) -> None:
-        """Trials until enough are done, or the time is up, and none of another worker is running any more."""
-        while not self._stopped():
-            with self.begins:
-                done = len(_in_state(self.study, "COMPLETE", "PRUNED"))
-                running = len(_in_state(self.study, "RUNNING"))
-                late = self.job.until is not None and time.time() >= self.job.until
-                free = done + running < self.job.wanted and not late
-                if not free and not running:
+    def run_search(self) -> None:
+        """Run trials until enough are finished or the time is up, and no other worker is running one."""
+        while not self._must_stop():
+            with self.lock:
+                n_finished = len(_trials_in(self.study, "COMPLETE", "PRUNED"))
+                n_running = len(_trials_in(self.study, "RUNNING"))
+                is_late = self.job.deadline is not None and time.time() >= self.job.deadline
+                may_begin = n_finished + n_running < self.job.n_trials and not is_late
+                if not may_begin and not n_running:
                     return
-                if free:
-                    self.study.sampler = self._sampler()
-                    self._one(self.study, searched)
-            if not free:
+                if may_begin:
+                    self.study.sampler = self._make_sampler()
+                    self._run_one(self.study, run_trial)
+            if not may_begin:
                 _wait(self.study)
 
-    def repeat(self) -> None:
-        """The best trials from further seeds, until none is missing and none is running."""
-        while not self._stopped():
-            with self.begins:
-                left = verdict.missing(self.study, self.repeats, self.job.params.study, self.ground.fold.seed)
-                if not left and not _in_state(self.repeats, "RUNNING"):
+    def run_repeats(self) -> None:
+        """Repeat the best trials from further seeds until no repeat is missing or running."""
+        while not self._must_stop():
+            with self.lock:
+                missing = verdict.missing_repeats(
+                    self.study, self.repeats, self.job.params.study, self.context.fold.seed
+                )
+                if not missing and not _trials_in(self.repeats, "RUNNING"):
                     return
-                if left:
-                    self._one(self.repeats, repeated, *left[0])
-            if not left:
+                if missing:
+                    self._run_one(self.repeats, run_repeat, *missing[0])
+            if not missing:
                 _wait(self.repeats)
 
-    def _one(self, study: Study, work: Callable[..., float], *what: Any) -> None:
-        """One trial of a study; the lock is given back as soon as others can see that it has begun."""
-        begun: list[int] = []
+    def _run_one(self, study: Study, function: Callable[..., float], *original: Any) -> None:
+        """Run one trial; release the lock as soon as other workers can see that it has begun.
+
+        Args:
+            study: The search or its repeats.
+            function: `run_trial` or `run_repeat`.
+            *original: For a repeat, the original trial and the seed.
+        """
+        numbers: list[int] = []
 
         def objective(trial: Trial) -> float:
-            begun.append(trial.number)
-            with reasoned(trial), self.interruption.allowed():
-                own = {"trial": what[0].number, "seed": what[1]} if what else {}
-                for key, value in {"worker": token(os.getpid()), **own}.items():
-                    trial.set_user_attr(key, value)
-                self.begins.release()
-                return work(trial, self.ground, self.tracked, *what, self._live)
+            numbers.append(trial.number)
+            with record_failure(trial), self.guard.raise_inside():
+                trial.set_user_attr("worker", worker_id(os.getpid()))
+                if original:
+                    trial.set_user_attr("trial", original[0].number)
+                    trial.set_user_attr("seed", original[1])
+                self.lock.release()
+                return function(trial, self.context, *original)
 
         try:
-            study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[self._tell])
+            study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[self._report])
         except KeyboardInterrupt:
-            requeue(study, study.get_trials(deepcopy=False)[begun[0]], counted=False)
+            requeue_interrupted(study, study.get_trials(deepcopy=False)[numbers[0]])
 
-    def _sampler(self) -> BaseSampler:
-        """TPE with a seed of its own for each trial: a search that was stopped between two trials goes on as if it had
-        not been. A trial that was interrupted and run again counts twice: after it other settings are drawn.
+    def _make_sampler(self) -> TPESampler:
+        """Return TPE with a seed of its own for each trial, so that a resumed search samples what it would have anyway.
 
-        The lock keeps two workers from seeing the same number of trials, but not two machines: their places differ.
+        A trial that was interrupted and run again counts twice: after it other settings are sampled. The lock keeps two
+        workers of one machine from seeing the same number of trials; two machines have different client names.
         """
+        settings, n_begun = self.job.params.study, len(self.study.get_trials(deepcopy=False))
+        text = f"{settings.seed} {n_begun} {self.job.database.client_name(self.job.project)}"
+        return TPESampler(n_startup_trials=settings.startup_trials, seed=zlib.crc32(text.encode()))
 
-        own, begun = self.job.params.study, len(self.study.get_trials(deepcopy=False))
-        source = f"{own.seed} {begun} {self.job.kept.place(self.job.project)}"
-        return TPESampler(n_startup_trials=own.startup_trials, seed=zlib.crc32(source.encode()))
-
-    def _tell(self, study: Study, trial: FrozenTrial) -> None:
-        """One line a trial; the worker ends when one after the other fails."""
+    def _report(self, study: Study, trial: FrozenTrial) -> None:
+        """Print one line per trial; end the worker after several failures in a row."""
         reason = trial.user_attrs.get("failure", "")
         self.failures = self.failures + 1 if reason else 0
-        print(_line(study, trial), flush=True)
-        if self.failures >= FAILURES_IN_A_ROW:
-            raise UserError(f"{self.failures} trials in a row failed, the last one because: {reason}")
+        print(_format_result(study, trial), flush=True)
+        if self.failures >= MAX_FAILURES_IN_A_ROW:
+            raise UserError(f"{self.failures} trials in a row failed; the last one: {reason}")
 
-    def _stopped(self) -> bool:
-        return self.interruption.asked or not self._commanded()
-
-    def _commanded(self) -> bool:
-        return self.job.command in (os.getpid(), os.getppid())
-
-    def _live(self) -> None:
-        """Called once an epoch."""
-        if not self._commanded():
-            raise KeyboardInterrupt
+    def _must_stop(self) -> bool:
+        return self.guard.is_requested or not self.job.is_active
 
 
-def _together(job: Job, processes: int) -> None:
-    """Workers in processes of their own; an interrupt stops them all, a death is told and its trial given back.
+def worker_id(pid: int) -> str:
+    """Return the user attribute `worker` of a trial, by which a command finds the trials of its dead worker."""
+    return f"{socket.gethostname()} {pid}"
+
+
+def _run_processes(job: StudyJob, processes: int) -> None:
+    """Run workers in processes; an interrupt stops them all, and the trial of a killed worker is queued again.
 
     Raises:
-        UserError: every worker has ended badly; the reason of the last one.
+        UserError: All workers failed; gives the reason of the first.
     """
-
     context = multiprocessing.get_context("spawn")
-    fresh = replace(job, kept=replace(job.kept))  # a connection of its own in each process
-    told, telling = context.Pipe(duplex=False)
+    worker_job = replace(job, database=replace(job.database))  # each process opens its own connection
+    receiver, sender = context.Pipe(duplex=False)
     running = {
-        number: context.Process(target=_process, args=(fresh, telling), daemon=True)
+        number: context.Process(target=_process_main, args=(worker_job, sender), daemon=True)
         for number in range(1, processes + 1)
     }
     for process in running.values():
         process.start()
-    good = 0
+    n_succeeded = 0
     try:
         while running:
             wait([process.sentinel for process in running.values()])
             for number in [number for number, process in running.items() if not process.is_alive()]:
                 process = running.pop(number)
                 process.join()
-                good += process.exitcode == 0
+                n_succeeded += process.exitcode == 0
                 if (process.exitcode or 0) < 0:
-                    _buried(job, number, process)
+                    _reap(job, number, process)
     finally:
-        _dismissed(list(running.values()))
-    reason = told.recv() if told.poll() else ""
-    if not good:
-        raise UserError(reason or "no worker is left; run the same command again to continue")
+        _stop(list(running.values()))
+    reason = receiver.recv() if receiver.poll() else ""
+    if not n_succeeded:
+        raise UserError(reason or "no worker is left; run the same command again to resume")
     if reason:
         print(f"a worker ended before the others: {reason}")
 
 
-def _process(job: Job, telling: Connection) -> None:
-    """The life of one worker process: one thread, no progress bars, its fault told to the command."""
+def _process_main(job: StudyJob, sender: Connection) -> None:
+    """Run one worker process: one thread, no progress bars, its error sent to the command."""
     os.environ["TQDM_DISABLE"] = "1"
-
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a killed process leaves behind
+    tqdm.set_lock(threading.RLock())  # the default is a system semaphore, which a killed process would leave behind
     torch.set_num_threads(1)
     try:
-        with job.kept.spoken():
-            work(job)
-    except UserError as fault:
-        telling.send(str(fault))
+        with job.database.report_errors():
+            run_worker(job)
+    except UserError as error:
+        sender.send(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
 
 
-def _buried(job: Job, number: int, process: SpawnProcess) -> None:
-    """A worker was killed: its trial is failed now, and what it had drawn waits for another worker."""
-    killer = signal.Signals(-(process.exitcode or 0)).name
-    print(f"worker {number} was killed by {killer}; its trial is run again", flush=True)
-    for study in job.kept.studies(job.name):
-        for trial in _in_state(study, "RUNNING"):
-            if trial.user_attrs.get("worker") == token(process.pid or 0):
+def _reap(job: StudyJob, number: int, process: SpawnProcess) -> None:
+    """Fail the trial of a killed worker now, and queue its parameters for another worker."""
+    name = signal.Signals(-(process.exitcode or 0)).name
+    print(f"worker {number} was killed by {name}; its trial is run again", flush=True)
+    for study in job.database.open_studies(job.name):
+        for trial in _trials_in(study, "RUNNING"):
+            if trial.user_attrs.get("worker") == worker_id(process.pid or 0):
                 study.tell(trial.number, state=trial.state.FAIL)
-                requeue(study, trial)
+                requeue_dead(study, trial)
 
 
-def _dismissed(processes: list[SpawnProcess]) -> None:
-    """Ask what still runs to give its trial back and end; kill what does not."""
+def _stop(processes: list[SpawnProcess]) -> None:
+    """Ask processes to give their trials back and end; kill those that do not."""
     for process in processes:
         process.terminate()
-    until = time.monotonic() + GOODBYE_S
+    deadline = time.monotonic() + STOP_TIMEOUT_S
     for process in processes:
-        process.join(max(0.0, until - time.monotonic()))
+        process.join(max(0.0, deadline - time.monotonic()))
         if process.is_alive():
             process.kill()
             process.join()
 
 
-def _unfinished(job: Job, study: Study, repeats: Study) -> bool:
-    first_seed = splits.list_folds(job.params)[0].seed
-    left = verdict.missing(study, repeats, job.params.study, first_seed)
-    return bool(left or _in_state(study, "RUNNING") or _in_state(repeats, "RUNNING"))
+def _has_open_repeats(job: StudyJob, study: Study, repeats: Study) -> bool:
+    """Return whether a repeat is missing, or a trial or repeat is running."""
+    first_seed = next(iter(clips.folds(job.params))).seed
+    missing = verdict.missing_repeats(study, repeats, job.params.study, first_seed)
+    return bool(missing or _trials_in(study, "RUNNING") or _trials_in(repeats, "RUNNING"))
 
 
 def _wait(study: Study) -> None:
-    """A moment, after which the trials of workers that have fallen silent are failed."""
-
+    """Wait a moment, then fail the trials whose heartbeat has stopped."""
     time.sleep(POLL_S)
     optuna.storages.fail_stale_trials(study)
 
 
-def _in_state(study: Study, *states: str) -> list[FrozenTrial]:
+def _trials_in(study: Study, *states: str) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name in states]
 
 
-def _line(study: Study, trial: FrozenTrial) -> str:
-    """What one trial came to, for people."""
-    own, state = trial.user_attrs, trial.state.name
-    name = f"trial {own['trial']} seed {own['seed']}" if "seed" in own else f"trial {trial.number}"
+def _format_result(study: Study, trial: FrozenTrial) -> str:
+    """Return the result of one trial as a line."""
+    attrs, state = trial.user_attrs, trial.state.name
+    name = f"trial {attrs['trial']} seed {attrs['seed']}" if "seed" in attrs else f"trial {trial.number}"
     if state == "FAIL":
-        return f"{name}: failed: {own.get('failure', 'no reason is known')}"
-    told = f"{name}: {trial.value:.1%}" + (" (pruned)" if state == "PRUNED" else "")
-    best = verdict.best(study, 1)
-    return told if "seed" in own or not best else f"{told}, best {best[0].value:.1%} (trial {best[0].number})"
+        return f"{name}: failed: {attrs.get('failure', 'unknown reason')}"
+    line = f"{name}: {trial.value:.1%}" + (" (pruned)" if state == "PRUNED" else "")
+    best = verdict.best_trials(study, 1)
+    return line if "seed" in attrs or not best else f"{line}, best {best[0].value:.1%} (trial {best[0].number})"
