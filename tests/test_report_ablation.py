@@ -44,7 +44,7 @@ def test_each_ablation_is_compared_with_the_full_model_on_their_common_folds(pro
     write_validation(project, "unshifted-40", 8, FOLDS[:2])
     write_validation(project, "labels-40", 8)
     write_validation(project, "context-128", 1)  # another size: not an ablation of it
-    table = ablation.tabulate_ablations(project, changed(probe__bootstrap_draws=300), "full-40", FOLDS).set_index(
+    table = ablation.tabulate_ablations(project, changed(probe__bootstrap_resamples=300), "full-40", FOLDS).set_index(
         "model"
     )
     assert table.index.tolist() == ["full-40", "labels-40", "no_adversary-40", "unshifted-40"]  # as in params.yaml

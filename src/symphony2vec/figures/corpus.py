@@ -21,16 +21,16 @@ def audio_overview(movements: pd.DataFrame) -> Figure:
     Columns: composer, file, duration_s, loudness_lufs; one row a movement.
     """
     fig = new_figure(10.0, 0.35 * movements["composer"].nunique() + 2.2)
-    left, right = fig.subplots(1, 2)
+    minutes_axes, loudness_axes = fig.subplots(1, 2)
     minutes = movements.groupby("composer")["duration_s"].sum() / 60.0
     counts = movements.groupby("composer")["file"].count()
-    bars = left.barh(minutes.index.astype(str), minutes.to_numpy(), color=SPLIT_COLOURS[0])
-    left.bar_label(bars, [f"{n} mvts" for n in counts], padding=3, fontsize=8)
-    left.set(xlabel="minutes", title="Music by composer")
-    left.margins(x=0.15)
-    left.invert_yaxis()
-    right.hist(movements["loudness_lufs"], bins=30, color=SPLIT_COLOURS[0])
-    right.set(xlabel="integrated loudness (LUFS)", ylabel="movements", title="Loudness before normalisation")
+    bars = minutes_axes.barh(minutes.index.astype(str), minutes.to_numpy(), color=SPLIT_COLOURS[0])
+    minutes_axes.bar_label(bars, [f"{n} mvts" for n in counts], padding=3, fontsize=8)
+    minutes_axes.set(xlabel="minutes", title="Music by composer")
+    minutes_axes.margins(x=0.15)
+    minutes_axes.invert_yaxis()
+    loudness_axes.hist(movements["loudness_lufs"], bins=30, color=SPLIT_COLOURS[0])
+    loudness_axes.set(xlabel="integrated loudness (LUFS)", ylabel="movements", title="Loudness before normalisation")
     return fig
 
 
@@ -58,11 +58,11 @@ def split_map(clips: pd.DataFrame) -> Figure:
     axes = fig.subplots()
     for place, composer in enumerate(composers):
         of_composer = clips[clips["composer"] == composer]
-        left = 0
+        start = 0
         for split, colour in zip(SPLITS, SPLIT_COLOURS, strict=True):
             for _, group in of_composer[of_composer["split"] == split].groupby("group"):
-                axes.barh(place, len(group), left=left, color=colour, edgecolor="white", linewidth=0.6)
-                left += len(group)
+                axes.barh(place, len(group), left=start, color=colour, edgecolor="white", linewidth=0.6)
+                start += len(group)
     axes.set_yticks(range(len(composers)), composers)
     axes.invert_yaxis()
     axes.set(xlabel="clips; each block is one group", title="Split")

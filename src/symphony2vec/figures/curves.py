@@ -61,21 +61,21 @@ def game(curves: pd.DataFrame, label: str) -> Figure:
     both losses 2 ln 2. With more than 400 rows the lines are running means over the pale original values.
     """
     fig = new_figure(11.0, 4.6)
-    left, right = fig.subplots(1, 2)
+    loss_axes, output_axes = fig.subplots(1, 2)
     table = curves.set_index("update").sort_index()
-    left.axhline(EQUILIBRIUM, color="black", linestyle=":", label="equilibrium, 2 ln 2")
+    loss_axes.axhline(EQUILIBRIUM, color="black", linestyle=":", label="equilibrium, 2 ln 2")
     for column, colour in (("discriminator_loss", COLOURS[0]), ("generator_loss", COLOURS[3])):
-        _line(left, table[column].dropna(), _words(column), colour)
-    left.set(xlabel="update", ylabel="loss (nats)", title="Losses")
-    left.ticklabel_format(axis="y", useOffset=False)
-    low, high = left.get_ylim()
+        _line(loss_axes, table[column].dropna(), _words(column), colour)
+    loss_axes.set(xlabel="update", ylabel="loss (nats)", title="Losses")
+    loss_axes.ticklabel_format(axis="y", useOffset=False)
+    low, high = loss_axes.get_ylim()
     missing = max(0.0, LEAST_SPAN - (high - low)) / 2.0
-    left.set_ylim(low - missing, high + missing)
-    right.axhline(0.5, color="black", linestyle=":", label="equilibrium, 0.5")
+    loss_axes.set_ylim(low - missing, high + missing)
+    output_axes.axhline(0.5, color="black", linestyle=":", label="equilibrium, 0.5")
     for column, colour in (("mean_output_real", COLOURS[0]), ("mean_output_generated", COLOURS[3])):
-        _line(right, table[column].dropna(), f"{column.rpartition('_')[2]} pairs", colour)
-    right.set(xlabel="update", ylabel="mean output of the discriminator", ylim=(-0.02, 1.02), title="Outputs")
-    for axes in (left, right):
+        _line(output_axes, table[column].dropna(), f"{column.rpartition('_')[2]} pairs", colour)
+    output_axes.set(xlabel="update", ylabel="mean output of the discriminator", ylim=(-0.02, 1.02), title="Outputs")
+    for axes in (loss_axes, output_axes):
         axes.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     fig.suptitle(label)
     return fig

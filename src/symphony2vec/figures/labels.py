@@ -67,11 +67,11 @@ def _boxes(axes: Axes, labels: pd.DataFrame, composers: Sequence[str], column: s
 
 def _stacked(axes: Axes, shares: pd.DataFrame, composers: Sequence[str], colours: Sequence[str]) -> None:
     """Draw one stacked bar for each composer from the shares in each column."""
-    left = [0.0] * len(composers)
+    starts = [0.0] * len(composers)
     for (name, column), colour in zip(shares.items(), colours, strict=False):
         widths = column.reindex(list(composers), fill_value=0.0).to_numpy(dtype=float)
-        axes.barh(range(len(composers)), widths, left=left, color=colour, label=str(name))
-        left = [begin + float(width) for begin, width in zip(left, widths, strict=True)]
+        axes.barh(range(len(composers)), widths, left=starts, color=colour, label=str(name))
+        starts = [start + float(width) for start, width in zip(starts, widths, strict=True)]
     axes.set_yticks(range(len(composers)), composers)
     axes.set_xlim(0.0, 1.0)
     axes.set_ylim(len(composers) - 0.4, -0.6)

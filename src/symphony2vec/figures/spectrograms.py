@@ -100,8 +100,8 @@ def image(arrays: np.ndarray) -> np.ndarray:
     picture = np.full((rows * height - GAP_PIXELS, columns * width - GAP_PIXELS, 3), WHITE, dtype=np.uint8)
     for place, array in enumerate(arrays):
         tile = colormaps[COLOUR_MAP](array[::-1], bytes=True)[..., :3].repeat(factor, axis=0).repeat(factor, axis=1)
-        top, left = (place // columns) * height, (place % columns) * width
-        picture[top : top + bins * factor, left : left + frames * factor] = tile
+        row, column = (place // columns) * height, (place % columns) * width
+        picture[row : row + bins * factor, column : column + frames * factor] = tile
     return picture
 
 

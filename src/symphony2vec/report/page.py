@@ -72,7 +72,7 @@ def render(
     scores = [values for entry in entries for values in entry.scores]
     by_movement = tables["splits"].loc[tables["splits"]["split_by"] == "movement", "composer"].unique().tolist()
     walk_sounds = {name for names in reference.sounds.values() for name in names}
-    sounds = sorted(path.name for path in (folder / "sounds").iterdir() if path.name not in walk_sounds)
+    sounds = {path.name for path in (folder / "sounds").iterdir()} - walk_sounds
     return _template().render(
         params=params,
         settings=project.params.read_text(encoding="utf-8"),
@@ -171,10 +171,10 @@ def _studies(project: Project) -> dict[str, list[dict[Any, Any]]]:
     return {path.parent.name: read_table(path, "report").to_dict("records") for path in paths}
 
 
-def _group_sounds(sounds: list[str], first: str) -> dict[str, dict[str, list[str]]]:
+def _group_sounds(sounds: set[str], first: str) -> dict[str, dict[str, list[str]]]:
     """Return the files <model>-<samples>-<number>.mp3 by model and samples, `first` being the first model."""
     groups: dict[str, dict[str, list[str]]] = {}
-    for file in sorted(sounds, key=lambda file: not first or not file.startswith(f"{first}-")):
+    for file in sorted(sounds, key=lambda file: (not first or not file.startswith(f"{first}-"), file)):
         model, samples, _ = file.rsplit("-", 2)
         groups.setdefault(model, {}).setdefault(samples, []).append(file)
     return groups
