@@ -63,6 +63,10 @@ def curve(count: int) -> pd.DataFrame:
     return table.assign(discriminator_loss=table["train_loss"], generator_loss=table["validation_loss"])
 
 
+def several_runs(count: int) -> dict[str, pd.DataFrame]:
+    return {f"run {row}": curve(3) for row in range(count)}
+
+
 def accuracies(count: int) -> pd.DataFrame:
     mean = np.linspace(0.3, 0.6, count)
     stages = ["classifiers" if row < count / 2 else "embeddings" for row in range(count)]
@@ -128,7 +132,7 @@ def crossing(folds: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["fold", "split", "other_split", "share"])
 
 
-DRAWN: dict[str, Callable[[int], Figure]] = {
+FIGURES: dict[str, Callable[[int], Figure]] = {
     "audio_overview": lambda n: figures.audio_overview(clips(n)),
     "class_balance": lambda n: figures.class_balance(shares(n)),
     "labels_overview": lambda n: figures.labels_overview(labelled(n), KEYS, FAMILIES),
@@ -140,16 +144,18 @@ DRAWN: dict[str, Callable[[int], Figure]] = {
     "grid": lambda n: figures.grid(mel(n), [f"{row}" for row in range(n)], "A walk", "dB", FRAME_S, LIMITS),
     "losses": lambda n: figures.losses(curve(n), ["train_loss", "validation_loss"], "VAE"),
     "game": lambda n: figures.game(curve(n), "ALI"),
-    "compared": lambda n: figures.compared({f"run {row}": curve(3) for row in range(n)}, "train_loss", "ALI"),
+    "learning_curves": lambda n: figures.learning_curves(
+        {f"run {row}": curve(3) for row in range(n)}, "train_loss", "ALI"
+    ),
     "scatter": lambda n: figures.scatter(np.eye(n, 2), [COMPOSERS[row % 6] for row in range(n)], "PCA", [0.3, 0.1]),
     "confusion": lambda n: figures.confusion(np.eye(n, dtype=int), [f"c{row}" for row in range(n)], "PCA"),
     "accuracies": lambda n: figures.accuracies(scored(n), 0.3),
     "correlation": lambda n: figures.correlation(np.arange(n), np.arange(n), "ALI", "loudness (LUFS)", 0.5, 0.4, 0.6),
     "table": lambda n: figures.table(accuracies(n), 0.3),
-    "beside": lambda n: figures.beside(grouped(n), 0.3),
-    "profile": lambda n: figures.profile(grouped(n).assign(baseline=0.1, value=0.4, model="PCA"), "What they know"),
+    "comparison": lambda n: figures.comparison(grouped(n), 0.3),
+    "profile": lambda n: figures.profile(grouped(n).assign(baseline=0.1, value=0.4, model="PCA"), "Linear probes"),
     "timeline": lambda n: figures.timeline(told(n), [f"c{row}" for row in range(n)], "a.flac, by PCA"),
-    "leak": lambda n: figures.leak(leaks(n)),
+    "leakage": lambda n: figures.leakage(leaks(n)),
     "near_duplicates": lambda n: figures.near_duplicates(crossing(n)),
     "pairs_matrix": differences,
     "history": lambda n: figures.history(searched(n), "Study"),
@@ -172,7 +178,7 @@ def words(figure: Figure) -> set[str]:
 
 def test_every_figure_is_tested():
     drawing = {name for name in figures.__all__ if name not in ("save", "image")}
-    assert drawing == set(DRAWN)
+    assert drawing == set(FIGURES)
     assert all(getattr(figures, name).__doc__ for name in figures.__all__)
 
 
@@ -187,31 +193,31 @@ def test_every_public_function_is_within_reach_of_the_package():
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_drawn_with_one_row_and_with_several_and_leaves_pyplot_alone(name, count, tmp_path):
     from matplotlib import pyplot
 
     settings = dict(matplotlib.rcParams)
     first, second = tmp_path / "first.png", tmp_path / "second.png"
-    figures.save(first, DRAWN[name](count))
-    figures.save(second, DRAWN[name](count))
+    figures.save(first, FIGURES[name](count))
+    figures.save(second, FIGURES[name](count))
     assert first.read_bytes() == second.read_bytes()
     assert first.read_bytes().startswith(b"\x89PNG")
     assert pyplot.get_fignums() == []
     assert dict(matplotlib.rcParams) == settings
 
 
-@pytest.mark.parametrize("name", sorted(set(DRAWN) - {"examples", "pairs", "grid"}))
+@pytest.mark.parametrize("name", sorted(set(FIGURES) - {"examples", "pairs", "grid"}))
 def test_a_figure_is_drawn_with_forty_rows(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what does not fit, matplotlib says
-        figures.save(tmp_path / "figure.png", DRAWN[name](40))
+        figures.save(tmp_path / "figure.png", FIGURES[name](40))
     assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_has_a_title_and_every_axis_a_name(name):
-    figure = DRAWN[name](5)
+    figure = FIGURES[name](5)
     assert figure.get_suptitle() or any(axes.get_title() for axes in figure.axes)
     named = [axes for axes in figure.axes if axes.get_xlabel() or axes.get_ylabel()]
     assert named or name == "pairs_matrix"
@@ -220,11 +226,11 @@ def test_every_figure_has_a_title_and_every_axis_a_name(name):
 @pytest.mark.parametrize("count", [1, 12, 40])
 @pytest.mark.parametrize(
     "name",
-    ["table", "timeline", "leak", "game", "losses", "compared", "pairs_matrix", "correlation", "history", "importances",
-     "slices", "parallel"],
+    ["table", "timeline", "leakage", "game", "losses", "learning_curves", "pairs_matrix", "correlation", "history",
+     "importances", "slices", "parallel"],
 )  # fmt: skip
 def test_no_title_tick_or_legend_leaves_the_figure(name, count):
-    figure = DRAWN[name](count)
+    figure = FIGURES[name](count)
     figure.draw_without_rendering()
     within = figure.bbox.padded(1.0)
     for part in (*figure.axes, *figure.legends):
@@ -352,7 +358,7 @@ def test_losses_that_hardly_move_are_drawn_flat_and_others_as_they_are():
 
 
 def test_runs_that_coincide_differ_in_their_dashes():
-    first, second = figures.compared({"one": curve(3), "two": curve(3)}, "train_loss", "ALI").axes[0].lines
+    first, second = figures.learning_curves({"one": curve(3), "two": curve(3)}, "train_loss", "ALI").axes[0].lines
     assert first.get_linestyle() != second.get_linestyle()
 
 
@@ -371,7 +377,7 @@ def test_a_long_game_is_drawn_smooth_with_its_values_pale_behind():
 )
 def test_runs_are_compared_on_a_logarithmic_scale_where_they_are_long(updates, scale):
     run = pd.DataFrame({"update": updates, "probe_accuracy": 0.4})
-    figure = figures.compared({"one": run, "two": run[:1]}, "probe_accuracy", "ALI")
+    figure = figures.learning_curves({"one": run, "two": run[:1]}, "probe_accuracy", "ALI")
     axes = figure.axes[0]
     assert axes.get_xscale() == scale
     assert axes.get_ylabel() == "probe accuracy"
@@ -380,7 +386,7 @@ def test_runs_are_compared_on_a_logarithmic_scale_where_they_are_long(updates, s
 
 def test_runs_beyond_the_colours_differ_in_style():
     count = len(canvas.COLOURS) + 3
-    lines = figures.compared({f"run {row}": curve(3) for row in range(count)}, "train_loss", "ALI").axes[0].lines
+    lines = figures.learning_curves(several_runs(count), "train_loss", "ALI").axes[0].lines
     assert len({(to_hex(line.get_color()), line.get_linestyle()) for line in lines}) == count
 
 
@@ -404,7 +410,7 @@ def test_a_table_names_stages_and_models_and_draws_only_what_is_known():
         "majority class",
         "interval over works",
         "mean",
-        "spread between seeds",
+        "spread over folds",
         "the paper, five composers",
     ]
     diamonds = [line for line in axes.lines if line.get_marker() == "D"]
@@ -426,7 +432,7 @@ def test_a_table_grows_with_its_rows():
 
 
 def test_a_leak_joins_three_splits_a_model():
-    figure = figures.leak(leaks(4))
+    figure = figures.leakage(leaks(4))
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [f"model-{row}" for row in range(4)]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["by work", "by movement", "by clip"]
@@ -452,7 +458,7 @@ def test_a_large_matrix_has_no_numbers(count, written):
 def test_colours_are_all_different_and_splits_use_them():
     assert len(set(canvas.COLOURS)) == len(canvas.COLOURS)
     assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in canvas.COLOURS)
-    assert {look.colour for look in results.LEAKS.values()} <= set(canvas.COLOURS)
+    assert {style.colour for style in results.SPLIT_STYLES.values()} <= set(canvas.COLOURS)
 
 
 def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch):
@@ -464,5 +470,5 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monk
 
     monkeypatch.setattr(Figure, "savefig", fails)
     with pytest.raises(RuntimeError, match="interrupted"):
-        figures.save(path, DRAWN["leak"](1))
+        figures.save(path, FIGURES["leakage"](1))
     assert path.read_bytes() == b"before"

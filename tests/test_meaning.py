@@ -1,4 +1,4 @@
-"""What the vectors know of music: probes, retrieval, their tables over folds, and the stage."""
+"""Linear probes, retrieval, their tables over folds, and the stage `meaning`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from conftest import ROOT, client, with_database
 from symphony2vec import figures, params, tracking
 from symphony2vec.errors import UserError
-from symphony2vec.evaluation.meaning import probes, retrieval, summary, targets
+from symphony2vec.evaluation import retrieval
+from symphony2vec.evaluation.meaning import probes, summary, targets
 from symphony2vec.evaluation.meaning import stage as meaning
 from symphony2vec.project import Project, SplitFold, key_of, read_json, read_table, write_array, write_table
 from symphony2vec.report import page, tables
@@ -41,23 +42,25 @@ def corpus(seed: int = 0, works: int = 12, clips_a_movement: int = 4) -> tuple[p
     clips = pd.DataFrame(rows)
     clips.insert(0, "clip", range(len(clips)))
     count = len(clips)
-    told = pd.DataFrame({"clip": clips["clip"], "loudness_db": rng.normal(-23.0, 3.0, count)})
-    told["centroid_hz"] = 500.0 * 2.0 ** rng.normal(0.0, 0.5, count)
-    told["notes_per_s"] = rng.gamma(4.0, 2.0, count)
-    told["instruments"] = rng.integers(1, 12, count)
-    told[list(targets.PITCH_CLASSES)] = rng.dirichlet(np.ones(12), count)
-    told[list(targets.FAMILIES)] = rng.dirichlet(np.ones(6), count)
-    told["brass"] = 0.0
-    told["key"] = rng.choice(KEYS, count)
-    told["mode"] = told["key"].str.split().str[1]
-    return clips, told
+    labels = pd.DataFrame({"clip": clips["clip"], "loudness_db": rng.normal(-23.0, 3.0, count)})
+    labels["centroid_hz"] = 500.0 * 2.0 ** rng.normal(0.0, 0.5, count)
+    labels["notes_per_s"] = rng.gamma(4.0, 2.0, count)
+    labels["instruments"] = rng.integers(1, 12, count)
+    labels[list(targets.PITCH_CLASSES)] = rng.dirichlet(np.ones(12), count)
+    labels[list(targets.FAMILIES)] = rng.dirichlet(np.ones(6), count)
+    labels["brass"] = 0.0
+    labels["key"] = rng.choice(KEYS, count)
+    labels["mode"] = labels["key"].str.split().str[1]
+    return clips, labels
 
 
-def knowing(told: pd.DataFrame, noise: float = 0.0, seed: int = 1) -> np.ndarray:
+def encoding(labels: pd.DataFrame, noise: float = 0.0, seed: int = 1) -> np.ndarray:
     """Vectors (clips, D) that hold every label of one clip, linearly mixed."""
     rng = np.random.default_rng(seed)
     columns = ["loudness_db", "notes_per_s", "instruments", *targets.PITCH_CLASSES, *targets.FAMILIES]
-    facts = np.column_stack([told[columns], np.log2(told["centroid_hz"]), pd.get_dummies(told["key"])]).astype(float)
+    facts = np.column_stack([labels[columns], np.log2(labels["centroid_hz"]), pd.get_dummies(labels["key"])]).astype(
+        float
+    )
     facts = (facts - facts.mean(axis=0)) / np.maximum(facts.std(axis=0), 1e-9)
     mixed = facts @ rng.standard_normal((facts.shape[1], facts.shape[1]))
     return (mixed + noise * rng.standard_normal(mixed.shape)).astype(np.float32)
@@ -67,18 +70,18 @@ def noise(clips: pd.DataFrame, seed: int = 2) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((len(clips), DIMENSIONS)).astype(np.float32)
 
 
-def answered(vectors, clips, told, settings: params.Params) -> pd.DataFrame:
-    """What is found of one fold, by label and measure."""
-    found = summary.of_draw(meaning.ask(vectors, clips, told, settings), settings.probe)
+def measured(vectors, clips, labels, settings: params.Params) -> pd.DataFrame:
+    """The measures of one fold, by label and measure."""
+    found = summary.tabulate_fold(meaning.evaluate(vectors, clips, labels, settings), settings.probe)
     return found.set_index(["label", "measure"])
 
 
 # probes ---------------------------------------------------------------------------------------------------------------
 
 
-def test_vectors_that_hold_the_labels_are_read_and_noise_is_not(changed):
-    clips, told = corpus()
-    good, bad = (answered(vectors, clips, told, changed()) for vectors in (knowing(told), noise(clips)))
+def test_probes_predict_labels_from_vectors_that_encode_them_and_not_from_noise(changed):
+    clips, labels = corpus()
+    good, bad = (measured(vectors, clips, labels, changed()) for vectors in (encoding(labels), noise(clips)))
     for name in ("loudness_db", "centroid_hz", "notes_per_s", "instruments", "strings", "voices", "pitch_classes"):
         assert good.loc[(name, "r2"), "value"] > 0.98, name
         assert bad.loc[(name, "r2"), "value"] < 0.1, name
@@ -90,19 +93,19 @@ def test_vectors_that_hold_the_labels_are_read_and_noise_is_not(changed):
     assert abs(lost["value"] - lost["baseline"]) < 0.2
 
 
-def test_a_label_that_does_not_vary_or_has_few_clips_is_no_number_but_a_reason(changed):
-    clips, told = corpus()
-    told.loc[clips["split"] == "test", "mode"] = np.nan
-    told.loc[told.index[50:], "notes_per_s"] = np.nan
-    voices = told["voices"].copy()
-    told["voices"] = 0.0
-    told.loc[:2, "voices"] = voices[:3]
-    found = answered(knowing(told.fillna(0)), clips, told, changed())
+def test_a_constant_or_rare_label_has_a_reason_instead_of_a_value(changed):
+    clips, labels = corpus()
+    labels.loc[clips["split"] == "test", "mode"] = np.nan
+    labels.loc[labels.index[50:], "notes_per_s"] = np.nan
+    voices = labels["voices"].copy()
+    labels["voices"] = 0.0
+    labels.loc[:2, "voices"] = voices[:3]
+    found = measured(encoding(labels.fillna(0)), clips, labels, changed())
     for label, measure, reason in (
         ("brass", "r2", "none of 144 train clips differ from the rest"),
         ("voices", "r2", "3 of 144 train clips differ from the rest"),
-        ("mode", "accuracy", "known of no test clips"),
-        ("notes_per_s", "r2", "known of 10 validation clips"),
+        ("mode", "accuracy", "known for no test clips"),
+        ("notes_per_s", "r2", "known for 10 validation clips"),
     ):
         line = found.loc[(label, measure)]
         assert line["reason"] == reason
@@ -110,12 +113,12 @@ def test_a_label_that_does_not_vary_or_has_few_clips_is_no_number_but_a_reason(c
     assert ("pitch_classes", "correlation") in found.index
 
 
-def test_clips_whose_label_is_not_known_are_left_out_and_counted(changed):
-    clips, told = corpus()
-    vectors = knowing(told)
+def test_clips_with_an_unknown_label_are_left_out_and_counted(changed):
+    clips, labels = corpus()
+    vectors = encoding(labels)
     unknown = np.arange(len(clips)) % 3 == 0
-    told.loc[unknown, ["loudness_db", "key"]] = np.nan
-    found = answered(vectors, clips, told, changed())
+    labels.loc[unknown, ["loudness_db", "key"]] = np.nan
+    found = measured(vectors, clips, labels, changed())
     test = (clips["split"] == "test").to_numpy()
     for label, measure in (("loudness_db", "r2"), ("key", "accuracy")):
         line = found.loc[(label, measure)]
@@ -124,97 +127,98 @@ def test_clips_whose_label_is_not_known_are_left_out_and_counted(changed):
     assert found.loc[("notes_per_s", "r2"), "left_out"] == 0
 
 
-def test_test_clips_never_reach_the_fit_nor_the_choice_of_strength(changed):
-    clips, told = corpus()
-    vectors, settings = knowing(told, noise=3.0), changed().meaning
-    sides = clips["split"].to_numpy()
-    training, validation, test = (np.flatnonzero(sides == side) for side in ("train", "validation", "test"))
-    values = LABELS["loudness_db"].values(told)
-    before = probes.ridge(vectors, values, training, validation, settings.penalties)
+def test_test_clips_influence_neither_fit_nor_penalty(changed):
+    clips, labels = corpus()
+    vectors, settings = encoding(labels, noise=3.0), changed().meaning
+    splits = clips["split"].to_numpy()
+    training, validation, test = (np.flatnonzero(splits == split) for split in ("train", "validation", "test"))
+    values = LABELS["loudness_db"].values(labels)
+    before = probes.fit_ridge(vectors, values, training, validation, settings.penalties)
     spoiled, other = vectors.copy(), values.copy()
     spoiled[test], other[test] = 1e6, -1e6
-    after = probes.ridge(spoiled, other, training, validation, settings.penalties)
+    after = probes.fit_ridge(spoiled, other, training, validation, settings.penalties)
     assert after.penalty == before.penalty
     np.testing.assert_array_equal(after.predict(vectors), before.predict(vectors))
 
 
-def test_other_labels_of_the_test_clips_leave_every_strength_as_it_was(changed):
-    clips, told = corpus()
+def test_labels_of_test_clips_do_not_influence_the_strength(changed):
+    clips, labels = corpus()
     test = (clips["split"] == "test").to_numpy()
     _, others = corpus(seed=9)
-    other = told.copy()
+    other = labels.copy()
     other[test] = others[test]
-    one, two = (answered(knowing(told, 2.0), clips, labels, changed()) for labels in (told, other))
+    vectors = encoding(labels, 2.0)
+    one, two = (measured(vectors, clips, table, changed()) for table in (labels, other))
     pd.testing.assert_series_equal(one["strength"], two["strength"])
     assert (one.loc["loudness_db", "value"] != two.loc["loudness_db", "value"]).all()
 
 
-def test_the_ridge_is_scikit_learns_and_validation_chooses_its_penalty(changed):
-    clips, told = corpus()
-    vectors, settings = knowing(told, noise=4.0), changed().meaning
-    sides = clips["split"].to_numpy()
-    training, validation, test = (np.flatnonzero(sides == side) for side in ("train", "validation", "test"))
-    values = LABELS["pitch_classes"].values(told)
+def test_the_ridge_agrees_with_scikit_learn_and_validation_selects_its_penalty(changed):
+    clips, labels = corpus()
+    vectors, settings = encoding(labels, noise=4.0), changed().meaning
+    splits = clips["split"].to_numpy()
+    training, validation, test = (np.flatnonzero(splits == split) for split in ("train", "validation", "test"))
+    values = LABELS["pitch_classes"].values(labels)
     scaler = StandardScaler().fit(vectors[training].astype(float))
     scaled = scaler.transform(vectors.astype(float))
     by_hand = {p: Ridge(alpha=p * len(training)).fit(scaled[training], values[training]) for p in settings.penalties}
     error = {p: ((one.predict(scaled[validation]) - values[validation]) ** 2).sum() for p, one in by_hand.items()}
     best = min(error, key=error.get)
     assert min(settings.penalties) < best < max(settings.penalties)
-    fitted = probes.ridge(vectors, values, training, validation, settings.penalties)
+    fitted = probes.fit_ridge(vectors, values, training, validation, settings.penalties)
     assert fitted.penalty == best
     np.testing.assert_allclose(fitted.predict(vectors[test]), by_hand[best].predict(scaled[test]), atol=1e-6)
 
 
-def test_a_step_along_the_weights_raises_what_they_were_fitted_to(changed):
-    clips, told = corpus()
+def test_a_step_along_the_weights_increases_the_prediction(changed):
+    clips, labels = corpus()
     rows = np.arange(len(clips))
-    fitted = probes.ridge(knowing(told), LABELS["loudness_db"].values(told), rows[::2], rows[1::2], [0.001])
+    fitted = probes.fit_ridge(encoding(labels), LABELS["loudness_db"].values(labels), rows[::2], rows[1::2], [0.001])
     step = fitted.weights[:, 0]
-    before = knowing(told)[:5]
+    before = encoding(labels)[:5]
     assert (fitted.predict(before + 0.1 * step) > fitted.predict(before)).all()
 
 
-def test_r2_is_that_against_the_mean_of_the_training_clips(changed):
-    clips, told = corpus()
-    vectors = knowing(told, noise=4.0)
-    sides = clips["split"].to_numpy()
-    training, validation, test = (np.flatnonzero(sides == side) for side in ("train", "validation", "test"))
-    values = LABELS["loudness_db"].values(told)
-    fitted = probes.ridge(vectors, values, training, validation, changed().meaning.penalties)
+def test_r2_is_relative_to_the_training_mean(changed):
+    clips, labels = corpus()
+    vectors = encoding(labels, noise=4.0)
+    splits = clips["split"].to_numpy()
+    training, validation, test = (np.flatnonzero(splits == split) for split in ("train", "validation", "test"))
+    values = LABELS["loudness_db"].values(labels)
+    fitted = probes.fit_ridge(vectors, values, training, validation, changed().meaning.penalties)
     error = ((values[test] - fitted.predict(vectors[test])) ** 2).sum()
     mean = ((values[test] - values[training].mean()) ** 2).sum()
-    found = answered(vectors, clips, told, changed()).loc[("loudness_db", "r2"), "value"]
+    found = measured(vectors, clips, labels, changed()).loc[("loudness_db", "r2"), "value"]
     assert found == pytest.approx(1.0 - error / mean)
     assert found != pytest.approx(r2_score(values[test], fitted.predict(vectors[test])))  # its mean is the test clips'
 
 
-def test_a_probe_that_misleads_is_below_nothing(changed):
-    clips, told = corpus()
-    vectors = np.repeat(told[["loudness_db"]].to_numpy(np.float32), 2, axis=1)
+def test_r2_of_a_misleading_probe_is_negative(changed):
+    clips, labels = corpus()
+    vectors = np.repeat(labels[["loudness_db"]].to_numpy(np.float32), 2, axis=1)
     test = (clips["split"] == "test").to_numpy()
-    vectors[test] = 2 * told["loudness_db"].mean() - vectors[test]
-    assert answered(vectors, clips, told, changed()).loc[("loudness_db", "r2"), "value"] < -1.0
+    vectors[test] = 2 * labels["loudness_db"].mean() - vectors[test]
+    assert measured(vectors, clips, labels, changed()).loc[("loudness_db", "r2"), "value"] < -1.0
 
 
-def test_a_profile_is_compared_over_its_twelve_classes():
+def test_profiles_are_correlated_over_the_twelve_pitch_classes():
     rng = np.random.default_rng(0)
-    told, true = rng.random((2, 5, 12))
-    expected = [pearsonr(a, b).statistic for a, b in zip(told, true, strict=True)]
-    np.testing.assert_allclose(probes.correlation(told, true), expected)
-    assert probes.correlation(np.ones((1, 12)), true[:1]) == [0.0]
+    labels, true = rng.random((2, 5, 12))
+    expected = [pearsonr(a, b).statistic for a, b in zip(labels, true, strict=True)]
+    np.testing.assert_allclose(probes.correlate_rows(labels, true), expected)
+    assert probes.correlate_rows(np.ones((1, 12)), true[:1]) == [0.0]
 
 
 def test_a_class_that_no_training_clip_has_counts_as_wrong(changed):
-    clips, told = corpus()
+    clips, labels = corpus()
     test = np.flatnonzero(clips["split"] == "test")
-    before = answered(knowing(told), clips, told, changed()).loc[("key", "accuracy")]
-    vectors = knowing(told)
-    strange = told.copy()
+    before = measured(encoding(labels), clips, labels, changed()).loc[("key", "accuracy")]
+    vectors = encoding(labels)
+    strange = labels.copy()
     strange.loc[test[:10], "key"] = "F# major"
     validation = np.flatnonzero(clips["split"] == "validation")
     strange.loc[validation[:5], "key"] = "B minor"
-    line = answered(vectors, clips, strange, changed()).loc[("key", "accuracy")]
+    line = measured(vectors, clips, strange, changed()).loc[("key", "accuracy")]
     assert line["unseen"] == 10
     assert (line["clips"], line["works"]) == (before["clips"], before["works"]) == (72, 9)
     assert before["value"] == 1.0
@@ -222,43 +226,43 @@ def test_a_class_that_no_training_clip_has_counts_as_wrong(changed):
 
 
 def test_the_order_of_the_clips_changes_nothing(changed):
-    clips, told = corpus()
-    vectors = knowing(told, noise=1.0)
+    clips, labels = corpus()
+    vectors = encoding(labels, noise=1.0)
     order = np.random.default_rng(3).permutation(len(clips))
-    one = answered(vectors, clips, told, changed())
-    mixed = (table.iloc[order].reset_index(drop=True) for table in (clips, told))
-    two = answered(vectors[order], *mixed, changed())
+    one = measured(vectors, clips, labels, changed())
+    mixed = (table.iloc[order].reset_index(drop=True) for table in (clips, labels))
+    two = measured(vectors[order], *mixed, changed())
     numbers = ["value", "low", "high", "baseline", "clips", "works", "strength"]
     pd.testing.assert_frame_equal(one[numbers], two[numbers], rtol=1e-3)
 
 
 def test_the_scale_and_place_of_a_dimension_do_not_matter(changed):
-    clips, told = corpus()
-    vectors = knowing(told, noise=1.0).astype(np.float64)
+    clips, labels = corpus()
+    vectors = encoding(labels, noise=1.0).astype(np.float64)
     moved = vectors * np.geomspace(1e-3, 1e3, vectors.shape[1]) + 7.0
-    one, two = (answered(values, clips, told, changed()) for values in (vectors, moved))
+    one, two = (measured(values, clips, labels, changed()) for values in (vectors, moved))
     pd.testing.assert_frame_equal(one[["value", "low", "high"]], two[["value", "low", "high"]], rtol=1e-3)
 
 
-def test_vectors_that_are_not_numbers_are_refused(changed):
-    clips, told = corpus()
+def test_vectors_that_are_not_finite_are_rejected(changed):
+    clips, labels = corpus()
     vectors = noise(clips)
     vectors[3, 2] = np.inf
     with pytest.raises(UserError, match="not finite numbers: the model that made them has diverged"):
-        meaning.ask(vectors, clips, told, changed())
+        meaning.evaluate(vectors, clips, labels, changed())
 
 
-def test_labels_without_a_column_are_refused(changed):
-    clips, told = corpus()
+def test_labels_without_a_column_are_rejected(changed):
+    clips, labels = corpus()
     for column in ("pc_7", "key"):
         with pytest.raises(UserError, match=f"lack the column '{column}'; `dvc repro labels` writes them again"):
-            meaning.ask(noise(clips), clips, told.drop(columns=column), changed())
+            meaning.evaluate(noise(clips), clips, labels.drop(columns=column), changed())
 
 
 # retrieval ------------------------------------------------------------------------------------------------------------
 
 
-def test_average_precision_is_scikit_learns_where_nothing_is_equally_near():
+def test_average_precision_agrees_with_scikit_learn_without_ties():
     rng = np.random.default_rng(0)
     for _ in range(20):
         near, relevant = rng.standard_normal(30), rng.random(30) < 0.3
@@ -266,7 +270,7 @@ def test_average_precision_is_scikit_learns_where_nothing_is_equally_near():
         assert retrieval.average_precision(near, relevant) == pytest.approx(average_precision_score(relevant, near))
 
 
-def test_equally_near_candidates_are_taken_in_every_order():
+def test_average_precision_with_ties_is_the_mean_over_their_orders():
     rng = np.random.default_rng(1)
     near, relevant = np.array([3.0, 2.0, 2.0, 2.0, 1.0, 1.0, 0.0]), np.array([0, 1, 0, 1, 0, 1, 0], bool)
     orders = [near + 1e-3 * rng.standard_normal(7) for _ in range(1000)]
@@ -276,18 +280,18 @@ def test_equally_near_candidates_are_taken_in_every_order():
     assert retrieval.average_precision(near[mixed], relevant[mixed]) == retrieval.average_precision(near, relevant)
 
 
-def test_chance_is_the_mean_over_random_orders():
+def test_the_baseline_is_the_mean_over_random_orders():
     rng = np.random.default_rng(2)
     relevant = np.arange(40) < 7
-    drawn = [average_precision_score(relevant, rng.random(40)) for _ in range(1000)]
-    assert retrieval.chance(relevant) == pytest.approx(np.mean(drawn), abs=0.015)
-    assert retrieval.chance(np.ones(5, bool)) == 1.0
+    fig = [average_precision_score(relevant, rng.random(40)) for _ in range(1000)]
+    assert retrieval.random_average_precision(relevant) == pytest.approx(np.mean(fig), abs=0.015)
+    assert retrieval.random_average_precision(np.ones(5, bool)) == 1.0
 
 
-def searched(vectors, clips, key, minimum: int = 1) -> dict[str, pd.Series]:
+def retrieval_sums(vectors, clips, key, minimum: int = 1) -> dict[str, pd.Series]:
     """MAP and chance of each search."""
     found = {}
-    for one in retrieval.retrieved(vectors, clips, key, minimum):
+    for one in retrieval.evaluate_retrieval(vectors, clips, key, minimum):
         assert one.measure == "MAP"
         sums = one.table[["clips", "score", "baseline", "weight"]].sum()
         found[one.label] = sums.rename(one.label)
@@ -301,47 +305,47 @@ def around(names: pd.Series, spread: float = 0.01) -> np.ndarray:
     return centres + spread * np.random.default_rng(0).standard_normal(centres.shape)
 
 
-def test_clusters_are_found_whole_and_noise_at_the_level_of_chance():
-    clips, told = corpus(works=24)
-    key = told["key"].to_numpy(dtype=str)
+def test_clusters_have_map_1_and_noise_has_that_of_a_random_order():
+    clips, labels = corpus(works=24)
+    key = labels["key"].to_numpy(dtype=str)
     for what, names in (
-        ("same work", clips["group"]), ("same composer", clips["composer"]), ("same key", told["key"]),
+        ("same work", clips["group"]), ("same composer", clips["composer"]), ("same key", labels["key"]),
     ):  # fmt: skip
-        sums = searched(around(names), clips, key)[what]
+        sums = retrieval_sums(around(names), clips, key)[what]
         assert sums["score"] / sums["weight"] == pytest.approx(1.0), what
-        lost = searched(noise(clips), clips, key)[what]
+        lost = retrieval_sums(noise(clips), clips, key)[what]
         assert abs(lost["score"] - lost["baseline"]) / lost["weight"] < 0.04, what
         assert lost["baseline"] / lost["weight"] < 0.5
 
 
-def test_vectors_that_are_all_one_lie_exactly_at_chance():
-    clips, told = corpus()
-    for sums in searched(np.ones((len(clips), 3)), clips, told["key"].to_numpy(dtype=str)).values():
+def test_equal_vectors_have_the_map_of_a_random_order():
+    clips, labels = corpus()
+    for sums in retrieval_sums(np.ones((len(clips), 3)), clips, labels["key"].to_numpy(dtype=str)).values():
         assert sums["score"] == pytest.approx(sums["baseline"])
 
 
-def test_a_work_is_no_candidate_for_its_own_composer_or_key_nor_a_movement_for_its_work():
+def test_the_own_work_or_movement_is_not_a_candidate():
     """Clips that hold their own work, or movement, apart from all else gain nothing by it."""
-    clips, told = corpus()
-    key = told["key"].to_numpy(dtype=str)
-    by_work = searched(around(clips["group"], spread=0.0), clips, key)
-    by_movement = searched(around(clips["group"] + clips["movement"], spread=0.0), clips, key)
+    clips, labels = corpus()
+    key = labels["key"].to_numpy(dtype=str)
+    by_work = retrieval_sums(around(clips["group"], spread=0.0), clips, key)
+    by_movement = retrieval_sums(around(clips["group"] + clips["movement"], spread=0.0), clips, key)
     for what in ("same composer", "same key"):
         assert by_work[what]["score"] == pytest.approx(by_work[what]["baseline"]), what
     assert by_work["same work"]["score"] == by_work["same work"]["weight"]
     assert by_movement["same work"]["score"] == pytest.approx(by_movement["same work"]["baseline"])
 
 
-def test_clips_with_nothing_to_find_are_no_queries_and_are_counted():
-    clips, told = corpus()
+def test_clips_without_a_relevant_candidate_are_not_queries():
+    clips, labels = corpus()
     test = (clips["split"] == "test").to_numpy()
     short = test & (clips["work"] == "3").to_numpy()
     clips = clips[~(short & (clips["movement"] == "1"))]
     alone = (clips["composer"] == "Mahler") & (clips["split"] == "test") & (clips["work"] != "3")
     clips = clips[~alone].reset_index(drop=True)
-    told = told.iloc[: len(clips)]
-    key = np.where(np.arange(len(clips)) % 2, told["key"].to_numpy(dtype=str), "")
-    found = {one.label: one for one in retrieval.retrieved(noise(clips), clips, key, 1)}
+    labels = labels.iloc[: len(clips)]
+    key = np.where(np.arange(len(clips)) % 2, labels["key"].to_numpy(dtype=str), "")
+    found = {one.label: one for one in retrieval.evaluate_retrieval(noise(clips), clips, key, 1)}
     own = clips[clips["split"] == "test"]
     single = int((own["work"] == "3").sum())
     assert found["same work"].left_out == single == 12
@@ -350,62 +354,62 @@ def test_clips_with_nothing_to_find_are_no_queries_and_are_counted():
     assert found["same key"].left_out == (key[own.index] == "").sum()
 
 
-def test_too_few_queries_are_no_number(changed):
-    clips, told = corpus()
-    told["key"] = ""
-    *_, last = retrieval.retrieved(noise(clips), clips, told["key"].to_numpy(dtype=str), 20)
+def test_with_too_few_queries_there_is_a_reason_instead_of_a_value(changed):
+    clips, labels = corpus()
+    labels["key"] = ""
+    *_, last = retrieval.evaluate_retrieval(noise(clips), clips, labels["key"].to_numpy(dtype=str), 20)
     assert (last.label, last.reason, len(last.table)) == ("same key", "no test clips have another to find", 0)
-    line = summary.of_draw([last], changed().probe).iloc[0]
+    line = summary.tabulate_fold([last], changed().probe).iloc[0]
     assert np.isnan(line["value"])
 
 
 def test_training_clips_are_neither_queries_nor_candidates():
-    clips, told = corpus()
-    vectors, key = knowing(told), told["key"].to_numpy(dtype=str)
-    before = searched(vectors, clips, key)
+    clips, labels = corpus()
+    vectors, key = encoding(labels), labels["key"].to_numpy(dtype=str)
+    before = retrieval_sums(vectors, clips, key)
     validation = (clips["split"] == "validation").to_numpy()
     vectors[validation] = 1e5
     key[validation] = "D major"
-    for what, sums in searched(vectors, clips, key).items():
+    for what, sums in retrieval_sums(vectors, clips, key).items():
         pd.testing.assert_series_equal(sums, before[what])
 
 
 # over folds -----------------------------------------------------------------------------------------------------------
 
 
-def rows_of(vectors: dict[str, list[np.ndarray]], folds, settings) -> list[summary.Row]:
+def entries_of(vectors: dict[str, list[np.ndarray]], folds, settings) -> list[summary.MeaningEntry]:
     """Rows as the stage would write them: for each name its vectors on each fold of (clips, labels)."""
     rows = []
     for name, own in vectors.items():
-        answers = [meaning.ask(one, *fold, settings) for one, fold in zip(own, folds, strict=True)]
-        found = [summary.of_draw(one, settings.probe) for one in answers]
+        answers = [meaning.evaluate(one, *fold, settings) for one, fold in zip(own, folds, strict=True)]
+        found = [summary.tabulate_fold(one, settings.probe) for one in answers]
         works = [
             pd.concat([part.table.assign(label=part.label, measure=part.measure) for part in one]) for one in answers
         ]
-        rows.append(summary.Row("embeddings", name, "", found, works))
+        rows.append(summary.MeaningEntry("embeddings", name, "", found, works))
     return rows
 
 
 @pytest.fixture(scope="module")
 def over(settings):
-    """Two folds of three models, one of which knows nothing, and the tables of them."""
+    """The entries of three models on two folds, one of them noise, and their tables."""
     chosen = params.check(settings)
     folds = [corpus(seed=seed) for seed in (0, 1)]
     vectors = {
-        "good": [knowing(told) for _, told in folds],
-        "fair": [knowing(told, noise=3.0) for _, told in folds],
+        "good": [encoding(labels) for _, labels in folds],
+        "fair": [encoding(labels, noise=3.0) for _, labels in folds],
         "bad": [noise(clips) for clips, _ in folds],
     }
-    rows = rows_of(vectors, folds, chosen)
-    return rows, *summary.over_draws(rows, chosen.probe)
+    rows = entries_of(vectors, folds, chosen)
+    return rows, *summary.summarize_folds(rows, chosen.probe)
 
 
-def test_a_value_is_the_mean_over_the_draws_and_lies_in_its_interval(over):
+def test_a_value_is_the_mean_over_folds_and_lies_in_its_interval(over):
     rows, lines, _ = over
-    assert len(lines) == len(rows) * len(rows[0].found[0])
+    assert len(lines) == len(rows) * len(rows[0].measures[0])
     for row in rows:
         own = lines[lines["row"] == row.name].set_index(["label", "measure"])
-        per_draw = [table.set_index(["label", "measure"])["value"] for table in row.found]
+        per_draw = [table.set_index(["label", "measure"])["value"] for table in row.measures]
         np.testing.assert_allclose(own["value"], np.mean(per_draw, axis=0), atol=1e-4)
         np.testing.assert_allclose(own["spread"], np.std(per_draw, axis=0, ddof=1), atol=1e-4)
     measured = lines[lines["reason"] == ""]
@@ -415,7 +419,7 @@ def test_a_value_is_the_mean_over_the_draws_and_lies_in_its_interval(over):
     assert set(lines.loc[lines["label"] == "brass", "folds"]) == {0}
 
 
-def test_pairs_are_said_to_differ_where_they_do(over):
+def test_better_names_the_significantly_better_model(over):
     _, lines, pairs = over
     loud = pairs[pairs["label"] == "loudness_db"].set_index(["a", "b"])
     assert set(loud["better"]) == {"a"}  # good, fair and bad, in this order
@@ -429,41 +433,41 @@ def test_pairs_are_said_to_differ_where_they_do(over):
 
 def test_the_same_vectors_twice_do_not_differ(changed):
     fold = corpus()
-    vectors = knowing(fold[1], noise=2.0)
-    rows = rows_of({"one": [vectors], "two": [vectors]}, [fold], changed())
-    _, pairs = summary.over_draws(rows, changed().probe)
+    vectors = encoding(fold[1], noise=2.0)
+    rows = entries_of({"one": [vectors], "two": [vectors]}, [fold], changed())
+    _, pairs = summary.summarize_folds(rows, changed().probe)
     assert (pairs[["difference", "low", "high"]] == 0.0).all(axis=None)
     assert set(pairs["better"]) == {""}
 
 
-def test_what_one_draw_cannot_tell_comes_from_the_others(changed):
+def test_a_fold_without_the_label_is_left_out_of_the_mean(changed):
     folds = [corpus(seed=seed) for seed in (0, 1)]
     folds[1][1]["loudness_db"] = np.nan
-    vectors = {"good": [knowing(told.fillna(0.0)) for _, told in folds]}
-    lines, _ = summary.over_draws(rows_of(vectors, folds, changed()), changed().probe)
+    vectors = {"good": [encoding(labels.fillna(0.0)) for _, labels in folds]}
+    lines, _ = summary.summarize_folds(entries_of(vectors, folds, changed()), changed().probe)
     loud = lines.set_index("label").loc["loudness_db"]
     assert (loud["folds"], loud["clips"], loud["left_out"], loud["reason"]) == (1, 72, 36, "")
     assert loud["value"] > 0.98
 
 
 def test_an_interval_needs_three_works(changed):
-    clips, told = corpus()
+    clips, labels = corpus()
     few = ~((clips["split"] == "test") & (clips["composer"] != "Bach"))
-    clips, told = clips[few].reset_index(drop=True), told[few].reset_index(drop=True)
-    three = answered(knowing(told), clips, told, changed()).loc[("loudness_db", "r2")]
+    clips, labels = clips[few].reset_index(drop=True), labels[few].reset_index(drop=True)
+    three = measured(encoding(labels), clips, labels, changed()).loc[("loudness_db", "r2")]
     assert three["works"] == 3
     assert three["low"] < three["high"]
     fewer = ~((clips["split"] == "test") & (clips["work"] == "3"))
-    clips, told = clips[fewer].reset_index(drop=True), told[fewer].reset_index(drop=True)
-    vectors = knowing(told)
-    told["notes_per_s"] = told["notes_per_s"].where(np.arange(len(told)) % 2 == 0)
+    clips, labels = clips[fewer].reset_index(drop=True), labels[fewer].reset_index(drop=True)
+    vectors = encoding(labels)
+    labels["notes_per_s"] = labels["notes_per_s"].where(np.arange(len(labels)) % 2 == 0)
     settings = changed(meaning__minimum_clips=8)
-    two = answered(vectors, clips, told, settings).loc[("loudness_db", "r2")]
+    two = measured(vectors, clips, labels, settings).loc[("loudness_db", "r2")]
     assert (two["works"], two["reason"]) == (2, "")
     assert np.isnan([two["low"], two["high"]]).all()
     assert two["value"] > 0.9
-    rows = rows_of({"good": [vectors], "bad": [noise(clips)]}, [(clips, told)], settings)
-    assert not len(summary.over_draws(rows, settings.probe)[1])
+    rows = entries_of({"good": [vectors], "bad": [noise(clips)]}, [(clips, labels)], settings)
+    assert not len(summary.summarize_folds(rows, settings.probe)[1])
 
 
 # the stage ------------------------------------------------------------------------------------------------------------
@@ -485,18 +489,18 @@ def add(project: Project, stage: str, model: str, representation: str, arrays: d
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory, settings, empty_database) -> Project:
-    """A project whose models have been asked: PCA, ALI in two readouts, a classifier without vectors."""
+    """A project whose models have been evaluated: PCA, ALI in two readouts, a classifier without vectors."""
     made = with_database(Project(tmp_path_factory.mktemp("original")), empty_database)
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, made.root / name)
-    clips, told = corpus()
+    clips, labels = corpus()
     write_table(made.clips, clips.drop(columns=["group", "split"]))
     write_table(made.fold(FOLD), clips)
-    write_table(made.out("labels", "labels.csv"), told)
+    write_table(made.out("labels", "labels.csv"), labels)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
-        add(made, "embeddings", "pca", "mel", {"vectors": knowing(told)})
-        readouts = {"vectors-crops": knowing(told, noise=1.0), "vectors-hidden": noise(clips)}
+        add(made, "embeddings", "pca", "mel", {"vectors": encoding(labels)})
+        readouts = {"vectors-crops": encoding(labels, noise=1.0), "vectors-hidden": noise(clips)}
         add(made, "ali", "paper", "40", {"vectors": noise(clips), **readouts})
         add(made, "classifiers", "ff", "mel", {"probabilities": np.full((len(clips), 3), 1 / 3, np.float32)})
         meaning.run(made, params.check(settings))
@@ -504,7 +508,7 @@ def original(tmp_path_factory, settings, empty_database) -> Project:
 
 
 @pytest.fixture
-def asked(original, tmp_path, monkeypatch) -> Project:
+def evaluated(original, tmp_path, monkeypatch) -> Project:
     """A copy of the original for one test; its database is its own, too."""
     monkeypatch.delenv(tracking.URI, raising=False)
     shutil.copytree(original.root, tmp_path, dirs_exist_ok=True)
@@ -523,20 +527,22 @@ def test_the_stage_writes_its_tables_and_pictures(original):
     assert {path.name for path in home.iterdir() if path.is_file()} == {
         "knowledge.csv", "retrieval.csv", "pairs.csv", "profile.png", "retrieval.png"
     }  # fmt: skip
-    told = read_table(home / "knowledge.csv", "meaning")
-    assert list(dict.fromkeys(told["row"])) == ["paper-40", "paper-40 crops", "pca-mel"]
-    loud = told[told["label"] == "loudness_db"].set_index("row")
+    knowledge = read_table(home / "knowledge.csv", "meaning")
+    assert list(dict.fromkeys(knowledge["row"])) == ["paper-40", "paper-40 crops", "pca-mel"]
+    loud = knowledge[knowledge["label"] == "loudness_db"].set_index("row")
     assert (
         loud.loc["pca-mel", "value"] > 0.98 > loud.loc["paper-40 crops", "value"] > 0.5 > loud.loc["paper-40", "value"]
     )
-    assert set(told.loc[told["label"] == "brass", "reason"]) == {"none of 144 train clips differ from the rest"}
+    assert set(knowledge.loc[knowledge["label"] == "brass", "reason"]) == {
+        "none of 144 train clips differ from the rest"
+    }
     found = read_table(home / "retrieval.csv", "meaning")
     assert set(found["what"]) == {"same work", "same composer", "same key"}
     assert (found["map"] > 0.0).all()
     assert (found["queries"] > 20).all()
 
 
-def test_what_is_written_of_a_draw_adds_up_from_its_works(original):
+def test_the_values_of_a_fold_follow_from_the_sums_of_its_works(original):
     folder = original.out("meaning", "ali", "paper-40", "work-0")
     works = read_table(folder / "works.csv", "meaning")
     sums = works.groupby(["readout", "label", "measure"])[["score", "baseline", "weight", "clips"]].sum()
@@ -565,90 +571,92 @@ def test_the_numbers_are_in_the_models_run(original, monkeypatch):
     }  # fmt: skip
 
 
-def test_what_is_asked_already_is_kept_and_what_changed_is_asked_again(asked, changed):
-    before = times(asked.out("meaning", "embeddings"))
-    meaning.run(asked, changed())
-    assert times(asked.out("meaning", "embeddings")) == before
-    meaning.run(asked, changed(meaning__shown=["pca-mel"]))  # drawn otherwise, not asked otherwise
-    assert times(asked.out("meaning", "embeddings")) == before
-    _, told = corpus()
-    add(asked, "embeddings", "pca", "mel", {"vectors": knowing(told, noise=9.0)})
-    kept = times(asked.out("meaning", "ali"))
-    meaning.run(asked, changed())
-    assert times(asked.out("meaning", "ali")) == kept
-    assert not set(times(asked.out("meaning", "embeddings")).items()) & set(before.items())
-    write_table(asked.out("labels", "labels.csv"), told.assign(brass=told["keys"]))
-    meaning.run(asked, changed(), "embeddings", "pca-mel")
-    assert not read_table(asked.out("meaning", "embeddings", "pca-mel", "work-0", "meaning.csv"), "")["reason"].any()
-    assert times(asked.out("meaning", "ali")) == kept
+def test_only_changed_models_are_evaluated_again(evaluated, changed):
+    before = times(evaluated.out("meaning", "embeddings"))
+    meaning.run(evaluated, changed())
+    assert times(evaluated.out("meaning", "embeddings")) == before
+    meaning.run(evaluated, changed(meaning__shown=["pca-mel"]))  # fig otherwise, not evaluated otherwise
+    assert times(evaluated.out("meaning", "embeddings")) == before
+    _, labels = corpus()
+    add(evaluated, "embeddings", "pca", "mel", {"vectors": encoding(labels, noise=9.0)})
+    kept = times(evaluated.out("meaning", "ali"))
+    meaning.run(evaluated, changed())
+    assert times(evaluated.out("meaning", "ali")) == kept
+    assert not set(times(evaluated.out("meaning", "embeddings")).items()) & set(before.items())
+    write_table(evaluated.out("labels", "labels.csv"), labels.assign(brass=labels["keys"]))
+    meaning.run(evaluated, changed(), "embeddings", "pca-mel")
+    assert not read_table(evaluated.out("meaning", "embeddings", "pca-mel", "work-0", "meaning.csv"), "")[
+        "reason"
+    ].any()
+    assert times(evaluated.out("meaning", "ali")) == kept
 
 
-def test_what_is_gone_goes_and_one_model_alone_removes_nothing(asked, changed):
-    shutil.rmtree(asked.out("embeddings", "pca-mel"))
-    meaning.run(asked, changed(), "ali", "paper-40")
-    assert asked.out("meaning", "embeddings", "pca-mel").is_dir()
-    meaning.run(asked, changed())
-    assert not asked.out("meaning", "embeddings", "pca-mel").exists()
-    assert set(read_table(asked.out("meaning", "knowledge.csv"), "meaning")["model"]) == {"paper-40"}
-    meaning.run(asked, changed(meaning__shown=["vae-mel"]))
-    assert not asked.out("meaning", "profile.png").exists()
+def test_results_of_removed_models_are_removed_unless_one_model_is_selected(evaluated, changed):
+    shutil.rmtree(evaluated.out("embeddings", "pca-mel"))
+    meaning.run(evaluated, changed(), "ali", "paper-40")
+    assert evaluated.out("meaning", "embeddings", "pca-mel").is_dir()
+    meaning.run(evaluated, changed())
+    assert not evaluated.out("meaning", "embeddings", "pca-mel").exists()
+    assert set(read_table(evaluated.out("meaning", "knowledge.csv"), "meaning")["model"]) == {"paper-40"}
+    meaning.run(evaluated, changed(meaning__shown=["vae-mel"]))
+    assert not evaluated.out("meaning", "profile.png").exists()
 
 
-def test_only_the_draws_that_count_are_asked(asked, changed):
+def test_only_folds_of_the_first_split_are_evaluated(evaluated, changed):
     with pytest.raises(UserError, match=r"no vectors of a fold by movement below .*; `dvc repro` makes them"):
-        meaning.run(asked, changed(clips__splits=["movement", "work"]))
+        meaning.run(evaluated, changed(clips__splits=["movement", "work"]))
 
 
-def test_a_classifier_alone_has_nothing_to_ask(asked, changed):
-    with pytest.raises(UserError, match="has vectors: a classifier has probabilities alone"):
-        meaning.run(asked, changed(), "classifiers")
+def test_classifiers_have_no_vectors(evaluated, changed):
+    with pytest.raises(UserError, match="has vectors: a classifier has probabilities only"):
+        meaning.run(evaluated, changed(), "classifiers")
 
 
-def test_labels_that_are_missing_or_of_other_clips_are_refused(asked, changed):
-    path = asked.out("labels", "labels.csv")
+def test_missing_labels_or_those_of_other_clips_are_rejected(evaluated, changed):
+    path = evaluated.out("labels", "labels.csv")
     write_table(path, read_table(path, "labels")[:-1])
     with pytest.raises(UserError, match=r"the labels are of other clips than .*work-0.csv; run `dvc repro`"):
-        meaning.run(asked, changed())
+        meaning.run(evaluated, changed())
     path.unlink()
     with pytest.raises(UserError, match=r"labels.csv is missing; `dvc repro labels` writes it"):
-        meaning.run(asked, changed())
+        meaning.run(evaluated, changed())
 
 
-def test_vectors_of_another_split_or_of_other_clips_are_refused(asked, changed):
-    folder = asked.out("embeddings", "pca-mel", "work-0")
+def test_vectors_of_other_clips_or_another_split_are_rejected(evaluated, changed):
+    folder = evaluated.out("embeddings", "pca-mel", "work-0")
     write_array(folder / "vectors.npy", np.zeros((3, 8), np.float32))
     record = folder / "run.json"
     record.write_text(record.read_text().replace('"key": "k"', '"key": "other"'))
     with pytest.raises(UserError, match="holds 3 rows for 288 clips; run `dvc repro`"):
-        meaning.run(asked, changed(), "embeddings", "pca-mel")
-    clips = read_table(asked.fold(FOLD), "clips")
-    write_table(asked.fold(FOLD), clips.assign(split=clips["split"].to_numpy()[::-1]))
-    with pytest.raises(UserError, match="the clips have changed since the stage embeddings made pca-mel; run `dvc"):
-        meaning.run(asked, changed(), "embeddings", "pca-mel")
+        meaning.run(evaluated, changed(), "embeddings", "pca-mel")
+    clips = read_table(evaluated.fold(FOLD), "clips")
+    write_table(evaluated.fold(FOLD), clips.assign(split=clips["split"].to_numpy()[::-1]))
+    with pytest.raises(UserError, match="the clips have changed since the stage embeddings trained pca-mel; run `dvc"):
+        meaning.run(evaluated, changed(), "embeddings", "pca-mel")
 
 
 # the report -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_page_has_a_column_for_what_was_measured_and_a_reason_for_the_rest(original):
-    told = tables.meaning(original)
-    told["results"] = pd.DataFrame({"stage": ["embeddings", "ali"], "row": ["pca-mel", "paper-40"]})
-    found = page._meaning(told)["knowledge"]
+    by_name = tables.read_meaning(original)
+    by_name["results"] = pd.DataFrame({"stage": ["embeddings", "ali"], "row": ["pca-mel", "paper-40"]})
+    found = page._meaning(by_name)["knowledge"]
     assert found["columns"][:2] == ["loudness (R²)", "spectral centroid (log) (R²)"]
     assert list(found["rows"]) == [
         ("embeddings", "pca-mel", ""), ("ali", "paper-40", ""), ("ali", "paper-40 crops", "crops"),
     ]  # fmt: skip
     assert all(len(lines) == len(found["columns"]) for lines in found["rows"].values())
     assert found["reasons"] == {"none of 144 train clips differ from the rest": ["share of brass (R²)"]}
-    assert page._meaning(told)["retrieval"]["columns"] == ["same work", "same composer", "same key"]
+    assert page._meaning(by_name)["retrieval"]["columns"] == ["same work", "same composer", "same key"]
 
 
 def test_a_report_without_this_stage_has_no_such_section(project):
-    assert tables.meaning(project) == {}
+    assert tables.read_meaning(project) == {}
     assert page._meaning({"results": pd.DataFrame(columns=["stage", "row"])}) == {}
 
 
-def test_the_profile_shows_every_label_once_and_marks_what_lies_beyond_its_edge(tmp_path):
+def test_the_profile_shows_every_label_once_and_values_below_its_limit_as_arrows(tmp_path):
     rows = pd.DataFrame(
         [
             {"group": group, "label": label, "model": model, "value": value, "low": value - 0.1, "high": value + 0.1}
@@ -656,14 +664,14 @@ def test_the_profile_shows_every_label_once_and_marks_what_lies_beyond_its_edge(
             for model, value in (("pca-mel", 0.5), ("paper-40", -3.0))
         ]
     ).assign(baseline=0.0)
-    drawn = figures.profile(rows, "title")
-    assert [axes.get_title(loc="left") for axes in drawn.axes] == ["sound", "harmony"]
-    assert [[text.get_text() for text in axes.get_yticklabels()] for axes in drawn.axes] == [
+    fig = figures.profile(rows, "title")
+    assert [axes.get_title(loc="left") for axes in fig.axes] == ["sound", "harmony"]
+    assert [[text.get_text() for text in axes.get_yticklabels()] for axes in fig.axes] == [
         ["loudness", "centroid"], ["key"],
     ]  # fmt: skip
-    edges = [line for line in drawn.axes[0].lines if line.get_marker() == "<" and len(line.get_xdata())]
+    edges = [line for line in fig.axes[0].lines if line.get_marker() == "<" and len(line.get_xdata())]
     (edge,) = edges
-    left, right = drawn.axes[0].get_xlim()
+    left, right = fig.axes[0].get_xlim()
     assert all(left <= place <= right for place in edge.get_xdata())
-    figures.save(tmp_path / "profile.png", drawn)
+    figures.save(tmp_path / "profile.png", fig)
     assert (tmp_path / "profile.png").stat().st_size > 5000

@@ -1,4 +1,4 @@
-"""Walks through the codes of a temporal model: where they lead, what is measured of them, and their files."""
+"""Walks through the latent space of a temporal model: their spectrograms, effects and files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from symphony2vec.evaluation.meaning import measures, targets, walks
 from symphony2vec.evaluation.meaning import stage as meaning
 from symphony2vec.package.scaling import Scaling
 from symphony2vec.project import Project, read_table, write_array
-from symphony2vec.report import walks as shown
+from symphony2vec.report import walks as report_walks
 
 BINS, FRAMES, DIMENSIONS, STEPS = 16, 20, 6, 4
 LABELS = {label.name: label for label in targets.LABELS}
@@ -22,7 +22,7 @@ LABELS = {label.name: label for label in targets.LABELS}
 class Bright:
     """A model whose c says all: c[0] is the level of every band, c[1] tilts the spectrum; z ripples along time."""
 
-    def encode(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def codes(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         c = np.zeros((len(clips_db), DIMENSIONS), dtype=np.float32)
         c[:, 0] = clips_db.mean(axis=(1, 2)) + 40.0
         return c, np.ones((len(clips_db), STEPS, 2), dtype=np.float32) * np.arange(len(clips_db))[:, None, None]
@@ -36,90 +36,108 @@ class Bright:
 def corpus(works: int = 8) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     """Clips of two composers split by work, their labels, and vectors that hold loudness and centroid alone."""
     rng = np.random.default_rng(0)
-    sides = ("train", "train", "validation", "test")
-    rows = [(composer, str(work), sides[work % 4]) for composer in "ab" for work in range(works) for _ in range(6)]
-    own = pd.DataFrame(rows, columns=["composer", "work", "split"])
-    own.insert(0, "clip", range(len(own)))
-    vectors = rng.standard_normal((len(own), DIMENSIONS)).astype(np.float32)
-    told = pd.DataFrame({"clip": own["clip"], "loudness_db": -20.0 + 3.0 * vectors[:, 0]})
-    told["centroid_hz"] = 500.0 * 2.0 ** (0.3 * vectors[:, 1])
-    told["notes_per_s"] = np.nan  # as of recordings
-    told["instruments"] = np.nan
-    told[[*targets.PITCH_CLASSES, *targets.FAMILIES]] = np.nan
-    told["key"] = told["mode"] = ""
-    return own, told, vectors
+    splits = ("train", "train", "validation", "test")
+    rows = [(composer, str(work), splits[work % 4]) for composer in "ab" for work in range(works) for _ in range(6)]
+    clips = pd.DataFrame(rows, columns=["composer", "work", "split"])
+    clips.insert(0, "clip", range(len(clips)))
+    vectors = rng.standard_normal((len(clips), DIMENSIONS)).astype(np.float32)
+    labels = pd.DataFrame({"clip": clips["clip"], "loudness_db": -20.0 + 3.0 * vectors[:, 0]})
+    labels["centroid_hz"] = 500.0 * 2.0 ** (0.3 * vectors[:, 1])
+    labels["notes_per_s"] = np.nan  # as of recordings
+    labels["instruments"] = np.nan
+    labels[[*targets.PITCH_CLASSES, *targets.FAMILIES]] = np.nan
+    labels["key"] = labels["mode"] = ""
+    return clips, labels, vectors
 
 
 @pytest.fixture
 def few(changed) -> params.Params:
-    return changed(meaning__minimum_clips=5, probe__bootstrap_draws=200)
+    return changed(meaning__minimum_clips=5, probe__bootstrap_resamples=200)
 
 
-def test_two_clips_of_different_composers_are_drawn_and_the_same_seed_draws_the_same():
-    own, _, _ = corpus()
-    first, second = (walks.pair(own, np.random.default_rng(3)) for _ in range(2))
+def directions_by_name(vectors, clips, labels, settings) -> dict[str, walks.Direction]:
+    found = walks.find_directions(vectors, clips, labels, settings.meaning)
+    return {direction.label.name: direction for direction in found}
+
+
+def test_a_pair_has_two_composers_and_depends_on_the_seed_alone():
+    clips, _, _ = corpus()
+    first, second = (walks.sample_pair(clips, np.random.default_rng(3)) for _ in range(2))
     assert first.tolist() == second.tolist()
-    assert set(own["split"].iloc[first]) == {"validation"}
-    assert own["composer"].iloc[first].nunique() == 2
-    alone = own[own["composer"] == "a"].reset_index(drop=True)
-    assert len(set(walks.pair(alone, np.random.default_rng(3)))) == 2
+    assert set(clips["split"].iloc[first]) == {"validation"}
+    assert clips["composer"].iloc[first].nunique() == 2
+    alone = clips[clips["composer"] == "a"].reset_index(drop=True)
+    assert len(set(walks.sample_pair(alone, np.random.default_rng(3)))) == 2
 
 
-def test_clips_that_walk_come_from_as_many_works_as_can_be():
-    own, _, _ = corpus()
-    rows = walks.spread(own, 4, np.random.default_rng(0))
-    assert len(own.iloc[rows][["composer", "work"]].drop_duplicates()) == 4
-    assert len(walks.spread(own, 1000, np.random.default_rng(0))) == (own["split"] == "validation").sum()
+def test_walking_clips_come_from_as_many_works_as_possible():
+    clips, _, _ = corpus()
+    rows = walks.sample_across_works(clips, 4, np.random.default_rng(0))
+    assert len(clips.iloc[rows][["composer", "work"]].drop_duplicates()) == 4
+    assert (
+        len(walks.sample_across_works(clips, 1000, np.random.default_rng(0))) == (clips["split"] == "validation").sum()
+    )
 
 
-def test_both_codes_are_mixed_linearly_and_the_ends_are_what_comes_back_of_the_clips():
+def test_the_ends_of_an_interpolation_are_the_reconstructions_of_the_clips():
     model, clips = Bright(), np.stack([np.full((BINS, FRAMES), level, dtype=np.float32) for level in (-50.0, -20.0)])
-    walk = walks.interpolation(model, clips, 5)
-    np.testing.assert_allclose(walk[[0, -1]], model.generate(*model.encode(clips)))
+    walk = walks.interpolate(model, clips, 5)
+    np.testing.assert_allclose(walk[[0, -1]], model.generate(*model.codes(clips)))
     np.testing.assert_allclose(walk[2], walk[[0, -1]].mean(axis=0), atol=1e-5)
     assert walk.shape == (5, BINS, FRAMES)
 
 
-def test_a_direction_is_that_of_the_label_in_units_of_the_training_clips(few):
-    own, told, vectors = corpus()
-    found = {one.label.name: one for one in walks.directions(vectors, own, told, few.meaning)}
-    assert set(found) == {"loudness_db", "centroid_hz"}  # what nobody knows has no direction
+def test_a_direction_is_the_gradient_of_its_label_in_deviations_of_the_training_clips(few):
+    clips, labels, vectors = corpus()
+    found = {
+        direction.label.name: direction for direction in walks.find_directions(vectors, clips, labels, few.meaning)
+    }
+    assert set(found) == {"loudness_db", "centroid_hz"}  # unknown labels have no direction
     for place, name in enumerate(("loudness_db", "centroid_hz")):
         unit = found[name].unit
         assert np.linalg.norm(unit) == pytest.approx(1.0)
         assert unit[place] > 0.99
-        training = vectors[(own["split"] == "train").to_numpy()]
+        training = vectors[(clips["split"] == "train").to_numpy()]
         assert found[name].deviation == pytest.approx((training @ unit).std())
         assert found[name].r2 > 0.99
 
 
-def test_an_encoder_that_says_the_same_of_all_clips_has_no_direction(few):
-    own, told, vectors = corpus()
-    assert walks.directions(np.ones_like(vectors), own, told, few.meaning) == []
+def test_a_constant_encoder_has_no_directions(few):
+    clips, labels, vectors = corpus()
+    assert walks.find_directions(np.ones_like(vectors), clips, labels, few.meaning) == []
 
 
-def test_a_walk_goes_through_the_clip_itself_keeps_its_steps_and_rises(few):
-    own, told, vectors = corpus()
-    directions = {one.label.name: one for one in walks.directions(vectors, own, told, few.meaning)}
-    clips = np.stack([np.full((BINS, FRAMES), level, dtype=np.float32) for level in (-50.0, -30.0, -20.0)])
+def test_a_walk_passes_the_reconstruction_and_increases_its_label(few):
+    clips, labels, vectors = corpus()
+    directions = {
+        direction.label.name: direction for direction in walks.find_directions(vectors, clips, labels, few.meaning)
+    }
+    mel_db = np.stack([np.full((BINS, FRAMES), level, dtype=np.float32) for level in (-50.0, -30.0, -20.0)])
     model = Bright()
-    walk = walks.along(model, clips, directions["loudness_db"], walks.places())
+    walk = walks.walk_along(model, mel_db, directions["loudness_db"], walks.POSITIONS)
     assert walk.shape == (3, 7, BINS, FRAMES)
-    np.testing.assert_allclose(walk[:, 3], model.generate(*model.encode(clips)), atol=1e-4)
-    table = walks.judged(walk, walks.ruler(LABELS["loudness_db"], clips, own, told, few), own.iloc[:3])
+    np.testing.assert_allclose(walk[:, 3], model.generate(*model.codes(mel_db)), atol=1e-4)
+    table = walks.measure_effect(
+        walk, walks.measure_of(LABELS["loudness_db"], clips, clips, labels, few), clips.iloc[:3]
+    )
     assert table["rho"].tolist() == [1.0, 1.0, 1.0]
     expected_db = 2 * walks.REACH * directions["loudness_db"].deviation * directions["loudness_db"].unit[0]
     np.testing.assert_allclose(table["change"], expected_db, rtol=0.05)
-    backwards = walks.judged(walk[:, ::-1], walks.ruler(LABELS["loudness_db"], clips, own, told, few), own.iloc[:3])
+    backwards = walks.measure_effect(
+        walk[:, ::-1], walks.measure_of(LABELS["loudness_db"], clips, clips, labels, few), clips.iloc[:3]
+    )
     assert backwards["rho"].tolist() == [-1.0, -1.0, -1.0]
     np.testing.assert_allclose(backwards["change"], -table["change"])
 
 
-def test_where_nothing_changes_the_correlation_is_0():
-    own, _, _ = corpus()
+def test_a_constant_walk_has_correlation_0():
+    clips, _, _ = corpus()
     still = np.full((2, 7, BINS, FRAMES), -30.0)
-    by = walks.Ruler("level", "dB", lambda mel_db: measures.level_db(mel_db, 22050), float("nan"))
-    assert walks.judged(still, by, own.iloc[:2])[["rho", "change"]].to_numpy().tolist() == [[0.0, 0.0]] * 2
+    label_measure = walks.LabelMeasure("level", "dB", lambda mel_db: measures.level_db(mel_db, 22050))
+    assert (
+        walks.measure_effect(still, label_measure, clips.iloc[:2])[["rho", "change"]].to_numpy().tolist()
+        == [[0.0, 0.0]] * 2
+    )
 
 
 def test_level_centroid_and_rise_are_what_they_say(changed):
@@ -142,31 +160,31 @@ def test_level_centroid_and_rise_are_what_they_say(changed):
     assert measures.rise_db_per_s(beats, features, 22050) == pytest.approx([4 * 20.0 / 49 * 22050 / 512])
 
 
-def test_what_cannot_be_computed_is_told_by_a_judge_of_real_clips(few):
-    own, told, _ = corpus()
+def test_other_labels_are_predicted_by_a_regression_on_real_clips(few):
+    clips, labels, _ = corpus()
     rng = np.random.default_rng(1)
-    tilt = rng.uniform(-10.0, 10.0, len(own))
+    tilt = rng.uniform(-10.0, 10.0, len(clips))
     array = (
         -40.0 + tilt[:, None, None] * np.linspace(-1.0, 1.0, BINS)[None, :, None] + rng.normal(size=(1, BINS, FRAMES))
     )
-    told["brass"] = 0.5 + tilt / 20.0
-    by = walks.ruler(LABELS["brass"], array, own, told, few)
-    assert (by.name, by.unit) == ("judge", "")
-    assert by.judge_r2 > 0.99
-    np.testing.assert_allclose(by.measure(array[:5]), told["brass"][:5], atol=0.02)
-    array[(own["split"] == "test").to_numpy()] = np.nan  # no test clip has a say
-    assert walks.ruler(LABELS["brass"], array, own, told, few).judge_r2 == by.judge_r2
+    labels["brass"] = 0.5 + tilt / 20.0
+    label_measure = walks.measure_of(LABELS["brass"], array, clips, labels, few)
+    assert (label_measure.name, label_measure.unit) == ("judge", "")
+    assert label_measure.judge_r2 > 0.99
+    np.testing.assert_allclose(label_measure.measure(array[:5]), labels["brass"][:5], atol=0.02)
+    array[(clips["split"] == "test").to_numpy()] = np.nan  # no test clip has a say
+    assert walks.measure_of(LABELS["brass"], array, clips, labels, few).judge_r2 == label_measure.judge_r2
 
 
 @pytest.fixture
 def walked(project: Project, few, tmp_path: Path) -> Path:
-    """What is written of an untrained network with some noise in its codes."""
+    """Write the walks of an untrained network with random codes."""
     import torch
 
     from symphony2vec.models.temporal import kept, networks
 
-    own, told, vectors = corpus()
-    array = np.random.default_rng(0).uniform(-60.0, 0.0, (len(own), BINS, 40)).astype(np.float32)
+    clips, labels, vectors = corpus()
+    array = np.random.default_rng(0).uniform(-60.0, 0.0, (len(clips), BINS, 40)).astype(np.float32)
     write_array(project.feature("mel"), array)
     folder = project.out("temporal", "full-6", "work-0")
     write_array(folder / "vectors.npy", vectors)
@@ -174,61 +192,61 @@ def walked(project: Project, few, tmp_path: Path) -> Path:
     shape = (DIMENSIONS, 2, 2, BINS)
     scaled = Scaling(np.full(BINS, -30.0, dtype=np.float32), np.full(BINS, 10.0, dtype=np.float32))
     kept.save(folder / kept.NETWORKS, networks.Encoder(*shape), networks.Generator(*shape), shape, scaled)
-    assert walks.possible(few, folder)
-    filling = project.out("meaning", "temporal", "full-6", "work-0")
-    filling.mkdir(parents=True)
-    told_of_run = walks.write(project, few, folder, own, told, filling)
-    assert set(told_of_run) == {"walk.loudness_db.rho", "walk.centroid_hz.rho"}
-    return filling
+    assert walks.can_walk(few, folder)
+    target = project.out("meaning", "temporal", "full-6", "work-0")
+    target.mkdir(parents=True)
+    metrics = walks.write(project, few, folder, clips, labels, target)
+    assert set(metrics) == {"walk.loudness_db.rho", "walk.centroid_hz.rho"}
+    return target
 
 
-def test_the_files_of_the_walks_are_written_and_told_in_the_report(walked, project, few):
+def test_the_files_of_the_walks_are_written_and_summarised_in_the_report(walked, project, few):
     names = {path.name for path in walked.iterdir()}
     pictures = {f"walk-{name}.png" for name in ("interpolation", "loudness_db", "centroid_hz")}
     assert names == {"walks.npz", "walks.csv", "walked.csv"} | pictures
-    with np.load(walked / "walks.npz") as held:
-        assert held["interpolation"].shape == (9, BINS, 32)  # whole steps of 16 frames
-        assert held["centroid_hz"].shape == (7, BINS, 32)
+    with np.load(walked / "walks.npz") as arrays:
+        assert arrays["interpolation"].shape == (9, BINS, 32)  # whole steps of 16 frames
+        assert arrays["centroid_hz"].shape == (7, BINS, 32)
         for name in ("interpolation", "loudness_db", "centroid_hz"):
-            assert held[name].min() >= -few.features.dynamic_range_db
-            assert held[name].max() <= 0.0
-    told, every = read_table(walked / "walks.csv", "meaning"), read_table(walked / "walked.csv", "meaning")
-    assert told["clips"].tolist() == [20, 20]
+            assert arrays[name].min() >= -few.features.dynamic_range_db
+            assert arrays[name].max() <= 0.0
+    summary, effects = read_table(walked / "walks.csv", "meaning"), read_table(walked / "walked.csv", "meaning")
+    assert summary["clips"].tolist() == [20, 20]
     for name in ("rho", "change"):
-        assert told[name].to_numpy() == pytest.approx(every.groupby("label", sort=False)[name].mean(), abs=1e-3)
-        assert (told[f"{name}_low"] <= told[name] + 1e-3).all()
-        assert (told[name] <= told[f"{name}_high"] + 1e-3).all()
-    pooled = shown.table(project, "full-6", ["work-0"], few.probe)
-    assert pooled["rho"].tolist() == pytest.approx(told["rho"].tolist(), abs=1e-3)
-    assert shown.table(project, "full-6", ["work-0", "work-1"], few.probe).empty
+        assert summary[name].to_numpy() == pytest.approx(effects.groupby("label", sort=False)[name].mean(), abs=1e-3)
+        assert (summary[f"{name}_low"] <= summary[name] + 1e-3).all()
+        assert (summary[name] <= summary[f"{name}_high"] + 1e-3).all()
+    pooled = report_walks.tabulate(project, "full-6", ["work-0"], few.probe)
+    assert pooled["rho"].tolist() == pytest.approx(summary["rho"].tolist(), abs=1e-3)
+    assert report_walks.tabulate(project, "full-6", ["work-0", "work-1"], few.probe).empty
     (project.root / "pictures").mkdir()
-    assert shown.gather(project, "full-6", "work-0", project.root / "pictures") == [
+    assert report_walks.gather(project, "full-6", "work-0", project.root / "pictures") == [
         "interpolation", "loudness_db", "centroid_hz",
     ]  # fmt: skip
 
 
-def test_the_points_of_a_walk_are_as_loud_against_each_other_as_their_spectrograms(changed):
+def test_the_points_of_a_walk_keep_their_relative_levels(changed):
     settings = changed()
     quiet = np.full((64, 44), -60.0, dtype=np.float32)
     quiet[10:20] = -25.0
-    waves = shown.audible(np.stack([quiet, quiet + 12.0]), settings)
+    waves = report_walks.synthesize(np.stack([quiet, quiet + 12.0]), settings)
     levels = 10.0 * np.log10((waves.astype(np.float64) ** 2).mean(axis=1))
     assert levels[1] - levels[0] == pytest.approx(12.0, abs=0.05)
     assert 20.0 * np.log10(np.abs(waves).max()) == pytest.approx(-3.0, abs=0.01)
 
 
 @pytest.mark.parametrize(
-    ("stage", "model", "there"),
+    ("stage", "model", "expected"),
     [("temporal", "full-40", True), ("temporal", "context-40", False), ("temporal", "labels-40", True),
      ("temporal", "unknown-40", False), ("ali", "paper-40", False)],
 )  # fmt: skip
-def test_only_temporal_models_that_generate_can_walk(stage, model, there, project, changed):
+def test_only_temporal_models_that_generate_can_walk(stage, model, expected, project, changed):
     folder = project.out(stage, model, "work-0")
-    assert not walks.possible(changed(), folder)  # nothing was kept
+    assert not walks.can_walk(changed(), folder)  # nothing was kept
     folder.mkdir(parents=True)
     (folder / walks.NETWORKS).touch()
-    assert walks.possible(changed(), folder) == there
+    assert walks.can_walk(changed(), folder) == expected
 
 
-def test_a_change_of_how_walks_are_made_makes_them_again():
+def test_a_change_of_the_code_of_walks_repeats_them():
     assert "meaning/walks.py" in meaning.CODE

@@ -236,7 +236,7 @@ def test_one_row_is_printed_against_every_other(split, finished):
         found[1]: float(found[2]) for found in re.finditer(r"^(\S+(?: \w+)?) +[\d.]+ +([+-][\d.]+)  \[", text, re.M)
     }
     assert found == pytest.approx({name: own - value for name, value in mean.items()}, abs=0.06)
-    assert "with fewer than 3 folds no row is said to be better" in text
+    assert "with fewer than 3 folds no difference is called significant" in text
 
 
 def test_the_table_of_results_has_every_row_and_validation_orders_it(finished):
@@ -273,8 +273,8 @@ def test_the_numbers_of_the_page_are_those_of_the_table(finished):
     ]
     best = rows[0]
     lead = re.sub(r"<[^>]*>", "", page_of(finished).split('<p class="lead">')[1].split("</p>")[0])
-    assert f"Of {len(rows)} rows" in lead
-    assert f"{best['row']} ({best['stage']}), names\n{percent(best['accuracy'])} of the test clips" in lead
+    assert f"Of {len(rows)} models" in lead
+    assert f"{best['row']} ({best['stage']}), has a test accuracy of\n{percent(best['accuracy'])} (" in lead
 
 
 def test_the_leak_is_told_for_every_row_and_drawn(finished):
@@ -294,7 +294,7 @@ def test_the_leak_is_told_for_every_row_and_drawn(finished):
         told = line.rsplit("<td>", 1)[1]
         assert told.startswith(f"{round(100 * (clip - work), 1) + 0.0:+.1f}<br>")
         assert " to " in told
-    assert "Drawn splits: 2 by work, 1 by clip;" in text
+    assert "Folds: 2 by work, 1 by clip;" in text
 
 
 def test_the_page_counts_clips_of_the_same_sound_on_two_sides_of_every_split(finished):
@@ -339,7 +339,7 @@ def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
     assert set(zip(told["stage"], told["row"], strict=True)) == with_vectors
     measured = told[told["value"].notna()]
     assert set(measured["label"]) == {"loudness_db", "centroid_hz"}  # of recordings there is no score
-    assert set(told.loc[told["label"] == "key", "reason"]) == {"known of no train clips"}
+    assert set(told.loc[told["label"] == "key", "reason"]) == {"known for no train clips"}
     *models, baseline, clips = [row[0] for row in cells(page_of(finished), "knowledge-table")]
     assert set(models) == {row for _, row in with_vectors if " " not in row}
     assert (baseline, clips) == ("baseline", "test clips")
@@ -381,7 +381,7 @@ def test_the_whole_model_walks_along_what_is_known_of_recordings(finished):
 
 
 def test_a_page_without_the_temporal_stage_lacks_what_is_of_it_and_nothing_else(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "sound", lambda *words: words[-1].mkdir())
+    monkeypatch.setattr(pictures, "write_sounds", lambda *words: words[-1].mkdir())
     skipped = shutil.ignore_patterns("*.npy", "*.flac", "report", "temporal")
     shutil.copytree(finished.root / "out", tmp_path / "out", ignore=skipped)
     shutil.copyfile(finished.params, tmp_path / "params.yaml")
@@ -414,10 +414,10 @@ def test_originals_reconstructions_and_inventions_can_be_heard(finished):
 
 def test_names_cannot_break_the_page(finished, tmp_path, monkeypatch):
     sly = "<script>alert(1)</script>"
-    monkeypatch.setattr(tables, "corpus", lambda *_: pd.DataFrame([dict.fromkeys(
+    monkeypatch.setattr(tables, "summarize_corpus", lambda *_: pd.DataFrame([dict.fromkeys(
         ("composer", "works", "movements", "minutes", "clips", "kind", "licence"), sly)]))  # fmt: skip
-    monkeypatch.setattr(pictures, "sound", lambda *words: words[-1].mkdir())  # takes long, and holds no names
-    monkeypatch.setattr(walks, "sound", lambda *_: {})
+    monkeypatch.setattr(pictures, "write_sounds", lambda *words: words[-1].mkdir())  # takes long, and holds no names
+    monkeypatch.setattr(walks, "write_sounds", lambda *_: {})
     skipped = shutil.ignore_patterns("*.npy", "*.flac", "report")
     shutil.copytree(finished.root / "out", tmp_path / "out", ignore=skipped)
     shutil.copyfile(finished.params, tmp_path / "params.yaml")
@@ -484,9 +484,9 @@ def test_a_probe_that_was_not_tried_every_epoch_is_drawn_where_it_was(project, m
     write_table(project.out("ali", "paper-8", "work-0", "curves.csv"), curves)
     write_table(project.out("ali", "encoder-8", "work-0", "curves.csv"), curves[["update"]])
     seen = {}
-    monkeypatch.setattr(pictures.figures, "compared", lambda tables, *_: seen.update(tables))
+    monkeypatch.setattr(pictures.figures, "learning_curves", lambda tables, *_: seen.update(tables))
     monkeypatch.setattr(pictures.figures, "save", lambda *_: None)
-    pictures.compare(project, ["paper-8", "encoder-8"], "work-0", project.root)
+    pictures.draw_probe_curves(project, ["paper-8", "encoder-8"], "work-0", project.root)
     assert {name: table["probe_validation_accuracy"].tolist() for name, table in seen.items()} == {
         "paper-8": [0.25, 0.5]
     }
@@ -495,5 +495,5 @@ def test_a_probe_that_was_not_tried_every_epoch_is_drawn_where_it_was(project, m
 def test_a_correlation_that_could_not_be_taken_is_not_a_number(project):
     told = pd.DataFrame({"source": ["rays", "prior"], "measure": "loudness", "rho": [np.nan, -0.5], "crops": 9})
     write_table(project.out("ali", "paper-8", "work-0", "latent.csv"), told.assign(low=told["rho"], high=told["rho"]))
-    found = tables.claims(project, ["paper-8"], ["work-0"])
+    found = tables.read_claims(project, ["paper-8"], ["work-0"])
     assert [f"{rho:+.2f}" for rho in found["rho"]] == ["+nan", "-0.50"]

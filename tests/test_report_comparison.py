@@ -14,6 +14,7 @@ from symphony2vec.errors import UserError
 from symphony2vec.evaluation import statistics
 from symphony2vec.project import Project, write_json, write_table
 from symphony2vec.report import counts, tables
+from symphony2vec.report.tables import ResultsEntry
 
 BOOTSTRAP = (1000, 0.95, 0)  # resamples, confidence, seed
 
@@ -24,7 +25,7 @@ def works(right: dict[str, int] | list[int], clips: int = 10) -> pd.DataFrame:
     return pd.DataFrame({"work": list(named), "clips": clips, "right": list(named.values())})
 
 
-def row(name: str, folds: list[pd.DataFrame], validation: float = 0.5, stage: str = "embeddings") -> tables.Row:
+def row(name: str, folds: list[pd.DataFrame], validation: float = 0.5, stage: str = "embeddings") -> ResultsEntry:
     """A row with these works in every fold; all that it says besides is made up."""
     model, _, readout = name.partition(" ")
     scores: list[dict[str, Any]] = [
@@ -38,7 +39,7 @@ def row(name: str, folds: list[pd.DataFrame], validation: float = 0.5, stage: st
         }
         for own in folds
     ]
-    return tables.Row(stage, model, readout, scores, folds)
+    return ResultsEntry(stage, model, readout, scores, folds)
 
 
 def drawn(models: list[list[pd.DataFrame]], folds: int = 1000) -> np.ndarray:
@@ -47,7 +48,7 @@ def drawn(models: list[list[pd.DataFrame]], folds: int = 1000) -> np.ndarray:
 
 def pair(one: list[pd.DataFrame], other: list[pd.DataFrame]) -> dict[str, Any]:
     """What the table of pairs says of two models."""
-    _, pairs = tables.results([row("one", one, 0.9), row("other", other, 0.1)], *BOOTSTRAP)
+    _, pairs = tables.tabulate_results([row("one", one, 0.9), row("other", other, 0.1)], *BOOTSTRAP)
     (told,) = pairs.to_dict("records")
     assert (told["a"], told["b"]) == ("embeddings/one", "embeddings/other")
     return told
@@ -130,7 +131,7 @@ def test_the_mean_over_draws_is_the_plain_mean_of_their_accuracies():
     small, large = works([4, 2], clips=4), works([30, 10, 20], clips=100)  # 6 of 8, 60 of 300
     counts = statistics.count([[small, large]])
     np.testing.assert_allclose(counts.accuracy(), [[0.75, 0.2]])
-    table, _ = tables.results([row("one", [small, large])], *BOOTSTRAP)
+    table, _ = tables.tabulate_results([row("one", [small, large])], *BOOTSTRAP)
     assert table["accuracy"].tolist() == [0.475]
     assert table["spread"].tolist() == pytest.approx([np.std([0.75, 0.2], ddof=1)], abs=1e-4)
     assert table["folds"].tolist() == [2]
@@ -142,7 +143,7 @@ def test_a_resample_too_gives_every_draw_the_same_weight():
 
 
 def test_one_draw_has_no_spread():
-    table, _ = tables.results([row("one", [works([4, 2])])], *BOOTSTRAP)
+    table, _ = tables.tabulate_results([row("one", [works([4, 2])])], *BOOTSTRAP)
     assert table["spread"].isna().all()
 
 
@@ -168,7 +169,7 @@ def test_the_order_of_the_works_in_a_table_does_not_matter():
     np.testing.assert_array_equal(found[:, 0], found[:, 1])
 
 
-def many(outcomes: list[int]) -> list[tables.Row]:
+def many(outcomes: list[int]) -> list[ResultsEntry]:
     """Six rows of rising validation accuracy, two of them equal, and these test outcomes."""
     names = ["pca-mel", "vae-mel", "ae-mel", "pca-mfcc", "vae-mfcc", "ae-mfcc"]
     validation = [0.2, 0.3, 0.4, 0.4, 0.5, 0.6]
@@ -182,14 +183,14 @@ def test_only_validation_orders_the_rows():
     outcomes = [10, 8, 6, 4, 2, 0]  # on test it is the other way round
     expected = ["ae-mfcc", "vae-mfcc", "ae-mel", "pca-mfcc", "vae-mel", "pca-mel"]
     for permuted in itertools.islice(itertools.permutations(outcomes), 0, 720, 97):
-        table, _ = tables.results(many(list(permuted)), 10, 0.95, 0)
+        table, _ = tables.tabulate_results(many(list(permuted)), 10, 0.95, 0)
         assert table["row"].tolist() == expected
         right = dict(zip(["pca-mel", "vae-mel", "ae-mel", "pca-mfcc", "vae-mfcc", "ae-mfcc"], permuted, strict=True))
         assert table["accuracy"].tolist() == [(right[name] + 5) / 20 for name in expected]  # each has its own
 
 
 def test_every_pair_is_there_once_and_agrees_with_the_rows():
-    table, pairs = tables.results(many([10, 8, 6, 4, 2, 0]), *BOOTSTRAP)
+    table, pairs = tables.tabulate_results(many([10, 8, 6, 4, 2, 0]), *BOOTSTRAP)
     accuracy = dict(zip("embeddings/" + table["row"], table["accuracy"], strict=True))
     assert len(pairs) == 15
     assert len({frozenset(one) for one in zip(pairs["a"], pairs["b"], strict=True)}) == 15
@@ -201,7 +202,7 @@ def test_every_pair_is_there_once_and_agrees_with_the_rows():
 
 def test_the_interval_of_a_row_belongs_to_that_row():
     sure, unsure = row("sure", [works([6, 6, 6, 6])], 0.1), row("unsure", [works([0, 10, 0, 10])], 0.9)
-    table, _ = tables.results([sure, unsure], *BOOTSTRAP)
+    table, _ = tables.tabulate_results([sure, unsure], *BOOTSTRAP)
     lines = table.set_index("row")
     assert lines.loc["sure", ["accuracy_low", "accuracy_high"]].tolist() == [0.6, 0.6]
     assert lines.loc["unsure", ["accuracy_low", "accuracy_high"]].tolist() == [0.0, 1.0]
@@ -219,7 +220,7 @@ def test_the_papers_figures_stand_at_their_rows():
         ("ali", "encoder-128 crops"),
     ]
     found = [row(name, [works([5, 5])], stage=stage) for stage, name in names]
-    table, _ = tables.results(found, *BOOTSTRAP)
+    table, _ = tables.tabulate_results(found, *BOOTSTRAP)
     lines = table.set_index("row")["paper"]
     assert lines[["ff-mfcc", "pca-mel", "encoder-128"]].tolist() == pytest.approx([0.578605, 0.2824, 0.4063])
     assert np.isnan(lines["encoder-128 crops"])  # the paper has no such reading
@@ -239,7 +240,7 @@ def probed(project: Project, stage: str, model: str, fold: str, right: dict[str,
 def test_rows_are_read_with_each_reading_its_own_works(project):
     for fold, right in (("work-0", [9, 1]), ("work-1", [7, 1])):
         probed(project, "ali", "paper-8", fold, {"": [0, 1], "crops": right})
-    plain, averaged = tables.rows(project, ["work-0", "work-1"])
+    plain, averaged = tables.read_entries(project, ["work-0", "work-1"])
     assert (plain.name, averaged.name) == ("paper-8", "paper-8 crops")
     assert [own["right"].tolist() for own in plain.works] == [[0, 1], [0, 1]]
     assert [own["right"].tolist() for own in averaged.works] == [[9, 1], [7, 1]]
@@ -249,14 +250,16 @@ def test_a_model_that_lacks_a_draw_is_left_out_and_no_model_at_all_is_an_error(p
     probed(project, "embeddings", "pca-mel", "work-0", {"": [1, 2]})
     probed(project, "embeddings", "pca-mel", "work-1", {"": [1, 2]})
     probed(project, "embeddings", "vae-mel", "work-0", {"": [1, 2]})
-    assert [one.name for one in tables.rows(project, ["work-0", "work-1"])] == ["pca-mel"]
+    assert [one.name for one in tables.read_entries(project, ["work-0", "work-1"])] == ["pca-mel"]
     with pytest.raises(UserError, match=r"no scores below .*`dvc repro probe` writes them"):
-        tables.rows(project, ["work-2"])
+        tables.read_entries(project, ["work-2"])
 
 
 def leaked(project: Project, **kinds: list[str]) -> pd.DataFrame:
     """The table of the leak, of the folds of each kind of split."""
-    return tables.leak({kind: tables.rows(project, folds) for kind, folds in kinds.items()}, *BOOTSTRAP)
+    return tables.tabulate_leakage(
+        {kind: tables.read_entries(project, folds) for kind, folds in kinds.items()}, *BOOTSTRAP
+    )
 
 
 def test_the_leak_has_one_line_a_row_and_split(project):
@@ -303,15 +306,15 @@ def test_what_a_leak_is_worth_is_told_where_the_splits_share_few_works(project):
     assert told.tolist() == pytest.approx([0.6, 0.5, 0.7])  # a resample of a alone, or of c alone, tells nothing
 
 
-def counted(path: Path, rows: list[tables.Row], folds: int = 3) -> Path:
+def counted(path: Path, rows: list[ResultsEntry], folds: int = 3) -> Path:
     """The table of counts of rows on the folds work-0, work-1, ..."""
-    write_table(path, counts.table([([f"work-{number}" for number in range(folds)], rows)]))
+    write_table(path, counts.tabulate([([f"work-{number}" for number in range(folds)], rows)]))
     return path
 
 
 def test_counts_hold_every_work_of_every_row_and_draw(tmp_path):
     own = [row("pca-mel", [works([9, 1]), works([5, 0])]), row("lstm-mel chunks", [works([3, 4]), works([2, 2])])]
-    table = counts.table([(["work-0", "work-1"], own)])
+    table = counts.tabulate([(["work-0", "work-1"], own)])
     assert list(table.columns) == ["stage", "model", "readout", "fold", "work", "clips", "right"]
     kept = table.set_index(["model", "readout", "fold", "work"])["right"].to_dict()
     assert len(kept) == len(table) == 8
@@ -322,53 +325,53 @@ def test_a_row_against_the_others_says_what_the_pairs_say(tmp_path):
     good, bad = [works([9, 8, 9, 7])] * 3, [works([2, 4, 3, 1])] * 3
     near = [works([9, 8, 8, 8])] * 3
     rows = [row("ff-mel", good, stage="classifiers"), row("pca-mel", bad), row("vae-mel", near)]
-    told = counts.against(counted(tmp_path / "counts.csv", rows), "ff-mel", "work", *BOOTSTRAP).splitlines()
-    _, pairs = tables.results(rows, *BOOTSTRAP)
+    told = counts.compare(counted(tmp_path / "counts.csv", rows), "ff-mel", "work", *BOOTSTRAP).splitlines()
+    _, pairs = tables.tabulate_results(rows, *BOOTSTRAP)
     assert [line.split()[0] for line in told[1:3]] == ["embeddings/pca-mel", "embeddings/vae-mel"]
-    for line, better in zip(told[1:3], ("is better", ""), strict=True):
+    for line, better in zip(told[1:3], ("significantly better", ""), strict=True):
         (pair,) = pairs[(pairs["a"] == "classifiers/ff-mel") & (pairs["b"] == line.split()[0])].to_dict("records")
         ends = f"[{100 * pair['low']:+.1f}, {100 * pair['high']:+.1f}]"
         assert f"{100 * pair['difference']:+.1f}  {ends}" in line
         assert line.endswith(better or ends)
-    assert told[0].startswith("classifiers/ff-mel, 82.5 %, less")
+    assert told[0].startswith("classifiers/ff-mel, 82.5 %, minus")
     assert "over 4 works, mean of 3 folds by work" in told[-1]
 
 
 def test_a_row_is_held_only_against_rows_on_the_same_draws(tmp_path):
-    table = counts.table([
+    table = counts.tabulate([
         (["work-0", "work-1"], [row("pca-mel", [works([1, 2])] * 2), row("vae-mel", [works([2, 2])] * 2)]),
         (["work-0"], [row("cae-mel", [works([1, 1])])]),
         (["clip-0"], [row("pca-mel", [works([9, 9])]), row("vae-mel", [works([9, 8])])]),
     ])  # fmt: skip
     write_table(tmp_path / "counts.csv", table)
-    told = counts.against(tmp_path / "counts.csv", "pca-mel", "work", *BOOTSTRAP)
+    told = counts.compare(tmp_path / "counts.csv", "pca-mel", "work", *BOOTSTRAP)
     assert "vae-mel" in told
     assert "cae-mel" not in told
     assert "15.0 %" in told
-    assert "no row is said to be better" in told
-    with pytest.raises(UserError, match=r"no other row is on the folds of embeddings/cae-mel \(work-0\)"):
-        counts.against(tmp_path / "counts.csv", "cae-mel", "work", *BOOTSTRAP)
+    assert "no difference is called significant" in told
+    with pytest.raises(UserError, match=r"no other model was tested on the folds of embeddings/cae-mel \(work-0\)"):
+        counts.compare(tmp_path / "counts.csv", "cae-mel", "work", *BOOTSTRAP)
     with pytest.raises(UserError, match="no fold of the split by movement; it has clip-0, work-0, work-1"):
-        counts.against(tmp_path / "counts.csv", "pca-mel", "movement", *BOOTSTRAP)
+        counts.compare(tmp_path / "counts.csv", "pca-mel", "movement", *BOOTSTRAP)
 
 
 def test_a_row_that_is_not_there_or_not_one_is_named_with_those_that_are(tmp_path):
     own = [works([1, 2])] * 3
     rows = [row("encoder-128", own), row("encoder-128", own, stage="ali"), row("vae-mel", own)]
     path = counted(tmp_path / "counts.csv", rows)
-    with pytest.raises(UserError, match="'encoder-128' is a row of several stages: ali/encoder-128, embeddings/"):
-        counts.against(path, "encoder-128", "work", *BOOTSTRAP)
-    assert "ali/encoder-128, 15.0 %, less" in counts.against(path, " ali/encoder-128 ", "work", *BOOTSTRAP)
-    with pytest.raises(UserError, match="has no row 'vea-mel'; there is vae-mel"):
-        counts.against(path, "vea-mel", "work", *BOOTSTRAP)
+    with pytest.raises(UserError, match="'encoder-128' is a model of several stages: ali/encoder-128, embeddings/"):
+        counts.compare(path, "encoder-128", "work", *BOOTSTRAP)
+    assert "ali/encoder-128, 15.0 %, minus" in counts.compare(path, " ali/encoder-128 ", "work", *BOOTSTRAP)
+    with pytest.raises(UserError, match="has no model 'vea-mel'; similar: vae-mel"):
+        counts.compare(path, "vea-mel", "work", *BOOTSTRAP)
 
 
 @pytest.mark.parametrize(("text", "told"), [
-    ("a,b\n1,2\n", "is no table of counts: it lacks the column stage"),
-    ("a\n1,2\n3,4,5\n", "is no table of counts, which has the columns stage,"),
+    ("a,b\n1,2\n", "is not a table of counts: column stage is missing"),
+    ("a\n1,2\n3,4,5\n", "is not a table of counts \\(columns stage,"),
 ])  # fmt: skip
 def test_another_table_is_refused_in_one_line(text, told, tmp_path):
     path = tmp_path / "other.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=told):
-        counts.against(path, "vae-mel", "work", *BOOTSTRAP)
+        counts.compare(path, "vae-mel", "work", *BOOTSTRAP)

@@ -1,4 +1,4 @@
-"""The table that stands first: which rows stand for a kind, and what is said of each beside the temporal model."""
+"""The first table of the report: which model represents a kind, and its comparison with the temporal model."""
 
 from __future__ import annotations
 
@@ -15,82 +15,82 @@ from symphony2vec.report import first, tables
 BOOTSTRAP = (500, 0.95, 0)  # resamples, confidence, seed
 
 
-def row(stage: str, name: str, right: int, validation: float = 0.5, folds: int = 3) -> tables.Row:
-    """A row that names so many of ten clips rightly in each of eight works, in every fold."""
+def entry(stage: str, name: str, right: int, validation: float = 0.5, folds: int = 3) -> tables.ResultsEntry:
+    """An entry with `right` of ten clips correct in each of eight works on average, in every fold."""
     model, _, readout = name.partition(" ")
     works = pd.DataFrame({"work": list("abcdefgh"), "clips": 10, "right": right})
     works["right"] += np.array([1, -1] * 4)
     scores: dict[str, Any] = {"test_macro_f1": 0.4, "train_accuracy": 0.9, "validation_accuracy": validation}
     scores |= {"majority_accuracy": 0.2, "clips": {"test": 80}, "test_works": 8}
-    return tables.Row(stage, model, readout, [scores] * folds, [works] * folds)
+    return tables.ResultsEntry(stage, model, readout, [scores] * folds, [works] * folds)
 
 
-def told(changed, *rows: tables.Row, sizes: dict[tuple[str, str], int] | None = None) -> pd.DataFrame:
-    return first.table(*tables.results(list(rows), *BOOTSTRAP), sizes or {}, changed()).set_index("row")
+def tabulate(changed, *rows: tables.ResultsEntry, sizes: dict[tuple[str, str], int] | None = None) -> pd.DataFrame:
+    return first.tabulate(*tables.tabulate_results(list(rows), *BOOTSTRAP), sizes or {}, changed()).set_index("row")
 
 
-def test_validation_and_not_the_test_clips_chooses_what_stands_for_a_kind(changed):
-    table = told(
+def test_validation_accuracy_selects_the_model_of_a_kind(changed):
+    table = tabulate(
         changed,
-        row("embeddings", "pca-mel", 8, validation=0.3),
-        row("embeddings", "pca-mfcc", 2, validation=0.6),
-        row("classifiers", "ff-crop", 9, validation=0.9),
-        row("classifiers", "ff-chroma", 5, validation=0.4),
-        row("classifiers", "lstm-mel chunks", 9, validation=0.9),
+        entry("embeddings", "pca-mel", 8, validation=0.3),
+        entry("embeddings", "pca-mfcc", 2, validation=0.6),
+        entry("classifiers", "ff-crop", 9, validation=0.9),
+        entry("classifiers", "ff-chroma", 5, validation=0.4),
+        entry("classifiers", "lstm-mel chunks", 9, validation=0.9),
     )
     assert table.index.tolist() == ["pca-mfcc", "ff-chroma", "majority"]  # a crop and chunks are not whole clips
     assert table.loc["pca-mfcc", "what"] == "PCA, MFCC"
     assert table.loc["majority", "accuracy"] == 0.2
 
 
-def test_each_row_is_held_against_the_whole_temporal_model(changed):
-    table = told(
+def test_each_model_is_compared_with_the_full_temporal_model(changed):
+    table = tabulate(
         changed,
-        row("temporal", "full-40", 6, validation=0.1),
-        row("temporal", "full-40 pooled", 7),
-        row("temporal", "labels-40", 8),
-        row("embeddings", "vae-mel", 3),
-        row("ali", "paper-40", 6),
+        entry("temporal", "full-40", 6, validation=0.1),
+        entry("temporal", "full-40 pooled", 7),
+        entry("temporal", "labels-40", 8),
+        entry("embeddings", "vae-mel", 3),
+        entry("ali", "paper-40", 6),
     )
     assert table["beaten"].to_dict() == {
         "full-40": "", "full-40 pooled": "", "paper-40": "no", "vae-mel": "yes", "labels-40": "better", "majority": "",
     }  # fmt: skip
     assert table["difference"].dropna().to_dict() == pytest.approx({"paper-40": 0.0, "vae-mel": 0.3, "labels-40": -0.2})
     assert (table["low"].dropna() <= table["difference"].dropna()).all()
-    assert table.loc["full-40", "group"] == table.loc["vae-mel", "group"] == first.UNSEEN
-    assert table.loc["labels-40", "group"] == first.SEEN
+    assert table.loc["full-40", "group"] == table.loc["vae-mel", "group"] == first.UNSUPERVISED
+    assert table.loc["labels-40", "group"] == first.SUPERVISED
 
 
-def test_of_two_draws_nothing_is_claimed(changed):
-    table = told(changed, row("temporal", "full-40", 9, folds=2), row("embeddings", "vae-mel", 1, folds=2))
+def test_with_two_folds_no_difference_is_significant(changed):
+    table = tabulate(changed, entry("temporal", "full-40", 9, folds=2), entry("embeddings", "vae-mel", 1, folds=2))
     assert table.loc["vae-mel", "beaten"] == "few folds"
     assert table.loc["vae-mel", "low"] > 0.5
 
 
-def test_without_a_temporal_model_the_rest_stands_there_and_is_held_against_nothing(changed):
-    table = told(changed, row("embeddings", "vae-mel", 3), row("ali", "paper-40 crops", 6))
+def test_without_a_temporal_model_nothing_is_compared(changed):
+    table = tabulate(changed, entry("embeddings", "vae-mel", 3), entry("ali", "paper-40 crops", 6))
     assert table.index.tolist() == ["vae-mel", "paper-40 crops", "majority"]
     assert set(table["beaten"]) == {""}
 
 
-def test_other_sizes_of_the_whole_model_stand_beside_it(changed):
-    rows = [row("temporal", f"full-{size}", 5) for size in (128, 40)]
-    table = told(changed, *rows, sizes={("temporal", "full-128"): 128, ("temporal", "full-40"): 40})
+def test_other_sizes_of_the_full_model_are_listed(changed):
+    rows = [entry("temporal", f"full-{size}", 5) for size in (128, 40)]
+    table = tabulate(changed, *rows, sizes={("temporal", "full-128"): 128, ("temporal", "full-40"): 40})
     assert table.index.tolist() == ["full-40", "full-128", "majority"]
     assert table["dimensions"].dropna().tolist() == [40, 128]
     assert table.loc["full-128", "beaten"] == "no"
-    alone = told(changed, rows[0], row("embeddings", "ae-mel", 3))
+    alone = tabulate(changed, rows[0], entry("embeddings", "ae-mel", 3))
     assert alone.loc["ae-mel", "beaten"] == "yes"  # another size is the reference where that of the others is not there
 
 
-def test_what_a_row_hears_follows_from_the_settings(changed):
-    table = told(
+def test_the_length_of_the_input_follows_from_the_settings(changed):
+    table = tabulate(
         changed,
-        row("ali", "paper-40", 5),
-        row("ali", "paper-40 crops", 5),
-        row("ali", "encoder-128", 5, validation=0.2),
-        row("ali", "encoder-128 crops", 5, validation=0.3),
-        row("classifiers", "lstm-mel", 5),
+        entry("ali", "paper-40", 5),
+        entry("ali", "paper-40 crops", 5),
+        entry("ali", "encoder-128", 5, validation=0.2),
+        entry("ali", "encoder-128 crops", 5, validation=0.3),
+        entry("classifiers", "lstm-mel", 5),
     )
     assert table["hears"].to_dict() == {
         "paper-40": "0.74 s",
@@ -101,20 +101,20 @@ def test_what_a_row_hears_follows_from_the_settings(changed):
     }
 
 
-def test_the_size_of_a_row_is_that_of_its_own_reading(project):
+def test_the_size_of_an_entry_is_that_of_its_readout(project):
     for name, size in (("vectors", 40), ("vectors-pooled", 256)):
         write_array(project.out("temporal", "full-40", "work-0", f"{name}.npy"), np.zeros((3, size), dtype=np.float32))
     lines = [("temporal", "full-40", "full-40", ""), ("temporal", "full-40 pooled", "full-40", "pooled"),
              ("classifiers", "ff-mel", "ff-mel", "")]  # fmt: skip
     results = pd.DataFrame(lines, columns=["stage", "row", "model", "readout"])
-    found = first.sizes(Project(project.root), results, "work-0")
-    assert found == {("temporal", "full-40"): 40, ("temporal", "full-40 pooled"): 256}
+    sizes = first.read_sizes(Project(project.root), results, "work-0")
+    assert sizes == {("temporal", "full-40"): 40, ("temporal", "full-40 pooled"): 256}
 
 
-def test_the_one_that_counts_is_drawn_in_its_own_colour_with_a_line_through_it():
+def test_the_reference_model_has_its_own_colour_and_a_line():
     rows = pd.DataFrame({"group": ["a", "a", "b"], "label": ["x", "y", "z"], "mean": [0.5, 0.4, 0.6]})
     rows = rows.assign(low=rows["mean"] - 0.1, high=rows["mean"] + 0.1, own=[True, False, False])
-    (axes,) = figures.beside(rows, majority=0.2).axes
+    (axes,) = figures.comparison(rows, majority=0.2).axes
     dots = {line.get_xdata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
     assert set(dots) == {0.5, 0.4, 0.6}
     assert dots[0.5] != dots[0.4] == dots[0.6]

@@ -1,28 +1,28 @@
-"""Arrays and tables in, matplotlib figures out. Nothing here reads a file or knows a stage.
+"""Matplotlib figures of arrays and tables; no function reads a file or depends on a stage.
 
-    canvas        what every figure shares, and how it becomes a file
-    corpus        the music and its split
-    spectrograms  spectrograms, and what a model makes of them
-    labels        what is known of the clips
-    curves        what happened while a model learned
-    results       how well a probe names composers
-    meaning       what several embeddings know of music
-    studies       what a search over parameters found
+    canvas        size, colours and legends of all figures, and saving
+    corpus        the corpus and its splits
+    spectrograms  spectrograms, reconstructions and generated samples
+    labels        the musical labels of the clips
+    curves        losses and metrics during training
+    results       accuracies and differences between models
+    meaning       linear probes and retrieval of several embeddings
+    studies       hyper-parameter searches
 
 Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
 """
 
 from symphony2vec.figures.canvas import save
 from symphony2vec.figures.corpus import audio_overview, class_balance, near_duplicates, split_map
-from symphony2vec.figures.curves import compared, game, losses
+from symphony2vec.figures.curves import game, learning_curves, losses
 from symphony2vec.figures.labels import labels_overview
 from symphony2vec.figures.meaning import profile
 from symphony2vec.figures.results import (
     accuracies,
-    beside,
+    comparison,
     confusion,
     correlation,
-    leak,
+    leakage,
     pairs_matrix,
     scatter,
     table,
@@ -34,9 +34,8 @@ from symphony2vec.figures.studies import history, importances, parallel, slices
 __all__ = [
     "accuracies",
     "audio_overview",
-    "beside",
     "class_balance",
-    "compared",
+    "comparison",
     "confusion",
     "correlation",
     "examples",
@@ -46,7 +45,8 @@ __all__ = [
     "image",
     "importances",
     "labels_overview",
-    "leak",
+    "leakage",
+    "learning_curves",
     "losses",
     "near_duplicates",
     "pairs",

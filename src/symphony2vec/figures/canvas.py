@@ -1,4 +1,4 @@
-"""What every figure shares: its own canvas, its colours, its legend, and how it becomes a file."""
+"""Shared by all figures: canvas size, colours, legends, tick labels and saving."""
 
 from __future__ import annotations
 
@@ -13,48 +13,45 @@ from symphony2vec.project import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DPI = 110
 LARGEST_INCHES = 40.0
-LETTERS_IN_A_ROW = 75
-# Told apart with any kind of colour vision (Okabe & Ito 2008), without the yellow that is lost on white.
+LEGEND_LETTERS = 75  # with more, a legend has three columns instead of five
+# Distinct with any kind of colour vision (Okabe & Ito 2008), without yellow, which is hard to see on white.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000")
 
 
 def save(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG, the same bytes for the same figure, and close it."""
+    """Write a figure as PNG, with the same bytes for the same figure, and clear it."""
     with atomic_file(path) as partial:
         figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
     figure.clear()
 
 
-def figure(width: float, height: float) -> Figure:
-    """A figure of its own, outside pyplot's global state; sizes in inches."""
-
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure outside pyplot's global state; sizes in inches."""
     return Figure(figsize=(min(width, LARGEST_INCHES), min(height, LARGEST_INCHES)), layout="constrained")
 
 
 def patches(names: Sequence[str], colours: Sequence[Any]) -> list[Any]:
-    """Handles of a legend: one coloured field a name."""
-
+    """Return legend handles: one coloured patch for each name."""
     return [Patch(color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
 
 
 def slanted(names: Sequence[Any]) -> dict[str, Any]:
-    """How tick labels are turned so that they do not run into each other."""
+    """Return the style of tick labels: slanted if they would overlap."""
     crowded = sum(len(str(name)) for name in names) > 45
     return {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
 
 
 def legend_beside(axes: Axes) -> None:
-    """A legend to the right of the axes, where it hides nothing."""
+    """Add a legend to the right of the axes, where it covers nothing."""
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def legend_below(drawn: Figure, axes: Axes) -> None:
-    """A legend below the whole figure, with one handle for each label that the axes hold, however often."""
+def legend_below(fig: Figure, axes: Axes) -> None:
+    """Add a legend below the figure, with one handle for each different label of the axes."""
     handles, names = axes.get_legend_handles_labels()
-    single = dict(zip(names, handles, strict=True))
-    columns = 3 if sum(map(len, single)) > LETTERS_IN_A_ROW else 5
-    drawn.legend(single.values(), single.keys(), frameon=False, fontsize=9, ncols=columns, loc="outside lower center")
+    unique = dict(zip(names, handles, strict=True))
+    columns = 3 if sum(map(len, unique)) > LEGEND_LETTERS else 5
+    fig.legend(unique.values(), unique.keys(), frameon=False, fontsize=9, ncols=columns, loc="outside lower center")

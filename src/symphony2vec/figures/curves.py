@@ -1,4 +1,4 @@
-"""What happened while a model learned: losses, the adversarial game, and runs beside each other."""
+"""Training curves: losses, the adversarial game of ALI, and several runs compared."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from symphony2vec.figures.canvas import COLOURS, figure, legend_beside
+from symphony2vec.figures.canvas import COLOURS, legend_beside, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 STYLES = ("-", "--", ":", "-.")
-DOTTED_AT_MOST = 30
-SMOOTHED_ABOVE = 400
-WINDOWS = 100
-LOGARITHMIC_ABOVE = 20.0
+MOST_MARKERS = 30  # with more values no markers are drawn
+SMOOTHED_ABOVE = 400  # values
+WINDOWS = 100  # of the running mean in one curve
+LOGARITHMIC_ABOVE = 20.0  # ratio of the last to the first update
 EQUILIBRIUM = 2.0 * math.log(2.0)
-LEAST_SPAN = 0.1  # nats: losses that hardly move are drawn as lines that hardly move
+LEAST_SPAN = 0.1  # nats: the smallest range of the loss axis, so that nearly constant losses look constant
 
 
 def losses(
@@ -30,13 +30,18 @@ def losses(
     label: str,
     by: Literal["epoch", "update"] = "epoch",
 ) -> Figure:
-    """The named columns over the epochs or the updates; several rows of one epoch are averaged, gaps are bridged.
+    """Draw columns over epochs or updates: the mean of rows with the same epoch, without missing values.
 
-    Columns train_<x> and validation_<x> share a colour: training is solid, validation dashed.
+    train_<x> and validation_<x> share a colour; training is solid, validation dashed.
+
+    Args:
+        curves: one row an epoch or update.
+        columns: to draw.
+        label: the title.
+        by: the column of the x axis.
     """
-
-    drawn = figure(8.0, _height(len(columns)))
-    axes = drawn.subplots()
+    fig = new_figure(8.0, _height(len(columns)))
+    axes = fig.subplots()
     stems = list(dict.fromkeys(_stem(column) for column in columns))
     for column in columns:
         colour = COLOURS[stems.index(_stem(column)) % len(COLOURS)]
@@ -45,44 +50,44 @@ def losses(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel=by, ylabel="loss", title=label)
     legend_beside(axes)
-    return drawn
+    return fig
 
 
 def game(curves: pd.DataFrame, label: str) -> Figure:
-    """The game of ALI over its updates: Figure 7 of the paper, and whether the discriminator still tells the sides.
+    """Draw ALI's adversarial losses over updates (Figure 7 of the paper), and the outputs of its discriminator.
 
     Columns: update, discriminator_loss, generator_loss, and the discriminator's mean output in [0, 1] on pairs of the
-    encoder (mean_output_real) and of the generator (mean_output_generated). Where it cannot tell them apart every
-    output is 0.5, and both losses are 2 ln 2. Above 400 rows the lines are running means, with the rows pale behind.
+    encoder (mean_output_real) and of the generator (mean_output_generated). At the equilibrium all outputs are 0.5 and
+    both losses 2 ln 2. With more than 400 rows the lines are running means over the pale original values.
     """
-    drawn = figure(11.0, 4.6)
-    left, right = drawn.subplots(1, 2)
+    fig = new_figure(11.0, 4.6)
+    loss_axes, output_axes = fig.subplots(1, 2)
     table = curves.set_index("update").sort_index()
-    left.axhline(EQUILIBRIUM, color="black", linestyle=":", label="equilibrium, 2 ln 2")
+    loss_axes.axhline(EQUILIBRIUM, color="black", linestyle=":", label="equilibrium, 2 ln 2")
     for column, colour in (("discriminator_loss", COLOURS[0]), ("generator_loss", COLOURS[3])):
-        _line(left, table[column].dropna(), _words(column), colour)
-    left.set(xlabel="update", ylabel="loss (nats)", title="Losses")
-    left.ticklabel_format(axis="y", useOffset=False)
-    low, high = left.get_ylim()
+        _line(loss_axes, table[column].dropna(), _words(column), colour)
+    loss_axes.set(xlabel="update", ylabel="loss (nats)", title="Losses")
+    loss_axes.ticklabel_format(axis="y", useOffset=False)
+    low, high = loss_axes.get_ylim()
     missing = max(0.0, LEAST_SPAN - (high - low)) / 2.0
-    left.set_ylim(low - missing, high + missing)
-    right.axhline(0.5, color="black", linestyle=":", label="cannot tell, 0.5")
+    loss_axes.set_ylim(low - missing, high + missing)
+    output_axes.axhline(0.5, color="black", linestyle=":", label="equilibrium, 0.5")
     for column, colour in (("mean_output_real", COLOURS[0]), ("mean_output_generated", COLOURS[3])):
-        _line(right, table[column].dropna(), f"{column.rpartition('_')[2]} pairs", colour)
-    right.set(xlabel="update", ylabel="mean output of the discriminator", ylim=(-0.02, 1.02), title="Outputs")
-    for axes in (left, right):
+        _line(output_axes, table[column].dropna(), f"{column.rpartition('_')[2]} pairs", colour)
+    output_axes.set(xlabel="update", ylabel="mean output of the discriminator", ylim=(-0.02, 1.02), title="Outputs")
+    for axes in (loss_axes, output_axes):
         axes.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
-    drawn.suptitle(label)
-    return drawn
+    fig.suptitle(label)
+    return fig
 
 
-def compared(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> Figure:
-    """One column of several runs over their updates, a line a run; lines that coincide differ in their dashes.
+def learning_curves(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> Figure:
+    """Draw one column of several runs over updates, with a dash style for each line, as lines may coincide.
 
-    The updates are on a logarithmic scale where the last is more than 20 times the first.
+    The scale of the updates is logarithmic if the last is more than 20 times the first.
     """
-    drawn = figure(8.0, _height(len(tables)))
-    axes = drawn.subplots()
+    fig = new_figure(8.0, _height(len(tables)))
+    axes = fig.subplots()
     updates: set[float] = set()
     for place, (name, table) in enumerate(tables.items()):
         line = table.set_index("update")[column].dropna().sort_index()
@@ -95,12 +100,12 @@ def compared(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> Fig
         axes.set_xscale(**scale)
     axes.set(xlabel="update", ylabel=_words(column), title=label)
     legend_beside(axes)
-    return drawn
+    return fig
 
 
 def _line(axes: Axes, values: pd.Series[float], label: str, colour: str, style: str = "-") -> None:
-    """A line over the index of `values`: few values as dots too, many as a running mean with the values pale behind."""
-    dots = "o" if len(values) <= DOTTED_AT_MOST else ""
+    """Draw values over their index: few with markers, many as a running mean over the pale values."""
+    dots = "o" if len(values) <= MOST_MARKERS else ""
     if len(values) > SMOOTHED_ABOVE:
         axes.plot(values.index, values, color=colour, alpha=0.25, linewidth=0.6)
         values = values.rolling(len(values) // WINDOWS, center=True, min_periods=1).mean()
@@ -108,7 +113,7 @@ def _line(axes: Axes, values: pd.Series[float], label: str, colour: str, style: 
 
 
 def _height(lines: int) -> float:
-    """Inches: as high as the legend beside the axes needs."""
+    """Return the height in inches that the legend beside the axes needs."""
     return max(4.2, 0.22 * lines + 0.9)
 
 

@@ -1,4 +1,7 @@
-"""Spectrograms (F, T) as pictures: F bins from low to high, T frames of `frame_s` seconds, one scale of colours."""
+"""Spectrograms (F, T) on one colour scale: F bins from low to high, T frames of `frame_s` seconds.
+
+Arguments of all figures: `label` is the title, `unit` the unit of the values, `limits` their range of colours.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import colormaps
 
-from symphony2vec.figures.canvas import figure
+from symphony2vec.figures.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +31,7 @@ def examples(
     frame_s: float,
     limits: tuple[float, float],
 ) -> Figure:
-    """One spectrogram (F, T) a composer, on one colour scale: Figures 1 to 3 of the paper."""
+    """Draw named spectrograms (F, T), one for each composer: Figures 1 to 3 of the paper."""
     columns = min(3, len(arrays))
     size = (4.2 * columns, 2.5 * -(-len(arrays) // columns) + 0.4)
     return _panels(list(arrays.values()), list(arrays), columns, size, label, unit, bins, frame_s, limits)
@@ -44,12 +47,12 @@ def pairs(
     limits: tuple[float, float],
     rows: tuple[str, str] = ("original", "reconstruction"),
 ) -> Figure:
-    """Originals (N, F, T) above what a model made of them (N, F, T): Figures 5 and 8 of the paper.
+    """Draw originals (N, F, T) above their reconstructions (N, F, T): Figures 5 and 8 of the paper.
 
-    `rows` names the two rows, `names` the N columns, `unit` the values, which `limits` map to the colours.
+    `rows` names the two rows, `names` the N columns.
     """
-    drawn = figure(max(2.4 * len(names) + 1.6, 5.0), 5.2)
-    grid = drawn.subplots(2, len(names), sharex=True, sharey=True, squeeze=False)
+    fig = new_figure(max(2.4 * len(names) + 1.6, 5.0), 5.2)
+    grid = fig.subplots(2, len(names), sharex=True, sharey=True, squeeze=False)
     image: Any = None
     for row, arrays in zip(grid, (originals, reconstructions), strict=True):
         for axes, array in zip(row, arrays, strict=True):
@@ -60,9 +63,9 @@ def pairs(
         axes.set_ylabel(f"{name}\nbin")
     for axes in grid[-1]:
         axes.set_xlabel("s")
-    _scale(drawn, image, list(grid.ravel()), unit)
-    drawn.suptitle(label)
-    return drawn
+    _colour_bar(fig, image, list(grid.ravel()), unit)
+    fig.suptitle(label)
+    return fig
 
 
 def grid(
@@ -73,18 +76,22 @@ def grid(
     frame_s: float,
     limits: tuple[float, float],
 ) -> Figure:
-    """Small multiples of N spectrograms (N, F, T) with a title each: Figures 8 and 9 of the paper."""
+    """Draw N spectrograms (N, F, T) with a title each: Figures 8 and 9 of the paper."""
     columns = _columns(len(arrays))
     size = (max(2.3 * columns + 1.6, 5.0), 2.2 * -(-len(arrays) // columns) + 0.8)
     return _panels(list(arrays), titles, columns, size, label, unit, "bin", frame_s, limits)
 
 
 def image(arrays: np.ndarray) -> np.ndarray:
-    """N spectrograms (N, F, T) in [0, 1] as one picture (H, W, 3) of uint8, without axes, low bins at the bottom.
+    """Return N spectrograms (N, F, T) in [0, 1] as one image (H, W, 3) of uint8, without axes, low bins at the bottom.
 
-    Values outside [0, 1] take the colour of the nearest end. Small ones are enlarged by a whole factor.
+    Values outside [0, 1] are clipped; small spectrograms are enlarged by an integer factor.
+
+    Example:
+        >>> import numpy as np
+        >>> image(np.zeros((1, 64, 32))).shape
+        (128, 64, 3)
     """
-
     count, bins, frames = arrays.shape
     factor = max(1, TILE_PIXELS // max(bins, frames))
     columns = _columns(count)
@@ -93,8 +100,8 @@ def image(arrays: np.ndarray) -> np.ndarray:
     picture = np.full((rows * height - GAP_PIXELS, columns * width - GAP_PIXELS, 3), WHITE, dtype=np.uint8)
     for place, array in enumerate(arrays):
         tile = colormaps[COLOUR_MAP](array[::-1], bytes=True)[..., :3].repeat(factor, axis=0).repeat(factor, axis=1)
-        top, left = (place // columns) * height, (place % columns) * width
-        picture[top : top + bins * factor, left : left + frames * factor] = tile
+        row, column = (place // columns) * height, (place % columns) * width
+        picture[row : row + bins * factor, column : column + frames * factor] = tile
     return picture
 
 
@@ -109,23 +116,23 @@ def _panels(
     frame_s: float,
     limits: tuple[float, float],
 ) -> Figure:
-    """Spectrograms (F, T) row by row in so many columns, with a colour bar; `size` is in inches."""
-    drawn = figure(*size)
-    places = drawn.subplots(-(-len(arrays) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    """Draw spectrograms (F, T) in a grid with a colour bar; `size` is in inches."""
+    fig = new_figure(*size)
+    places = fig.subplots(-(-len(arrays) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
     image: Any = None
     for axes, array, title in zip(places[: len(arrays)], arrays, titles, strict=True):
         image = _show(axes, array, frame_s, limits)
         axes.set_title(title, fontsize=10)
     for axes in places[len(arrays) :]:
         axes.set_axis_off()
-    for axes in places[max(len(arrays) - columns, 0) : len(arrays)]:  # nothing is drawn below these
+    for axes in places[max(len(arrays) - columns, 0) : len(arrays)]:  # the lowest of each column
         axes.set_xlabel("s")
         axes.tick_params(labelbottom=True)
     for axes in places[::columns]:
         axes.set_ylabel(bins)
-    _scale(drawn, image, list(places), unit)
-    drawn.suptitle(label)
-    return drawn
+    _colour_bar(fig, image, list(places), unit)
+    fig.suptitle(label)
+    return fig
 
 
 def _show(axes: Any, array: np.ndarray, frame_s: float, limits: tuple[float, float]) -> Any:
@@ -134,11 +141,11 @@ def _show(axes: Any, array: np.ndarray, frame_s: float, limits: tuple[float, flo
     return axes.imshow(array, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap=COLOUR_MAP)
 
 
-def _scale(drawn: Figure, image: Any, places: list[Any], unit: str) -> None:
-    drawn.colorbar(image, ax=places, label=unit, shrink=0.8, fraction=0.04, pad=0.02, aspect=25)
+def _colour_bar(fig: Figure, image: Any, places: list[Any], unit: str) -> None:
+    fig.colorbar(image, ax=places, label=unit, shrink=0.8, fraction=0.04, pad=0.02, aspect=25)
 
 
 def _columns(count: int) -> int:
-    """Columns of a grid about half as wide again as high, its last row as full as can be."""
+    """Return the columns of a grid about 1.5 times as wide as high, with its last row as full as possible."""
     rows = max(1, round(math.sqrt(count / 1.5)))
     return -(-count // rows)

@@ -1,4 +1,4 @@
-"""The report's pictures and sounds: gathered from the stages, drawn from the tables, played from spectrograms.
+"""Pictures and sounds of the report: copied from the stages, drawn from the tables, synthesised from spectrograms.
 
 N clips or crops; F bins, T frames.
 """
@@ -6,28 +6,27 @@ N clips or crops; F bins, T frames.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from symphony2vec import figures
-from symphony2vec.features import inversion as listening
+from symphony2vec.features import inversion
 from symphony2vec.package import scaling
 from symphony2vec.params import Params
 from symphony2vec.project import Project, read_table
 
 MODEL_PICTURES = ("curves", "game", "reconstructions", "pairs", "generated", "walk", "latent", "scatter")
-HEARD = ("vae-mel", "cae-mel", "ae-mel")  # the embeddings that can be heard
-KINDS = ("originals", "reconstructions", "generated")
-ENDS = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}  # as figures call them
-HEARD_AT_MOST = 4
+EMBEDDINGS = ("vae-mel", "cae-mel", "ae-mel")  # whose spectrograms become sounds
+SAMPLES = ("originals", "reconstructions", "generated")
+MOST_SOUNDS = 4  # of one model and kind of samples
+ENDS = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}  # columns as the figures name them
 
 
 def gather(project: Project, results: pd.DataFrame, fold: str, folder: Path) -> dict[str, list[str]]:
-    """Copy the stages' pictures of one draw into the report; returns for each stage/model the names of its own."""
+    """Copy the stages' pictures of one fold into the report; return the names of the pictures of each stage/model."""
     folder.mkdir()
     shared = {
         "audio": project.out("audio", "overview.png"),
@@ -41,98 +40,88 @@ def gather(project: Project, results: pd.DataFrame, fold: str, folder: Path) -> 
             shutil.copyfile(path, folder / f"{name}.png")
     for path in project.out("study").glob("*/*.png"):
         shutil.copyfile(path, folder / f"study-{path.parent.name}-{path.name}")
-    shown: dict[str, list[str]] = {}
+    names_of: dict[str, list[str]] = {}
     for stage, model in results[["stage", "model"]].drop_duplicates().itertuples(index=False):
-        own = {name: project.out(stage, model, fold, f"{name}.png") for name in MODEL_PICTURES}
-        own["confusion"] = project.out("probe", stage, model, fold, "confusion.png")
-        there = {name: path for name, path in own.items() if path.is_file()}
-        for name, path in there.items():
-            shutil.copyfile(path, folder / f"{stage}-{model}-{name}.png")
-        shown[f"{stage}/{model}"] = list(there)
-    return shown
+        paths = {name: project.out(stage, model, fold, f"{name}.png") for name in MODEL_PICTURES}
+        paths["confusion"] = project.out("probe", stage, model, fold, "confusion.png")
+        names_of[f"{stage}/{model}"] = [name for name, path in paths.items() if path.is_file()]
+        for name in names_of[f"{stage}/{model}"]:
+            shutil.copyfile(paths[name], folder / f"{stage}-{model}-{name}.png")
+    return names_of
 
 
-def draw(told: dict[str, pd.DataFrame], folder: Path) -> None:
-    """The pictures of the tables: results, pairs, what the split is worth."""
-    results = told["results"]
+def draw(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Draw the tables `results`, `pairs`, `leak` and, if there is one, `near_duplicate_counts`."""
+    results, leakage = tables["results"], tables["leak"]
     rows = results.assign(model=results["row"]).rename(columns=ENDS)
     majority = float(results["majority"].mean())
     figures.save(folder / "results.png", figures.table(rows.sort_values("stage", kind="stable"), majority))
-    figures.save(folder / "pairs.png", figures.pairs_matrix(*_matrix(told["pairs"], results)))
-    if told["leak"]["split"].nunique() > 1:
-        figures.save(folder / "leak.png", figures.leak(told["leak"]))
-    if "near_duplicate_counts" in told:
-        figures.save(folder / "near_duplicates.png", figures.near_duplicates(told["near_duplicate_counts"]))
+    figures.save(folder / "pairs.png", figures.pairs_matrix(*_matrices(tables["pairs"], results)))
+    if leakage["split"].nunique() > 1:
+        figures.save(folder / "leak.png", figures.leakage(leakage))
+    if "near_duplicate_counts" in tables:
+        figures.save(folder / "near_duplicates.png", figures.near_duplicates(tables["near_duplicate_counts"]))
 
 
-def draw_first(told: dict[str, pd.DataFrame], against: str, folder: Path) -> None:
-    """The picture of the first table, where `against` is the row that counts."""
-    drawn = told["first"][told["first"]["row"] != "majority"]
-    beside = (
-        drawn[["group", "what", *ENDS]].rename(columns={**ENDS, "what": "label"}).assign(own=drawn["row"] == against)
-    )
-    figures.save(folder / "first.png", figures.beside(beside, float(told["results"]["majority"].mean())))
+def draw_first(first: pd.DataFrame, majority: float, reference: str, folder: Path) -> None:
+    """Draw the first table, with the reference highlighted."""
+    rows = first[first["row"] != "majority"]
+    rows = rows[["group", "what", *ENDS]].rename(columns={**ENDS, "what": "label"}).assign(own=rows["row"] == reference)
+    figures.save(folder / "first.png", figures.comparison(rows, majority))
 
 
-def compare(project: Project, models: Sequence[str], draw_name: str, folder: Path) -> None:
-    """How the probe's validation accuracy goes while the ALI models are trained, over updates."""
-    curves = {}
+def draw_probe_curves(project: Project, models: Sequence[str], fold: str, folder: Path) -> None:
+    """Draw the validation accuracy of the probe over the updates of the ALI models."""
+    column, curves = "probe_validation_accuracy", {}
     for model in models:
-        path = project.out("ali", model, draw_name, "curves.csv")
-        table = read_table(path, "ali")
-        if "probe_validation_accuracy" in table:
-            curves[model] = table.dropna(subset=["probe_validation_accuracy"])
+        table = read_table(project.out("ali", model, fold, "curves.csv"), "ali")
+        if column in table:
+            curves[model] = table.dropna(subset=[column])
     if curves:
-        label = "Probe on validation clips while ALI is trained"
-        figures.save(folder / "ali.png", figures.compared(curves, "probe_validation_accuracy", label))
+        title = "Probe on validation clips during the training of ALI"
+        figures.save(folder / "ali.png", figures.learning_curves(curves, column, title))
 
 
-def sound(project: Project, params: Params, ali: Sequence[str], against: str, draw_name: str, folder: Path) -> None:
-    """Make reconstructions and what models invent of one fold audible: <model>-<what>-<number>.mp3.
+def write_sounds(project: Project, params: Params, ali: Sequence[str], reference: str, fold: str, folder: Path) -> None:
+    """Write originals, reconstructions and generated samples of one fold as <model>-<samples>-<number>.mp3.
 
-    Of ALI on crops these models, and of the temporal models the one that all is held `against`.
+    Models: the reference, if there is one, the autoencoders on mel spectrograms, and these ALI models on crops.
     """
-
     folder.mkdir()
-    whole = [("temporal", against)] if against else []
-    for stage, model in [*whole, *(("embeddings", name) for name in HEARD)]:
-        path = project.out(stage, model, draw_name, "samples.npz")
-        if path.is_file():
-            with np.load(path) as samples:
-                _write(folder, model, {name: samples[name] for name in KINDS if name in samples.files}, params)
-    for path in [project.out("ali", model, draw_name, "samples.npz") for model in ali]:
+    models = [("temporal", reference)] if reference else []
+    models += [*(("embeddings", name) for name in EMBEDDINGS), *(("ali", name) for name in ali)]
+    first_band = scaling.first_band(params.features.mel_bands, params.ali.crop.bands)
+    floor_db = -params.features.dynamic_range_db
+    for stage, model in models:
+        path = project.out(stage, model, fold, "samples.npz")
         if not path.is_file():
             continue
         with np.load(path) as samples:
-            first = scaling.first_band(params.features.mel_bands, params.ali.crop.bands)
-            full = {name: [_whole(one, params, first) for one in samples[name]] for name in KINDS}
-            _write(folder, path.parts[-3], full, params)
+            for name in SAMPLES:
+                if name not in samples.files:
+                    continue
+                spectrograms = list(samples[name][:MOST_SOUNDS])
+                if stage == "ali":
+                    bands = params.features.mel_bands
+                    spectrograms = [inversion.whole(crop, bands, first_band, floor_db) for crop in spectrograms]
+                _write_sounds(folder, f"{model}-{name}", spectrograms, params)
 
 
-def _whole(crop_db: np.ndarray, params: Params, first_band: int) -> np.ndarray:
-    return listening.pad_crop(crop_db, params.features.mel_bands, first_band, -params.features.dynamic_range_db)
+def _write_sounds(folder: Path, name: str, spectrograms_db: Iterable[np.ndarray], params: Params) -> None:
+    rate_hz, features = params.audio.sample_rate_hz, params.features
+    settings = (rate_hz, features.fft_samples, features.hop_samples)
+    for number, mel_db in enumerate(spectrograms_db):
+        wave = inversion.sound(mel_db, *settings, floor_db=-features.dynamic_range_db)
+        inversion.write(folder / f"{name}-{number}{inversion.SUFFIX}", wave, rate_hz)
 
 
-def _write(folder: Path, model: str, spectrograms: dict[str, Any], params: Params) -> None:
-    rate_hz, own = params.audio.sample_rate_hz, params.features
-    for what, arrays in spectrograms.items():
-        for number, mel_db in enumerate(arrays[:HEARD_AT_MOST]):
-            wave = listening.invert_mel(
-                mel_db, rate_hz, own.fft_samples, own.hop_samples, floor_db=-own.dynamic_range_db
-            )
-            listening.write_mp3(folder / f"{model}-{what}-{number}{listening.SUFFIX}", wave, rate_hz)
-
-
-def _matrix(pairs: pd.DataFrame, results: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs as matrices (M, M) in points, rows less columns."""
-
+def _matrices(pairs: pd.DataFrame, results: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Return names, and differences with both ends of their intervals (M, M) in points, rows minus columns."""
     names = [f"{stage}/{row}" for stage, row in zip(results["stage"], results["row"], strict=True)]
     place = {name: number for number, name in enumerate(names)}
     difference, low, high = np.zeros((3, len(names), len(names)))
-    for pair in pairs.itertuples(index=False):
-        a, b = place[str(pair.a)], place[str(pair.b)]
-        difference[a, b], low[a, b], high[a, b] = (
-            100.0 * float(str(v)) for v in (pair.difference, pair.low, pair.high)
-        )
-        difference[b, a], low[b, a], high[b, a] = -difference[a, b], -high[a, b], -low[a, b]
+    a, b = pairs["a"].map(place).to_numpy(dtype=int), pairs["b"].map(place).to_numpy(dtype=int)
+    values = 100.0 * pairs[["difference", "low", "high"]].to_numpy(dtype=float).T
+    difference[a, b], low[a, b], high[a, b] = values
+    difference[b, a], high[b, a], low[b, a] = -values
     return [name.split("/")[1] for name in names], difference, low, high

@@ -1,18 +1,16 @@
-"""Everything found, on one page that opens from disk; the tables also as CSV, the figures as PNG, the sounds as MP3.
+"""The stage `report`: all results on one page that opens from disk, with CSV tables, PNG figures and MP3 sounds.
 
 Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml;
-        out/temporal and out/meaning where they are
+        out/temporal and out/meaning if they exist
 Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leak.csv, claims.csv, corpus.csv,
         balance.csv, splits.csv, rejected.csv, left_out.csv; near_duplicates.csv, near_duplicate_counts.csv, parts.csv,
-        generation.csv, walks.csv, knowledge.csv, retrieval.csv, where there is something to tell; pictures/*.png,
-        sounds/*.mp3
+        generation.csv, walks.csv, knowledge.csv, retrieval.csv unless they are empty; pictures/*.png, sounds/*.mp3
 
-    first       the temporal model beside everything else
-    tables      every model, and what the stages wrote
-    comparison  accuracies with intervals over works
-    counts      clips of each work that every row names rightly, and one row against every other
-    worth       what the parts of the temporal model are worth, and how well models generate
-    walks       through the codes of the temporal model
+    first       the temporal model beside one model of every other kind
+    tables      accuracies, differences, leakage, corpus
+    counts      correctly classified clips of each work, and one model compared with all others
+    ablation    ablations of the temporal model, and the quality of generated spectrograms
+    walks       walks through the latent space of the temporal model
     pictures    pictures and sounds
     page        the page
 """
@@ -21,90 +19,119 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from symphony2vec.clips import leaks, splits
+import pandas as pd
+
+from symphony2vec.clips import leaks
+from symphony2vec.clips import stage as clip_stage
 from symphony2vec.params import Params
 from symphony2vec.project import Project, atomic_file, atomic_folder, read_table, write_table
-from symphony2vec.report import counts, first, page, pictures, tables, walks, worth
+from symphony2vec.report import ablation, counts, first, page, pictures, tables, walks
 
 
 def run(project: Project, params: Params) -> None:
-    """The stage `report`."""
-
-    drawn = splits.list_folds(params)
-    kinds = {str(kind): [fold.name for fold in drawn if fold.split == kind] for kind in params.clips.splits}
-    folds = kinds[params.clips.splits[0]]
-    on = {kind: tables.rows(project, names) for kind, names in kinds.items()}
-    found = on[params.clips.splits[0]]
-    bootstrap = (params.probe.bootstrap_resamples, params.probe.confidence, params.probe.seed)
-    results, pairs = tables.results(found, *bootstrap)
-    ali = sorted({row.model for row in found if row.stage == "ali"})
-    against = first.reference(results, params.embeddings.dimensions)
-    models = list(results[["stage", "model"]].drop_duplicates().itertuples(index=False, name=None))
-    told = {
-        "first": first.table(results, pairs, first.sizes(project, results, folds[0]), params),
+    """Write the report."""
+    all_folds = list(clip_stage.folds(params))
+    folds_of = {str(split): [fold.name for fold in all_folds if fold.split == split] for split in params.clips.splits}
+    folds = folds_of[params.clips.splits[0]]
+    entries_of = {split: tables.read_entries(project, names) for split, names in folds_of.items()}
+    entries = entries_of[params.clips.splits[0]]
+    results, pairs = tables.tabulate_results(entries, *_bootstrap(params))
+    reference = first.find_reference(results, params.embeddings.dimensions)
+    ali = sorted({entry.model for entry in entries if entry.stage == "ali"})
+    by_name = {
+        "first": first.tabulate(results, pairs, first.read_sizes(project, results, folds[0]), params),
         "results": results,
         "pairs": pairs,
-        "counts": counts.table((names, on[kind]) for kind, names in kinds.items()),
-        "leak": tables.leak(on, *bootstrap),
-        "claims": tables.claims(project, ali, folds),
-        "corpus": tables.corpus(read_table(project.movements, "audio"), read_table(project.clips, "clips")),
-        "balance": read_table(project.out("clips", "balance.csv"), "clips"),
-        "splits": read_table(project.out("clips", "splits.csv"), "clips"),
-        "rejected": read_table(project.out("audio", "rejected.csv"), "audio"),
-        "left_out": read_table(project.out("clips", "left_out.csv"), "clips"),
-        **tables.meaning(project),
-        **leaks.build_tables(project, drawn),
+        "counts": counts.tabulate((folds_of[split], of_split) for split, of_split in entries_of.items()),
+        "leak": tables.tabulate_leakage(entries_of, *_bootstrap(params)),
+        "claims": tables.read_claims(project, ali, folds),
+        **_read_tables(project),
+        **leaks.tables(project, all_folds),
+        **_optional_tables(project, params, results, reference, folds),
     }
-    more = {
-        "parts": worth.parts(project, params, against, folds),
-        "generation": worth.generation(project, models, against, folds, params.probe),
-        "walks": walks.table(project, against, folds, params.probe),
-    }
-    told |= {name: table for name, table in more.items() if len(table)}
     with atomic_folder(project.out("report")) as folder:
-        for name, table in told.items():
+        for name, table in by_name.items():
             write_table(folder / f"{name}.csv", table)
-        shown = pictures.gather(project, results, folds[0], folder / "pictures")
-        pictures.draw_first(told, against, folder / "pictures")
-        pictures.draw(told, folder / "pictures")
-        pictures.compare(project, ali, folds[0], folder / "pictures")
-        pictures.sound(project, params, ali, against, folds[0], folder / "sounds")
-        walked = walks.gather(project, against, folds[0], folder / "pictures")
-        heard = walks.sound(project, params, against, folds[0], folder / "sounds")
-        text = page.render(project, params, found, told, shown, page.Whole(against, walked, heard), folder)
+        picture_folder, sound_folder = folder / "pictures", folder / "sounds"
+        pictures_of = pictures.gather(project, results, folds[0], picture_folder)
+        pictures.draw_first(by_name["first"], float(results["majority"].mean()), reference, picture_folder)
+        pictures.draw(by_name, picture_folder)
+        pictures.draw_probe_curves(project, ali, folds[0], picture_folder)
+        pictures.write_sounds(project, params, ali, reference, folds[0], sound_folder)
+        model = page.ReferenceModel(
+            reference,
+            walks.gather(project, reference, folds[0], picture_folder),
+            walks.write_sounds(project, params, reference, folds[0], sound_folder),
+        )
+        text = page.render(project, params, entries, by_name, pictures_of, model, folder)
         with atomic_file(folder / "index.html") as partial:
             partial.write_text(text, encoding="utf-8")
 
 
-def printed(project: Project) -> str:
-    """The table of results for a terminal, with what the numbers rest on."""
+def _bootstrap(params: Params) -> tuple[int, float, int]:
+    return params.probe.bootstrap_resamples, params.probe.confidence, params.probe.seed
+
+
+def _read_tables(project: Project) -> dict[str, pd.DataFrame]:
+    """Return the tables that other stages wrote."""
+    return {
+        "corpus": tables.summarize_corpus(read_table(project.movements, "audio"), read_table(project.clips, "clips")),
+        "balance": read_table(project.out("clips", "balance.csv"), "clips"),
+        "splits": read_table(project.out("clips", "splits.csv"), "clips"),
+        "rejected": read_table(project.out("audio", "rejected.csv"), "audio"),
+        "left_out": read_table(project.out("clips", "left_out.csv"), "clips"),
+        **tables.read_meaning(project),
+    }
+
+
+def _optional_tables(
+    project: Project, params: Params, results: pd.DataFrame, reference: str, folds: list[str]
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of ablations, generation and walks that are not empty."""
+    models = list(results[["stage", "model"]].drop_duplicates().itertuples(index=False, name=None))
+    optional = {
+        "parts": ablation.tabulate_ablations(project, params, reference, folds),
+        "generation": ablation.tabulate_generation(project, models, reference, folds, params.probe),
+        "walks": walks.tabulate(project, reference, folds, params.probe),
+    }
+    return {name: table for name, table in optional.items() if len(table)}
+
+
+def format_results(project: Project) -> str:
+    """Return the table of results for a terminal, with the number of folds, clips and works."""
     table = read_table(project.out("report", "results.csv"), "report")
     lines = [f"{'model':<22}{'accuracy':>9}{'spread':>8}  {'interval':<16}{'macro-F1':>9}{'majority':>10}{'paper':>9}"]
     for row in table.to_dict("records"):
         interval = f"[{row['accuracy_low']:.1%}, {row['accuracy_high']:.1%}]"
         lines.append(
-            f"{row['row']:<22}{row['accuracy']:>9.1%}{_share(row['spread']):>8}  {interval:<16}{row['macro_f1']:>9.2f}"
-            f"{row['majority']:>10.1%}{_share(row['paper']):>9}"
+            f"{row['row']:<22}{row['accuracy']:>9.1%}{_percent(row['spread']):>8}  {interval:<16}"
+            f"{row['macro_f1']:>9.2f}{row['majority']:>10.1%}{_percent(row['paper']):>9}"
         )
-    first = table.iloc[0]
+    best = table.iloc[0]
     lines.append(
-        f"mean of {first['folds']} fold{'' if first['folds'] == 1 else 's'}, about {first['clips']} test clips "
-        f"of {first['works']} works each; the best on validation stands first"
+        f"mean of {best['folds']} fold{'' if best['folds'] == 1 else 's'}, about {best['clips']} test clips "
+        f"of {best['works']} works each; ordered by validation accuracy"
     )
     return "\n".join(lines)
 
 
-def compared(project: Project, params: Params, row: str, split: str | None = None, table: Path | None = None) -> str:
-    """A row beside every other for a terminal: of the report, or of another table of counts.
+def format_comparison(
+    project: Project, params: Params, model: str, split: str | None = None, table: Path | None = None
+) -> str:
+    """Return one model compared with all others, for a terminal.
+
+    Args:
+        project, params: of the study.
+        model: see `symphony2vec.report.counts.compare`.
+        split: the kind of split; the first one by default.
+        table: a table of counts; that of the report by default.
 
     Raises:
-        UserError: see `symphony2vec.report.counts.against`.
+        UserError: see `symphony2vec.report.counts.compare`.
     """
     path = table or project.out("report", "counts.csv")
-    own = params.probe
-    return counts.against(path, row, split or params.clips.splits[0], own.bootstrap_resamples, own.confidence, own.seed)
+    return counts.compare(path, model, split or params.clips.splits[0], *_bootstrap(params))
 
 
-def _share(value: object) -> str:
-    """A share in percent; nothing where there is none."""
+def _percent(value: object) -> str:
     return f"{float(str(value)):.1%}" if str(value) not in ("", "nan") else ""

@@ -1,14 +1,15 @@
-"""Tables of the report, from what the stages wrote.
+"""Tables of the report: test accuracies, differences between models, leakage, corpus, probes.
 
-A row is a model of one stage in one *readout* (see `symphony2vec.evaluation.probe`). Accuracies are shares; `accuracy`
-is the mean over the folds, `spread` their standard deviation, `accuracy_low` and `accuracy_high` the interval
-over works."""
+An entry is one *readout* of one model (see `symphony2vec.evaluation.probe`). Accuracies are shares; `accuracy` is the
+mean over folds, `spread` the standard deviation over folds, `accuracy_low` and `accuracy_high` the interval over works.
+
+M entries, S folds, R bootstrap resamples.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,11 +53,26 @@ COLUMNS = (
     "stage row model readout accuracy accuracy_low accuracy_high spread macro_f1 train_accuracy validation_accuracy "
     "majority paper folds clips works"
 ).split()
+# Columns of the results that are means over folds, by their name in scores.json.
+MEANS = {
+    "macro_f1": "test_macro_f1",
+    "train_accuracy": "train_accuracy",
+    "validation_accuracy": "validation_accuracy",
+    "majority": "majority_accuracy",
+}
+DIFFERENCES = ["difference", "difference_low", "difference_high"]
+CLAIMS = ["model", "fold", "source", "measure", "rho", "low", "high", "range_db", "crops"]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One readout of one model, on the folds of one kind: their scores, and their works with clips and right."""
+class ResultsEntry:
+    """One readout of one model on the folds of one kind of split.
+
+    Attributes:
+        stage, model, readout: names.
+        scores: the scores of each fold, as in scores.json.
+        works: for each fold the test works with their clips and correctly predicted clips.
+    """
 
     stage: str
     model: str
@@ -66,167 +82,157 @@ class Row:
 
     @property
     def name(self) -> str:
-        """For people, as in "lstm-mel chunks"."""
+        """The name for readers, as "lstm-mel chunks"."""
         return f"{self.model} {self.readout}".strip()
 
 
-def rows(project: Project, folds: Sequence[str]) -> list[Row]:
-    """Every readout of every model that was probed on all of these folds.
+def read_entries(project: Project, folds: Sequence[str]) -> list[ResultsEntry]:
+    """Return every readout of every model that was probed on all of these folds.
 
     Raises:
         UserError: there is none.
     """
-    found = []
+    entries = []
     for folder in sorted(project.out("probe").glob("[!.]*/[!.]*")):
-        if all((folder / fold / "scores.json").is_file() for fold in folds):
-            found += _readouts(folder, folds)
-    if not found:
+        if not all((folder / fold / "scores.json").is_file() for fold in folds):
+            continue
+        scores = [read_json(folder / fold / "scores.json", "probe")["scores"] for fold in folds]
+        works = [read_table(folder / fold / "works.csv", "probe") for fold in folds]
+        for number, readout in enumerate(values["readout"] for values in scores[0]):
+            # Also of chunks the number of clips is reported, which the main readout has.
+            of_readout = [{**of_fold[number], "clips": of_fold[0]["clips"]} for of_fold in scores]
+            works_of_readout = [table[table["readout"] == readout] for table in works]
+            entries.append(ResultsEntry(folder.parent.name, folder.name, readout, of_readout, works_of_readout))
+    if not entries:
         raise UserError(f"no scores below {project.out('probe')}; `dvc repro probe` writes them")
-    return found
+    return entries
 
 
-def _readouts(folder: Path, folds: Sequence[str]) -> list[Row]:
-    told = [read_json(folder / fold / "scores.json", "probe")["scores"] for fold in folds]
-    told = [[{**one, "clips": scores[0]["clips"]} for one in scores] for scores in told]  # of chunks, count their clips
-    works = [read_table(folder / fold / "works.csv", "probe") for fold in folds]
-    return [
-        Row(
-            folder.parent.name,
-            folder.name,
-            one["readout"],
-            [scores[number] for scores in told],
-            [table[table["readout"] == one["readout"]] for table in works],
-        )
-        for number, one in enumerate(told[0])
-    ]
+def tabulate_results(
+    entries: list[ResultsEntry], resamples: int, confidence: float, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return one row for each entry, and one row for each pair of entries.
 
+    Entries are ordered by *validation* accuracy: test clips select nothing, not even the order of a table. In a pair,
+    `better` names the entry ("a" or "b") that is significantly better (see `statistics.significance`).
 
-def results(found: list[Row], resamples: int, confidence: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One line a row, and one line a pair of rows.
-
-    The best on *validation* stands first: the test clips choose nothing, not even the order of a table. `better` names
-    the row of a pair that is significantly better (see `statistics.significance`): neither where the interval holds 0,
-    or folds are few.
+    Args:
+        entries: on the same folds.
+        resamples: bootstrap resamples.
+        confidence: of the intervals.
+        seed: of the bootstrap.
     """
-
-    counts = statistics.count([row.works for row in found])
-    drawn = statistics.bootstrap_accuracy(counts, resamples, seed)
-    low, high = statistics.interval(drawn, confidence)
+    counts = statistics.count([entry.works for entry in entries])
+    resampled = statistics.bootstrap_accuracy(counts, resamples, seed)
+    low, high = statistics.interval(resampled, confidence)
     lines = []
-    for number, row in enumerate(found):
-        mean = {name: float(np.mean([one[name] for one in row.scores])) for name in MEANS}
-        accuracy = counts.accuracy()[number]
+    for number, (entry, accuracy) in enumerate(zip(entries, counts.accuracy(), strict=True)):
         lines.append(
             {
-                "stage": row.stage,
-                "row": row.name,
-                "model": row.model,
-                "readout": row.readout,
-                "accuracy": accuracy.mean(),
-                "accuracy_low": low[number],
-                "accuracy_high": high[number],
+                **{"stage": entry.stage, "row": entry.name, "model": entry.model, "readout": entry.readout},
+                **{"accuracy": accuracy.mean(), "accuracy_low": low[number], "accuracy_high": high[number]},
                 "spread": accuracy.std(ddof=1) if len(accuracy) > 1 else np.nan,
-                "macro_f1": mean["test_macro_f1"],
-                "train_accuracy": mean["train_accuracy"],
-                "validation_accuracy": mean["validation_accuracy"],
-                "majority": mean["majority_accuracy"],
-                "paper": PAPER.get((row.stage, row.name), np.nan) / 100.0,
-                "folds": len(row.scores),
-                "clips": round(float(np.mean([one["clips"]["test"] for one in row.scores]))),
-                "works": round(float(np.mean([one["test_works"] for one in row.scores]))),
+                **{name: float(np.mean([values[key] for values in entry.scores])) for name, key in MEANS.items()},
+                "paper": PAPER.get((entry.stage, entry.name), np.nan) / 100.0,
+                "folds": len(entry.scores),
+                "clips": round(float(np.mean([values["clips"]["test"] for values in entry.scores]))),
+                "works": round(float(np.mean([values["test_works"] for values in entry.scores]))),
             }
         )
     table = pd.DataFrame(lines, columns=COLUMNS)
     order = table.sort_values(["validation_accuracy", "row"], ascending=[False, True]).index
-    return table.loc[order].round(6).reset_index(drop=True), _pairs(table.loc[order], drawn[:, order], confidence)
+    pairs = _tabulate_pairs(table.loc[order], resampled[:, order], confidence)
+    return table.loc[order].round(6).reset_index(drop=True), pairs
 
 
-MEANS = ("test_macro_f1", "train_accuracy", "validation_accuracy", "majority_accuracy")
-
-
-def _pairs(table: pd.DataFrame, drawn: Any, confidence: float) -> pd.DataFrame:
-    low, high = statistics.paired_differences(drawn, confidence)
-    names, accuracy = [f"{s}/{r}" for s, r in zip(table["stage"], table["row"], strict=True)], table["accuracy"]
+def _tabulate_pairs(table: pd.DataFrame, resampled: np.ndarray, confidence: float) -> pd.DataFrame:
+    low, high = statistics.paired_differences(resampled, confidence)
+    names = (table["stage"] + "/" + table["row"]).to_numpy()
+    accuracy, folds = table["accuracy"].to_numpy(), int(table["folds"].max())
     first, second = np.triu_indices(len(names), k=1)
-    difference = accuracy.to_numpy()[first] - accuracy.to_numpy()[second]
+    low, high = low[first, second], high[first, second]
     pairs = {
-        "a": [names[i] for i in first],
-        "b": [names[i] for i in second],
-        "difference": difference.round(6),
-        "low": low[first, second].round(6),
-        "high": high[first, second].round(6),
+        "a": names[first],
+        "b": names[second],
+        "difference": (accuracy[first] - accuracy[second]).round(6),
+        "low": low.round(6),
+        "high": high.round(6),
+        "better": [("", "a", "b")[statistics.significance(*ends, folds)] for ends in zip(low, high, strict=True)],
     }
-    ends = zip(low[first, second], high[first, second], strict=True)
-    better = [("", "a", "b")[statistics.significance(*one, folds=int(table["folds"].max()))] for one in ends]
-    return pd.DataFrame(pairs | {"better": better})
+    return pd.DataFrame(pairs)
 
 
-def leak(found: Mapping[str, list[Row]], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
-    """Every row under every kind of split: stage, model, split, mean, low, high, majority, folds; and how far it lies
-    above itself under the first kind: difference, difference_low, difference_high (nothing for the first).
+def tabulate_leakage(
+    entries: Mapping[str, list[ResultsEntry]], resamples: int, confidence: float, seed: int
+) -> pd.DataFrame:
+    """Return the accuracy of every entry under every kind of split, and its increase over the first kind.
+
+    Columns: stage, model, split, mean, low, high, majority, folds; difference, difference_low and difference_high,
+    which are empty for the first kind.
 
     Args:
-        found: the rows on the folds of each kind of split; the first kind counts.
-        resamples: bootstrap resamples; the works are the same for both sides of a difference.
+        entries: on the folds of each kind of split.
+        resamples: bootstrap resamples; the same works for both splits of a difference.
         confidence: of the interval.
         seed: of the bootstrap.
     """
-
     bootstrap = (resamples, confidence, seed)
-    first = next(iter(found))
+    first = next(iter(entries))
     parts = []
-    for kind, own in found.items():
-        table, _ = results(own, *bootstrap)
+    for split, of_split in entries.items():
+        table, _ = tabulate_results(of_split, *bootstrap)
         renamed = table.rename(columns={"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"})
-        part = renamed[["stage", "row", "mean", "low", "high", "majority", "folds"]].assign(split=kind)
-        told = _above(found[first], own if kind != first else [], *bootstrap)
-        parts.append(part.merge(told, how="left", on=["stage", "row"]))
+        part = renamed[["stage", "row", "mean", "low", "high", "majority", "folds"]].assign(split=split)
+        increases = _tabulate_increases(entries[first], of_split if split != first else [], *bootstrap)
+        parts.append(part.merge(increases, how="left", on=["stage", "row"]))
     return pd.concat(parts, ignore_index=True).rename(columns={"row": "model"})
 
 
-def _above(before: list[Row], after: list[Row], resamples: int, confidence: float, seed: int) -> pd.DataFrame:
-    """How far each row lies above itself on other folds, where it is on both."""
-
-    columns = ["stage", "row", "difference", "difference_low", "difference_high"]
-    known = {(row.stage, row.name): row for row in before}
-    both = [(known[row.stage, row.name], row) for row in after if (row.stage, row.name) in known]
+def _tabulate_increases(
+    before: list[ResultsEntry], after: list[ResultsEntry], resamples: int, confidence: float, seed: int
+) -> pd.DataFrame:
+    """Return by how much the accuracy of each entry differs on other folds, for entries that are on both."""
+    columns = ["stage", "row", *DIFFERENCES]
+    entry_of = {(entry.stage, entry.name): entry for entry in before}
+    both = [(entry_of[entry.stage, entry.name], entry) for entry in after if (entry.stage, entry.name) in entry_of]
     if not both:
-        return pd.DataFrame(columns=columns).astype(dict.fromkeys(columns[2:], float))
-    counts = statistics.count([[*one.works, *other.works] for one, other in both])
+        return pd.DataFrame(columns=columns).astype(dict.fromkeys(DIFFERENCES, float))
+    counts = statistics.count([[*old.works, *new.works] for old, new in both])
     cut = len(both[0][0].works)
-    sides = [counts.of_folds(slice(None, cut)), counts.of_folds(slice(cut, None))]
-    drawn = [statistics.bootstrap_accuracy(side, resamples, seed) for side in sides]
-    apart = drawn[1] - drawn[0]
-    ends = statistics.interval(apart[~np.isnan(apart).any(axis=1)], confidence)  # a side may have had none of its works
-    means = [side.accuracy().mean(axis=1) for side in sides]
-    values = np.round([means[1] - means[0], *ends], 6)
-    names = [(row.stage, row.name) for _, row in both]
-    return pd.DataFrame([(*name, *value) for name, value in zip(names, values.T, strict=True)], columns=columns)
+    old, new = counts.of_folds(slice(None, cut)), counts.of_folds(slice(cut, None))
+    increases = statistics.bootstrap_accuracy(new, resamples, seed) - statistics.bootstrap_accuracy(
+        old, resamples, seed
+    )
+    # A resample may hold no work of one of the splits.
+    ends = statistics.interval(increases[~np.isnan(increases).any(axis=1)], confidence)
+    values = np.round([new.accuracy().mean(axis=1) - old.accuracy().mean(axis=1), *ends], 6)
+    lines = [(entry.stage, entry.name, *value) for (_, entry), value in zip(both, values.T, strict=True)]
+    return pd.DataFrame(lines, columns=columns)
 
 
-def meaning(project: Project) -> dict[str, pd.DataFrame]:
-    """The tables of the stage `meaning` as knowledge and retrieval, or nothing where it has not run."""
+def read_meaning(project: Project) -> dict[str, pd.DataFrame]:
+    """Return the tables `knowledge` and `retrieval` of the stage `meaning`, or nothing if it has not run."""
     paths = {name: project.out("meaning", f"{name}.csv") for name in ("knowledge", "retrieval")}
     return {name: read_table(path, "meaning") for name, path in paths.items() if path.is_file()}
 
 
-def side_by_side(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Lines of knowledge or retrieval as one table.
+def pivot(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the lines of knowledge.csv or retrieval.csv as one table with a column for each heading.
 
     Args:
-        lines: stage, row, readout, reason and what a cell shows.
+        lines: stage, row, readout, reason and the content of a cell.
         headings: the column of each line.
-        order: stages and rows as they are to stand; others come last.
+        order: of stages and rows; others come last.
 
     Returns:
-        columns: the headings under which something was measured; rows: stage, row and readout, each with a line (or
-        None) for every column; reasons: the headings of what could not be measured, by the reason.
+        columns: the headings with a measurement; rows: for each stage, row and readout a line (or None) for every
+        column; reasons: the headings without a measurement, by the reason.
     """
-    own = lines.assign(heading=headings)
-    reasons = own.groupby("heading", sort=False)["reason"].agg(lambda told: min(told, key=len))
+    lines = lines.assign(heading=headings)
+    reasons = lines.groupby("heading", sort=False)["reason"].agg(lambda texts: min(texts, key=len))
     columns = [str(name) for name, reason in reasons.items() if reason == ""]
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for line in own.to_dict("records"):
+    for line in lines.to_dict("records"):
         rows.setdefault((line["stage"], line["row"], line["readout"]), {})[line["heading"]] = line
     place = {name: number for number, name in enumerate(order)}
     missing = reasons[reasons != ""]
@@ -240,36 +246,33 @@ def side_by_side(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[t
     }
 
 
-def corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
-    """One row a composer of the corpus: works, movements, minutes, clips, kinds and licences."""
-
+def summarize_corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a composer: works, movements, minutes, clips, kinds and licences."""
     lines = []
-    for composer, own in movements.groupby("composer", sort=True):
+    for composer, rows in movements.groupby("composer", sort=True):
         lines.append(
             {
                 "composer": composer,
-                "works": own["work"].nunique(),
-                "movements": len(own),
-                "minutes": round(float(own["duration_s"].sum()) / 60.0, 1),
+                "works": rows["work"].nunique(),
+                "movements": len(rows),
+                "minutes": round(float(rows["duration_s"].sum()) / 60.0, 1),
                 "clips": int((clips["composer"] == composer).sum()),
-                "kind": ", ".join(sorted(own["kind"].unique())),
-                "licence": "; ".join(sorted(own["licence"].unique())),
+                "kind": ", ".join(sorted(rows["kind"].unique())),
+                "licence": "; ".join(sorted(rows["licence"].unique())),
             }
         )
     return pd.DataFrame(lines)
 
 
-def claims(project: Project, models: Sequence[str], folds: Sequence[str]) -> pd.DataFrame:
-    """What became of the paper's claim on the latent space: these ALI models on every fold, source and measure."""
-
+def read_claims(project: Project, models: Sequence[str], folds: Sequence[str]) -> pd.DataFrame:
+    """Return the test of the paper's claim on the latent space: one row an ALI model, fold, source and measure."""
     parts = []
     for model in models:
         for fold in folds:
             path = project.out("ali", model, fold, "latent.csv")
             if path.is_file():
-                table = read_table(path, "ali")
-                table.insert(0, "fold", fold)
-                table.insert(0, "model", model)
-                parts.append(table)
-    columns = ["model", "fold", "source", "measure", "rho", "low", "high", "range_db", "crops"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+                parts.append(read_table(path, "ali").assign(model=model, fold=fold))
+    if not parts:
+        return pd.DataFrame(columns=CLAIMS)
+    table = pd.concat(parts, ignore_index=True)
+    return table[["model", "fold", *table.columns.drop(["model", "fold"])]]

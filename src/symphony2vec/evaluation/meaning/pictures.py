@@ -1,4 +1,4 @@
-"""What a few models know, side by side: the profile of their vectors, and what lies near in them."""
+"""Figures of a few models side by side: what their vectors encode, and retrieval."""
 
 from __future__ import annotations
 
@@ -8,44 +8,41 @@ from pathlib import Path
 import pandas as pd
 
 from symphony2vec import figures
-from symphony2vec.evaluation.meaning.probes import measures
-from symphony2vec.evaluation.meaning.retrieval import MEASURE
 from symphony2vec.evaluation.meaning.targets import LABELS, MEASURES
+from symphony2vec.evaluation.retrieval import MEASURE
 
 
-def draw(lines: pd.DataFrame, shown: Sequence[str], folder: Path) -> None:
-    """Write profile.png and retrieval.png of the rows that are shown, those that are there.
+def draw(results: pd.DataFrame, names: Sequence[str], folder: Path) -> None:
+    """Write profile.png and retrieval.png of some models; remove an earlier picture for which there is no data.
 
     Args:
-        lines: from `symphony2vec.evaluation.meaning.summary.over_draws`.
-        shown: names of rows, as in "vae-mel" or "paper-40 crops".
-        folder: where the pictures go; those of an earlier run that can no longer be drawn are removed.
+        results: from `symphony2vec.evaluation.meaning.summary.summarize_folds`.
+        names: the models in order, as "vae-mel" or "paper-40 crops"; those without results are left out.
+        folder: of the pictures.
     """
-    own = lines[lines["row"].isin(shown) & lines["value"].notna()]
-    places = own["row"].map({name: place for place, name in enumerate(shown)})
-    own = own.assign(model=own["row"]).loc[places.sort_values(kind="stable").index]
+    rows = results[results["row"].isin(names) & results["value"].notna()]
+    places = rows["row"].map({name: place for place, name in enumerate(names)})
+    rows = rows.assign(model=rows["row"]).loc[places.sort_values(kind="stable").index]
     pictures = {
-        "profile": (_profile(own), "What the vectors know of music (test clips of whole works)"),
-        "retrieval": (_retrieval(own), "What lies near: mean average precision of test clips as queries"),
+        "profile": (_profile(rows), "Linear probes of musical properties (test clips)"),
+        "retrieval": (
+            rows[rows["measure"] == MEASURE].assign(group="MAP"),
+            "Retrieval: mean average precision of test clips as queries",
+        ),
     }
-    for name, (rows, title) in pictures.items():
+    for name, (table, title) in pictures.items():
         path = folder / f"{name}.png"
-        if rows.empty:
+        if table.empty:
             path.unlink(missing_ok=True)
         else:
-            figures.save(path, figures.profile(rows, title))
+            figures.save(path, figures.profile(table, title))
 
 
-def _profile(lines: pd.DataFrame) -> pd.DataFrame:
-    """The lines to draw, each label by its first measure, under the name of its group."""
-
+def _profile(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each label's main measure, with group and title for the figure."""
     parts = []
     for label in LABELS:
-        measure = measures(label)[0]
-        own = lines[(lines["label"] == label.name) & (lines["measure"] == measure)]
-        parts.append(own.assign(group=f"{label.group}: {MEASURES[measure]}", label=label.title))
+        measure = label.measures[0]
+        selected = rows[(rows["label"] == label.name) & (rows["measure"] == measure)]
+        parts.append(selected.assign(group=f"{label.group}: {MEASURES[measure]}", label=label.title))
     return pd.concat(parts)
-
-
-def _retrieval(lines: pd.DataFrame) -> pd.DataFrame:
-    return lines[lines["measure"] == MEASURE].assign(group="MAP")

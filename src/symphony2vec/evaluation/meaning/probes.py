@@ -1,15 +1,14 @@
-"""What a vector knows of a label: a linear probe, fitted on training clips and looked at once on test clips.
+"""Linear probes: what a frozen vector encodes of a label, fitted on training clips and tested once on test clips.
 
-A number is answered by ridge regression, a class by the logistic regression of `symphony2vec.evaluation.probe`, both on
-vectors standardised by the training clips; the strength is the one that serves the validation clips best. Measures:
+Numbers are predicted by ridge regression, classes by the logistic regression of `symphony2vec.evaluation.probe`, both
+from vectors standardised on the training clips; validation clips choose the regularisation strength. Measures:
 
-    r2           1 - squared error / squared error of the training clips' mean: 1 is perfect, 0 knows nothing, and a
-                 probe that misleads lies below 0. The baseline is 0
-    correlation  of the 12 pitch classes of a clip as told with those that sound; the baseline tells the mean profile
-    accuracy     share of clips; its baseline is the commonest class of the training clips
+    r2           1 - squared error / squared error of the training mean; its baseline is 0
+    correlation  between the 12 predicted and true pitch classes of a clip; the baseline predicts the mean profile
+    accuracy     share of clips; the baseline predicts the most common class of the training clips
 
-Each is a sum of scores over a sum of weights (the clips, or for r2 their squared distance from the training mean), so
-that whole works can be drawn again without a new fit.
+Each measure is a sum of scores over a sum of weights (the number of clips, or for r2 the squared distance from the
+training mean), so that whole works can be resampled without fitting again.
 
 N clips, B test clips, D dimensions, K numbers of one label.
 """
@@ -24,7 +23,7 @@ import pandas as pd
 from sklearn.preprocessing import StandardScaler
 
 from symphony2vec.errors import UserError
-from symphony2vec.evaluation.meaning.targets import Label, known, seen, why_not
+from symphony2vec.evaluation.meaning.targets import Label, explain_unmeasurable, is_known, is_predictable
 from symphony2vec.evaluation.probe import regression
 from symphony2vec.params import Meaning, Probe
 
@@ -32,10 +31,13 @@ SUMS = ("clips", "score", "baseline", "weight")
 
 
 @dataclass(frozen=True)
-class Regression:
-    """A fitted ridge regression in the units of the vectors: weights (D, K), offset (K,), and the penalty chosen.
+class RidgeModel:
+    """A fitted ridge regression in the units of the vectors.
 
-    The column of `weights` is the direction in which the label grows fastest for a step of given length.
+    Attributes:
+        weights: (D, K); a column is the direction in which the prediction grows fastest.
+        offset: (K,).
+        penalty: the penalty that validation chose.
     """
 
     weights: np.ndarray
@@ -43,20 +45,22 @@ class Regression:
     penalty: float
 
     def predict(self, vectors: np.ndarray) -> np.ndarray:
-        """(N, D) -> (N, K)."""
-        told: np.ndarray = vectors @ self.weights + self.offset
-        return told
+        """Return the predictions (N, K) for vectors (N, D)."""
+        predictions: np.ndarray = vectors @ self.weights + self.offset
+        return predictions
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one probe, or one search, found of a fold's test clips by one measure.
+class Measurement:
+    """One measure of one probe or retrieval task on the test clips of a fold.
 
-    table: one row a test work, with its clips and the sums of score, baseline and weight; empty where `reason` says
-        why nothing could be measured.
-    strength: the chosen penalty of the ridge, or C of the logistic regression.
-    left_out: test clips of which the label is not known, or that are no queries.
-    unseen: test clips of a class that no training clip has; they count as wrong.
+    Attributes:
+        label, measure: names.
+        table: one row a test work: clips, and the sums of score, baseline and weight; empty if `reason` is given.
+        left_out: number of test clips whose label is unknown, or that are no queries.
+        unseen: number of test clips of a class without a training clip; they count as wrong.
+        strength: the chosen penalty of the ridge, or C of the logistic regression.
+        reason: why nothing could be measured.
     """
 
     label: str
@@ -68,151 +72,150 @@ class Found:
     reason: str = ""
 
 
-class Decomposed:
-    """Standardised training vectors, decomposed once for every label and penalty."""
+class TrainingSvd:
+    """Standardised training vectors and their singular value decomposition, shared by all labels and penalties."""
 
     def __init__(self, vectors: np.ndarray, training: np.ndarray) -> None:
         self._training = training
         scaler = StandardScaler().fit(vectors[training].astype(np.float64))
         self._mean, self._scale = scaler.mean_, scaler.scale_
         scaled = scaler.transform(vectors[training].astype(np.float64))
-        self._left, self._sizes, self._right = np.linalg.svd(scaled, full_matrices=False)
+        self._u, self._s, self._vt = np.linalg.svd(scaled, full_matrices=False)
 
-    def regression(self, values: np.ndarray, penalty: float) -> Regression:
-        """The ridge regression of values (N, K); the penalty is per training clip, whatever their number."""
-        own = values[self._training]
-        mean = own.mean(axis=0)
-        shrunk = self._sizes / (self._sizes**2 + penalty * len(own))
-        scaled = self._right.T @ (shrunk[:, None] * (self._left.T @ (own - mean)))
-        weights = scaled / self._scale[:, None]
-        return Regression(weights, mean - self._mean @ weights, penalty)
+    def fit(self, values: np.ndarray, penalty: float) -> RidgeModel:
+        """Return the ridge regression of values (N, K) with a penalty per training clip."""
+        targets = values[self._training]
+        mean = targets.mean(axis=0)
+        shrunk = self._s / (self._s**2 + penalty * len(targets))
+        scaled_weights = self._vt.T @ (shrunk[:, None] * (self._u.T @ (targets - mean)))
+        weights = scaled_weights / self._scale[:, None]
+        return RidgeModel(weights, mean - self._mean @ weights, penalty)
 
 
-def ridge(
+def fit_ridge(
     vectors: np.ndarray,
     values: np.ndarray,
     training: np.ndarray,
     validation: np.ndarray,
     penalties: Sequence[float],
-    decomposed: Decomposed | None = None,
-) -> Regression:
-    """The ridge regression whose penalty has the least squared error on the validation clips; of equals the greatest.
+    svd: TrainingSvd | None = None,
+) -> RidgeModel:
+    """Return the ridge regression whose penalty has the least squared error on validation; of equals the greatest.
 
     Args:
         vectors: (N, D).
         values: (N, K).
-        training, validation: rows of each side.
+        training, validation: row numbers.
         penalties: to choose from, per training clip.
-        decomposed: that of these training vectors, where it was made before.
+        svd: of these training vectors, if computed before.
     """
+    svd = svd or TrainingSvd(vectors, training)
+    models = [svd.fit(values, penalty) for penalty in sorted(penalties, reverse=True)]
+    inputs, true = vectors[validation].astype(np.float64), values[validation]
+    return min(models, key=lambda model: float(((model.predict(inputs) - true) ** 2).sum()))
 
-    parts = decomposed or Decomposed(vectors, training)
-    tried = [parts.regression(values, penalty) for penalty in sorted(penalties, reverse=True)]
-    held_out, true = vectors[validation].astype(np.float64), values[validation]
-    return min(tried, key=lambda one: float(((one.predict(held_out) - true) ** 2).sum()))
 
-
-def asked(
+def probe_labels(
     vectors: np.ndarray,
     clips: pd.DataFrame,
-    told: pd.DataFrame,
+    table: pd.DataFrame,
     labels: Sequence[Label],
     settings: Meaning,
-    fitting: Probe,
-) -> Iterator[Found]:
-    """Ask vectors (N, D) about every label.
+    probe_settings: Probe,
+) -> Iterator[Measurement]:
+    """Fit a probe to each label and yield its measures on the test clips.
 
     Args:
-        vectors: frozen.
+        vectors: (N, D), frozen.
         clips: composer, work and split, in the order of the vectors.
-        told: the labels of the same clips.
-        labels: which of them to ask about.
+        table: the labels of the same clips.
+        labels: those to probe.
         settings: penalties, strengths, and the fewest clips.
-        fitting: iterations of the logistic regression.
+        probe_settings: iterations of the logistic regression.
 
     Raises:
         UserError: a vector is not finite.
     """
-
     if not np.isfinite(vectors).all():
         raise UserError("some vectors are not finite numbers: the model that made them has diverged")
-    sides = clips["split"].to_numpy(dtype=str)
-    parts: dict[bytes, Decomposed] = {}
+    logistic_settings = probe_settings.model_copy(update={"strengths": settings.strengths})
+    splits = clips["split"].to_numpy(dtype=str)
+    svds: dict[bytes, TrainingSvd] = {}
     for label in labels:
-        values = label.values(told)
-        there = known(values)
-        unknown = int((~there & (sides == "test")).sum())
-        reason = why_not(values, sides, settings.minimum_clips)
+        values = label.values(table)
+        mask = is_known(values)
+        reason = explain_unmeasurable(values, splits, settings.minimum_clips)
         if reason:
-            yield Found(label.name, measures(label)[0], by_work(clips[:0], *np.zeros((3, 0))), unknown, reason=reason)
+            unknown = int((~mask & (splits == "test")).sum())
+            nothing = sum_by_work(clips[:0], *np.zeros((3, 0)))
+            yield Measurement(label.name, label.measures[0], nothing, unknown, reason=reason)
         elif label.is_class:
-            yield _classes(vectors, clips, label, values, fitting.model_copy(update={"strengths": settings.strengths}))
+            yield _probe_class(vectors, clips, label, values, logistic_settings)
         else:
-            training = np.flatnonzero(there & (sides == "train"))
-            validation = np.flatnonzero(there & (sides == "validation"))
-            if training.tobytes() not in parts:
-                parts[training.tobytes()] = Decomposed(vectors, training)
-            fitted = ridge(vectors, values, training, validation, settings.penalties, parts[training.tobytes()])
-            yield from _numbers(vectors, clips, label, values, fitted)
+            training, validation = (np.flatnonzero(mask & (splits == split)) for split in ("train", "validation"))
+            if training.tobytes() not in svds:
+                svds[training.tobytes()] = TrainingSvd(vectors, training)
+            svd = svds[training.tobytes()]
+            model = fit_ridge(vectors, values, training, validation, settings.penalties, svd)
+            yield from _test_ridge(vectors, clips, label, values, model)
 
 
-def measures(label: Label) -> tuple[str, ...]:
-    """The measures of a label, the one that counts first."""
-    if label.is_class:
-        return ("accuracy",)
-    return ("r2", "correlation") if len(label.columns) > 1 else ("r2",)
-
-
-def by_work(clips: pd.DataFrame, score: np.ndarray, baseline: np.ndarray, weight: np.ndarray) -> pd.DataFrame:
-    """One row a work: its clips, and the sums of what was found of each of them."""
-    table = clips.assign(work=work_of(clips), clips=1, score=score, baseline=baseline, weight=weight)
+def sum_by_work(clips: pd.DataFrame, score: np.ndarray, baseline: np.ndarray, weight: np.ndarray) -> pd.DataFrame:
+    """Return one row a work: its number of clips, and the sums of their scores, baselines and weights."""
+    table = clips.assign(work=work_names(clips), clips=1, score=score, baseline=baseline, weight=weight)
     return table.groupby("work")[list(SUMS)].sum().reset_index()
 
 
-def work_of(clips: pd.DataFrame) -> pd.Series[str]:
-    """The work of each clip with its composer: two may have written a Sonata 1."""
-    named: pd.Series[str] = clips["composer"].astype(str) + " / " + clips["work"].astype(str)
-    return named
+def work_names(clips: pd.DataFrame) -> pd.Series[str]:
+    """Return the work of each clip with its composer: two composers may have written a Sonata 1."""
+    names: pd.Series[str] = clips["composer"].astype(str) + " / " + clips["work"].astype(str)
+    return names
 
 
-def _numbers(
-    vectors: np.ndarray, clips: pd.DataFrame, label: Label, values: np.ndarray, fitted: Regression
-) -> Iterator[Found]:
-    """Judge a ridge regression on the test clips."""
-
-    sides, there = clips["split"].to_numpy(dtype=str), known(values)
-    test = np.flatnonzero(there & (sides == "test"))
-    mean, true = values[there & (sides == "train")].mean(axis=0), values[test]
-    answered = fitted.predict(vectors[test].astype(np.float64))
-    total, error = ((true - mean) ** 2).sum(axis=1), ((true - answered) ** 2).sum(axis=1)
+def _test_ridge(
+    vectors: np.ndarray, clips: pd.DataFrame, label: Label, values: np.ndarray, model: RidgeModel
+) -> Iterator[Measurement]:
+    """Yield the measures of a ridge regression on the test clips."""
+    splits, mask = clips["split"].to_numpy(dtype=str), is_known(values)
+    test = np.flatnonzero(mask & (splits == "test"))
+    mean, true = values[mask & (splits == "train")].mean(axis=0), values[test]
+    predicted = model.predict(vectors[test].astype(np.float64))
+    total, error = ((true - mean) ** 2).sum(axis=1), ((true - predicted) ** 2).sum(axis=1)
     scores = {"r2": (total - error, np.zeros(len(test)), total)}
-    if "correlation" in measures(label):
-        flat = np.broadcast_to(mean, true.shape)
-        scores["correlation"] = (correlation(answered, true), correlation(flat, true), np.ones(len(test)))
-    unknown = int((~there & (sides == "test")).sum())
-    for measure, found in scores.items():
-        yield Found(label.name, measure, by_work(clips.iloc[test], *found), unknown, strength=fitted.penalty)
+    if "correlation" in label.measures:
+        constant = np.broadcast_to(mean, true.shape)
+        scores["correlation"] = (correlate_rows(predicted, true), correlate_rows(constant, true), np.ones(len(test)))
+    unknown = int((~mask & (splits == "test")).sum())
+    for measure, sums in scores.items():
+        table = sum_by_work(clips.iloc[test], *sums)
+        yield Measurement(label.name, measure, table, unknown, strength=model.penalty)
 
 
-def _classes(vectors: np.ndarray, clips: pd.DataFrame, label: Label, values: np.ndarray, fitting: Probe) -> Found:
-    """Fit and judge a logistic regression. What it cannot name decides nothing in the fit and counts as wrong."""
+def _probe_class(
+    vectors: np.ndarray, clips: pd.DataFrame, label: Label, values: np.ndarray, settings: Probe
+) -> Measurement:
+    """Fit and test a logistic regression; classes without a training clip are not fitted and count as wrong."""
+    splits, mask = clips["split"].to_numpy(dtype=str), is_known(values)
+    predictable = is_predictable(values, splits == "train")
+    result = regression.fit(vectors, clips.assign(composer=values, split=np.where(predictable, splits, "")), settings)
+    test = np.flatnonzero(mask & (splits == "test"))
+    predicted = np.array(result.composers)[result.probabilities[test].argmax(axis=1)]
+    names, counts = np.unique(values[mask & (splits == "train")], return_counts=True)
+    right, baseline = (predicted == values[test]).astype(float), (values[test] == names[counts.argmax()]).astype(float)
+    table = sum_by_work(clips.iloc[test], right, baseline, np.ones(len(test)))
+    unknown, unseen = int((~mask & (splits == "test")).sum()), int((~predictable[test]).sum())
+    return Measurement(label.name, "accuracy", table, unknown, unseen, result.strength)
 
-    sides, there = clips["split"].to_numpy(dtype=str), known(values)
-    able = seen(values, sides == "train")
-    outcome = regression.fit(vectors, clips.assign(composer=values, split=np.where(able, sides, "")), fitting)
-    test = np.flatnonzero(there & (sides == "test"))
-    named = np.array(outcome.composers)[outcome.probabilities[test].argmax(axis=1)]
-    names, counts = np.unique(values[there & (sides == "train")], return_counts=True)
-    common = values[test] == names[counts.argmax()]
-    table = by_work(clips.iloc[test], (named == values[test]).astype(float), common.astype(float), np.ones(len(test)))
-    unknown, unseen = int((~there & (sides == "test")).sum()), int((~able[test]).sum())
-    return Found(label.name, "accuracy", table, unknown, unseen, outcome.strength)
 
+def correlate_rows(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return Pearson's correlation (B,) of the rows of two arrays (B, K); 0 where a row is constant.
 
-def correlation(told: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """The correlation (B,) of each row of (B, K) with the same row of another; 0 where a row does not vary."""
-
-    a, b = (one - one.mean(axis=1, keepdims=True) for one in (told, true))
-    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    found: np.ndarray = np.divide((a * b).sum(axis=1), size, out=np.zeros(len(size)), where=size > 1e-12)
-    return found
+    Example:
+        >>> import numpy as np
+        >>> correlate_rows(np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 4.0, 6.0]])).round(6)
+        array([1.])
+    """
+    a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in (predicted, true))
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    rho: np.ndarray = np.divide((a * b).sum(axis=1), scale, out=np.zeros(len(scale)), where=scale > 1e-12)
+    return rho

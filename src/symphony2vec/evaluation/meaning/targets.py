@@ -1,6 +1,6 @@
-"""The labels that a vector is asked about: which they are, their values, and whether a corpus can answer at all.
+"""The musical labels that linear probes predict: their names, values and measures, and whether a corpus can test them.
 
-N clips, K numbers of one label (12 for the pitch classes, else 1).
+N clips, K numbers of one label (12 for the pitch classes, otherwise 1).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from symphony2vec.clips.splits import SPLITS
 from symphony2vec.errors import UserError
 from symphony2vec.labels.measures import FAMILIES, PITCH_CLASSES
 
-MEASURES = {"r2": "R²", "correlation": "correlation", "accuracy": "accuracy"}  # as people read them
+MEASURES = {"r2": "R²", "correlation": "correlation", "accuracy": "accuracy"}  # names for readers
 
 
 @dataclass(frozen=True)
 class Label:
-    """One thing that is known of every clip: its columns in labels.csv, and the group in which it is shown."""
+    """A property of every clip: its columns in labels.csv, and the group under which figures show it."""
 
     name: str
     group: str
@@ -28,13 +28,19 @@ class Label:
     is_class: bool = False
     is_log: bool = False
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures of a probe of this label, the main one first."""
+        if self.is_class:
+            return ("accuracy",)
+        return ("r2", "correlation") if len(self.columns) > 1 else ("r2",)
+
     def values(self, table: pd.DataFrame) -> np.ndarray:
-        """Numbers (N, K), NaN where unknown, or names (N,), empty where unknown.
+        """Return the label of every clip: numbers (N, K), NaN where unknown, or names (N,), empty where unknown.
 
         Raises:
             UserError: the table lacks a column.
         """
-
         for name in self.columns:
             if name not in table:
                 raise UserError(f"the labels lack the column '{name}'; `dvc repro labels` writes them again")
@@ -57,43 +63,46 @@ LABELS = (
 )
 
 
-def known(values: np.ndarray) -> np.ndarray:
-    """For which clips a label is known (N,): every number of it, or its name."""
+def is_known(values: np.ndarray) -> np.ndarray:
+    """Return a mask (N,) of the clips whose label is known: every number of it, or its name.
 
-    found: np.ndarray = values != "" if values.ndim == 1 else np.isfinite(values).all(axis=1)
-    return found
+    Example:
+        >>> import numpy as np
+        >>> is_known(np.array(["major", "", "minor"])).tolist()
+        [True, False, True]
+    """
+    mask: np.ndarray = values != "" if values.ndim == 1 else np.isfinite(values).all(axis=1)
+    return mask
 
 
-def seen(values: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Which clips (N,) have a known value that a probe can say: any number, or a class of the training clips.
+def is_predictable(values: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Return a mask (N,) of the clips with a known label that a probe can predict: a number, or a class of training.
 
     Args:
-        values: of one label, from `Label.values`.
+        values: a label, from `Label.values`.
         training: (N,), True for a training clip.
     """
+    mask = is_known(values)
+    return mask & np.isin(values, values[training & mask]) if values.ndim == 1 else mask
 
-    there = known(values)
-    return there & np.isin(values, values[training & there]) if values.ndim == 1 else there
 
+def explain_unmeasurable(values: np.ndarray, splits: np.ndarray, minimum: int) -> str:
+    """Return why a probe of a label cannot be tested on these clips; empty if it can.
 
-def why_not(values: np.ndarray, sides: np.ndarray, minimum: int) -> str:
-    """Why a label cannot be measured on these clips; empty where it can.
-
-    On every side at least `minimum` clips must have it, and as many training and test clips a value other than their
-    side's commonest: of a corpus played by strings alone nobody can say whether a vector knows the brass.
+    Every split needs at least `minimum` clips with the label, and as many training and test clips with a value other
+    than the most common one: a corpus for strings alone cannot test whether a vector encodes the share of brass.
 
     Args:
-        values: of the label, from `Label.values`.
-        sides: (N,) the side of each clip.
-        minimum: clips.
+        values: the label, from `Label.values`.
+        splits: (N,) train, validation or test.
+        minimum: number of clips.
     """
-
-    able = seen(values, sides == "train")
-    for side in SPLITS:
-        own = values[able & (sides == side)]
-        if len(own) < minimum:
-            return f"known of {len(own) or 'no'} {side} clips"
-        varied = len(own) - int(np.unique(own, axis=0, return_counts=True)[1].max())
-        if side != "validation" and varied < minimum:
-            return f"{varied or 'none'} of {len(own)} {side} clips differ from the rest"
+    usable = is_predictable(values, splits == "train")
+    for split in SPLITS:
+        in_split = values[usable & (splits == split)]
+        if len(in_split) < minimum:
+            return f"known for {len(in_split) or 'no'} {split} clips"
+        varied = len(in_split) - int(np.unique(in_split, axis=0, return_counts=True)[1].max())
+        if split != "validation" and varied < minimum:
+            return f"{varied or 'none'} of {len(in_split)} {split} clips differ from the rest"
     return ""

@@ -40,7 +40,7 @@ def score(result: ProbeResult, clips: pd.DataFrame, settings: Probe) -> dict[str
     composer_of_work = [name.split(" / ")[0] for name in works]
     majority = int(np.bincount(true[rows["train"]]).argmax())
     scores: dict[str, Any] = {
-        f"{split}_accuracy": float((true[own] == predicted[own]).mean()) for split, own in rows.items()
+        f"{split}_accuracy": float((true[indices] == predicted[indices]).mean()) for split, indices in rows.items()
     }
     scores["test_macro_f1"] = float(statistics.macro_f1(counts.sum(axis=0)))
     resampled = statistics.bootstrap_scores(counts, settings.bootstrap_resamples, settings.seed)
@@ -55,7 +55,7 @@ def score(result: ProbeResult, clips: pd.DataFrame, settings: Probe) -> dict[str
         "confidence": settings.confidence,
         "composers": result.composers,
         "confusion": counts.sum(axis=0).tolist(),
-        "clips": {split: len(own) for split, own in rows.items()},
+        "clips": {split: len(indices) for split, indices in rows.items()},
         "test_works": len(works),
         "few_test_works": sorted({name for name in composer_of_work if composer_of_work.count(name) < FEW_WORKS}),
         **result.calibration,
