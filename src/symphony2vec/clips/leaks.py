@@ -70,7 +70,7 @@ def near_duplicates(
             words[int(place)] = own
     rows = [
         (match.first, match.second, round(match.frames * fingerprints.FRAME_S, 2), round(1.0 - match.errors, 4))
-        for match in fingerprints.matches(words)
+        for match in fingerprints.find_matches(words)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -84,7 +84,7 @@ def fingerprint_clips(job: Job) -> list[np.ndarray]:
             for start in job.starts:
                 file.seek(start)
                 wave = file.read(job.samples, dtype="float32")
-                words.append(fingerprints.fingerprint(soxr.resample(wave, job.rate_hz, fingerprints.RATE_HZ)))
+                words.append(fingerprints.compute_fingerprint(soxr.resample(wave, job.rate_hz, fingerprints.RATE_HZ)))
     except (soundfile.LibsndfileError, OSError) as fault:
         raise Unusable(f"cannot be read ({fault})") from None
     return words

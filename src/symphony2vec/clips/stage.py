@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from symphony2vec import figures
-from symphony2vec.corpus import decisions, identity
+from symphony2vec.corpus import decisions, similarity
 from symphony2vec.corpus.movements import movement_key
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips, Params
@@ -43,7 +43,7 @@ def run(project: Project, params: Params) -> None:
     movements = read_table(project.movements, "audio")
     movements = chosen(movements, params.clips.composers)
     if params.clips.alike_works == "error" and params.clips.splits[0] == "work":
-        refuse_alike(movements, decisions.read(project.corpus(params.corpus.name)).answered)
+        refuse_alike(movements, decisions.read(project.corpus(params.corpus.name)).distinct_keys)
     clips, left_out = cut(movements, params.clips)
     clips, dropped = large_enough(clips, params.clips)
     tables = {fold: split(clips, params.clips, fold) for fold in folds(params)}
@@ -93,7 +93,7 @@ def refuse_alike(movements: pd.DataFrame, apart: Iterable[tuple[str, frozenset[s
         UserError: there is such a pair.
     """
     titles = (tuple(map(str, row)) for row in movements[["composer", "work", "movement"]].itertuples(index=False))
-    asked = identity.questions(((composer, work, movement) for composer, work, movement in titles), apart)
+    asked = similarity.find_similar_names(((composer, work, movement) for composer, work, movement in titles), apart)
     if asked:
         more = f" (and {len(asked) - 3} more)" if len(asked) > 3 else ""
         raise UserError(
