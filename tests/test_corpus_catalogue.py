@@ -74,7 +74,7 @@ def test_rows_are_sorted_so_that_equal_corpora_give_equal_bytes(tmp_path: Path) 
         ("Bach,Suite, op. 1,2,b.flac,recording,x,y,,z", "1 more cells than columns; put names"),
         (
             "Bach,Suite,2,b.flac,recording,x,y,,z",
-            "1 more cells than columns; put names with commas in quotes",
+            "1 more cells than columns; put names that contain commas in quotes",
         ),
     ],
 )

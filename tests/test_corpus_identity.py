@@ -379,7 +379,10 @@ def test_albums_that_share_a_titled_movement_are_asked():
 
 @pytest.mark.parametrize("corpus_of", [starter, openscore])
 def test_the_packaged_corpora_ask_nothing(corpus_of):
-    assert similarity.find_similar_names((row.composer, row.work, row.movement) for row in corpus_of.listed()) == []
+    assert (
+        similarity.find_similar_names((row.composer, row.work, row.movement) for row in corpus_of.list_movements())
+        == []
+    )
 
 
 def test_two_recordings_of_a_work_are_told_apart_by_who_plays():
@@ -476,7 +479,7 @@ def test_atoms_and_ape_items(tmp_path):
         "disk": [(1, 0)],
         "----:com.apple.iTunes:CONDUCTOR": [b"K"],
     }
-    pairs = dict(tags._pairs(atoms))
+    pairs = dict(tags._read_pairs(atoms))
     assert pairs == {
         "\xa9wrt": ["C"],
         "\xa9wrk": ["W"],
@@ -488,7 +491,7 @@ def test_atoms_and_ape_items(tmp_path):
     }
     ape = apev2.APEv2()
     ape["Composer"] = ["A", "B"]
-    assert list(tags._pairs(ape)) == [("Composer", ["A", "B"])]
+    assert list(tags._read_pairs(ape)) == [("Composer", ["A", "B"])]
 
 
 # What a person meets
