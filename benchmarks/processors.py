@@ -102,8 +102,8 @@ def computed() -> dict[str, np.ndarray]:
 
 
 def _score() -> Path:
-    movement = next(row for row in starter.listed() if "K. 156" in row.work)
-    return starter.packaged_folder() / movement.path
+    movement = next(row for row in starter.list_movements() if "K. 156" in row.work)
+    return starter.find_music21_scores() / movement.path
 
 
 def _child(setting: dict[str, str], folder: Path) -> dict[str, np.ndarray]:

@@ -60,7 +60,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(run: Run, music: Path, pr
     assert "3          3  Johann Sebastian Bach" in output
     assert "1          3  Joseph Haydn" in output
     assert "5          7  all 3 composers" in output
-    assert "Placed by: folders 7" in output
+    assert "Identified by: folders 7" in output
     assert "split by movement unless clips.fallback is none:\n  Joseph Haydn\n" in output
     assert "too few for any split (see clips.small_composers):\n  Carl Orff\n" in output
     assert "loose\\n.wav: no folder of a composer above it" in output
@@ -74,8 +74,8 @@ def test_an_import_writes_the_catalogue_and_says_what_comes_next(run: Run, music
     movements, _ = catalogue.audit(project / "data" / "recordings")
     assert len(movements) == 7
     assert {one.licence for one in movements} == {"CC0"}
-    assert "7 new, 0 changed, 0 gone" in output
-    assert "Without a place: 1, listed in data/recordings/unplaced.csv" in output
+    assert "7 new, 0 changed, 0 removed" in output
+    assert "Not used: 1, listed in data/recordings/unplaced.csv" in output
     assert output.endswith("Next:\n  set corpus.name to recordings in params.yaml\n  dvc add data\n  dvc repro\n")
 
 
@@ -103,9 +103,9 @@ def test_composers_are_merged(run: Run, music: Path, project: Path) -> None:
     ("arguments", "message"),
     [
         (["--composer", "Orff"], '--composer "Orff" must read "NAME=OTHER"'),
-        (["--name", "../elsewhere"], r"'\.\./elsewhere' cannot name a corpus"),
-        (["--name", ""], "'' cannot name a corpus"),
-        (["--by", "csv"], "--by csv needs the table"),
+        (["--name", "../elsewhere"], r"'\.\./elsewhere' is not a valid name of a corpus"),
+        (["--name", ""], "'' is not a valid name of a corpus"),
+        (["--by", "csv"], "--by csv needs a table"),
     ],
 )
 def test_wrong_options_are_clear_errors(
@@ -128,9 +128,9 @@ def test_openscore_comes_from_where_it_is_told(
     (tmp_path / "copy" / "x.mxl").write_bytes(b"x")
     sha256 = catalogue.checksum(tmp_path / "copy" / "x.mxl")
     one = catalogue.Movement("Bach", "A", "1", "x.mxl", "score", "CC0", "here", sha256)
-    monkeypatch.setattr(openscore, "listed", lambda: [one])
+    monkeypatch.setattr(openscore, "list_movements", lambda: [one])
     output = run("openscore", "--from", tmp_path / "copy").output
-    assert "data/openscore/catalogue.csv names 1 movements" in output
+    assert "data/openscore/catalogue.csv contains 1 movements" in output
     assert catalogue.audit(project / "data" / "openscore") == ([one], [])
     (project / "data" / "openscore" / "x.mxl").unlink()
     with pytest.raises(UserError, match="git fetch from file:///nowhere failed"):
@@ -146,14 +146,14 @@ def test_starter_fills_its_folder(run: Run, project: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(starter, "fill", fill)
     output = run("starter").output
-    assert "data/starter/catalogue.csv names 1 movements. Next:\n  dvc add data\n" in output
+    assert "data/starter/catalogue.csv contains 1 movements. Next:\n  dvc add data\n" in output
 
 
 def test_check_passes_a_sound_corpus(run: Run, music: Path) -> None:
     run("import", music)
     checked = run("check", "recordings")
     assert checked.exit_code == 0
-    assert "data/recordings: all 7 movements are there and unchanged." in checked.output
+    assert "data/recordings: all 7 movements exist and are unchanged." in checked.output
 
 
 def test_check_names_every_fault_with_its_row_and_fails(run: Run, music: Path, project: Path) -> None:
@@ -164,7 +164,7 @@ def test_check_names_every_fault_with_its_row_and_fails(run: Run, music: Path, p
         file.write("Bach,X,1,../x.wav,recording,,,\n")
     checked = run("check")
     assert checked.exit_code == 1
-    assert "3 of 8 rows of data/starter/catalogue.csv are at fault:" in checked.output
+    assert "3 of 8 rows of data/starter/catalogue.csv have faults:" in checked.output
     assert f"row 3: {music}/Bach/A/1.wav is missing" in checked.output
     assert f"row 5: {music}/Bach/C/1.wav has changed" in checked.output
     assert "row 9: path '../x.wav' leads outside the corpus folder" in checked.output

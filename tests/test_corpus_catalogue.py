@@ -59,22 +59,22 @@ def test_rows_are_sorted_so_that_equal_corpora_give_equal_bytes(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("Bach,Suite,2,a.flac,recording,x,y,", "path 'a.flac' stands in row 2 already"),
-        ("Bach,Suite,1,b.flac,recording,x,y,", "composer, work and movement Bach / Suite / 1 stand in row 2"),
+        ("Bach,Suite,2,a.flac,recording,x,y,", "path 'a.flac' is already in row 2"),
+        ("Bach,Suite,1,b.flac,recording,x,y,", "composer, work and movement Bach / Suite / 1 are already in row 2"),
         ("Bach,Suite,2,../b.flac,recording,x,y,", "path '../b.flac' leads outside"),
         ("Bach,Suite,2,x/../../b.flac,recording,x,y,", "leads outside"),
         ("Bach,Suite,2,x\\..\\..\\b.flac,recording,x,y,", "leads outside"),
         ("Bach,Suite,2,/etc/passwd,recording,x,y,", "leads outside"),
         ("Bach,Suite,2,C:\\music\\b.flac,recording,x,y,", "leads outside"),
         ("Bach,Suite,2,\\\\nas\\music\\b.flac,recording,x,y,", "leads outside"),
-        ("Bach,Suite,2,b.flac,video,x,y,", "kind is 'video', it must be score or recording"),
+        ("Bach,Suite,2,b.flac,video,x,y,", "kind is 'video', expected score or recording"),
         ("Bach,Suite,2,b.flac,recording,x,y,abc", "sha256 'abc' is not 64 hexadecimal digits"),
         ("Bach,,2,,recording,x,y,", "no work and no path"),
         ("Bach", "no work and no movement and no path"),
         ("Bach,Suite, op. 1,2,b.flac,recording,x,y,,z", "1 more cells than columns; put names"),
         (
             "Bach,Suite,2,b.flac,recording,x,y,,z",
-            "1 more cells than columns; put names with commas in quotes",
+            "1 more cells than columns; put names that contain commas in quotes",
         ),
     ],
 )
@@ -113,7 +113,7 @@ def test_what_spreadsheets_write_is_read(tmp_path: Path, encoding: str, ends: st
     ("content", "message"),
     [
         (b"", "lacks the columns composer, work, movement, path, kind, licence, origin"),
-        (HEADER.encode(), "names no movement"),
+        (HEADER.encode(), "contains no movement"),
         (
             b"composer,work,path\nBach,Suite,a\n",
             "lacks the columns movement, kind, licence, origin; it needs",
@@ -159,5 +159,5 @@ def test_audit_finds_missing_and_changed_files_by_row(tmp_path: Path) -> None:
 
 def test_audit_says_when_the_originals_are_not_connected(tmp_path: Path) -> None:
     catalogue.write(tmp_path, [movement()], originals=tmp_path / "unplugged")
-    with pytest.raises(UserError, match="unplugged, which is not there; connect it"):
+    with pytest.raises(UserError, match="unplugged, which does not exist; connect the disk"):
         catalogue.audit(tmp_path)

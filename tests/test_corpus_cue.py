@@ -48,7 +48,7 @@ def image(folder: Path, text: str | bytes = SHEET, name: str = "CDImage.flac", s
 
 
 def spans(found: recordings.Survey) -> list[tuple[float | None, float | None]]:
-    return [(one.start, one.end) for one in found.placed]
+    return [(one.start, one.end) for one in found.recordings]
 
 
 # The text
@@ -83,21 +83,21 @@ def test_a_mark_that_is_never_closed_ends_with_its_line() -> None:
 
 def test_the_performer_is_not_the_composer() -> None:
     sheet = cue.parse(SHEET.replace('    SONGWRITER "A B"\n', '    PERFORMER "Herbert von Karajan"\n'))
-    assert all("composer" not in cue.tags(sheet, track) for track in sheet.tracks)
+    assert all("composer" not in cue.track_tags(sheet, track) for track in sheet.tracks)
 
 
 def test_what_stands_above_the_tracks_holds_for_all_of_them() -> None:
     sheet = cue.parse('REM COMPOSER "Mahler"\nREM DISCNUMBER 2\n' + SHEET.replace('    SONGWRITER "A B"\n', ""))
-    tags = cue.tags(sheet, sheet.tracks[1])
+    tags = cue.track_tags(sheet, sheet.tracks[1])
     assert (tags["composer"], tags["album"], tags["track"], tags["disc"]) == ("Mahler", "Symphonies 1 & 2", "2", "2")
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "names no FILE"),
-        ('FILE "x.wav" WAVE\n', "names no TRACK"),
-        ("TRACK 01 AUDIO\nINDEX 01 00:00:00\n", "before the first FILE"),
+        ("", "has no FILE"),
+        ('FILE "x.wav" WAVE\n', "has no TRACK"),
+        ("TRACK 01 AUDIO\nINDEX 01 00:00:00\n", "precedes the first FILE"),
         ('FILE "x.wav" WAVE\nTRACK 01 AUDIO\n', "track 1 has no INDEX 01"),
         ('FILE "x.wav" WAVE\nTRACK 01 AUDIO\nINDEX 01 00:00:75\n', "is not a number and a position"),
         ('FILE "x.wav" WAVE\nTRACK 01 AUDIO\nINDEX 01 noon\n', "is not a number and a position"),
@@ -120,7 +120,7 @@ def test_a_sheet_that_cannot_be_used_says_why(text: str, reason: str) -> None:
     ],
 )
 def test_the_file_of_a_sheet_is_found_beside_it(name: str, beside: list[str], expected: str | None) -> None:
-    assert cue.file_of(name, beside) == expected
+    assert cue.find_file(name, beside) == expected
 
 
 # The folder
@@ -130,10 +130,10 @@ def test_case_sound_5_a_long_file_is_cut_at_the_indices_of_its_sheet(tmp_path: P
     image(tmp_path)
     found = recordings.survey(tmp_path)
     assert spans(found) == [(0.0, CUT_S), (CUT_S, None)]
-    assert {one.composer for one in found.placed} == {"A B"}
-    assert len({one.work for one in found.placed}) == 2
-    assert {one.path for one in found.placed} == {"CDImage.flac"}
-    assert not found.unplaced
+    assert {one.composer for one in found.recordings} == {"A B"}
+    assert len({one.work for one in found.recordings}) == 2
+    assert {one.path for one in found.recordings} == {"CDImage.flac"}
+    assert not found.unidentified
 
 
 def test_case_sound_5_the_tracks_reach_the_audio_stage(
@@ -165,7 +165,7 @@ def test_case_sound_5_the_commands_import_copy_and_check(project: Project, tmp_p
         done = CliRunner().invoke(corpus, words, obj=project.root, catch_exceptions=False)
         assert done.exit_code == 0, done.output
     assert [path.name for path in (project.corpus("own") / "audio").iterdir()] == ["CDImage.flac"]
-    assert "all 2 movements are there" in done.output
+    assert "all 2 movements exist" in done.output
 
 
 def test_a_sheet_fits_the_sound_and_not_the_header(tmp_path: Path) -> None:
@@ -179,13 +179,13 @@ def test_a_sheet_fits_the_sound_and_not_the_header(tmp_path: Path) -> None:
     (tmp_path / "CDImage.wav").write_bytes(data)
     found = recordings.survey(tmp_path)
     assert spans(found) == [(0.0, CUT_S), (CUT_S, None)]
-    assert not found.unplaced
+    assert not found.unidentified
 
 
 @pytest.mark.parametrize("named", ["CDImage.wav", "range.wav"])
 def test_a_file_line_with_another_name_means_the_file_beside_it(tmp_path: Path, named: str) -> None:
     image(tmp_path, SHEET.replace("CDImage.flac", named))
-    assert len(recordings.survey(tmp_path).placed) == 2
+    assert len(recordings.survey(tmp_path).recordings) == 2
 
 
 def test_a_file_for_each_track_is_only_named_by_the_sheet(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_file_for_each_track_is_only_named_by_the_sheet(tmp_path: Path) -> Non
     (tmp_path / "album.cue").write_text("\n".join(lines))
     found = recordings.survey(tmp_path)
     assert spans(found) == [(None, None)] * 3
-    assert [one.movement.partition(" ")[2] for one in found.placed] == ["Title 1", "Title 2", "Title 3"]
+    assert [one.movement.partition(" ")[2] for one in found.recordings] == ["Title 1", "Title 2", "Title 3"]
 
 
 def test_a_gap_that_lies_in_the_file_before_moves_no_track(tmp_path: Path) -> None:
@@ -209,22 +209,22 @@ def test_a_gap_that_lies_in_the_file_before_moves_no_track(tmp_path: Path) -> No
         soundfile.write(tmp_path / name, music(4.0, len(name)), RATE_HZ)
     (tmp_path / "album.cue").write_text(text)
     found = recordings.survey(tmp_path)
-    assert [(one.path, one.start) for one in found.placed] == [("1.flac", None), ("2.flac", None)]
+    assert [(one.path, one.start) for one in found.recordings] == [("1.flac", None), ("2.flac", None)]
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         (SHEET.replace("00:12:37", "40:00:00"), "begins at 2400.00 s, but the file lasts 25.00 s"),
-        (SHEET.replace("INDEX 01 00:00:00", "INDEX 01 00:13:00"), "not after the track before it"),
+        (SHEET.replace("INDEX 01 00:00:00", "INDEX 01 00:13:00"), "not after the previous track"),
         (SHEET.replace("INDEX 01 00:12:37", "REM no index"), "track 2 has no INDEX 01"),
     ],
 )
 def test_a_sheet_that_does_not_fit_sets_its_file_aside(tmp_path: Path, text: str, reason: str) -> None:
     image(tmp_path, text)
     found = recordings.survey(tmp_path)
-    assert not found.placed
-    (one,) = found.unplaced
+    assert not found.recordings
+    (one,) = found.unidentified
     assert one.path == "CDImage.flac"
     assert reason in one.reason
 
@@ -232,9 +232,9 @@ def test_a_sheet_that_does_not_fit_sets_its_file_aside(tmp_path: Path, text: str
 def test_two_sheets_that_disagree_set_their_file_aside_and_two_that_agree_do_not(tmp_path: Path) -> None:
     file = image(tmp_path)
     (tmp_path / "CDImage.flac.cue").write_text(SHEET)
-    assert len(recordings.survey(tmp_path).placed) == 2
+    assert len(recordings.survey(tmp_path).recordings) == 2
     (tmp_path / "CDImage.flac.cue").write_text(SHEET.replace("00:12:37", "00:13:00"))
-    (one,) = recordings.survey(tmp_path).unplaced
+    (one,) = recordings.survey(tmp_path).unidentified
     assert (one.path, "in different ways" in one.reason) == (file.name, True)
 
 
@@ -242,7 +242,7 @@ def test_a_sheet_whose_file_is_not_there_is_pointed_out(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "01.flac", music(4.0), RATE_HZ)
     (tmp_path / "Album.cue").write_text(SHEET)
     hints = recordings.survey(tmp_path).hints
-    assert any("Album.cue names 'CDImage.flac', which is not beside it" in hint for hint in hints)
+    assert any("Album.cue is for 'CDImage.flac', which is not beside it" in hint for hint in hints)
 
 
 def test_a_sheet_inside_the_file_cuts_it(tmp_path: Path) -> None:
@@ -260,15 +260,18 @@ def test_the_title_of_the_whole_file_names_no_track(tmp_path: Path) -> None:
     opened.update({"composer": "C D", "title": "The whole disc", "tracknumber": "1"})
     opened.save()
     found = recordings.survey(tmp_path)
-    assert {one.composer for one in found.placed} == {"C D"}
-    assert not any("whole disc" in one.movement for one in found.placed)
+    assert {one.composer for one in found.recordings} == {"C D"}
+    assert not any("whole disc" in one.movement for one in found.recordings)
 
 
 def test_folders_may_name_the_work_and_the_sheet_the_tracks(tmp_path: Path) -> None:
     image(tmp_path / "A B" / "Symphonies", SHEET.replace('    SONGWRITER "A B"\n', ""))
     found = recordings.survey(tmp_path)
-    assert {(one.composer, one.work, one.by) for one in found.placed} == {("A B", "Symphonies", "folders")}
-    assert [one.movement for one in found.placed] == ["01 Symphony No. 1: I. Allegro", "02 Symphony No. 2: I. Allegro"]
+    assert {(one.composer, one.work, one.source) for one in found.recordings} == {("A B", "Symphonies", "folders")}
+    assert [one.movement for one in found.recordings] == [
+        "01 Symphony No. 1: I. Allegro",
+        "02 Symphony No. 2: I. Allegro",
+    ]
 
 
 def test_tracks_without_a_place_can_be_filled_in_and_passed_back(tmp_path: Path) -> None:
@@ -276,15 +279,15 @@ def test_tracks_without_a_place_can_be_filled_in_and_passed_back(tmp_path: Path)
     image(tmp_path / "Music" / "X" / "Y", SHEET.replace("Symphon", "Concert"))
     target = tmp_path / "own"
     found = recordings.survey(tmp_path / "Music")
-    (one,) = found.unplaced
+    (one,) = found.unidentified
     assert (one.start, one.end) == (0.0, CUT_S)
     recordings.fill(target, found)
     table = tmp_path / "filled.csv"
     table.write_text((target / recordings.UNPLACED).read_text().replace("CDImage.flac,,", "CDImage.flac,A B,"))
     again = recordings.survey(tmp_path / "Music", table=table)
-    assert not again.unplaced
-    assert len(again.placed) == 4
-    assert [row.by for row in again.placed if (row.path, row.start) == ("CDImage.flac", 0.0)] == ["table"]
+    assert not again.unidentified
+    assert len(again.recordings) == 4
+    assert [row.source for row in again.recordings if (row.path, row.start) == ("CDImage.flac", 0.0)] == ["table"]
 
 
 def test_a_table_that_names_the_whole_file_goes_before_its_sheet(tmp_path: Path) -> None:

@@ -19,12 +19,12 @@ from mutagen import apev2, id3
 from symphony2vec import params
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.clips import stage as clips
-from symphony2vec.corpus import catalogue, identity, openscore, recordings, repertoire, settling, starter, tags
-from symphony2vec.corpus.authority import authority
+from symphony2vec.corpus import catalogue, openscore, recordings, repertoire, settling, similarity, starter, tags
+from symphony2vec.corpus.authority import load_authority
 from symphony2vec.corpus.composers import resolve
 from symphony2vec.corpus.movements import split_title
-from symphony2vec.corpus.titles import Placed, Unplaced, by_tags_or_folders
-from symphony2vec.corpus.vocabulary import fold, without_discs
+from symphony2vec.corpus.titles import IdentifiedRecording, UnidentifiedRecording, identify
+from symphony2vec.corpus.vocabulary import normalize, remove_discs
 from symphony2vec.corpus.works import parse
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project, write_table
@@ -127,10 +127,14 @@ def flac(path: Path, **comments: str) -> None:
     opened.save()
 
 
-def settled(*rows: tuple[str, str, str]) -> list[Placed]:
+def settled(*rows: tuple[str, str, str]) -> list[IdentifiedRecording]:
     """Recordings of (composer, work, also), settled."""
-    return settling.settle(
-        [Placed(f"{i:03d}", c, w, str(i), "tags", also=(a,) if a else ()) for i, (c, w, a) in enumerate(rows)], {}
+    return settling.unify_names(
+        [
+            IdentifiedRecording(f"{i:03d}", c, w, str(i), "tags", work_aliases=(a,) if a else ())
+            for i, (c, w, a) in enumerate(rows)
+        ],
+        {},
     )
 
 
@@ -146,11 +150,11 @@ def test_the_tables_are_large():
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_a_composer_is_known_by_every_spelling(name, text, form):
     credit = resolve(unicodedata.normalize(form, text))
-    assert (credit.name, credit.known, credit.fault) == (name, True, "")
+    assert (credit.name, credit.in_authority, credit.fault) == (name, True, "")
 
 
 def test_every_name_of_the_authority_means_its_own_person():
-    assert [person.name for person in authority() if resolve(person.name).name != person.name] == []
+    assert [person.name for person in load_authority() if resolve(person.name).name != person.name] == []
 
 
 @pytest.mark.parametrize(
@@ -167,9 +171,9 @@ def test_every_name_of_the_authority_means_its_own_person():
     ],
 )
 def test_an_ambiguous_name_is_asked(text, candidates):
-    assert not resolve(text).known
+    assert not resolve(text).in_authority
     assert candidates <= set(resolve(text).candidates)
-    hints = settling.hints([Placed("x", text, "W", "1", "tags")])
+    hints = settling.collect_hints([IdentifiedRecording("x", text, "W", "1", "tags")])
     assert any(f'--composer "{text}={candidate}"' in hint for hint in hints for candidate in candidates)
 
 
@@ -185,9 +189,9 @@ def test_an_ambiguous_name_is_asked(text, candidates):
     ],
 )
 def test_a_piece_by_two_is_nobodys(text):
-    placed = by_tags_or_folders("x/y/z.flac", {"composer": text, "work": "W", "title": "T"})
-    assert isinstance(placed, Unplaced)
-    assert "names several composers" in placed.reason
+    recording = identify("x/y/z.flac", {"composer": text, "work": "W", "title": "T"})
+    assert isinstance(recording, UnidentifiedRecording)
+    assert "names several composers" in recording.reason
 
 
 @pytest.mark.parametrize("text", ["Various Artists", "Anonymous", "Traditional", "Unknown Composer", "[unknown]"])
@@ -204,9 +208,9 @@ def test_an_unknown_composer_keeps_the_name_without_dates():
 
 
 def test_initials_of_an_unknown_composer_are_asked():
-    lines = [str(q) for q in identity.questions([("N. Uematsu", "A", "1"), ("Nobuo Uematsu", "B", "1")])]
+    lines = [str(q) for q in similarity.find_similar_names([("N. Uematsu", "A", "1"), ("Nobuo Uematsu", "B", "1")])]
     assert lines == [
-        "'N. Uematsu' and 'Nobuo Uematsu' look like one composer; --composer \"N. Uematsu=Nobuo Uematsu\" merges them"
+        "'N. Uematsu' and 'Nobuo Uematsu' may be one composer; --composer \"N. Uematsu=Nobuo Uematsu\" merges them"
     ]
 
 
@@ -220,7 +224,7 @@ def test_initials_of_an_unknown_composer_are_asked():
     ],
 )
 def test_patronymics_given_names_of_other_languages_and_arrangers_do_not_hide_the_composer(text, name):
-    assert (resolve(text).name, resolve(text).known) == (name, True)
+    assert (resolve(text).name, resolve(text).in_authority) == (name, True)
 
 
 @pytest.mark.parametrize("text", ["Trad. arr. Britten", "Anon. (15th c.)", "Gustav Mahler, Friedrich Rückert"])
@@ -290,7 +294,7 @@ def test_a_title_is_cut_into_work_and_movement(title, work, movement):
     ],
 )  # fmt: skip
 def test_discs_and_volumes_are_no_part_of_a_work(text, plain):
-    assert without_discs(text) == plain
+    assert remove_discs(text) == plain
 
 
 # Works of a library
@@ -359,7 +363,7 @@ def test_instruments_and_suites_tell_works_apart():
     ],
 )  # fmt: skip
 def test_works_that_nothing_tells_apart_are_asked(one, other, asked):
-    found = identity.questions([("A B", one, "1"), ("A B", other, "1")])
+    found = similarity.find_similar_names([("A B", one, "1"), ("A B", other, "1")])
     assert bool(found) is asked
     assert all(question.option.startswith('--work "A B: ') for question in found)
 
@@ -370,20 +374,23 @@ def test_albums_that_share_a_titled_movement_are_asked():
         ("A B", "Orchestral Gems", "7 Valse triste"),
         ("A B", "Third", "1 Allegro"),
     ]
-    assert [(q.name, q.other) for q in identity.questions(rows)] == [("Best of", "Orchestral Gems")]
+    assert [(q.name, q.other) for q in similarity.find_similar_names(rows)] == [("Best of", "Orchestral Gems")]
 
 
 @pytest.mark.parametrize("corpus_of", [starter, openscore])
 def test_the_packaged_corpora_ask_nothing(corpus_of):
-    assert identity.questions((row.composer, row.work, row.movement) for row in corpus_of.listed()) == []
+    assert (
+        similarity.find_similar_names((row.composer, row.work, row.movement) for row in corpus_of.list_movements())
+        == []
+    )
 
 
 def test_two_recordings_of_a_work_are_told_apart_by_who_plays():
     rows = [
-        by_tags_or_folders(f"{i}/1.flac", {"composer": "Mahler", "title": "Symphony No. 1: I. Langsam", "conductor": c})
+        identify(f"{i}/1.flac", {"composer": "Mahler", "title": "Symphony No. 1: I. Langsam", "conductor": c})
         for i, c in enumerate(("Abbado", "Solti"))
     ]
-    assert [row.movement for row in settling.settle(rows, {})] == ["I. Langsam (Abbado)", "I. Langsam (Solti)"]
+    assert [row.movement for row in settling.unify_names(rows, {})] == ["I. Langsam (Abbado)", "I. Langsam (Solti)"]
 
 
 @pytest.mark.parametrize(
@@ -404,20 +411,20 @@ def test_two_recordings_of_a_work_are_told_apart_by_who_plays():
     ],
 )  # fmt: skip
 def test_who_performs_is_not_the_composer(path, comments, composer):
-    placed = by_tags_or_folders(path, comments)
+    recording = identify(path, comments)
     if composer is None:
-        assert isinstance(placed, Unplaced)
+        assert isinstance(recording, UnidentifiedRecording)
     else:
-        assert isinstance(placed, Placed)
-        assert settling.settle([placed], {})[0].composer == composer
+        assert isinstance(recording, IdentifiedRecording)
+        assert settling.unify_names([recording], {})[0].composer == composer
 
 
 def test_a_tag_of_the_work_that_contradicts_the_title_is_not_guessed():
-    placed = by_tags_or_folders(
+    recording = identify(
         "a/b/c.flac", {"composer": "Mahler", "work": "Symphony No. 5", "title": "Symphony No. 6: I. Allegro"}
     )
-    assert isinstance(placed, Unplaced)
-    assert placed.reason == "the tag of the work says 'Symphony No. 5' and the title 'Symphony No. 6'"
+    assert isinstance(recording, UnidentifiedRecording)
+    assert recording.reason == "the tag of the work says 'Symphony No. 5' and the title 'Symphony No. 6'"
 
 
 # Tags
@@ -435,7 +442,7 @@ def test_every_spelling_of_the_keys_of_id3(tmp_path):
         opened.tags.add(id3.TIT1(encoding=3, text="G"))
         opened.tags.add(id3.TCOM(encoding=3, text=["A", "B"]))
         opened.save(v2_version=3, v23_sep="\0")
-        assert tags.read(file) == {
+        assert tags.read_tags(file) == {
             "composer": "A / B",
             "work": "W",
             "grouping": "G",
@@ -446,7 +453,7 @@ def test_every_spelling_of_the_keys_of_id3(tmp_path):
 
 def test_vorbis_comments_in_any_case_and_a_movement_that_is_a_name(tmp_path):
     flac(tmp_path / "x.flac", Composer="A", WoRk="W", Movement="Andante", ALBUM_ARTIST="P", Conductor="K")
-    found = tags.read(tmp_path / "x.flac")
+    found = tags.read_tags(tmp_path / "x.flac")
     assert found == {"composer": "A", "work": "W", "movement": "Andante", "albumartist": "P", "conductor": "K"}
 
 
@@ -459,7 +466,7 @@ def test_the_info_chunk_of_a_wav(tmp_path):
     )
     chunk = b"LIST" + struct.pack("<I", len(items) + 4) + b"INFO" + items
     file.write_bytes(file.read_bytes() + chunk)
-    assert tags.read(file) == {"composer": "C", "album": "Al", "title": "Té", "artist": "P"}
+    assert tags.read_tags(file) == {"composer": "C", "album": "Al", "title": "Té", "artist": "P"}
 
 
 def test_atoms_and_ape_items(tmp_path):
@@ -472,7 +479,7 @@ def test_atoms_and_ape_items(tmp_path):
         "disk": [(1, 0)],
         "----:com.apple.iTunes:CONDUCTOR": [b"K"],
     }
-    pairs = dict(tags._pairs(atoms))
+    pairs = dict(tags._read_pairs(atoms))
     assert pairs == {
         "\xa9wrt": ["C"],
         "\xa9wrk": ["W"],
@@ -484,7 +491,7 @@ def test_atoms_and_ape_items(tmp_path):
     }
     ape = apev2.APEv2()
     ape["Composer"] = ["A", "B"]
-    assert list(tags._pairs(ape)) == [("Composer", ["A", "B"])]
+    assert list(tags._read_pairs(ape)) == [("Composer", ["A", "B"])]
 
 
 # What a person meets
@@ -633,7 +640,7 @@ def test_old_catalogues_read_and_the_printed_names_come_back(tmp_path):
 
 def test_an_album_of_unknown_works_is_one_work(music):
     flac(music / "a.flac", composer="A B", album="Album [Disc 2]", title="Allegro")
-    assert recordings.survey(music).placed[0].work == "Album"
+    assert recordings.survey(music).recordings[0].work == "Album"
 
 
 @pytest.mark.parametrize(
@@ -670,18 +677,18 @@ def test_a_numeral_behind_a_comma_begins_the_movement_of_a_work_without_a_number
 
 
 def test_a_shelf_is_not_the_composer_whom_the_name_of_the_file_states():
-    placed = by_tags_or_folders("rips/new/01 - Brahms - Symphony No. 1 - 1 Allegro.mp3", {})
-    assert (placed.composer, placed.work) == ("Johannes Brahms", "Symphony No. 1")
+    recording = identify("rips/new/01 - Brahms - Symphony No. 1 - 1 Allegro.mp3", {})
+    assert (recording.composer, recording.work) == ("Johannes Brahms", "Symphony No. 1")
 
 
 def test_one_concerto_under_two_opus_numbers_is_asked():
     rows = [("A B", f"Violin Concerto No. 1 in A minor, Op. {opus}", "1") for opus in (77, 99)]
-    assert len(identity.questions(rows)) == 1
+    assert len(similarity.find_similar_names(rows)) == 1
 
 
 def test_the_suite_of_a_ballet_whose_title_is_in_another_language_is_asked():
     rows = [("Igor Stravinsky", work, "1") for work in ("L'oiseau de feu", "The Firebird Suite (1919)")]
-    assert len(identity.questions(rows)) == 1
+    assert len(similarity.find_similar_names(rows)) == 1
 
 
 @pytest.mark.parametrize(
@@ -698,18 +705,18 @@ def test_a_title_behind_or_before_a_performer_means_the_one_work_that_it_names(t
 
 def test_a_part_of_a_cycle_does_not_contradict_the_cycle():
     tags = {"composer": "Smetana", "work": "Má vlast", "title": "Vltava", "album": "Má vlast"}
-    assert isinstance(by_tags_or_folders("x.flac", tags), Placed)
+    assert isinstance(identify("x.flac", tags), IdentifiedRecording)
 
 
 # The repertoire: one title in several languages, several works under one title
 
 
 def test_every_row_of_the_repertoire_is_sound():
-    for composer, rows in repertoire._repertoire().items():
+    for composer, rows in repertoire.load_repertoire().items():
         assert resolve(composer).name == composer
         for row in rows:
             for name in filter(None, row["names"].split("=")):
-                assert name == repertoire._phrase(fold(name))
+                assert name == repertoire.to_phrase(normalize(name))
 
 
 def one_work(composer: str, texts: str) -> set[str]:
@@ -718,7 +725,9 @@ def one_work(composer: str, texts: str) -> set[str]:
 
 def question_pairs(composer: str, *works: str) -> set[frozenset[str]]:
     named = [row.work for row in settled(*((composer, work, "") for work in works))]
-    return {frozenset((q.name, q.other)) for q in identity.questions((composer, work, "1") for work in named)}
+    return {
+        frozenset((q.name, q.other)) for q in similarity.find_similar_names((composer, work, "1") for work in named)
+    }
 
 
 @pytest.mark.parametrize(
@@ -792,7 +801,7 @@ def test_a_tag_of_the_work_that_fits_two_numbers_joins_them_not(composer, bare, 
 
 
 @pytest.mark.parametrize(
-    ("path", "placed"),
+    ("path", "names"),
     [
         ("rips/x/01 - Uematsu - Final Fantasy VII - Opening.mp3", ("Uematsu", "Final Fantasy VII", "Opening")),
         ("rips/Final Fantasy/01 - Nobuo Uematsu - Opening.mp3", ("Nobuo Uematsu", "Final Fantasy", "Opening")),
@@ -809,11 +818,11 @@ def test_a_tag_of_the_work_that_fits_two_numbers_joins_them_not(composer, bare, 
         ("bobs music/album/01 - Uematsu - Game - Opening.mp3", None),
     ],
 )  # fmt: skip
-def test_a_shelf_is_not_the_composer(path, placed):
-    found = by_tags_or_folders(path, {})
-    if placed is None:
-        assert isinstance(found, Unplaced)
-        assert not found.composer or found.composer in path.split("/")[-1]
+def test_a_generic_folder_is_not_the_composer(path, names):
+    recording = identify(path, {})
+    if names is None:
+        assert isinstance(recording, UnidentifiedRecording)
+        assert not recording.composer or recording.composer in path.split("/")[-1]
     else:
-        assert isinstance(found, Placed)
-        assert (found.composer, found.work, found.movement) == placed
+        assert isinstance(recording, IdentifiedRecording)
+        assert (recording.composer, recording.work, recording.movement) == names

@@ -116,7 +116,9 @@ def test_a_local_copy_or_its_data_will_do(tmp_path: Path, mirror: Mirror, child:
 def test_another_version_is_refused_and_nothing_half_written_stays(tmp_path: Path, mirror: Mirror) -> None:
     target = tmp_path / "openscore"
     found = sha256(b"a later version")
-    with pytest.raises(UserError, match=rf"1\.mxl is not the score .* {mirror.movements[0].sha256} expected, {found}"):
+    with pytest.raises(
+        UserError, match=rf"1\.mxl is another version: expected sha256 {mirror.movements[0].sha256}, got {found}"
+    ):
         fill(target, mirror, from_folder=mirror.folder)
     assert not [path for path in target.rglob("*") if path.is_file()]
 
@@ -129,7 +131,7 @@ def test_a_score_that_the_commit_lacks_is_named(tmp_path: Path, mirror: Mirror) 
 
 
 def test_a_folder_without_scores_is_refused(tmp_path: Path, mirror: Mirror) -> None:
-    with pytest.raises(UserError, match=r"does not hold the scores: neither Bach/One/1\.mxl nor data/Bach"):
+    with pytest.raises(UserError, match=r"does not contain the scores: neither Bach/One/1\.mxl nor data/Bach"):
         fill(tmp_path / "openscore", mirror, from_folder=tmp_path)
 
 
@@ -152,12 +154,12 @@ def test_without_git_the_error_names_the_other_way(
     tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="git is not installed; install it, or name a copy of the scores with --from"):
+    with pytest.raises(UserError, match="git is not installed; install it, or pass a copy of the scores with --from"):
         fill(tmp_path / "openscore", mirror)
 
 
 def test_the_list_of_the_package_is_a_sound_catalogue(tmp_path: Path) -> None:
-    movements = openscore.listed()
+    movements = openscore.list_movements()
     assert len(movements) == 96
     catalogue.write(tmp_path, movements)
     read, faults = catalogue.read(tmp_path)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from symphony2vec.corpus import catalogue, composers, library, recordings, settling, titles
-from symphony2vec.corpus.titles import Placed, Unplaced
+from symphony2vec.corpus import catalogue, composers, recordings, settling, titles
+from symphony2vec.corpus.tags import read_tags
+from symphony2vec.corpus.titles import IdentifiedRecording, UnidentifiedRecording
 from symphony2vec.errors import UserError
 
 Sound = Callable[..., Path]
@@ -63,15 +64,17 @@ def tag(file: Path, tags: dict[str, str]) -> None:
 
 
 def named(found: recordings.Survey) -> dict[str, tuple[str, str, str]]:
-    return {one.path: (one.composer, one.work, one.movement) for one in found.placed}
+    return {one.path: (one.composer, one.work, one.movement) for one in found.recordings}
 
 
-def reasons(found: recordings.Survey | recordings.Filled) -> dict[str, str]:
-    return {one.path: one.reason for one in found.unplaced}
+def reasons(found: recordings.Survey | recordings.ImportResult) -> dict[str, str]:
+    return {one.path: one.reason for one in found.unidentified}
 
 
 def settled(*rows: tuple[str, str, str, str], **merges: str) -> list[tuple[str, ...]]:
-    return [astuple(one)[:4] for one in settling.settle([Placed(*row, "folders") for row in rows], merges)]
+    return [
+        astuple(one)[:4] for one in settling.unify_names([IdentifiedRecording(*row, "folders") for row in rows], merges)
+    ]
 
 
 # What names mean
@@ -93,21 +96,21 @@ def settled(*rows: tuple[str, str, str, str], **merges: str) -> list[tuple[str, 
     ],
 )
 def test_folders_name_composer_work_and_movement(path: str, composer: str, work: str, movement: str) -> None:
-    assert titles.by_folders(path) == Placed(path, composer, work, movement, "folders")
+    assert titles.identify_by_folders(path) == IdentifiedRecording(path, composer, work, movement, "folders")
 
 
 @pytest.mark.parametrize(
     ("path", "reason", "composer"),
     [
         ("x.flac", "no folder of a composer above it", ""),
-        ("Bach/x.flac", "no folder of a work between composer and file", "Bach"),
-        ("Bach/CD1/x.flac", "no folder of a work between composer and file", "Bach"),
-        ("Various Artists/Hits/x.flac", "'Various Artists' names nobody", ""),
+        ("Bach/x.flac", "no folder of a work between the composer and the file", "Bach"),
+        ("Bach/CD1/x.flac", "no folder of a work between the composer and the file", "Bach"),
+        ("Various Artists/Hits/x.flac", "'Various Artists' is a placeholder", ""),
     ],
 )
 def test_a_work_is_never_guessed(path: str, reason: str, composer: str) -> None:
-    found = titles.by_folders(path)
-    assert isinstance(found, Unplaced)
+    found = titles.identify_by_folders(path)
+    assert isinstance(found, UnidentifiedRecording)
     assert reason in found.reason
     assert (found.composer, found.work, found.movement) == (composer, "", "x")
 
@@ -126,25 +129,25 @@ def test_a_work_is_never_guessed(path: str, reason: str, composer: str) -> None:
     ],
 )
 def test_track_and_disc_order_the_movements(tags: dict[str, str], movement: str) -> None:
-    found = titles.by_tags("x/stem.flac", {"composer": "Bach", "album": "Suite"} | tags)
-    assert found == Placed("x/stem.flac", "Bach", "Suite", movement, "tags")
+    found = titles.identify_by_tags("x/stem.flac", {"composer": "Bach", "album": "Suite"} | tags)
+    assert found == IdentifiedRecording("x/stem.flac", "Bach", "Suite", movement, "tags")
 
 
 def test_the_work_goes_before_the_album() -> None:
-    found = titles.by_tags("x.flac", {"composer": "Bach", "album": "Best of", "work": "Suite"})
-    assert isinstance(found, Placed)
+    found = titles.identify_by_tags("x.flac", {"composer": "Bach", "album": "Best of", "work": "Suite"})
+    assert isinstance(found, IdentifiedRecording)
     assert found.work == "Suite"
 
 
 def test_auto_takes_tags_where_they_name_composer_and_work_else_folders() -> None:
     path = "Kalmár/Work/x.flac"
-    by_tags = titles.by_tags_or_folders(path, {"composer": "Tag", "album": "Album"})
-    by_folders = titles.by_tags_or_folders(path, {"composer": "Tag"})
-    neither = titles.by_tags_or_folders("x.flac", {"composer": "Tag"})
-    assert isinstance(by_tags, Placed)
-    assert isinstance(by_folders, Placed)
+    by_tags = titles.identify(path, {"composer": "Tag", "album": "Album"})
+    by_folders = titles.identify(path, {"composer": "Tag"})
+    neither = titles.identify("x.flac", {"composer": "Tag"})
+    assert isinstance(by_tags, IdentifiedRecording)
+    assert isinstance(by_folders, IdentifiedRecording)
     assert (by_tags.composer, by_folders.composer) == ("Tag", "Kalmár")
-    assert neither == Unplaced(
+    assert neither == UnidentifiedRecording(
         "x.flac", "no folder of a composer above it, and no tag of work or album", "Tag", "", "x"
     )
 
@@ -190,14 +193,16 @@ def test_merges_hold_for_every_spelling_and_win_over_frequency() -> None:
     ],
 )
 def test_look_alikes_are_hinted_at(a: str, b: str, alike: bool) -> None:
-    assert composers.alike(a, b) is alike
-    hints = settling.hints([Placed("a", a, "W", "1", "folders"), Placed("b", b, "V", "1", "folders")])
-    assert any("look like one composer" in hint for hint in hints) is alike
+    assert composers.may_be_same(a, b) is alike
+    hints = settling.collect_hints(
+        [IdentifiedRecording("a", a, "W", "1", "folders"), IdentifiedRecording("b", b, "V", "1", "folders")]
+    )
+    assert any("may be one composer" in hint for hint in hints) is alike
 
 
 def test_one_work_under_two_names_is_hinted_at() -> None:
     works = ["Symphony in D", "Symphony No. 5 in D", "Symphony No. 6 in F"]
-    hints = settling.hints([Placed(work, "Bach", work, "1", "folders") for work in works])
+    hints = settling.collect_hints([IdentifiedRecording(work, "Bach", work, "1", "folders") for work in works])
     option = '--work "Bach: Symphony in D=Symphony No. 5 in D"'
     assert hints == [
         f"Bach: 'Symphony in D' and 'Symphony No. 5 in D' may be one work; {option} merges them, --apart instead of "
@@ -206,8 +211,10 @@ def test_one_work_under_two_names_is_hinted_at() -> None:
 
 
 def test_a_folder_named_half_by_tags_is_hinted_at() -> None:
-    hints = settling.hints([Placed("x/a", "Bach", "W", "1", "tags"), Placed("x/b", "Bach", "W", "2", "folders")])
-    assert hints == ["x: some files are named by tags, some by folders; see that their work is one"]
+    hints = settling.collect_hints(
+        [IdentifiedRecording("x/a", "Bach", "W", "1", "tags"), IdentifiedRecording("x/b", "Bach", "W", "2", "folders")]
+    )
+    assert hints == ["x: some files are identified by tags and some by folders; check that the names of works agree"]
 
 
 @pytest.mark.parametrize(
@@ -239,13 +246,13 @@ def test_a_table_places_rows_and_says_which_it_cannot(tmp_path: Path) -> None:
         "empty.flac,Bach,Suite,6,",
     ]
     table.write_text("\n".join(["path,composer,work,movement,licence", *rows]), encoding="utf-8")
-    placed, unplaced = recordings.by_table(
+    results = recordings.identify_by_table(
         catalogue.read_rows(table, recordings.TITLES), ["a.flac", "b.flac"], {"empty.flac": "empty"}
     )
-    assert placed == [Placed("a.flac", "J. S. Bach", "Suite", "1", "table", "CC0")]
-    assert [one.reason for one in unplaced] == [
-        "row 3: the path stands in an earlier row already",
-        "row 4: no recording of that path in the folder",
+    assert results[0] == IdentifiedRecording("a.flac", "J. S. Bach", "Suite", "1", "table", "CC0")
+    assert [one.reason for one in results[1:]] == [
+        "row 3: the path is already in an earlier row",
+        "row 4: no recording with this path in the folder",
         "row 5: the path leads outside the folder",
         "row 6: no work",
     ]
@@ -266,15 +273,15 @@ def test_tags_are_read_from_every_kind_of_file(sound: Sound, music: Path, suffix
     }
     file = sound(f"x.{suffix}", **tags)
     names = {"tracknumber": "track", "discnumber": "disc"}
-    assert library.read_tags(file) == {names.get(name, name): text for name, text in tags.items()}
+    assert read_tags(file) == {names.get(name, name): text for name, text in tags.items()}
     assert named(recordings.survey(music, "tags"))[f"x.{suffix}"] == ("武満徹", "W", "01-02 T")
 
 
 def test_files_without_or_with_broken_tags_have_none(sound: Sound, music: Path) -> None:
     broken = music / "broken.mp3"
     broken.write_bytes(b"ID3\x04\x00\x00\xff\xff\xff\xff" + b"\xff" * 50)
-    assert library.read_tags(sound("x.flac")) == {}
-    assert library.read_tags(broken) == {}
+    assert read_tags(sound("x.flac")) == {}
+    assert read_tags(broken) == {}
 
 
 def test_litter_is_passed_over_and_other_files_are_counted(sound: Sound, music: Path) -> None:
@@ -286,8 +293,8 @@ def test_litter_is_passed_over_and_other_files_are_counted(sound: Sound, music: 
         (music / path).write_bytes(b"x")
     found = recordings.survey(music)
     assert list(named(found)) == ["Bach/Suite/1.flac"]
-    assert not found.unplaced
-    assert found.others == {".pdf": 1, ".m4p": 1, "without suffix": 1}
+    assert not found.unidentified
+    assert found.other_files == {".pdf": 1, ".m4p": 1, "without suffix": 1}
     assert "1 .m4p cannot be read; convert them to flac to use them" in found.hints
 
 
@@ -313,7 +320,7 @@ def test_what_cannot_be_opened_is_unplaced_with_its_reason(sound: Sound, music: 
         "Bach/Suite/away.flac": "a link that leads outside the folder; import the folder that it leads to",
         "Bach/Suite/gone.flac": "cannot be opened: No such file or directory",
         "Bach/Suite/pipe.flac": "not a regular file",
-        "Bach/Suite/caf\\udce9.flac": "the bytes of its name are no UTF-8; rename it",
+        "Bach/Suite/caf\\udce9.flac": "its name is not UTF-8; rename it",
         "C:/x.flac": "its name would lead outside the folder on some systems; rename it",
         "outside": "a link that leads outside the folder; import the folder that it leads to",
     }
@@ -339,16 +346,16 @@ def test_importing_again_gives_the_same_bytes_and_notices_changes(sound: Sound, 
         sound(f"Bach/Suite/{title}.flac")
     target = tmp_path / "recordings"
     first = recordings.fill(target, recordings.survey(music), "CC0")
-    assert (first.added, first.changed, first.gone) == (3, 0, 0)
+    assert (first.added, first.changed, first.removed) == (3, 0, 0)
     before = (target / "catalogue.csv").read_bytes()
     again = recordings.fill(target, recordings.survey(music), "CC0")
-    assert (again.added, again.changed, again.gone) == (0, 0, 0)
+    assert (again.added, again.changed, again.removed) == (0, 0, 0)
     assert (target / "catalogue.csv").read_bytes() == before
     sound("Bach/Suite/1.flac")
     sound("Bach/Suite/4.flac")
     (music / "Bach/Suite/2.flac").unlink()
     changed = recordings.fill(target, recordings.survey(music), "CC0")
-    assert (changed.added, changed.changed, changed.gone) == (1, 1, 1)
+    assert (changed.added, changed.changed, changed.removed) == (1, 1, 1)
     assert {one.licence for one in changed.movements} == {"CC0"}
 
 
@@ -432,7 +439,7 @@ def test_the_list_of_unplaced_files_is_not_written_over_while_it_is_read(
     sound("Bach/Suite/1.flac")
     sound("loose.flac")
     recordings.fill(tmp_path / "c", recordings.survey(music))
-    with pytest.raises(UserError, match=r"unplaced\.csv is written anew by every import; rename it"):
+    with pytest.raises(UserError, match=r"unplaced\.csv is overwritten by every import; rename it"):
         recordings.survey(music, table=tmp_path / "c" / "unplaced.csv", target=tmp_path / "c")
 
 
@@ -455,21 +462,22 @@ def test_of_the_same_bytes_twice_one_is_left_out(sound: Sound, music: Path, tmp_
     filled = recordings.fill(tmp_path / "c", recordings.survey(music))
     assert [one.path for one in filled.movements] == ["Bach/Suite/1.flac"]
     assert reasons(filled) == {
-        "Bach/Best of/x.flac": "the same sound as 'Bach/Suite/1.flac' (Johann Sebastian Bach / Suite / 1), which stays"
+        "Bach/Best of/x.flac": "the same sound as 'Bach/Suite/1.flac' (Johann Sebastian Bach / Suite / 1), "
+        "which is kept"
     }
-    assert filled.repeated == filled.unplaced
+    assert filled.duplicates == filled.unidentified
 
 
 def test_a_merge_that_meets_nobody_is_pointed_out(sound: Sound, music: Path) -> None:
     sound("Bach/Suite/1.flac")
     hints = recordings.survey(music, merges={"Bahc": "Bach"}).hints
-    assert "no composer 'Bahc' was found to merge into 'Bach'" in hints
+    assert "there is no composer 'Bahc' to merge into 'Bach'" in hints
 
 
 def test_nothing_placed_is_an_error_that_leaves_the_list(sound: Sound, music: Path, tmp_path: Path) -> None:
     sound("Bach/loose.flac")
     with pytest.raises(
-        UserError, match=r"none of 1 recordings below .*Music could be placed; .*unplaced\.csv says why"
+        UserError, match=r"none of 1 recordings below .*Music could be identified; .*unplaced\.csv gives the reasons"
     ):
         recordings.fill(tmp_path / "c", recordings.survey(music))
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["unplaced.csv"]
@@ -479,7 +487,7 @@ def test_a_corpus_of_scores_is_not_written_over(sound: Sound, music: Path, tmp_p
     sound("Bach/Suite/1.flac")
     catalogue.write(tmp_path / "c", [catalogue.Movement("B", "W", "1", "x.mxl", "score", "CC0", "here")])
     before = (tmp_path / "c" / "catalogue.csv").read_bytes()
-    with pytest.raises(UserError, match="holds a corpus of scores; choose another name with --name"):
+    with pytest.raises(UserError, match="contains a corpus of scores; choose another name with --name"):
         recordings.fill(tmp_path / "c", recordings.survey(music))
     assert (tmp_path / "c" / "catalogue.csv").read_bytes() == before
 
@@ -487,14 +495,14 @@ def test_a_corpus_of_scores_is_not_written_over(sound: Sound, music: Path, tmp_p
 def test_folders_that_cannot_be_imported_are_clear_errors(music: Path) -> None:
     (music / "x.pdf").write_bytes(b"x")
     with pytest.raises(
-        UserError, match=r"no recording below .*Music \(flac, wav, mp3, ogg, m4a and others; found: 1 \.pdf\)"
+        UserError, match=r"no recording below .*Music \(flac, wav, mp3, ogg, m4a and others\); it contains 1 \.pdf"
     ):
         recordings.survey(music)
-    with pytest.raises(UserError, match="nowhere is missing; name the folder"):
+    with pytest.raises(UserError, match="nowhere does not exist; pass the folder"):
         recordings.survey(music / "nowhere")
-    with pytest.raises(UserError, match=r"x\.pdf is a file; name the folder"):
+    with pytest.raises(UserError, match=r"x\.pdf is a file; pass the folder"):
         recordings.survey(music / "x.pdf")
-    with pytest.raises(UserError, match="--by csv needs the table"):
+    with pytest.raises(UserError, match="--by csv needs a table"):
         recordings.survey(music, "csv")
     (music / "x.wav").write_bytes(b"x")
     with pytest.raises(UserError, match=r"t\.csv cannot be read: No such file"):

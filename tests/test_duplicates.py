@@ -21,7 +21,7 @@ from symphony2vec.cli.corpus import corpus
 from symphony2vec.clips import leaks, splits
 from symphony2vec.clips import stage as clips
 from symphony2vec.corpus import catalogue, duplicates, fingerprints, recordings
-from symphony2vec.corpus.titles import Placed
+from symphony2vec.corpus.titles import IdentifiedRecording
 from symphony2vec.features import stage as features
 from symphony2vec.params import Params
 from symphony2vec.project import Project, SplitFold, read_table, write_table
@@ -52,7 +52,7 @@ def piece(
 
 
 def words_of(wave: np.ndarray, rate_hz: int = RATE_HZ) -> np.ndarray:
-    return fingerprints.fingerprint(soxr.resample(wave, rate_hz, fingerprints.RATE_HZ))
+    return fingerprints.compute_fingerprint(soxr.resample(wave, rate_hz, fingerprints.RATE_HZ))
 
 
 def encoded(wave: np.ndarray, kind: str, subtype: str, compression: float) -> np.ndarray:
@@ -93,7 +93,7 @@ CHANGES = ["quieter", "mp3", "ogg", "8 bits", "16 kHz", "48 kHz", "silence befor
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_take_is_found_whatever_became_of_it(change: str, seed: int) -> None:
     wave = piece(seed=seed)
-    (match,) = fingerprints.matches([words_of(wave), words_of(*changed_take(wave, change))])
+    (match,) = fingerprints.find_matches([words_of(wave), words_of(*changed_take(wave, change))])
     assert match.errors < 0.2
     assert match.frames * fingerprints.FRAME_S > 15.0
 
@@ -101,9 +101,9 @@ def test_the_same_take_is_found_whatever_became_of_it(change: str, seed: int) ->
 def test_a_match_says_how_far_apart_the_two_begin() -> None:
     wave = piece()
     late = wave[3 * RATE_HZ :]
-    (match,) = fingerprints.matches([words_of(wave), words_of(late)])
+    (match,) = fingerprints.find_matches([words_of(wave), words_of(late)])
     assert match.offset * fingerprints.FRAME_S == pytest.approx(3.0, abs=0.1)
-    (turned,) = fingerprints.matches([words_of(late), words_of(wave)])
+    (turned,) = fingerprints.find_matches([words_of(late), words_of(wave)])
     assert (turned.offset, turned.errors) == (-match.offset, match.errors)
 
 
@@ -113,20 +113,20 @@ def test_a_match_says_how_far_apart_the_two_begin() -> None:
     ids=["faster", "slower", "other instruments", "other pitch"],
 )
 def test_another_performance_of_the_same_music_is_another_sound(performance: dict[str, float]) -> None:
-    assert fingerprints.matches([words_of(piece()), words_of(piece(**performance))]) == []
+    assert fingerprints.find_matches([words_of(piece()), words_of(piece(**performance))]) == []
 
 
 def test_other_music_is_another_sound() -> None:
-    assert fingerprints.matches([words_of(piece(seed=seed)) for seed in range(12)]) == []
+    assert fingerprints.find_matches([words_of(piece(seed=seed)) for seed in range(12)]) == []
 
 
 def test_silence_and_short_sounds_are_like_nothing() -> None:
     silence = np.zeros(10 * RATE_HZ, np.float32)
     short = piece(2.0)
-    assert fingerprints.matches([words_of(silence), words_of(silence)]) == []
-    assert fingerprints.matches([words_of(short), words_of(short)]) == []
+    assert fingerprints.find_matches([words_of(silence), words_of(silence)]) == []
+    assert fingerprints.find_matches([words_of(short), words_of(short)]) == []
     assert len(words_of(np.zeros(10, np.float32))) == 0
-    assert fingerprints.matches([]) == []
+    assert fingerprints.find_matches([]) == []
 
 
 # What an import leaves out
@@ -151,18 +151,18 @@ def record(file: Path, wave: np.ndarray, rate_hz: int = RATE_HZ, **tags: str) ->
     return file
 
 
-def heard(folder: Path, **options: object) -> recordings.Survey:
-    return recordings.survey(folder, listen=True, **options)  # type: ignore[arg-type]
+def compare_audio(folder: Path, **options: object) -> recordings.Survey:
+    return recordings.survey(folder, compare_audio=True, **options)  # type: ignore[arg-type]
 
 
 def test_case_identity_5_one_take_under_two_sets_of_tags_stays_once(folder: Path) -> None:
     wave = piece(25.0)
     record(folder / "a.flac", wave, composer="A B", album="Symphony 5", title="I. Allegro")
     record(folder / "b.flac", wave, composer="A B", album="The Best of A B", title="Symphony 5: I. Allegro")
-    found = heard(folder)
-    assert [one.path for one in found.placed] == ["a.flac"]
-    (one,) = found.repeated
-    assert (one.path, found.unplaced) == ("b.flac", [one])
+    found = compare_audio(folder)
+    assert [one.path for one in found.recordings] == ["a.flac"]
+    (one,) = found.duplicates
+    assert (one.path, found.unidentified) == ("b.flac", [one])
     assert one.reason.startswith("the same sound as 'a.flac' (A B / ")
 
 
@@ -171,7 +171,7 @@ def test_case_identity_5_another_container_is_the_same_sound(folder: Path, suffi
     wave = piece(25.0)
     record(folder / "A B/Symphony 5/1.flac", wave)
     record(folder / f"A B/The Best/x{suffix}", 0.5 * wave)
-    assert [one.path for one in heard(folder).repeated] == [f"A B/The Best/x{suffix}"]
+    assert [one.path for one in compare_audio(folder).duplicates] == [f"A B/The Best/x{suffix}"]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -180,7 +180,7 @@ def test_case_identity_5_the_same_take_made_again_is_the_same_sound(folder: Path
     record(folder / "A B/Symphony 5/1.flac", wave)
     record(folder / "A B/The Best/x.flac", *changed_take(wave, change))
     record(folder / "A B/Symphony 6/1.flac", piece(25.0, seed=1))
-    assert [one.path for one in heard(folder).repeated] == ["A B/The Best/x.flac"]
+    assert [one.path for one in compare_audio(folder).duplicates] == ["A B/The Best/x.flac"]
 
 
 def test_case_identity_5_performances_and_movements_all_stay(folder: Path) -> None:
@@ -191,7 +191,7 @@ def test_case_identity_5_performances_and_movements_all_stay(folder: Path) -> No
         ("4", {"seed": 9}),
     ):
         record(folder / f"A B/Symphony {name}/1.flac", piece(25.0, **performance))  # type: ignore[arg-type]
-    assert not heard(folder).repeated
+    assert not compare_audio(folder).duplicates
 
 
 def test_case_identity_5_the_command_says_which_and_why(project: Project, folder: Path) -> None:
@@ -199,9 +199,7 @@ def test_case_identity_5_the_command_says_which_and_why(project: Project, folder
     record(folder / "A/Best of/1.flac", 0.5 * piece(25.0))
     words = ["import", str(folder), "--name", "own"]
     done = CliRunner().invoke(corpus, [*words, "--dry-run"], obj=project.root, catch_exceptions=False)
-    assert (
-        "The same sound twice, left out (1):\n  A/Best of/1.flac: the same sound as 'A/Symphony/1.flac'" in done.output
-    )
+    assert "Duplicates, not used (1):\n  A/Best of/1.flac: the same sound as 'A/Symphony/1.flac'" in done.output
     assert not project.corpus("own").exists()
     CliRunner().invoke(corpus, words, obj=project.root, catch_exceptions=False)
     movements, _ = catalogue.read(project.corpus("own"))
@@ -219,7 +217,7 @@ def test_a_track_of_a_long_file_and_its_own_file_are_the_same_sound(folder: Path
         sheet += f'TRACK {number:02d} AUDIO\nTITLE "Title {number}"\nINDEX 01 {index}\n'
     (folder / "A/Disc/image.cue").write_text(sheet)
     record(folder / "A/Single/2.wav", second)
-    assert [(one.path, one.start) for one in heard(folder).repeated] == [("A/Single/2.wav", None)]
+    assert [(one.path, one.start) for one in compare_audio(folder).duplicates] == [("A/Single/2.wav", None)]
 
 
 def test_a_file_that_holds_another_and_more_is_told_and_both_stay(folder: Path) -> None:
@@ -228,9 +226,9 @@ def test_a_file_that_holds_another_and_more_is_told_and_both_stay(folder: Path) 
     record(folder / "A/V/side.flac", np.concatenate([first, second]))
     record(folder / "A/W/twice.wav", np.concatenate([first, first]))
     record(folder / "A/U/long.flac", np.concatenate([first, *(piece(30.0, seed=s) for s in (3, 4, 5))]))
-    found = heard(folder)
-    assert found.repeated == []
-    told = [hint for hint in found.hints if "holds the sound of 'A/W/1.flac' and more; both stay" in hint]
+    found = compare_audio(folder)
+    assert found.duplicates == []
+    told = [hint for hint in found.hints if "contains the sound of 'A/W/1.flac' and more; both are kept" in hint]
     assert sorted(hint.split("'")[1] for hint in told) == ["A/U/long.flac", "A/V/side.flac", "A/W/twice.wav"]
     assert ["give both one work" in hint for hint in sorted(told)] == [True, True, False]
 
@@ -246,25 +244,25 @@ def test_a_suffix_goes_with_the_copy_that_it_told_apart(folder: Path) -> None:
         opened = mutagen.File(file)
         opened.update(tags | {"work": file.parts[-3]})
         opened.save()
-    placed = {one.path: one.movement for one in heard(folder).placed}
+    placed = {one.path: one.movement for one in compare_audio(folder).recordings}
     assert placed == {"A/Idyll/a/1.flac": "1 (a)", "A/Idyll/c/1.flac": "1 (c)", "A/Elegy/d/1.flac": "1"}
 
 
 def test_a_file_that_cannot_be_decoded_stops_nothing(folder: Path) -> None:
     record(folder / "A/W/1.flac", piece(8.0))
     (folder / "A/W/2.flac").write_bytes(b"no sound")
-    assert [one.path for one in heard(folder).placed] == ["A/W/1.flac", "A/W/2.flac"]
+    assert [one.path for one in compare_audio(folder).recordings] == ["A/W/1.flac", "A/W/2.flac"]
 
 
 # Which of them stays
 
 
-def placed(path: str, composer: str = "A", work: str = "W", by: str = "tags") -> Placed:
-    return Placed(path, composer, work, path, by)
+def placed(path: str, composer: str = "A", work: str = "W", by: str = "tags") -> IdentifiedRecording:
+    return IdentifiedRecording(path, composer, work, path, by)
 
 
-def staying(group: list[Placed], *others: Placed) -> list[str]:
-    kept, left = duplicates.leave_out([*group, *others], [group])
+def staying(group: list[IdentifiedRecording], *others: IdentifiedRecording) -> list[str]:
+    kept, left = duplicates.drop_duplicates([*group, *others], [group])
     assert len(kept) + len(left) == len(group) + len(others)
     return [one.path for one in kept if one in group]
 
@@ -288,7 +286,7 @@ def test_the_table_of_the_user_decides() -> None:
 
 def test_of_two_composers_nobody_stays_and_both_are_named() -> None:
     group = [placed("a.flac", "A"), placed("b.flac", "B")]
-    kept, left = duplicates.leave_out(group, [group])
+    kept, left = duplicates.drop_duplicates(group, [group])
     assert kept == []
     assert all("under two composers, 'A' and 'B'" in one.reason for one in left)
     assert "'b.flac'" in left[0].reason

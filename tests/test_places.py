@@ -397,8 +397,8 @@ def test_case_place_5_links_into_a_store_are_the_users_own_files(tmp_path: Path)
     (tmp_path / "secret.flac").write_bytes(b"x")
     (album / "5 Giga.flac").symlink_to(tmp_path / "secret.flac")
     survey = recordings.survey(annex, by="folders")
-    assert [one.path for one in survey.placed] == ["Bach/Suite/1 Allegro.flac", "Bach/Suite/2 Allegro.flac"]
-    assert {one.path.rpartition("/")[2]: one.reason for one in survey.unplaced} == {
+    assert [one.path for one in survey.recordings] == ["Bach/Suite/1 Allegro.flac", "Bach/Suite/2 Allegro.flac"]
+    assert {one.path.rpartition("/")[2]: one.reason for one in survey.unidentified} == {
         "3 Largo.flac": "cannot be opened: No such file or directory; `git annex get` brings its content",
         "4 Presto.flac": "cannot be opened: No such file or directory; `dvc pull` brings its content",
         "5 Giga.flac": "a link that leads outside the folder; import the folder that it leads to",

@@ -1,8 +1,9 @@
-"""The commands that fill `data/` and check what lies there."""
+"""The commands that fill `data/` with music and check it."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,12 @@ from symphony2vec.cli import lazy
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
-    from symphony2vec.corpus.recordings import Survey
-    from symphony2vec.corpus.titles import Unplaced
+    from symphony2vec.corpus.decisions import Decisions
+    from symphony2vec.corpus.recordings import ImportResult, Survey
+    from symphony2vec.corpus.titles import UnidentifiedRecording
     from symphony2vec.project import Project
 
-SHOWN = 20  # lines of hints and of unplaced files; the rest is counted, and stands in unplaced.csv
+MOST_LINES = 20  # of each list; the rest is counted, and unplaced.csv lists all
 FEWEST = 3  # works, or movements, of a composer: one each for training, validation and test
 
 
@@ -25,8 +27,8 @@ FEWEST = 3  # works, or movements, of a composer: one each for training, validat
 def corpus() -> None:
     """Fill data/ with music, and check it.
 
-    A corpus is a folder data/NAME/ with a catalogue.csv that names composer, work and movement of every file.
-    params.yaml says under corpus.name which one is played; `dvc add data` keeps track of its version.
+    A corpus is a folder data/NAME/ with a catalogue.csv that contains composer, work and movement of every file.
+    corpus.name in params.yaml selects the corpus; `dvc add data` tracks its version.
     """
 
 
@@ -35,14 +37,14 @@ def corpus() -> None:
 def starter(folder: Path | None) -> None:
     """Fill data/starter with the starter corpus.
 
-    The scores come with the package music21: nothing is fetched. Those that are there already are left alone.
+    The scores come with the package music21: nothing is downloaded. Scores that already exist are not copied again.
 
     \b
     Writes  data/starter/catalogue.csv and the scores beside it
     """
     project = _project(folder)
     lazy.starter.fill(project.corpus("starter"))
-    _filled(project, "starter")
+    _print_next_steps(project, "starter")
 
 
 @corpus.command()
@@ -51,16 +53,16 @@ def starter(folder: Path | None) -> None:
     "from_folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Take the scores from a local copy of the repository, or of its folder data; fetch nothing.",
+    help="Take the scores from a local copy of the repository, or of its folder data; download nothing.",
 )
-@click.option("--url", metavar="URL", help="Fetch from another address, such as a mirror.")
+@click.option("--url", metavar="URL", help="Download from another address, such as a mirror.")
 @click.pass_obj
 def openscore(folder: Path | None, from_folder: Path | None, url: str | None) -> None:
     """Fill data/openscore with OpenScore Orchestra.
 
     96 movements by Bach, Beach, Beethoven, Boulanger, Brahms, Bruckner, Haydn and Schubert as MusicXML (CC0),
     from github.com/MarkGotham/Hauptstimme at one commit. git fetches only the scores; each is checked against
-    its checksum, and those that are there already are left alone.
+    its checksum, and scores that already exist are not fetched again.
 
     \b
     Examples
@@ -71,7 +73,7 @@ def openscore(folder: Path | None, from_folder: Path | None, url: str | None) ->
     """
     project = _project(folder)
     lazy.openscore.fill(project.corpus("openscore"), from_folder, url or lazy.openscore.URL)
-    _filled(project, "openscore")
+    _print_next_steps(project, "openscore")
 
 
 @corpus.command("import")
@@ -81,44 +83,44 @@ def openscore(folder: Path | None, from_folder: Path | None, url: str | None) ->
     type=click.Choice(["auto", "folders", "tags", "csv"]),
     default="auto",
     show_default=True,
-    help="What names the pieces. auto: the tags where they name composer and work, else the folders.",
+    help="What identifies the recordings. auto: the tags if they name composer and work, else the folders.",
 )
 @click.option(
     "--csv",
     "table",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A table of yours: path (from FOLDER), composer, work, movement, perhaps licence. Its rows go "
-    "before tags and folders; with --by csv nothing else is imported.",
+    help="Your own table: path (relative to FOLDER), composer, work, movement, and optionally licence. It takes "
+    "precedence over tags and folders; with --by csv nothing else is imported.",
 )
 @click.option(
     "--composer",
     "merges",
     multiple=True,
     metavar="NAME=OTHER",
-    help='Take one name of a composer for another, as in "Beethoven=Ludwig van Beethoven". Can be repeated.',
+    help='Replace a name of a composer by another, as in "Beethoven=Ludwig van Beethoven". Can be repeated.',
 )
 @click.option(
     "--work",
     "work_merges",
     multiple=True,
     metavar="COMPOSER:NAME=OTHER",
-    help='Take one name of a work for another, as in "Beethoven: Eroica=Symphony No. 3". Can be repeated.',
+    help='Replace a name of a work by another, as in "Beethoven: Eroica=Symphony No. 3". Can be repeated.',
 )
 @click.option(
     "--apart",
-    "apart",
+    "distinct_works",
     multiple=True,
     metavar="COMPOSER:NAME=OTHER",
-    help="Keep two works apart that look alike, so that they are not asked about again. Can be repeated.",
+    help="Keep two works with similar names apart, and do not report them again. Can be repeated.",
 )
 @click.option("--name", default="recordings", show_default=True, help="The corpus to fill: data/NAME.")
 @click.option("--licence", default="unknown", show_default=True, help="The licence of recordings without their own.")
-@click.option("--copy", is_flag=True, help="Copy the recordings to data/NAME/audio, so that they are versioned too.")
+@click.option("--copy", is_flag=True, help="Copy the recordings to data/NAME/audio, so that DVC tracks them, too.")
 @click.option(
     "--no-fingerprints",
     is_flag=True,
-    help="Do not compare the sounds themselves; recordings whose bytes are the same are still left out.",
+    help="Do not compare the sounds; only files with equal bytes are recognized as duplicates.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be imported and write nothing.")
 @click.pass_obj
@@ -129,7 +131,7 @@ def import_(
     table: Path | None,
     merges: Sequence[str],
     work_merges: Sequence[str],
-    apart: Sequence[str],
+    distinct_works: Sequence[str],
     name: str,
     licence: str,
     copy: bool,
@@ -141,20 +143,20 @@ def import_(
     \b
     Folders are read as       composer/work/movement.flac
     deeper ones as            composer/work/part/movement.flac; "CD1" and "Disc 2" are skipped
-    Tags are read as          composer, work (or album), title, with disc and track before it
+    Tags are read as          composer, work (or album), title, preceded by disc and track
 
-    The recordings stay where they are, unless --copy is given. The catalogue holds the checksum of each, so
-    that a changed file is noticed. Composers and works get one name each: initials, life dates, spellings,
-    languages, catalogue numbers and discs are understood. Names that only look alike are shown, with the option
-    that merges them; what was decided is kept in decisions.csv and holds for later imports.
+    The recordings stay where they are, unless --copy is given. The catalogue contains the checksum of each, so
+    that changes are noticed. Composers and works get one name each: initials, life dates, spellings,
+    languages, catalogue numbers and discs are understood. Similar names are listed with the option that merges
+    them; decisions are stored in decisions.csv and apply to later imports.
 
     The first minute of every recording is compared with that of all others, whatever their tags and formats. Of
-    those that hold the same sound one stays: not the one on a "Best of", then the one whose work has more recordings;
-    of two composers none does, unless --csv names one of them. A cue sheet beside a long file, or inside it, cuts it
-    into its tracks.
+    several recordings with the same sound one is kept: not one on a "Best of", else one whose work has more
+    recordings; if the composers differ, none is kept unless --csv decides. A cue sheet beside a long file, or inside
+    it, divides it into its tracks.
 
-    A file whose work cannot be known is not guessed at: the same music could come into training and test. It
-    is listed in unplaced.csv. Copy that list, fill it in, and pass it with --csv.
+    A file whose work is unknown is not used, because with a wrong guess the same music could be in both training and
+    test. It is listed in unplaced.csv. Copy that list, complete it, and pass it with --csv.
 
     \b
     Examples
@@ -163,48 +165,34 @@ def import_(
       symphony2vec corpus import /mnt/archive --csv titles.csv --name archive --copy
     \b
     Writes  data/NAME/catalogue.csv
-            data/NAME/unplaced.csv    what could not be placed, and why
-            data/NAME/decisions.csv   what --composer, --work and --apart decided
-            data/NAME/originals.txt   where the recordings lie, or data/NAME/audio/ with --copy
+            data/NAME/unplaced.csv    recordings that are not used, and why
+            data/NAME/decisions.csv   the decisions of --composer, --work and --apart
+            data/NAME/originals.txt   where the recordings are, or data/NAME/audio/ with --copy
     """
     project = _project(folder)
-    target = _target(project, name)
-    given = lazy.decisions.Decisions(
-        _merges(merges),
-        {(composer, one): other for composer, one, other in _works(work_merges, "--work")},
-        set(_works(apart, "--apart")),
-    )
-    decided = lazy.decisions.read(target).updated(given)
-    found = lazy.recordings.survey(recordings, by, table, None, target, decided, not no_fingerprints)
-    _show(found)
+    target = _corpus_folder(project, name)
+    decisions = lazy.decisions.read(target).merge(_parse_decisions(merges, work_merges, distinct_works))
+    survey = lazy.recordings.survey(recordings, by, table, None, target, decisions, not no_fingerprints)
+    _print_survey(survey)
     if dry_run:
         click.echo("\nNothing was written (--dry-run).")
         return
-    filled = lazy.recordings.fill(target, found, licence, copy)
-    lazy.decisions.write(target, decided)
-    equal = [one for one in filled.repeated if one not in found.repeated]
-    late = [one for one in filled.unplaced if one not in found.unplaced and one not in equal]
-    _show_lines("Could not be read:", map(_unplaced_line, late))
-    _show_lines(f"The same sound twice, left out ({len(equal)}):", map(_unplaced_line, equal))
-    click.echo(f"\nSince the last import: {filled.added} new, {filled.changed} changed, {filled.gone} gone.")
-    if filled.unplaced:
-        click.echo(
-            f"Without a place: {len(filled.unplaced)}, listed in data/{name}/unplaced.csv; "
-            "copy the list, fill it in and pass it with --csv."
-        )
-    _filled(project, name)
+    result = lazy.recordings.fill(target, survey, licence, copy)
+    lazy.decisions.write(target, decisions)
+    _print_result(result, survey, name)
+    _print_next_steps(project, name)
 
 
 @corpus.command()
 @click.argument("name", required=False)
-@click.option("--allow-alike", is_flag=True, help="Pass a corpus in which two names may mean one work or composer.")
+@click.option("--allow-alike", is_flag=True, help="Accept a corpus in which two names may mean one work or composer.")
 @click.pass_context
 def check(context: click.Context, name: str | None, allow_alike: bool) -> None:
-    """Check a corpus: its catalogue, every file that it names, and that each work has one name.
+    """Check a corpus: its catalogue, every file in it, and that each work has one name.
 
-    NAME is a folder of data/; without it, the one that params.yaml names. Prints every fault with its row
-    (the header is row 1) and exits with 1, or prints a table of the composers. Two works of one composer that
-    may be one are a fault, too: a split by work would put it on two sides. Writes nothing.
+    NAME is a folder of data/; by default the one that params.yaml selects. Prints a table of the composers, and
+    every fault with its row (the header is row 1). Exits with 1 if there are faults, or if two works of one
+    composer may be the same: a split by work would put it into two splits. Writes nothing.
 
     \b
     Examples
@@ -213,125 +201,158 @@ def check(context: click.Context, name: str | None, allow_alike: bool) -> None:
     """
     project = _project(context.obj)
     name = name or lazy.params.read(project.params).corpus.name
-    movements, faults = lazy.catalogue.audit(_target(project, name))
-    _table((one.composer, one.work) for one in movements)
+    folder = _corpus_folder(project, name)
+    movements, faults = lazy.catalogue.audit(folder)
+    _print_composers((movement.composer, movement.work) for movement in movements)
     if faults:
         rows = len(faults) + len(movements)
-        click.echo(f"\n{len(faults)} of {rows} rows of data/{name}/catalogue.csv are at fault:")
+        click.echo(f"\n{len(faults)} of {rows} rows of data/{name}/catalogue.csv have faults:")
         for fault in faults:
             click.echo(f"  {_printable(str(fault))}")
-    titles = ((one.composer, one.work, one.movement) for one in movements)
-    asked = lazy.identity.questions(titles, lazy.decisions.read(_target(project, name)).answered)
-    if asked:
-        click.echo(f"\n{len(asked)} pairs of names may mean one work or one composer; import again with these options,")
-        click.echo("with --apart in place of --work where they are two, or give them one name in catalogue.csv:")
-        for question in asked:
-            click.echo(f"  {_printable(str(question))}")
-    if faults or (asked and not allow_alike):
+    titles = ((movement.composer, movement.work, movement.movement) for movement in movements)
+    pairs = lazy.similarity.find_similar_names(titles, lazy.decisions.read(folder).distinct_keys)
+    if pairs:
+        click.echo(f"\n{len(pairs)} pairs of names may mean one work or one composer. Import again with these options,")
+        click.echo("or with --apart instead of --work if they are different, or edit the names in catalogue.csv:")
+        for pair in pairs:
+            click.echo(f"  {_printable(str(pair))}")
+    if faults or (pairs and not allow_alike):
         context.exit(1)
-    click.echo(f"\ndata/{name}: all {len(movements)} movements are there and unchanged.")
+    click.echo(f"\ndata/{name}: all {len(movements)} movements exist and are unchanged.")
 
 
 def _project(folder: Path | None) -> Project:
     return lazy.project.Project.around(Path(folder or "."))
 
 
-def _target(project: Project, name: str) -> Path:
+def _corpus_folder(project: Project, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"'{name}' cannot name a corpus; use letters, digits, '.', '_' and '-'")
+        raise UserError(f"'{name}' is not a valid name of a corpus; use letters, digits, '.', '_' and '-'")
     return project.corpus(name)
 
 
-def _merges(pairs: Sequence[str]) -> dict[str, str]:
-    merges = {}
-    for pair in pairs:
-        one, _, other = pair.partition("=")
-        if not one.strip() or not other.strip():
-            raise UserError(f'--composer "{pair}" must read "NAME=OTHER", as in "Beethoven=Ludwig van Beethoven"')
-        merges[lazy.titles.composer_name(one)] = lazy.titles.composer_name(other)
-    return merges
-
-
-def _works(pairs: Sequence[str], option: str) -> list[tuple[str, str, str]]:
-    """Composer, name and other name of every "COMPOSER: NAME=OTHER"."""
-    named = []
-    for pair in pairs:
-        composer, _, names = pair.partition(":")
-        one, _, other = names.partition("=")
-        if not (composer.strip() and one.strip() and other.strip()):
-            raise UserError(
-                f'{option} "{pair}" must read "COMPOSER: NAME=OTHER", as in "Beethoven: Eroica=Symphony No. 3"'
-            )
-        named.append((composer.strip(), one.strip(), other.strip()))
-    return named
-
-
-def _show(found: Survey) -> None:
-    """What was understood of a folder."""
-    _table((one.composer, one.work) for one in found.placed)
-    ways = {way: sum(one.by == way for one in found.placed) for way in ("table", "tags", "folders")}
-    click.echo("\nPlaced by: " + (", ".join(f"{way} {count}" for way, count in ways.items() if count) or "nothing"))
-    _show_lines("Taken as one:", found.merged)
-    _show_lines("Look at:", found.hints)
-    nowhere = [one for one in found.unplaced if one not in found.repeated]
-    _show_lines(f"Could not be placed ({len(nowhere)}):", map(_unplaced_line, nowhere))
-    _show_lines(f"The same sound twice, left out ({len(found.repeated)}):", map(_unplaced_line, found.repeated))
-    if found.others:
-        counts = ", ".join(f"{count} {_printable(suffix)}" for suffix, count in found.others.most_common(SHOWN))
-        click.echo(f"\nOther files, left alone: {counts}")
-
-
-def _table(pieces: Iterable[tuple[str, str]]) -> None:
-    """Composers with their works and movements; names stand last, for no width fits all scripts."""
-    works: dict[str, list[str]] = {}
-    for composer, work in pieces:
-        works.setdefault(composer, []).append(work)
-    click.echo(f"{'works':>6} {'movements':>10}  composer")
-    for composer, named in sorted(works.items()):
-        click.echo(f"{len(set(named)):6} {len(named):10}  {_printable(composer)}")
-    total = sum(len(set(named)) for named in works.values())
-    click.echo(f"{total:6} {sum(map(len, works.values())):10}  all {len(works)} composers")
-    few = {composer: named for composer, named in sorted(works.items()) if len(set(named)) < FEWEST}
-    split = [composer for composer, named in few.items() if len(named) >= FEWEST]
-    _show_lines("Fewer than 3 works, split by movement unless clips.fallback is none:", split)
-    _show_lines(
-        "Fewer than 3 movements, too few for any split (see clips.small_composers):",
-        [composer for composer in few if composer not in split],
+def _parse_decisions(merges: Sequence[str], work_merges: Sequence[str], distinct_works: Sequence[str]) -> Decisions:
+    """Return the decisions of the options --composer, --work and --apart."""
+    return lazy.decisions.Decisions(
+        _parse_composer_merges(merges),
+        {(composer, name): other for composer, name, other in _parse_work_pairs(work_merges, "--work")},
+        set(_parse_work_pairs(distinct_works, "--apart")),
     )
 
 
-def _show_lines(title: str, lines: Iterable[str]) -> None:
+def _parse_composer_merges(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the replacement by name from options "NAME=OTHER"."""
+    merges = {}
+    for pair in pairs:
+        name, _, other = pair.partition("=")
+        if not name.strip() or not other.strip():
+            raise UserError(f'--composer "{pair}" must read "NAME=OTHER", as in "Beethoven=Ludwig van Beethoven"')
+        merges[lazy.titles.tidy_composer(name)] = lazy.titles.tidy_composer(other)
+    return merges
+
+
+def _parse_work_pairs(pairs: Sequence[str], option: str) -> list[tuple[str, str, str]]:
+    """Return composer, name and other name from options "COMPOSER: NAME=OTHER"."""
+    works = []
+    for pair in pairs:
+        composer, _, names = pair.partition(":")
+        name, _, other = names.partition("=")
+        if not (composer.strip() and name.strip() and other.strip()):
+            raise UserError(
+                f'{option} "{pair}" must read "COMPOSER: NAME=OTHER", as in "Beethoven: Eroica=Symphony No. 3"'
+            )
+        works.append((composer.strip(), name.strip(), other.strip()))
+    return works
+
+
+def _print_survey(survey: Survey) -> None:
+    """Print what is known about the recordings in a folder."""
+    _print_composers((recording.composer, recording.work) for recording in survey.recordings)
+    counts = Counter(recording.source for recording in survey.recordings)
+    sources = [f"{source} {counts[source]}" for source in ("table", "tags", "folders") if counts[source]]
+    click.echo(f"\nIdentified by: {', '.join(sources) or 'nothing'}")
+    _print_list("Merged spellings:", survey.spellings)
+    _print_list("Please check:", survey.hints)
+    unidentified = [recording for recording in survey.unidentified if recording not in survey.duplicates]
+    _print_list(f"Not identified ({len(unidentified)}):", map(_describe, unidentified))
+    _print_list(f"Duplicates, not used ({len(survey.duplicates)}):", map(_describe, survey.duplicates))
+    if survey.other_files:
+        other_files = survey.other_files.most_common(MOST_LINES)
+        click.echo(f"\nOther files, ignored: {', '.join(f'{count} {_printable(name)}' for name, count in other_files)}")
+
+
+def _print_result(result: ImportResult, survey: Survey, name: str) -> None:
+    """Print what an import into the corpus `name` did beyond the survey."""
+    duplicates = [recording for recording in result.duplicates if recording not in survey.duplicates]
+    unreadable = [
+        recording
+        for recording in result.unidentified
+        if recording not in survey.unidentified and recording not in duplicates
+    ]
+    _print_list("Could not be read:", map(_describe, unreadable))
+    _print_list(f"Duplicates, not used ({len(duplicates)}):", map(_describe, duplicates))
+    click.echo(f"\nSince the previous import: {result.added} new, {result.changed} changed, {result.removed} removed.")
+    if result.unidentified:
+        click.echo(
+            f"Not used: {len(result.unidentified)}, listed in data/{name}/unplaced.csv; "
+            "copy the list, complete it and pass it with --csv."
+        )
+
+
+def _print_composers(titles: Iterable[tuple[str, str]]) -> None:
+    """Print the composers with their counts of works and movements; names come last, as their widths differ."""
+    works: dict[str, list[str]] = {}
+    for composer, work in titles:
+        works.setdefault(composer, []).append(work)
+    click.echo(f"{'works':>6} {'movements':>10}  composer")
+    for composer, names in sorted(works.items()):
+        click.echo(f"{len(set(names)):6} {len(names):10}  {_printable(composer)}")
+    total = sum(len(set(names)) for names in works.values())
+    click.echo(f"{total:6} {sum(map(len, works.values())):10}  all {len(works)} composers")
+    few_works = [composer for composer, names in sorted(works.items()) if len(set(names)) < FEWEST]
+    _print_list(
+        "Fewer than 3 works, split by movement unless clips.fallback is none:",
+        [composer for composer in few_works if len(works[composer]) >= FEWEST],
+    )
+    _print_list(
+        "Fewer than 3 movements, too few for any split (see clips.small_composers):",
+        [composer for composer in few_works if len(works[composer]) < FEWEST],
+    )
+
+
+def _print_list(title: str, lines: Iterable[str]) -> None:
+    """Print a title and the first lines of a list; nothing for an empty list."""
     lines = list(lines)
     if not lines:
         return
     click.echo(f"\n{title}")
-    for line in lines[:SHOWN]:
+    for line in lines[:MOST_LINES]:
         click.echo(f"  {_printable(line)}")
-    if len(lines) > SHOWN:
-        click.echo(f"  ... and {len(lines) - SHOWN} more")
+    if len(lines) > MOST_LINES:
+        click.echo(f"  ... and {len(lines) - MOST_LINES} more")
 
 
-def _unplaced_line(one: Unplaced) -> str:
-    at = "" if one.start is None else f" at {one.start:.2f} s"
-    return f"{one.path}{at}: {one.reason}"
+def _describe(recording: UnidentifiedRecording) -> str:
+    start = "" if recording.start is None else f" at {recording.start:.2f} s"
+    return f"{recording.path}{start}: {recording.reason}"
 
 
 def _printable(text: str) -> str:
-    """Text for a terminal: line breaks and control characters of file names are spelt out."""
+    """Return a text for the terminal, with line breaks and control characters of file names escaped."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
-def _filled(project: Project, name: str) -> None:
-    """What to do after a corpus was filled."""
+def _print_next_steps(project: Project, name: str) -> None:
+    """Print the size of a corpus and the commands that follow."""
     movements, _ = lazy.catalogue.read(project.corpus(name))
-    click.echo(f"\ndata/{name}/catalogue.csv names {len(movements)} movements. Next:")
-    if _played(project) != name:
+    click.echo(f"\ndata/{name}/catalogue.csv contains {len(movements)} movements. Next:")
+    if _selected_corpus(project) != name:
         click.echo(f"  set corpus.name to {name} in params.yaml")
     click.echo("  dvc add data\n  dvc repro")
 
 
-def _played(project: Project) -> str | None:
+def _selected_corpus(project: Project) -> str | None:
     try:
         return lazy.params.read(project.params).corpus.name
     except UserError:
-        return None  # the next command says what is wrong with params.yaml
+        return None  # the next command reports what is wrong with params.yaml

@@ -24,8 +24,9 @@ from symphony2vec import parallel
 from symphony2vec.collection import table as tables
 from symphony2vec.collection.table import COLUMNS, Collection
 from symphony2vec.corpus import library
-from symphony2vec.corpus.settling import settle
-from symphony2vec.corpus.titles import Placed, by_tags_or_folders
+from symphony2vec.corpus.settling import unify_names
+from symphony2vec.corpus.tags import read_tags
+from symphony2vec.corpus.titles import IdentifiedRecording, identify
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.package import contents, model
 from symphony2vec.package.model import FORMS, HOP_S
@@ -164,7 +165,7 @@ def recordings(places: Sequence[Path], request: EmbeddingRequest) -> tuple[list[
         elif place.exists():
             wanted = [(place, f"{place.parent.name}/{place.name}", None)]
         else:
-            raise UserError(f"{library.shown(str(place))} does not exist")
+            raise UserError(f"{library.printable_path(str(place))} does not exist")
         for path, relative, titles in wanted:
             try:
                 one = _recording(path, relative, titles, request)
@@ -173,14 +174,14 @@ def recordings(places: Sequence[Path], request: EmbeddingRequest) -> tuple[list[
                 continue
             found[one.text] = one
     if not found and not rejected:
-        named = ", ".join(library.shown(str(place)) for place in places)
+        named = ", ".join(library.printable_path(str(place)) for place in places)
         raise UserError(f"no recordings in {named}; {', '.join(library.SUFFIXES)} are read")
     return [found[text] for text in sorted(found)], rejected
 
 
 def written(path: Path) -> str:
     """How a recording's path stands in a collection: absolute, and the same by whatever way its folder was reached."""
-    return library.shown(str(_absolute(path)))
+    return library.printable_path(str(_absolute(path)))
 
 
 def unchanged(path: Path, collection: Collection) -> bool:
@@ -342,7 +343,7 @@ def _recording(path: Path, relative: str, titles: tuple[str, str, str] | None, r
     if not path.is_file():
         raise Unusable("no ordinary file")
     state, absolute = _state(path), _absolute(path)
-    text = library.shown(str(absolute))
+    text = library.printable_path(str(absolute))
     key = _key(text, state, request.fingerprint, request.form, request.hop_s)
     return Recording(absolute, text, titles or _titles(path, relative), key, state)
 
@@ -358,11 +359,11 @@ def _key(text: str, state: tuple[int, int], fingerprint: str, form: str, hop_s: 
 
 def _titles(path: Path, relative: str) -> tuple[str, str, str]:
     """Composer, work and movement, from tags or folders; empty where neither tells."""
-    placed = by_tags_or_folders(library.shown(relative), library.read_tags(path))
-    if isinstance(placed, Placed):
-        (placed,) = settle([placed], {})
+    placed = identify(library.printable_path(relative), read_tags(path))
+    if isinstance(placed, IdentifiedRecording):
+        (placed,) = unify_names([placed], {})
         return placed.composer, placed.work, placed.movement
-    return placed.composer, "", placed.movement or library.shown(path.stem)
+    return placed.composer, "", placed.movement or library.printable_path(path.stem)
 
 
 def _catalogued(folder: Path) -> dict[str, tuple[str, str, str]]:

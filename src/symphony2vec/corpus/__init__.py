@@ -1,1 +1,1 @@
-"""Fills `data/`: the starter corpus, OpenScore Orchestra, or the user's own recordings, each with one catalogue."""
+"""Fill `data/` with the starter corpus, OpenScore Orchestra, or the user's own recordings, each with a catalogue."""

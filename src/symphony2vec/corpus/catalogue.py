@@ -1,15 +1,14 @@
-"""The catalogue of a corpus: one row a movement, checked on reading.
+"""The catalogue of a corpus: a CSV file with one row per movement, checked when it is read.
 
     data/<corpus>/catalogue.csv     composer, work, movement, path, kind, licence, origin[, sha256][, start, end]
                                     [, printed_work, printed_composer]
-    data/<corpus>/originals.txt     only for recordings left where they are: the folder their paths start from
+    data/<corpus>/originals.txt     only for recordings that stay where they are: the folder their paths start from
 
-`path` is relative, with forward slashes, and stays inside its folder. `kind` is `score` (MusicXML, Humdrum
-kern) or `recording` (see `library.SUFFIXES`). Where a sha256 is given, the file must still match it when it is
-played. A file that holds several movements has one row for each: `start` and `end` are seconds of a recording, or the
-first and last bar of a score, counted from 1 in the order of the file; empty cells mean the beginning and the end.
-`composer` and `work` are in normal form, one name each; `printed_work` and `printed_composer` are what the tags,
-folders or table of a recording say.
+`path` is relative, with forward slashes, and stays inside its folder. `kind` is `score` (MusicXML, Humdrum kern) or
+`recording` (see `library.SUFFIXES`). If a row has a sha256, the file must match it when it is used. A file that holds
+several movements has one row for each: `start` and `end` are seconds of a recording, or the first and last bar of a
+score, counted from 1 in file order; empty cells mean the beginning and the end. `composer` and `work` are in normal
+form; `printed_composer` and `printed_work` are the spellings of the tags, folders or table.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from importlib import resources
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -53,32 +53,39 @@ class Movement:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with one row; `row` counts as a spreadsheet does, the header being row 1."""
+    """What is wrong with one row; `row` counts as a spreadsheet does, so the header is row 1."""
 
     row: int
     path: str
     reason: str
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return the fault as one line of text."""
         return f"row {self.row}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a CSV file: its number, its cells by column, the count of cells beyond the last column."""
+    """One row of a CSV file: its number, its cells by column, and how many cells follow the last column."""
 
     number: int
     cells: dict[str, str]
-    beyond: int
+    extra_cells: int
 
     def get(self, column: str) -> str:
-        """The cell of a column without the spaces around it, empty where the row is too short.
+        """Return the cell of a column, empty where the row is too short.
 
-        A path is given as it stands: spaces belong to a file's name.
+        Surrounding spaces are removed, except from a path, where they belong to the file name.
         """
         cell = self.cells.get(column, "")
         return cell if column == "path" and cell.strip() else cell.strip()
+
+    @property
+    def extra_cells_fault(self) -> str:
+        """What to tell the user about cells after the last column, "" if there are none."""
+        if not self.extra_cells:
+            return ""
+        return f"{self.extra_cells} more cells than columns; put names that contain commas in quotes"
 
 
 COLUMNS = tuple(field.name for field in fields(Movement))
@@ -88,11 +95,14 @@ PRINTED = ("printed_work", "printed_composer")
 
 
 def write(folder: Path, movements: Iterable[Movement], originals: Path | None = None) -> None:
-    """Write a catalogue, sorted by composer, work and movement, so that equal corpora give equal bytes.
+    """Write a catalogue sorted by composer, work and movement, so that equal corpora give equal bytes.
 
-    `originals` names the folder that the paths start from when that is not `folder` itself.
+    Args:
+        folder: The folder of the corpus.
+        movements: The rows, in any order.
+        originals: The folder that the paths start from, if it is not `folder`.
     """
-    rows = sorted(movements, key=lambda one: (one.composer, one.work, one.movement, one.path))
+    rows = sorted(movements, key=lambda row: (row.composer, row.work, row.movement, row.path))
     unused = set() if any(row.start is not None or row.end is not None for row in rows) else set(BOUNDS)
     unused |= set() if any(row.printed_work or row.printed_composer for row in rows) else set(PRINTED)
     columns = [name for name in COLUMNS if name not in unused]
@@ -105,23 +115,23 @@ def write(folder: Path, movements: Iterable[Movement], originals: Path | None = 
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a CSV file (UTF-8, Unix line ends) that reads back as it was."""
+    """Write a CSV file (UTF-8, Unix line ends) whose cells read back unchanged."""
     rows = list(rows)
-    # csv alone leaves a carriage return, which some file names hold, without the quotes that it needs
-    bare = any("\r" in str(cell) for row in rows for cell in row.values())
+    # The csv module does not quote a bare carriage return, which some file names contain.
+    carriage_return = any("\r" in str(cell) for row in rows for cell in row.values())
     with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(
-            file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
+            file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if carriage_return else csv.QUOTE_MINIMAL
         )
         writer.writeheader()
         writer.writerows(rows)
 
 
 def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
-    """Read the rows of a CSV file that are not blank, separated by commas or semicolons.
+    """Read the non-blank rows of a CSV file that is separated by commas or semicolons.
 
     Raises:
-        UserError: the file cannot be read, is no UTF-8 or no CSV, or lacks one of the columns `required`.
+        UserError: The file cannot be read, is not UTF-8 or not CSV, or lacks one of the `required` columns.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -129,8 +139,8 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
         raise UserError(f"{path} is not UTF-8 text (byte {fault.start}); save it as CSV in UTF-8") from None
     except OSError as fault:
         raise UserError(f"{path} cannot be read: {fault.strerror}") from None
-    first = text.partition("\n")[0]
-    separator = ";" if first.count(";") > first.count(",") else ","
+    first_line = text.partition("\n")[0]
+    separator = ";" if first_line.count(";") > first_line.count(",") else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         header, *rows = list(reader) or [[]]
@@ -147,147 +157,162 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
     ]
 
 
+def read_package_table(name: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV file that is installed with this package, by column.
+
+    >>> read_package_table("starter.csv")[0]["composer"]
+    'Bach'
+    """
+    text = resources.files("symphony2vec.corpus").joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
 def read(folder: Path) -> tuple[list[Movement], list[Fault]]:
     """Read and check a catalogue.
 
     Returns:
-        The rows that can be used, in the file's order, and the faults of those that cannot.
+        The usable rows in file order, and the faults of the others.
 
     Raises:
-        UserError: the catalogue as a whole cannot be used: it is missing, empty, no UTF-8, or lacks columns.
+        UserError: The whole catalogue is unusable: it is missing, empty, not UTF-8, or lacks columns.
     """
-    numbered, faults = _checked(folder)
-    return list(numbered.values()), faults
+    movements, faults = _check_rows(folder)
+    return list(movements.values()), faults
 
 
 def audit(folder: Path) -> tuple[list[Movement], list[Fault]]:
-    """Read a catalogue as `read` does, and look at every file that it names.
+    """Read a catalogue as `read` does, and check that every file exists and has not changed.
 
     Returns:
-        The rows whose file is there with the checksum of the catalogue, and the faults of all others by row.
+        The rows whose file has the checksum of the catalogue, and the faults of all others by row.
 
     Raises:
-        UserError: as `read`, or the folder of the originals is not there.
+        UserError: As in `read`, or the folder of the originals does not exist.
     """
-
-    numbered, faults = _checked(folder)
-    root = root_of(folder)
+    movements, faults = _check_rows(folder)
+    root = _read_root(folder)
     if not root.is_dir():
         raise UserError(
-            f"the recordings of {folder} lie in {root}, which is not there; connect it or import them again"
+            f"the recordings of {folder} are in {root}, which does not exist; connect the disk or import them again"
         )
-    sound: list[Movement] = []
+    intact: list[Movement] = []
     reasons: dict[tuple[str, str], str] = {}  # a file that holds several movements is read once
-    for row, one in tqdm(numbered.items(), desc="checking", unit="file", disable=None, leave=False):
-        if (one.path, one.sha256) not in reasons:
-            reasons[one.path, one.sha256] = _file_fault(root / one.path, one)
-        reason = reasons[one.path, one.sha256]
-        if reason:
-            faults.append(Fault(row, one.path, reason))
+    for row, movement in tqdm(movements.items(), desc="checking", unit="file", disable=None, leave=False):
+        file = (movement.path, movement.sha256)
+        if file not in reasons:
+            reasons[file] = _find_file_fault(root / movement.path, movement.sha256)
+        if reasons[file]:
+            faults.append(Fault(row, movement.path, reasons[file]))
         else:
-            sound.append(one)
-    return sound, sorted(faults, key=lambda fault: fault.row)
+            intact.append(movement)
+    return intact, sorted(faults, key=lambda fault: fault.row)
 
 
-def _checked(folder: Path) -> tuple[dict[int, Movement], list[Fault]]:
-    """The rows that can be used, by their number, and the faults of the others."""
-    rows = _rows(folder / FILE)
+def _check_rows(folder: Path) -> tuple[dict[int, Movement], list[Fault]]:
+    """Return the usable rows by row number, and the faults of the others."""
     movements: dict[int, Movement] = {}
     faults: list[Fault] = []
     paths: dict[tuple[str, float | None], int] = {}
     titles: dict[tuple[str, str, str], int] = {}
-    for row in rows:
+    for row in _read_catalogue(folder / FILE):
         bounds, reason = read_bounds(row)
-        cells: dict[str, Any] = {name: row.get(name) for name in REQUIRED}
-        cells |= {name: row.get(name) for name in PRINTED} | {"sha256": row.get("sha256").lower()}
-        one = Movement(**cells, start=bounds.get("start"), end=bounds.get("end"))
-        title = (one.composer, one.work, one.movement)
-        reason = reason or _fault(one)
-        if row.beyond:  # the likely cause of any other fault
-            reason = f"{row.beyond} more cells than columns; put names with commas in quotes"
-        if not reason and (one.path, one.start) in paths:
-            reason = f"path '{one.path}' stands in row {paths[one.path, one.start]} already"
+        cells: dict[str, Any] = {name: row.get(name) for name in (*REQUIRED, *PRINTED)}
+        movement = Movement(**cells, sha256=row.get("sha256").lower(), start=bounds.get("start"), end=bounds.get("end"))
+        place = (movement.path, movement.start)
+        title = (movement.composer, movement.work, movement.movement)
+        # Extra cells come first: they are the likely cause of any other fault.
+        reason = row.extra_cells_fault or reason or _find_fault(movement)
+        if not reason and place in paths:
+            reason = f"path '{movement.path}' is already in row {paths[place]}"
         if not reason and title in titles:
-            reason = f"composer, work and movement {' / '.join(title)} stand in row {titles[title]} already"
+            reason = f"composer, work and movement {' / '.join(title)} are already in row {titles[title]}"
         if reason:
-            faults.append(Fault(row.number, one.path, reason))
-            continue
-        paths[one.path, one.start], titles[title] = row.number, row.number
-        movements[row.number] = one
+            faults.append(Fault(row.number, movement.path, reason))
+        else:
+            paths[place] = titles[title] = row.number
+            movements[row.number] = movement
     return movements, faults
 
 
 def source(folder: Path, movement: Movement) -> Path:
-    """Where the file of a movement lies on this machine."""
-    return root_of(folder) / movement.path
+    """Return where the file of a movement is on this machine."""
+    return _read_root(folder) / movement.path
 
 
-def root_of(folder: Path) -> Path:
-    """The folder that the paths of a catalogue start from."""
+def _read_root(folder: Path) -> Path:
+    """Return the folder that the paths of a catalogue start from."""
     originals = folder / ORIGINALS
     return Path(originals.read_text(encoding="utf-8").removesuffix("\n")) if originals.is_file() else folder
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def outside(path: str) -> bool:
-    """Whether a relative path could lead out of its folder, read as POSIX or as Windows would."""
+def leads_outside(path: str) -> bool:
+    r"""Return whether a relative path could leave its folder, read as a POSIX or a Windows path.
+
+    >>> leads_outside("Bach/../../x.flac"), leads_outside("C:\\x.flac"), leads_outside("Bach/x.flac")
+    (True, True, False)
+    """
     windows = PureWindowsPath(path)
     absolute = PurePosixPath(path).is_absolute() or windows.drive or windows.root
     return bool(absolute or ".." in windows.parts or "\0" in path)
 
 
-def _rows(path: Path) -> list[Row]:
+def _read_catalogue(path: Path) -> list[Row]:
     if not path.is_file():
         raise UserError(
             f"{path} is missing; `symphony2vec corpus --help` shows how to fill a corpus, "
-            "and corpus.name in params.yaml says which one is played"
+            "and corpus.name in params.yaml selects the corpus"
         )
     rows = read_rows(path, REQUIRED)
     if not rows:
-        raise UserError(f"{path} names no movement")
+        raise UserError(f"{path} contains no movement")
     return rows
 
 
 def read_bounds(row: Row) -> tuple[dict[str, float | None], str]:
-    """The cells `start` and `end` of a row as numbers, and what is wrong with them ("" if nothing)."""
+    """Return the cells `start` and `end` of a row as numbers, and what is wrong with them ("" if nothing)."""
     bounds: dict[str, float | None] = {}
     for name in BOUNDS:
         cell = row.get(name)
         try:
-            bounds[name] = float(cell) if cell else None
+            bound = float(cell) if cell else None
         except ValueError:
-            bounds[name] = math.nan
-        if bounds[name] is not None and not 0.0 <= bounds[name] < math.inf:  # type: ignore[operator]
-            return {}, f"{name} is '{cell}'; it must be seconds of the recording or a bar of the score, as a number"
+            bound = math.nan
+        if bound is not None and not 0.0 <= bound < math.inf:
+            return {}, f"{name} is '{cell}'; expected seconds of the recording or a bar of the score, as a number"
+        bounds[name] = bound
     return bounds, ""
 
 
-def _fault(one: Movement) -> str:
-    empty = [name for name in ("composer", "work", "movement", "path") if not getattr(one, name)]
+def _find_fault(movement: Movement) -> str:
+    """Return what is wrong with the cells of one row, "" if nothing."""
+    empty = [name for name in ("composer", "work", "movement", "path") if not getattr(movement, name)]
     if empty:
         return f"no {' and no '.join(empty)}"
-    if outside(one.path):
-        return f"path '{one.path}' leads outside the corpus folder"
-    if one.kind not in KINDS:
-        return f"kind is '{one.kind}', it must be {' or '.join(KINDS)}"
-    if one.start is not None and one.end is not None and one.end < one.start:
-        return f"it ends ({one.end:g}) before it starts ({one.start:g})"
-    if one.sha256 and (len(one.sha256) != 64 or not set(one.sha256) <= set("0123456789abcdef")):
-        return f"sha256 '{one.sha256}' is not 64 hexadecimal digits"
+    if leads_outside(movement.path):
+        return f"path '{movement.path}' leads outside the corpus folder"
+    if movement.kind not in KINDS:
+        return f"kind is '{movement.kind}', expected {' or '.join(KINDS)}"
+    if movement.start is not None and movement.end is not None and movement.end < movement.start:
+        return f"it ends ({movement.end:g}) before it starts ({movement.start:g})"
+    sha256 = movement.sha256
+    if sha256 and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
+        return f"sha256 '{sha256}' is not 64 hexadecimal digits"
     return ""
 
 
-def _file_fault(path: Path, one: Movement) -> str:
+def _find_file_fault(path: Path, sha256: str) -> str:
+    """Return what is wrong with a file whose checksum should be `sha256` (any if empty), "" if nothing."""
     try:
         if not path.is_file():
             return f"{path} is missing"
-        if one.sha256 and checksum(path) != one.sha256:
-            return f"{path} has changed: its sha256 is not the one in the catalogue"
+        if sha256 and checksum(path) != sha256:
+            return f"{path} has changed: its sha256 differs from the catalogue"
     except OSError as fault:
         return f"{path} cannot be read: {fault.strerror}"
     return ""

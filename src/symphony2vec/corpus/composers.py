@@ -1,8 +1,7 @@
-"""Who a name means: roles, life dates, initials, spellings and transliterations of composers.
+"""Which composer a name means: roles, life dates, initials, spellings and transliterations.
 
-Whoever is not in the authority (`symphony2vec.corpus.authority`) keeps the name as written, tidied: the first name
-first, without dates.
-
+Names that the authority (`symphony2vec.corpus.authority`) does not contain are only tidied: given name first, without
+dates.
 """
 
 from __future__ import annotations
@@ -12,10 +11,18 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from symphony2vec.corpus.authority import SUFFIXES, given_words, in_order, lookup, name_tokens, skeleton, tidy
-from symphony2vec.corpus.vocabulary import COMPOUND, GENRE, fold
+from symphony2vec.corpus.authority import (
+    SUFFIXES,
+    extract_given_names,
+    find_people,
+    match_in_order,
+    phonetic_key,
+    tidy,
+    tokenize_name,
+)
+from symphony2vec.corpus.vocabulary import COMPOUND, GENRE, normalize
 
-COLLECTIVE = {
+PLACEHOLDERS = {
     *("various artists", "various", "various composers", "compilations", "unknown", "unknown artist", "soundtrack"),
     *("unknown composer", "unknown album", "unknown title", "diverse", "divers", "verschiedene", "va", "n/a", "none"),
     *("anonymous", "anon", "anonymus", "traditional", "trad", "verschiedene komponisten", "varios", "artisti vari"),
@@ -43,11 +50,11 @@ _DATES = re.compile(
     rf"[\s,]*(?<!\w){_YEAR}\s*(?:[-–—‐‑−/~]\s*(?:{_YEAR})?)?(?!\w)\s*$",
     re.IGNORECASE,
 )
-_BETWEEN = re.compile(
+_SEPARATOR = re.compile(
     r"\s*(?:[;|\n\0]|\s/\s|/(?=\w{3})|\s&\s|\s\+\s|\s(?:and|und|et|with|feat\.?|ft\.?)\s)\s*", re.IGNORECASE
 )
-# A catalogue that is one composer's settles whom a bare surname means.
-OWNERS = {
+# Catalogues of one composer, which decide whom a surname means.
+CATALOGUE_OWNERS = {
     "bwv": "Johann Sebastian Bach", "wq": "Carl Philipp Emanuel Bach", "fk": "Wilhelm Friedemann Bach",
     "hob": "Joseph Haydn", "mh": "Michael Haydn", "kv": "Wolfgang Amadeus Mozart", "trv": "Richard Strauss",
 }  # fmt: skip
@@ -55,181 +62,205 @@ OWNERS = {
 
 @dataclass(frozen=True)
 class Credit:
-    """What a composer's field says.
+    """The composer that a tag, folder or title states.
 
-    `name` is the authority's, or the one written; names with one `key` mean one person. `candidates` are those whom a
-    name may mean where that is not settled; `fault` says why the field names no single composer.
+    Attributes:
+        name: As in the authority, else as written.
+        key: Equal keys mean one person.
+        in_authority: The authority contains this composer.
+        surname_only: The text states no given name.
+        performs: The person is known as a performer, too.
+        composes: The person is known as a composer.
+        candidates: The composers whom an ambiguous name may mean.
+        fault: Why the text does not name exactly one composer, "" if it does.
     """
 
     name: str
     key: str
-    known: bool = False
-    bare: bool = False
+    in_authority: bool = False
+    surname_only: bool = False
     performs: bool = False
     composes: bool = True
     candidates: tuple[str, ...] = ()
     fault: str = ""
 
 
-def composer_name(text: str) -> str:
-    """A composer's name, tidied and with the first name first: "Bach, Johann" and "Bach,_Johann" alike."""
+def tidy_composer(text: str) -> str:
+    """Return a composer's name tidied and with the given name first.
+
+    >>> tidy_composer("Lima,  Ana"), tidy_composer("Lima,_Ana")
+    ('Ana Lima', 'Ana Lima')
+    """
     name = tidy(text if " " in text else text.replace("_", " "))
-    if _BETWEEN.search(name) or _OTHER_ROLE.search(name) or _COMPOSER_ROLE.search(name):
+    if _SEPARATOR.search(name) or _OTHER_ROLE.search(name) or _COMPOSER_ROLE.search(name):
         return name
-    undated, years = _dates(name)
+    undated, years = _split_dates(name)
     last, comma, first = (part.strip() for part in undated.partition(","))
-    turned = comma and last and first and "," not in first and fold(first).rstrip(".") not in SUFFIXES
-    two = len(lookup(first)) == len(lookup(last)) == 1 and not lookup(undated)  # "Bach, Beethoven"
-    if not turned or two:
+    inverted = comma and last and first and "," not in first and normalize(first).rstrip(".") not in SUFFIXES
+    two_people = len(find_people(first)) == len(find_people(last)) == 1 and not find_people(undated)
+    if not inverted or two_people:  # "Bach, Beethoven"
         return name
     return f"{first} {last}" + (f" ({'-'.join(map(str, years))})" if years else "")
 
 
 @functools.lru_cache(maxsize=4096)
 def resolve(text: str) -> Credit:
-    """Read a composer's field.
+    """Return the composer that a text names; arrangers, orchestrators and librettists are ignored.
 
     Args:
-        text: As in "Bach, Johann Sebastian (1685-1750)" or "Mussorgsky; arr. Ravel". Arrangers, orchestrators and
-            librettists are left out.
+        text: As in "Bach, Johann Sebastian (1685-1750)" or "Mussorgsky; arr. Ravel".
 
     Returns:
-        The one composer named; with `fault` where there is none or are several.
+        The composer, with a `fault` if the text names none or several.
+
+    >>> resolve("Bach, J. S. (1685-1750)").name
+    'Johann Sebastian Bach'
     """
-    whole = tidy(text.replace("\0", ";") if " " in text or "\0" in text else text.replace("_", " "))
-    if fold(whole).strip(" .[]()<>") in COLLECTIVE:
-        return Credit(whole, "", fault=f"'{whole}' names nobody and no work")
+    text = tidy(text.replace("\0", ";") if " " in text or "\0" in text else text.replace("_", " "))
+    if _is_placeholder(text):
+        return Credit(text, "", fault=f"'{text}' is a placeholder, not the name of a composer or work")
     people: dict[str, Credit] = {}
-    for part in _parts(whole):
-        credit = _person(part)
-        if fold(_BRACKETS.sub(" ", credit.name)).strip(" .[]()<>") in COLLECTIVE:
-            continue
-        if credit.key:
+    for part in _split_people(text):
+        credit = _resolve_person(part)
+        if credit.key and not _is_placeholder(_BRACKETS.sub(" ", credit.name)):
             people.setdefault(credit.key, credit)
     if len(people) > 1:
         names = " and ".join(f"'{credit.name}'" for credit in people.values())
-        return Credit(whole, "", fault=f"'{whole}' names several composers: {names}")
-    return next(iter(people.values()), Credit(whole, "", fault=f"'{whole}' names no composer" if whole else ""))
+        return Credit(text, "", fault=f"'{text}' names several composers: {names}")
+    return next(iter(people.values()), Credit(text, "", fault=f"'{text}' names no composer" if text else ""))
 
 
-def _parts(text: str) -> list[str]:
-    """The people of a field who are not named as arrangers, poets or performers."""
-    parts = []
-    for piece in _BETWEEN.split(text):
+def _is_placeholder(text: str) -> bool:
+    return normalize(text).strip(" .[]()<>") in PLACEHOLDERS
+
+
+def _split_people(text: str) -> list[str]:
+    """Return the people in a text who are not marked as arrangers, poets or performers."""
+    people = []
+    for piece in _SEPARATOR.split(text):
         piece = _COMPOSER_ROLE.sub(" ", piece)
         piece = re.sub(r"[(\[]\s*[)\]]", " ", piece)
-        match = _OTHER_ROLE.search(fold(piece)) if len(fold(piece)) == len(piece) else _OTHER_ROLE.search(piece)
-        if match:
-            before = piece[: match.start()].strip(" ,([-–")
-            # "Ravel (arr.)", "Ravel [orchestrator]": the role stands behind its person
-            behind = piece[match.end() :].strip(" .)]")
-            if not behind and match.start() and piece[match.start() - 1] in "([,":
-                continue
-            piece = before
-        parts += _comma_parts(piece)
-    return [part for part in parts if part.strip(" .,;:-?()[]")]
+        role = _OTHER_ROLE.search(normalize(piece) if len(normalize(piece)) == len(piece) else piece)
+        if role:
+            rest = piece[role.end() :].strip(" .)]")
+            if not rest and role.start() and piece[role.start() - 1] in "([,":
+                continue  # "Ravel (arr.)", "Ravel [orchestrator]": the role follows its person
+            piece = piece[: role.start()].strip(" ,([-–")
+        people += _split_commas(piece)
+    return [person for person in people if person.strip(" .,;:-?()[]")]
 
 
-def _comma_parts(piece: str) -> list[str]:
-    undated, _ = _dates(piece)
+def _split_commas(piece: str) -> list[str]:
+    """Split "Bach, Beethoven" and "Bach, J. S., Haydn, Joseph" into people; other texts stay whole."""
+    undated, _ = _split_dates(piece)
     names = [name.strip() for name in undated.split(",") if name.strip()]
-    if len(names) < 2 or lookup(undated):
+    if len(names) < 2 or find_people(undated):
         return [piece]
-    singles = [lookup(name) for name in names]
-    if all(len(found) == 1 for found in singles):
+    people = [find_people(name) for name in names]
+    if all(len(candidates) == 1 for candidates in people):
         return names
-    if len(singles[0]) == 1 and given_words(names[0]) and len(names[1].split()) > 1:
-        return names  # "Gustav Mahler, Friedrich Rückert": both are whole names
+    if len(people[0]) == 1 and extract_given_names(names[0]) and len(names[1].split()) > 1:
+        return names  # "Gustav Mahler, Friedrich Rückert": both are full names
     if len(names) > 2 and len(names) % 2 == 0:
-        pairs = [", ".join(names[place : place + 2]) for place in range(0, len(names), 2)]
-        if all(lookup(pair) for pair in pairs):
+        pairs = [", ".join(names[i : i + 2]) for i in range(0, len(names), 2)]
+        if all(find_people(pair) for pair in pairs):
             return pairs
     return [piece]
 
 
-def _dates(text: str) -> tuple[str, list[int]]:
+def _split_dates(text: str) -> tuple[str, list[int]]:
+    """Return a name without life dates, and the years of birth and death as far as they are stated."""
     years: list[int] = []
 
-    def note(match: re.Match[str]) -> str:
+    def collect_years(match: re.Match[str]) -> str:
         years.extend(int(year) for year in re.findall(r"(?<!\d)\d{4}(?!\d)", match[0]))
         return " "
 
-    undated = re.sub(r"\s+,", ",", " ".join(_DATES.sub(note, text).split())).strip(" ,;:")
+    undated = re.sub(r"\s+,", ",", " ".join(_DATES.sub(collect_years, text).split())).strip(" ,;:")
     return undated or text, years[:2]
 
 
-def _person(text: str) -> Credit:
-    undated, years = _dates(text)
+def _resolve_person(text: str) -> Credit:
+    """Return the composer that the name of one person means."""
+    undated, years = _split_dates(text)
     undated = undated.strip(" .?") if undated.endswith(("?", " .")) else undated
-    found = lookup(undated, years)
-    name = composer_name(undated)
-    bare = not given_words(undated)
-    # a surname that many people have does not mean this one where it stands alone
-    settled = len(found) == 1 and (found[0].alone or not found[0].composes or years or not bare)
-    if settled:
-        person = found[0]
-        return Credit(person.name, person.name, True, bare, person.performs, person.composes)
-    key = " ".join(name_tokens(name)) or fold(name)
-    key = f"{key} {years[0]}" if len(found) > 1 and years else key
-    candidates = tuple(person.name for person in found if person.composes)
-    hyphened = re.fullmatch(r"([^\W\d_]{3,})\s?[-–]\s?([^\W\d_]{3,})|(.{3,})\s[-–]\s(.{3,})", undated)
-    pair = [part for part in hyphened.groups() if part] if hyphened else []
-    if pair and all(len(lookup(part)) == 1 for part in pair):
-        return _person(pair[0])  # Bach-Busoni, Mussorgsky-Ravel: the second one arranged it
-    return Credit(name, key, bare=bare, candidates=candidates)
+    people = find_people(undated, years)
+    name = tidy_composer(undated)
+    surname_only = not extract_given_names(undated)
+    # A surname that many people have does not mean this one on its own.
+    if len(people) == 1:
+        person = people[0]
+        if person.surname_suffices or not person.composes or years or not surname_only:
+            return Credit(person.name, person.name, True, surname_only, person.performs, person.composes)
+    key = " ".join(tokenize_name(name)) or normalize(name)
+    key = f"{key} {years[0]}" if len(people) > 1 and years else key
+    candidates = tuple(person.name for person in people if person.composes)
+    hyphenated = re.fullmatch(r"([^\W\d_]{3,})\s?[-–]\s?([^\W\d_]{3,})|(.{3,})\s[-–]\s(.{3,})", undated)
+    pair = [part for part in hyphenated.groups() if part] if hyphenated else []
+    if pair and all(len(find_people(part)) == 1 for part in pair):
+        return _resolve_person(pair[0])  # Bach-Busoni, Mussorgsky-Ravel: the second one arranged it
+    return Credit(name, key, surname_only=surname_only, candidates=candidates)
 
 
-def known_in(texts: Iterable[str]) -> list[Credit]:
-    """The composers of the authority among people and ensembles named in fields of performers, each once."""
+def find_composers(texts: Iterable[str]) -> list[Credit]:
+    """Return the composers of the authority among the people and ensembles that tags of performers name, each once."""
     people: dict[str, Credit] = {}
     for text in texts:
         for piece in re.split(r"[;,/|]|\s&\s", text):
-            credit = _person(tidy(piece)) if piece.strip() else None
-            if credit and credit.known and credit.composes:
+            credit = _resolve_person(tidy(piece)) if piece.strip() else None
+            if credit and credit.in_authority and credit.composes:
                 people.setdefault(credit.key, credit)
     return list(people.values())
 
 
-def leading(text: str) -> tuple[Credit | None, str]:
-    """The composer whom a title begins with, and the rest.
+def split_composer(text: str) -> tuple[Credit | None, str]:
+    """Split a title into the composer it begins with, and the rest.
 
     Returns:
-        As in "Beethoven: Symphony No. 5" and "Mahler 3"; no composer where the first words name none of the authority.
+        The composer, None if the first words name none of the authority; and the rest, or the whole text.
+
+    >>> credit, rest = split_composer("Beethoven: Symphony No. 5")
+    >>> credit.name, rest
+    ('Ludwig van Beethoven', 'Symphony No. 5')
     """
     head, colon, rest = text.partition(":")
     if colon:
         credit = resolve(tidy(head))
-        if credit.known and credit.composes:
+        if credit.in_authority and credit.composes:
             return credit, rest.strip()
     for match in list(re.finditer(r"\s+[-–—]\s+|\s+|,\s*", text))[:5]:
         head, rest = text[: match.start()], text[match.end() :]
-        credit = _person(re.sub(r"['’]s$", "", head))
-        opens = match[0].strip(" ,") or re.match(r"[#(]?\d|(?:no|nr)\b", fold(rest)) or _opens_work(rest)
-        if credit.known and credit.composes and opens:
+        credit = _resolve_person(re.sub(r"['’]s$", "", head))
+        ends_name = match[0].strip(" ,") or _begins_with_work(normalize(rest))
+        if credit.in_authority and credit.composes and ends_name:
             return credit, rest
     return None, text
 
 
-def _opens_work(rest: str) -> bool:
-    return bool(GENRE.match(fold(rest)) or COMPOUND.match(fold(rest)))
+def _begins_with_work(plain: str) -> bool:
+    return bool(re.match(r"[#(]?\d|(?:no|nr)\b", plain) or GENRE.match(plain) or COMPOUND.match(plain))
 
 
-def alike(a: str, b: str) -> bool:
-    """Whether two names of people that no table tells apart may mean one: a bare surname, initials, transliteration."""
-    first, second = resolve(a), resolve(b)
-    if first.known and second.known:
+def may_be_same(first: str, second: str) -> bool:
+    """Return whether two names may mean one composer: one is a surname, has initials, or another transliteration.
+
+    >>> may_be_same("N. Uematsu", "Nobuo Uematsu"), may_be_same("Johann Strauss", "Richard Strauss")
+    (True, False)
+    """
+    credit, other = resolve(first), resolve(second)
+    if credit.in_authority and other.in_authority:
         return False
-    if second.name in first.candidates or first.name in second.candidates:
+    if other.name in credit.candidates or credit.name in other.candidates:
         return True
-    if (first.candidates and second.known) or (second.candidates and first.known):
+    if (credit.candidates and other.in_authority) or (other.candidates and credit.in_authority):
         return False
-    one, other = name_tokens(first.name), name_tokens(second.name)
-    one, other = sorted((one, other), key=len)
-    if not one or not other:
+    short, long = sorted((tokenize_name(credit.name), tokenize_name(other.name)), key=len)
+    if not short or not long:
         return False
-    if skeleton(one[-1]) != skeleton(other[-1]) and skeleton(one[0]) != skeleton(other[-1]):
+    surname_last = phonetic_key(short[-1]) == phonetic_key(long[-1])
+    if not surname_last and phonetic_key(short[0]) != phonetic_key(long[-1]):
         return False
-    if len(one) == 1:
+    if len(short) == 1:
         return True
-    rest = one[:-1] if skeleton(one[-1]) == skeleton(other[-1]) else one[1:]
-    return in_order(rest, [frozenset([skeleton(token), token]) for token in other[:-1]])
+    given_names = short[:-1] if surname_last else short[1:]
+    return match_in_order(given_names, [frozenset([phonetic_key(token), token]) for token in long[:-1]])

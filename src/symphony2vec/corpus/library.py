@@ -1,4 +1,4 @@
-"""What lies in a folder of recordings as people keep it, and the tags in the files. Nothing is written."""
+"""Find the recordings in a folder as people keep it. Nothing is written."""
 
 from __future__ import annotations
 
@@ -9,130 +9,133 @@ import stat
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from symphony2vec.corpus import catalogue, tags
-from symphony2vec.corpus.titles import Unplaced
+from symphony2vec.corpus import catalogue
+from symphony2vec.corpus.titles import UnidentifiedRecording
 
-# What libsndfile reads, then what FFmpeg does; a video's suffix only where it is as common for sound.
+# Read by libsndfile or by FFmpeg; suffixes of video files only if they are as common for sound.
 SUFFIXES = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".bwf", ".rf64", ".w64", ".caf",
     ".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".wv", ".ape", ".tta", ".tak", ".mka", ".webm", ".weba", ".mpc",
     ".dsf", ".dff", ".ac3", ".eac3",
 )  # fmt: skip
 _OUTSIDE = "a link that leads outside the folder; import the folder that it leads to"
+_LINK_LOOP = "a link that leads to itself"
 # Where git-annex and DVC (cache.type symlink) keep the content of files that are links to it.
 STORE = re.compile(r"(?P<annex>/annex/objects/.+)|/[0-9a-f]{2}/[0-9a-f]{30}$")
-# What systems leave beside people's files; names that begin with a dot are left out as well.
-LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+# Folders that operating systems create; names that begin with a dot are ignored as well.
+IGNORED_NAMES = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 
 
 def find(
-    folder: Path, leave_out: Path | None = None, follow: bool = False
-) -> tuple[list[str], list[Unplaced], Counter[str]]:
-    """The recordings below a folder by relative path; those that cannot be opened; other files by suffix.
+    folder: Path, exclude: Path | None = None, follow: bool = False
+) -> tuple[list[str], list[UnidentifiedRecording], Counter[str]]:
+    """Find the recordings below a folder.
 
-    Links that lead out of the folder are followed where `follow` says so. Else they are faults, but for those into a
-    store of git-annex or DVC, which holds the content of the user's own files.
+    Args:
+        folder: Where to search.
+        exclude: A folder to skip.
+        follow: Follow links that lead outside the folder. Otherwise they are faults, except for links into a store of
+            git-annex or DVC, which holds the content of the user's own files.
+
+    Returns:
+        The relative paths of the recordings, sorted; recordings that cannot be opened; counts of other files by suffix.
     """
     root = folder.resolve()
-    seen: set[tuple[int, int]] = set()
-    skipped = leave_out.resolve() if leave_out is not None and leave_out.resolve() != root else None
+    visited: set[tuple[int, int]] = set()
+    excluded = exclude.resolve() if exclude is not None and exclude.resolve() != root else None
     paths: list[str] = []
-    faults: list[Unplaced] = []
-    others: Counter[str] = Counter()
+    faults: list[UnidentifiedRecording] = []
+    other_files: Counter[str] = Counter()
 
-    def unreadable(fault: OSError) -> None:
-        faults.append(Unplaced(_relative(Path(fault.filename), root), f"cannot be opened: {fault.strerror}"))
+    def add_unreadable_folder(fault: OSError) -> None:
+        path = Path(fault.filename).relative_to(root).as_posix()
+        faults.append(UnidentifiedRecording(path, f"cannot be opened: {fault.strerror}"))
 
-    for place, folders, names in os.walk(root, onerror=unreadable, followlinks=follow):
+    for place, folders, names in os.walk(root, onerror=add_unreadable_folder, followlinks=follow):
         here = Path(place)
-        folders[:] = sorted(name for name in folders if not _litter(name) and here / name != skipped)
+        folders[:] = sorted(name for name in folders if not _is_ignored(name) and here / name != excluded)
         if follow:
-            folders[:] = [name for name in folders if not _is_known(here / name, root, seen)]
+            folders[:] = [name for name in folders if not _is_reached_otherwise(here / name, root, visited)]
         else:
-            links = [name for name in folders if (here / name).is_symlink() and _leaves(here / name, root)]
-            faults += [Unplaced(_relative(here / name, root), _OUTSIDE) for name in links]
-        for name in sorted(name for name in names if not _litter(name)):
+            links = [here / name for name in folders if (here / name).is_symlink()]
+            faults += [
+                UnidentifiedRecording(link.relative_to(root).as_posix(), _OUTSIDE)
+                for link in links
+                if _leads_outside(link, root)
+            ]
+        for name in sorted(name for name in names if not _is_ignored(name)):
             suffix = PurePosixPath(name).suffix.lower()
             if suffix not in SUFFIXES:
-                others[suffix or "without suffix"] += 1
+                other_files[suffix or "without suffix"] += 1
                 continue
-            path = _relative(here / name, root)
-            reason = _fault(here / name, path, root, follow)
+            path = (here / name).relative_to(root).as_posix()
+            reason = _find_fault(here / name, path, root, follow)
             if reason:
-                faults.append(Unplaced(shown(path), reason))
+                faults.append(UnidentifiedRecording(printable_path(path), reason))
             else:
                 paths.append(path)
-    return sorted(paths), faults, others
+    return sorted(paths), faults, other_files
 
 
-def _litter(name: str) -> bool:
-    return name.startswith(".") or name in LITTER
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name in IGNORED_NAMES
 
 
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
-def _leaves(path: Path, root: Path) -> bool:
-    """Whether a path leads out of the folder, and not to the content of a file of it."""
+def _leads_outside(path: Path, root: Path) -> bool:
+    """Return whether a path leads outside the folder, and not to the content of one of its files in a store."""
     target = path.resolve()
     return not target.is_relative_to(root) and not STORE.search(target.as_posix())
 
 
-def _is_known(folder: Path, root: Path, seen: set[tuple[int, int]]) -> bool:
-    """Whether a folder is found by another way as well: a link leads into the root, around it, or where one led before.
+def _is_reached_otherwise(folder: Path, root: Path, visited: set[tuple[int, int]]) -> bool:
+    """Return whether a folder is searched by another path: a link into the root, around it, or to a visited folder.
 
-    What lies in a hidden folder of the root is found by links alone.
+    A hidden folder of the root is reached by links only.
     """
     if folder.is_symlink():
         target = folder.resolve()
-        inside = target.is_relative_to(root) and not any(map(_litter, target.relative_to(root).parts))
+        inside = target.is_relative_to(root) and not any(map(_is_ignored, target.relative_to(root).parts))
         if inside or root.is_relative_to(target):
             return True
-    found = folder.stat()
-    key = (found.st_dev, found.st_ino)
-    if key in seen:
+    status = folder.stat()
+    key = (status.st_dev, status.st_ino)
+    if key in visited:
         return True
-    seen.add(key)
+    visited.add(key)
     return False
 
 
-def shown(path: str) -> str:
-    """A path that can be written as UTF-8, whatever bytes its name has on the disk."""
+def printable_path(path: str) -> str:
+    """Return a path that can be written as UTF-8, whatever bytes its name has on the disk."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _fault(file: Path, path: str, root: Path, follow: bool) -> str:
-    """Why a recording cannot be taken, as far as can be told without opening it."""
+def _find_fault(file: Path, path: str, root: Path, follow: bool) -> str:
+    """Return why a recording cannot be used, as far as is known without opening it; "" if it can."""
     try:
-        if not follow and _leaves(file, root):
+        if not follow and _leads_outside(file, root):
             return _OUTSIDE
-        found = file.stat()
+        status = file.stat()
     except OSError as fault:
         if fault.errno == errno.ELOOP:
-            return "a link that leads to itself"
-        return f"cannot be opened: {fault.strerror}{_missing_content(file)}"
-    except RuntimeError:  # pathlib's word for it up to Python 3.12
-        return "a link that leads to itself"
-    if not stat.S_ISREG(found.st_mode):
+            return _LINK_LOOP
+        return f"cannot be opened: {fault.strerror}{_describe_store(file)}"
+    except RuntimeError:  # raised by pathlib for a loop up to Python 3.12
+        return _LINK_LOOP
+    if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
-    if not found.st_size:
+    if not status.st_size:
         return "empty (0 bytes)"
-    if shown(path) != path:
-        return "the bytes of its name are no UTF-8; rename it"
-    if catalogue.outside(path):
+    if printable_path(path) != path:
+        return "its name is not UTF-8; rename it"
+    if catalogue.leads_outside(path):
         return "its name would lead outside the folder on some systems; rename it"
     return "" if os.access(file, os.R_OK) else "no permission to read it"
 
 
-def _missing_content(file: Path) -> str:
-    """How the content of a file comes here that is a link into a store."""
+def _describe_store(file: Path) -> str:
+    """Return how to get the content of a file that is a link into a store, "" for other files."""
     store = STORE.search(file.resolve().as_posix()) if file.is_symlink() else None
     if store is None:
         return ""
     return "; `git annex get` brings its content" if store["annex"] else "; `dvc pull` brings its content"
-
-
-def read_tags(file: Path) -> dict[str, str]:
-    """The tags of a recording that bear on its title, as `symphony2vec.corpus.tags.read` gives them."""
-    return tags.read(file)

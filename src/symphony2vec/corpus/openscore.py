@@ -1,19 +1,17 @@
-"""OpenScore Orchestra: 96 movements of orchestral music as MusicXML (CC0), out of the Hauptstimme repository.
+"""OpenScore Orchestra: 96 movements of orchestral music as MusicXML (CC0), from the Hauptstimme repository.
 
-The list is `openscore.csv` beside this file: the full scores at one commit, with the checksum of each. They
-come from a local copy, or from git: that commit alone, and of its files only those of the list.
+The list is `openscore.csv` beside this file: the full scores at one commit, with the checksum of each. They come from
+a local copy, or from git: that commit alone, and only the listed files.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 
 from symphony2vec.corpus import catalogue
@@ -26,9 +24,9 @@ COMMIT = "8f677853c45b74ca0afcd79677e5379c06c82354"
 SCORES = "data"
 LICENCE = "CC0-1.0 (score); CC-BY-SA (analysis text inside, not played)"
 
-# Set by git for its hooks; they would turn our temporary repository into the one that the hook runs in.
-GIT_PLACES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"}
-# A line that stalls for a minute is given up; no line end of a score is changed.
+# git sets these for its hooks; they would redirect our temporary repository to the one that the hook runs in.
+GIT_VARIABLES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"}
+# Give up on a connection that stalls for a minute; change no line end of a score.
 GIT_SETTINGS = ("http.lowSpeedLimit=1000", "http.lowSpeedTime=60", "core.autocrlf=false")
 
 
@@ -39,28 +37,33 @@ def fill(
     commit: str = COMMIT,
     movements: Sequence[catalogue.Movement] = (),
 ) -> int:
-    """Bring the scores into `folder` and write its catalogue; returns how many movements it holds.
+    """Copy the scores into `folder`, write its catalogue, and return the number of movements.
 
-    A score that is there already and right is left as it is. Without `from_folder` the others are fetched
-    from `url` at `commit`; `movements` are those of `openscore.csv` unless others are given.
+    Intact scores are left as they are.
+
+    Args:
+        folder: The folder of the corpus.
+        from_folder: A local copy of the repository or of its folder data; without it the scores are fetched.
+        url: The repository to fetch from.
+        commit: The commit to fetch.
+        movements: The movements to use instead of those of `openscore.csv`.
 
     Raises:
-        UserError: git is missing, the repository or the commit cannot be had, or a score is another one.
+        UserError: git is missing, the repository or the commit is not available, or a score has another checksum.
     """
-    wanted = list(movements) or listed()
-    absent = [one for one in wanted if not _intact(folder / one.path, one)]
-    if absent and from_folder is not None:
-        _copy(absent, _scores_below(from_folder, absent[0]), folder)
-    elif absent:
-        with _checkout([f"{SCORES}/{one.path}" for one in absent], url, commit) as tree:
-            _copy(absent, tree / SCORES, folder)
-    catalogue.write(folder, wanted)
-    return len(wanted)
+    movements = list(movements) or list_movements()
+    missing = [movement for movement in movements if not _is_intact(folder / movement.path, movement.sha256)]
+    if missing and from_folder is not None:
+        _copy(missing, _find_scores(from_folder, missing[0].path), folder)
+    elif missing:
+        with _checkout([f"{SCORES}/{movement.path}" for movement in missing], url, commit) as tree:
+            _copy(missing, tree / SCORES, folder)
+    catalogue.write(folder, movements)
+    return len(movements)
 
 
-def listed() -> list[catalogue.Movement]:
-    """The movements of the corpus, as the package lists them."""
-    text = resources.files("symphony2vec.corpus").joinpath("openscore.csv").read_text(encoding="utf-8")
+def list_movements() -> list[catalogue.Movement]:
+    """Return the movements of OpenScore Orchestra."""
     return [
         catalogue.Movement(
             composer=row["composer"],
@@ -72,39 +75,37 @@ def listed() -> list[catalogue.Movement]:
             origin=f"github: {REPOSITORY} @ {COMMIT}, {SCORES}/{row['path']}",
             sha256=row["sha256"],
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in catalogue.read_package_table("openscore.csv")
     ]
 
 
-def _intact(path: Path, one: catalogue.Movement) -> bool:
-    return path.is_file() and catalogue.checksum(path) == one.sha256
+def _is_intact(path: Path, sha256: str) -> bool:
+    return path.is_file() and catalogue.checksum(path) == sha256
 
 
-def _scores_below(folder: Path, first: catalogue.Movement) -> Path:
-    """The folder of the scores in a local copy: of the repository, or of its `data`."""
+def _find_scores(folder: Path, path: str) -> Path:
+    """Return the folder of the scores in a local copy, which contains `path`: the copy itself or its folder data."""
     for candidate in (folder, folder / SCORES):
-        if (candidate / first.path).is_file():
+        if (candidate / path).is_file():
             return candidate
-    raise UserError(f"{folder} does not hold the scores: neither {first.path} nor {SCORES}/{first.path} is there")
+    raise UserError(f"{folder} does not contain the scores: neither {path} nor {SCORES}/{path} exists")
 
 
 def _copy(movements: Sequence[catalogue.Movement], source: Path, folder: Path) -> None:
-    for one in movements:
-        if not (source / one.path).is_file():
-            raise UserError(f"{one.path} is missing in {source}; expected sha256 {one.sha256}")
-        with atomic_file(folder / one.path) as partial:
-            shutil.copyfile(source / one.path, partial)
-            found = catalogue.checksum(partial)
-            if found != one.sha256:
-                raise UserError(
-                    f"{source / one.path} is not the score that was expected: sha256 {one.sha256} expected, "
-                    f"{found} found; nothing was taken from it"
-                )
+    for movement in movements:
+        score = source / movement.path
+        if not score.is_file():
+            raise UserError(f"{movement.path} is missing in {source}; expected sha256 {movement.sha256}")
+        with atomic_file(folder / movement.path) as partial:
+            shutil.copyfile(score, partial)
+            checksum = catalogue.checksum(partial)
+            if checksum != movement.sha256:
+                raise UserError(f"{score} is another version: expected sha256 {movement.sha256}, got {checksum}")
 
 
 @contextmanager
 def _checkout(paths: Sequence[str], url: str, commit: str) -> Iterator[Path]:
-    """Give a temporary folder with those files of one commit; no other is fetched where the server allows."""
+    """Yield a temporary folder with `paths` at one commit; other files are not fetched if the server allows it."""
     with tempfile.TemporaryDirectory(prefix="openscore-") as temporary:
         tree = Path(temporary)
         _git(tree, url, "init", "--quiet")
@@ -116,7 +117,7 @@ def _checkout(paths: Sequence[str], url: str, commit: str) -> Iterator[Path]:
             if "filter" not in str(fault):
                 raise
             _git(tree, url, *fetch, "origin", commit)
-        # A sparse checkout asks for all its blobs at once; `git checkout COMMIT -- PATHS` asks one by one.
+        # A sparse checkout requests all its blobs at once; `git checkout COMMIT -- PATHS` requests one by one.
         _git(tree, url, "config", "core.sparseCheckout", "true")
         sparse = tree / ".git" / "info" / "sparse-checkout"
         sparse.parent.mkdir(exist_ok=True)
@@ -126,24 +127,19 @@ def _checkout(paths: Sequence[str], url: str, commit: str) -> Iterator[Path]:
 
 
 def _git(tree: Path, url: str, *arguments: str) -> None:
+    """Run git in `tree`; a failure is a UserError that mentions `url`."""
     settings = [part for setting in GIT_SETTINGS for part in ("-c", setting)]
-    environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+    environment = {name: value for name, value in os.environ.items() if name not in GIT_VARIABLES}
     environment |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    command = ["git", *settings, *arguments]
     try:
-        done = subprocess.run(
-            ["git", *settings, *arguments],
-            cwd=tree,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise UserError("git is not installed; install it, or name a copy of the scores with --from") from None
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        said = next((line for line in lines if line.startswith("fatal:")), lines[-1] if lines else "no reason given")
+        raise UserError("git is not installed; install it, or pass a copy of the scores with --from") from None
+    if result.returncode:
+        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+        reason = next((line for line in lines if line.startswith("fatal:")), lines[-1] if lines else "no reason given")
         raise UserError(
-            f"git {arguments[0]} from {url} failed ({said.removeprefix('fatal: ')}); check the address "
-            "and the connection, or name a copy of the scores with --from"
+            f"git {arguments[0]} from {url} failed ({reason.removeprefix('fatal: ')}); check the address "
+            "and the connection, or pass a copy of the scores with --from"
         )

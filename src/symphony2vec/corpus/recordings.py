@@ -1,38 +1,40 @@
-"""The user's own recordings: any folder of recordings becomes a catalogue.
+"""The user's own recordings: any folder of recordings becomes a corpus.
 
 Reads   a folder as people keep it, and the tags inside the files; perhaps a table of titles
 Writes  data/<corpus>/catalogue.csv, originals.txt (the recordings stay where they are) or audio/ (copies),
         unplaced.csv (path, composer, work, movement, reason)
 
-`survey` looks and writes nothing; `fill` takes the checksums and writes. What the names mean is decided in
-`symphony2vec.corpus.titles`.
+`survey` reads and writes nothing; `fill` computes the checksums and writes. `symphony2vec.corpus.titles` decides what
+the names mean.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from symphony2vec.corpus import catalogue, decisions, duplicates, library, sheets
-from symphony2vec.corpus.composers import resolve
-from symphony2vec.corpus.settling import hints, merged, settle, tell_apart
+from symphony2vec.corpus import catalogue, duplicates, library, sheets
+from symphony2vec.corpus.authority import tidy
+from symphony2vec.corpus.composers import resolve, tidy_composer
+from symphony2vec.corpus.decisions import Decisions
+from symphony2vec.corpus.settling import collect_hints, describe_spellings, make_titles_unique, unify_names
+from symphony2vec.corpus.tags import read_tags
 from symphony2vec.corpus.titles import (
-    Placed,
-    Unplaced,
-    by_folders,
-    by_tags,
-    by_tags_or_folders,
-    composer_name,
-    numbered,
-    tidy,
+    IdentifiedRecording,
+    Recording,
+    UnidentifiedRecording,
+    add_track_number,
+    identify,
+    identify_by_folders,
+    identify_by_tags,
 )
-from symphony2vec.corpus.vocabulary import fold
+from symphony2vec.corpus.vocabulary import normalize
 from symphony2vec.errors import UserError
 from symphony2vec.project import atomic_file
 
@@ -45,30 +47,37 @@ TITLES = ("path", "composer", "work", "movement")
 
 @dataclass(frozen=True)
 class Survey:
-    """What was understood of a folder; `others` counts the files that are no recordings by suffix.
+    """What is known about the recordings in a folder.
 
-    `repeated` are those of `unplaced` that are left out because another recording holds the same sound.
+    Attributes:
+        folder: The folder.
+        recordings: The identified recordings that are used.
+        unidentified: The recordings that are not used, with the reason, sorted by path.
+        other_files: Counts of other files by suffix.
+        hints: What the user should check.
+        spellings: Which spellings of composers were merged, as lines of text.
+        duplicates: Those of `unidentified` that contain the same sound as another recording.
     """
 
     folder: Path
-    placed: list[Placed]
-    unplaced: list[Unplaced]
-    others: Counter[str]
+    recordings: list[IdentifiedRecording]
+    unidentified: list[UnidentifiedRecording]
+    other_files: Counter[str]
     hints: list[str]
-    merged: list[str]
-    repeated: list[Unplaced]
+    spellings: list[str]
+    duplicates: list[UnidentifiedRecording]
 
 
 @dataclass(frozen=True)
-class Filled:
-    """What an import wrote, and how it differs from the catalogue that was there before."""
+class ImportResult:
+    """What an import wrote, and how many files are new, changed or removed since the previous import."""
 
     movements: list[catalogue.Movement]
-    unplaced: list[Unplaced]
-    repeated: list[Unplaced]
+    unidentified: list[UnidentifiedRecording]
+    duplicates: list[UnidentifiedRecording]
     added: int
     changed: int
-    gone: int
+    removed: int
 
 
 def survey(
@@ -77,269 +86,320 @@ def survey(
     table: Path | None = None,
     merges: Mapping[str, str] | None = None,
     target: Path | None = None,
-    decided: decisions.Decisions | None = None,
-    listen: bool = False,
+    decisions: Decisions | None = None,
+    compare_audio: bool = False,
 ) -> Survey:
-    """Find the recordings below `folder` and their composers, works and movements.
+    """Find the recordings below a folder and identify their composers, works and movements.
 
     Args:
-        folder: Where the recordings lie.
-        by: "folders", "tags", "csv", or "auto": the tags where they name composer and work, else the folders.
-        table: CSV with path (relative to `folder`), composer, work, movement and perhaps licence. Its rows go
-            before tags and folders.
-        merges: Composers' names that stand for another one.
-        target: The corpus to be filled; what lies in it is not imported when it is below `folder`.
-        decided: What a person decided about look-alike names; `merges` go before it.
-        listen: Compare the sounds as well, and leave out what holds the same sound as another recording.
+        folder: Where the recordings are.
+        by: "folders", "tags", "csv", or "auto": the tags if they name composer and work, else the folders.
+        table: CSV with path (relative to `folder`), composer, work, movement and perhaps licence. Its rows take
+            precedence over tags and folders.
+        merges: Replacements for names of composers; they take precedence over `decisions`.
+        target: The folder of the corpus, which is not imported if it is below `folder`.
+        decisions: The user's decisions about similar names.
+        compare_audio: Compare the sounds as well, and drop recordings with the same sound as another one.
 
     Raises:
-        UserError: the folder or the table cannot be used, or there is no recording at all.
+        UserError: The folder or the table cannot be used, or there is no recording at all.
     """
+    _check_arguments(folder, by, table, target)
+    paths, unidentified, other_files = library.find(folder, target)
+    if not paths and not unidentified:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in other_files.most_common(5)) or "no file at all"
+        raise UserError(f"no recording below {folder} (flac, wav, mp3, ogg, m4a and others); it contains {counts}")
+    results, sheet_hints = _identify_all(folder, by, table, paths, unidentified)
+    recordings = [result for result in results if isinstance(result, IdentifiedRecording)]
+    unidentified += [result for result in results if isinstance(result, UnidentifiedRecording)]
+    decisions = (decisions or Decisions()).merge(Decisions(dict(merges or {})))
+    hints = _report_unused_merges(recordings, decisions.composers) + _report_undecodable(other_files) + sheet_hints
+    recordings = unify_names(recordings, decisions.composers, decisions.works)
+    hints += collect_hints(recordings, decisions.distinct_keys)
+    spellings = describe_spellings(recordings)
+    dropped: list[UnidentifiedRecording] = []
+    if compare_audio:
+        comparison = duplicates.compare(folder, recordings)
+        hints += duplicates.describe_containments(comparison.containments)
+        recordings, dropped = duplicates.drop_duplicates(recordings, comparison.groups)
+        recordings = make_titles_unique(recordings)
+    unidentified = _sort_by_path([*unidentified, *dropped])
+    return Survey(folder, recordings, unidentified, other_files, hints, spellings, dropped)
+
+
+def _check_arguments(folder: Path, by: str, table: Path | None, target: Path | None) -> None:
+    """Raise a UserError if `survey` cannot use its arguments."""
     if not folder.is_dir():
-        found = "a file" if folder.exists() else "missing"
-        raise UserError(f"{folder} is {found}; name the folder of your recordings")
-    if library.shown(str(folder.resolve())) != str(folder.resolve()):
-        raise UserError(f"the bytes of the folder's name {library.shown(str(folder))} are no UTF-8; rename it")
+        problem = "is a file" if folder.exists() else "does not exist"
+        raise UserError(f"{folder} {problem}; pass the folder of your recordings")
+    if library.printable_path(str(folder.resolve())) != str(folder.resolve()):
+        raise UserError(f"the name of the folder {library.printable_path(str(folder))} is not UTF-8; rename it")
     if by == "csv" and table is None:
-        raise UserError("--by csv needs the table: --csv FILE with the columns path, composer, work, movement")
+        raise UserError("--by csv needs a table: --csv FILE with the columns path, composer, work, movement")
     if target is not None and table is not None and table.resolve() == (target / UNPLACED).resolve():
-        raise UserError(f"{table} is written anew by every import; rename it, so that your titles are kept")
-    paths, unplaced, others = library.find(folder, target)
-    if not paths and not unplaced:
-        seen = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5)) or "no file at all"
-        raise UserError(f"no recording below {folder} (flac, wav, mp3, ogg, m4a and others; found: {seen})")
-    placed: list[Placed] = []
-    named: set[tuple[str, float | None]] = set()  # the table may name single tracks of a recording
-    left = paths
+        raise UserError(f"{table} is overwritten by every import; rename it to keep your titles")
+
+
+def _identify_all(
+    folder: Path, by: str, table: Path | None, paths: list[str], faults: Sequence[UnidentifiedRecording]
+) -> tuple[list[Recording], list[str]]:
+    """Identify recordings by the table, then by cue sheets, tags and folders.
+
+    Returns:
+        The results, one for each track that a cue sheet defines; and hints about cue sheets.
+    """
+    results: list[Recording] = []
     if table is not None:
-        known = {one.path: one.reason for one in unplaced}
-        placed, faults = by_table(catalogue.read_rows(table, TITLES), paths, known)
-        unplaced += faults
-        named = {(row.path, row.start) for row in placed} | {(row.path, row.start) for row in faults}
-        left = [path for path in paths if (path, None) not in named]
-    cut = sheets.read(folder, left)
-    unplaced += cut.faults
-    faulty = {one.path for one in cut.faults}
-    read = [
-        one
-        for one in _read(folder, [path for path in left if path not in faulty], by, cut.parts)
-        if (one.path, one.start) not in named
-    ]
-    placed += [one for one in read if isinstance(one, Placed)]
-    unplaced += [one for one in read if isinstance(one, Unplaced)]
-    decided = (decided or decisions.Decisions()).updated(decisions.Decisions(dict(merges or {})))
-    settled = settle(placed, decided.composers, decided.works)
-    advice = _strays(placed, decided.composers) + _undecoded(others) + cut.hints + hints(settled, decided.answered)
-    combined = merged(settled)
-    repeated: list[Unplaced] = []
-    if listen:
-        sounds = duplicates.compare(folder, settled)
-        advice += duplicates.containment_hints(sounds.containments)
-        settled, repeated = duplicates.leave_out(settled, sounds.groups)
-        settled = tell_apart(settled)
-    return Survey(folder, settled, _in_order([*unplaced, *repeated]), others, advice, combined, repeated)
+        rows = catalogue.read_rows(table, TITLES)
+        results += identify_by_table(rows, paths, {fault.path for fault in faults})
+    in_table = {(result.path, result.start) for result in results}  # the table may name single tracks of a recording
+    paths = [path for path in paths if (path, None) not in in_table]
+    cue_sheets = sheets.read(folder, paths)
+    results += cue_sheets.faults
+    unusable = {fault.path for fault in cue_sheets.faults}
+    paths = [path for path in paths if path not in unusable]
+    for result in _identify_files(folder, paths, by, cue_sheets.parts):
+        if (result.path, result.start) not in in_table:
+            results.append(result)
+    return results, cue_sheets.hints
 
 
-def _in_order(unplaced: list[Unplaced]) -> list[Unplaced]:
-    return sorted(unplaced, key=lambda one: (one.path, one.start or 0.0))
+def _sort_by_path(recordings: Iterable[UnidentifiedRecording]) -> list[UnidentifiedRecording]:
+    return sorted(recordings, key=lambda recording: (recording.path, recording.start or 0.0))
 
 
-def _read(
+def _identify_files(
     folder: Path, paths: list[str], by: str, parts: Mapping[str, list[sheets.Part]]
-) -> Iterator[Placed | Unplaced]:
-    """Place every recording; one that a cue sheet cuts gives one result for each of its tracks."""
-
+) -> Iterator[Recording]:
+    """Identify every recording, or every track of a recording with a cue sheet."""
     for path in tqdm(paths, desc="reading tags", unit="file", disable=None if by in ("auto", "tags") else True):
         if by == "csv":
-            own = parts.get(path, [sheets.Part({}, None, None)])
-            yield from (Unplaced(path, "not in the table", start=part.start, end=part.end) for part in own)
+            for part in parts.get(path, [sheets.Part({}, None, None)]):
+                yield UnidentifiedRecording(path, "not in the table", start=part.start, end=part.end)
         elif path in parts:
-            tags = library.read_tags(folder / path) if by != "folders" else {}
-            yield from (_placed_part(path, by, tags, part) for part in parts[path])
-        elif by == "folders":
-            yield by_folders(path, library.read_tags(folder / path))
+            tags = read_tags(folder / path) if by != "folders" else {}
+            yield from (_identify_part(path, by, tags, part) for part in parts[path])
         else:
-            tags = library.read_tags(folder / path)
-            yield by_tags(path, tags) if by == "tags" else by_tags_or_folders(path, tags)
+            functions = {"folders": identify_by_folders, "tags": identify_by_tags}
+            yield functions.get(by, identify)(path, read_tags(folder / path))
 
 
-def _placed_part(path: str, by: str, tags: Mapping[str, str], part: sheets.Part) -> Placed | Unplaced:
-    """Place one track of a cue sheet: by the sheet, then by the tags of the file, then by the folders."""
-    whole = part.start is None and part.end is None
-    # The title of a long file is not that of its tracks; where a file is one track, its own tags are the better ones.
-    shared = {name: text for name, text in tags.items() if whole or name not in ("work", "title", "track")}
-    merged = {**part.tags, **shared} if whole else {**shared, **part.tags}
-    placed = {"tags": by_tags, "auto": by_tags_or_folders}.get(by, lambda path, _: by_folders(path))(path, merged)
-    if isinstance(placed, Placed) and placed.by == "folders" and not whole and part.tags.get("title"):
-        placed = replace(placed, movement=numbered(tidy(part.tags["title"]), part.tags))
-    return replace(placed, start=part.start, end=part.end)
+def _identify_part(path: str, by: str, tags: Mapping[str, str], part: sheets.Part) -> Recording:
+    """Identify one track of a cue sheet: by the sheet, then by the tags of the file, then by the folders."""
+    is_complete_file = part.start is None and part.end is None
+    if is_complete_file:  # its own tags are better than those of the sheet
+        merged = {**part.tags, **tags}
+    else:  # the title of a long file is not that of its tracks
+        shared = {name: text for name, text in tags.items() if name not in ("work", "title", "track")}
+        merged = {**shared, **part.tags}
+    if by == "folders":
+        result = identify_by_folders(path)
+    else:
+        result = identify_by_tags(path, merged) if by == "tags" else identify(path, merged)
+    by_folders = isinstance(result, IdentifiedRecording) and result.source == "folders"
+    if by_folders and not is_complete_file and part.tags.get("title"):
+        result = replace(result, movement=add_track_number(tidy(part.tags["title"]), part.tags))
+    return replace(result, start=part.start, end=part.end)
 
 
-def by_table(
-    rows: list[catalogue.Row], paths: list[str], faults: Mapping[str, str]
-) -> tuple[list[Placed], list[Unplaced]]:
-    """Place the recordings that a table names; `faults` are the files that could not be opened.
+def identify_by_table(rows: Iterable[catalogue.Row], paths: Iterable[str], faulty: Iterable[str]) -> list[Recording]:
+    """Identify the recordings that a table contains.
 
-    A table may have the columns start and end (s) too, for the movements of one long recording.
+    Args:
+        rows: Rows with path, composer, work, movement; perhaps licence, and start and end (s) for the movements of one
+            long recording. A path may be encoded as NFC or NFD, unlike on the disk, as spreadsheets do.
+        paths: The recordings.
+        faulty: Files that cannot be opened; their rows are skipped.
 
-    A path may be written with other accents' encoding than the disk has (NFC, NFD), as spreadsheets do.
+    Returns:
+        The identified recordings, followed by the rows that cannot be used.
     """
-    known = {tidy(path): path for path in paths} | {path: path for path in paths}
-    placed: dict[tuple[str, float | None], Placed] = {}
-    unplaced = []
+    paths_by_spelling = {tidy(path): path for path in paths} | {path: path for path in paths}
+    faulty = set(faulty)
+    identified: dict[tuple[str, float | None], IdentifiedRecording] = {}
+    unidentified: list[UnidentifiedRecording] = []
     for row in rows:
-        bounds, bound_fault = catalogue.read_bounds(row)
-        written = row.get("path")
-        path = known.get(written) or known.get(tidy(written)) or written
+        bounds, bounds_fault = catalogue.read_bounds(row)
+        path = row.get("path")
+        path = paths_by_spelling.get(path) or paths_by_spelling.get(tidy(path)) or path
+        if path in faulty:
+            continue
+        composer = tidy_composer(row.get("composer"))
         work, movement, licence = (tidy(row.get(name)) for name in ("work", "movement", "licence"))
-        composer = composer_name(row.get("composer"))
-        one = Placed(path, composer, work, movement, "table", licence, bounds.get("start"), bounds.get("end"))
-        absent = [name for name in TITLES if not getattr(one, name)]
-        if path in faults:
-            continue
-        if absent:
-            reason = f"no {' and no '.join(absent)}"
-        elif catalogue.outside(path):
+        start, end = bounds.get("start"), bounds.get("end")
+        recording = IdentifiedRecording(path, composer, work, movement, "table", licence, start, end)
+        missing = [name for name in TITLES if not getattr(recording, name)]
+        if missing:
+            reason = f"no {' and no '.join(missing)}"
+        elif catalogue.leads_outside(path):
             reason = "the path leads outside the folder"
-        elif path not in known:
-            reason = "no recording of that path in the folder"
-        elif bound_fault:
-            reason = bound_fault
-        elif (path, one.start) in placed:
-            reason = "the path stands in an earlier row already"
-        elif row.beyond:
-            reason = f"{row.beyond} more cells than columns; put names with commas in quotes"
+        elif path not in paths_by_spelling:
+            reason = "no recording with this path in the folder"
+        elif bounds_fault:
+            reason = bounds_fault
+        elif (path, start) in identified:
+            reason = "the path is already in an earlier row"
         else:
-            placed[path, one.start] = one
-            continue
-        titled = (one.composer, one.work, one.movement, one.start, one.end)
-        unplaced.append(Unplaced(path, f"row {row.number}: {reason}", *titled))
-    return list(placed.values()), unplaced
+            reason = row.extra_cells_fault
+        if reason:
+            reason = f"row {row.number}: {reason}"
+            unidentified.append(UnidentifiedRecording(path, reason, composer, work, movement, start, end))
+        else:
+            identified[path, start] = recording
+    return [*identified.values(), *unidentified]
 
 
-def _strays(placed: list[Placed], merges: Mapping[str, str]) -> list[str]:
-    found = {form for one in placed for form in (fold(one.composer), fold(resolve(one.composer).name))}
-    absent = [name for name in merges if not found & {fold(name), fold(resolve(name).name)}]
-    return [f"no composer '{name}' was found to merge into '{merges[name]}'" for name in absent]
+def _report_unused_merges(recordings: Sequence[IdentifiedRecording], merges: Mapping[str, str]) -> list[str]:
+    composers = {recording.composer for recording in recordings}
+    spellings = {normalize(name) for composer in composers for name in (composer, resolve(composer).name)}
+    unused = [name for name in merges if not spellings & {normalize(name), normalize(resolve(name).name)}]
+    return [f"there is no composer '{name}' to merge into '{merges[name]}'" for name in unused]
 
 
-def _undecoded(others: Counter[str]) -> list[str]:
-    found = [f"{others[suffix]} {suffix}" for suffix in NOT_DECODED if others[suffix]]
-    return [f"{', '.join(found)} cannot be read; convert them to flac to use them"] if found else []
+def _report_undecodable(other_files: Counter[str]) -> list[str]:
+    counts = [f"{other_files[suffix]} {suffix}" for suffix in NOT_DECODED if other_files[suffix]]
+    return [f"{', '.join(counts)} cannot be read; convert them to flac to use them"] if counts else []
 
 
-def fill(target: Path, found: Survey, licence: str = "unknown", copy: bool = False) -> Filled:
-    """Take the checksum of every placed recording and write the catalogue of the corpus `target`.
+def fill(target: Path, survey: Survey, licence: str = "unknown", copy: bool = False) -> ImportResult:
+    """Write the catalogue of a corpus with the checksum of every identified recording.
 
-    With `copy` the recordings are copied below `target`/audio, else they stay where they are.
-    What could not be placed goes to unplaced.csv; without any, that file is removed.
+    Recordings that are not used are listed in unplaced.csv; without any, that file is removed.
+
+    Args:
+        target: The folder of the corpus.
+        survey: The recordings.
+        licence: The licence of recordings without their own.
+        copy: Copy the recordings to `target`/audio; otherwise they stay where they are.
 
     Raises:
-        UserError: nothing could be placed, or `target` holds a corpus of scores.
+        UserError: No recording is identified, or `target` contains a corpus of scores.
     """
-    before = _catalogued(target)
-    sums, faults = _checksums(found.folder, found.placed)
-    readable = [one for one in found.placed if one.path in sums]
-    placed, equal = duplicates.leave_out(readable, _equal_files(readable, sums))
-    placed = tell_apart(placed)
-    unplaced = _in_order([*found.unplaced, *faults, *equal])
-    _write_unplaced(target / UNPLACED, unplaced)
-    if not sums:
+    before = _read_previous_checksums(target)
+    checksums, faults = _compute_checksums(survey.folder, survey.recordings)
+    readable = [recording for recording in survey.recordings if recording.path in checksums]
+    recordings, equal = duplicates.drop_duplicates(readable, _group_equal_files(readable, checksums))
+    recordings = make_titles_unique(recordings)
+    unidentified = _sort_by_path([*survey.unidentified, *faults, *equal])
+    _write_unplaced(target / UNPLACED, unidentified)
+    if not checksums:
         raise UserError(
-            f"none of {len(unplaced)} recordings below {found.folder} could be placed; "
-            f"{target / UNPLACED} says why. Fill in a copy of it and pass that with --csv"
+            f"none of {len(unidentified)} recordings below {survey.folder} could be identified; "
+            f"{target / UNPLACED} gives the reasons. Complete a copy of it and pass that with --csv"
         )
-    root, home = found.folder.resolve(), target.resolve()
-    inside = root.is_relative_to(home)
-    prefix = root.relative_to(home) if inside else PurePosixPath(COPIES if copy else "")
+    inside = survey.folder.resolve().is_relative_to(target.resolve())
+    prefix = PurePosixPath(COPIES if copy else "")
+    if inside:
+        prefix = PurePosixPath(survey.folder.resolve().relative_to(target.resolve()).as_posix())
     movements = [
-        catalogue.Movement(
-            one.composer,
-            one.work,
-            one.movement,
-            path=(prefix / one.path).as_posix(),
-            kind="recording",
-            licence=one.licence or licence,
-            origin=f"recording: {one.path}" + ("" if one.start is None else f" from {one.start:g} s"),
-            sha256=sums[one.path],
-            start=one.start,
-            end=one.end,
-            printed_work=one.printed_work,
-            printed_composer=one.printed_composer,
-        )
-        for one in placed
+        _to_movement(recording, prefix, checksums[recording.path], recording.licence or licence)
+        for recording in recordings
     ]
     if copy and not inside:
-        _copy(found.folder, target / COPIES, {one.path: sums[one.path] for one in placed})
-    catalogue.write(target, movements, None if copy or inside else found.folder)
-    after = {one.origin: one.sha256 for one in movements}
+        _copy(survey.folder, target / COPIES, {recording.path: checksums[recording.path] for recording in recordings})
+    catalogue.write(target, movements, None if copy or inside else survey.folder)
+    after = {movement.origin: movement.sha256 for movement in movements}
     both = before.keys() & after.keys()
-    changed = sum(before[name] != after[name] for name in both)
-    repeated = [*found.repeated, *equal]
-    return Filled(movements, unplaced, repeated, len(after) - len(both), changed, len(before) - len(both))
+    return ImportResult(
+        movements,
+        unidentified,
+        [*survey.duplicates, *equal],
+        added=len(after) - len(both),
+        changed=sum(before[origin] != after[origin] for origin in both),
+        removed=len(before) - len(both),
+    )
 
 
-def _catalogued(target: Path) -> dict[str, str]:
-    """Checksums by origin of the catalogue that an import would replace."""
+def _to_movement(
+    recording: IdentifiedRecording, prefix: PurePosixPath, sha256: str, licence: str
+) -> catalogue.Movement:
+    """Return the row of the catalogue for a recording below the folder `prefix`."""
+    return catalogue.Movement(
+        recording.composer,
+        recording.work,
+        recording.movement,
+        path=(prefix / recording.path).as_posix(),
+        kind="recording",
+        licence=licence,
+        origin=f"recording: {recording.path}" + ("" if recording.start is None else f" from {recording.start:g} s"),
+        sha256=sha256,
+        start=recording.start,
+        end=recording.end,
+        printed_work=recording.printed_work,
+        printed_composer=recording.printed_composer,
+    )
+
+
+def _read_previous_checksums(target: Path) -> dict[str, str]:
+    """Return the checksums by origin of the catalogue that an import would replace."""
     if not (target / catalogue.FILE).is_file():
         return {}
     movements, _ = catalogue.read(target)
-    if any(one.kind != "recording" for one in movements):
-        raise UserError(f"{target} holds a corpus of scores; choose another name with --name")
-    return {one.origin: one.sha256 for one in movements}
+    if any(movement.kind != "recording" for movement in movements):
+        raise UserError(f"{target} contains a corpus of scores; choose another name with --name")
+    return {movement.origin: movement.sha256 for movement in movements}
 
 
-def _checksums(folder: Path, placed: list[Placed]) -> tuple[dict[str, str], list[Unplaced]]:
-    sums: dict[str, str] = {}
-    faults = []
+def _compute_checksums(
+    folder: Path, recordings: Sequence[IdentifiedRecording]
+) -> tuple[dict[str, str], list[UnidentifiedRecording]]:
+    """Return the checksums by path, and the recordings that cannot be read."""
 
-    def checksum(path: str) -> str | OSError:
+    def compute(path: str) -> str | OSError:
         try:
             return catalogue.checksum(folder / path)
         except OSError as fault:
             return fault
 
-    tracks: dict[str, list[Placed]] = {}
-    for one in placed:
-        tracks.setdefault(one.path, []).append(one)
-    bar = tqdm(total=len(tracks), desc="checksums", unit="file", disable=None, leave=False)
+    paths = list(dict.fromkeys(recording.path for recording in recordings))
+    bar = tqdm(total=len(paths), desc="checksums", unit="file", disable=None, leave=False)
+    checksums: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     with bar, ThreadPoolExecutor(2) as pool:
-        for path, found in zip(tracks, pool.map(checksum, tracks), strict=True):
+        for path, result in zip(paths, pool.map(compute, paths), strict=True):
             bar.update()
-            if isinstance(found, str):
-                sums[path] = found
+            if isinstance(result, str):
+                checksums[path] = result
             else:
-                reason = f"cannot be read: {found.strerror}"
-                faults += [Unplaced(path, reason, one.composer, one.work, one.movement) for one in tracks[path]]
-    return sums, faults
+                reasons[path] = f"cannot be read: {result.strerror}"
+    faults = [
+        UnidentifiedRecording(
+            recording.path, reasons[recording.path], recording.composer, recording.work, recording.movement
+        )
+        for recording in recordings
+        if recording.path in reasons
+    ]
+    return checksums, faults
 
 
-def _equal_files(placed: list[Placed], sums: Mapping[str, str]) -> list[list[Placed]]:
-    """Groups of recordings whose bytes are the same, from the same place on."""
-    groups: dict[tuple[str, float | None], list[Placed]] = {}
-    for one in placed:
-        groups.setdefault((sums[one.path], one.start), []).append(one)
+def _group_equal_files(
+    recordings: Iterable[IdentifiedRecording], checksums: Mapping[str, str]
+) -> list[list[IdentifiedRecording]]:
+    """Return groups of recordings with the same bytes that begin at the same position."""
+    groups: dict[tuple[str, float | None], list[IdentifiedRecording]] = {}
+    for recording in recordings:
+        groups.setdefault((checksums[recording.path], recording.start), []).append(recording)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _write_unplaced(path: Path, unplaced: list[Unplaced]) -> None:
-    if unplaced:
-        cut = any(one.start is not None or one.end is not None for one in unplaced)
-        columns = (*TITLES, *(catalogue.BOUNDS if cut else ()), "reason")
-        catalogue.write_rows(path, columns, ({name: getattr(one, name) for name in columns} for one in unplaced))
-    else:
+def _write_unplaced(path: Path, recordings: Sequence[UnidentifiedRecording]) -> None:
+    if not recordings:
         path.unlink(missing_ok=True)
+        return
+    has_bounds = any(recording.start is not None or recording.end is not None for recording in recordings)
+    columns = (*TITLES, *(catalogue.BOUNDS if has_bounds else ()), "reason")
+    catalogue.write_rows(path, columns, ({name: getattr(row, name) for name in columns} for row in recordings))
 
 
-def _copy(folder: Path, copies: Path, sums: Mapping[str, str]) -> None:
-    for path, expected in tqdm(sums.items(), desc="copying", unit="file", disable=None, leave=False):
+def _copy(folder: Path, copies: Path, checksums: Mapping[str, str]) -> None:
+    for path, checksum in tqdm(checksums.items(), desc="copying", unit="file", disable=None, leave=False):
         target = copies / path
-        if target.is_file() and catalogue.checksum(target) == expected:
+        if target.is_file() and catalogue.checksum(target) == checksum:
             continue
-        # atomic_file's own name is longer than the target's; a name at the disk's limit would not fit
-        short = target.with_name(f"{expected[:16]}.whole")
+        # The temporary name of atomic_file is longer than the target's, which may be as long as the disk allows.
+        short = target.with_name(f"{checksum[:16]}.whole")
         with atomic_file(short) as partial:
             shutil.copyfile(folder / path, partial)
-            if catalogue.checksum(partial) != expected:
+            if catalogue.checksum(partial) != checksum:
                 raise UserError(f"{folder / path} changed while it was copied; run the import again")
         short.replace(target)

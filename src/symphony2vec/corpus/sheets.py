@@ -1,8 +1,7 @@
-"""The cue sheets of a folder of recordings: which file each of them cuts, and where. Nothing is written.
+"""The cue sheets of a folder of recordings: which file each of them divides, and where. Nothing is written.
 
-A sheet lies beside its recording, or inside it as the tag CUESHEET. A file with one track keeps its whole length: the
-sheet then only says what it is called. A sheet that does not fit its file is never guessed at: the file is set aside
-with that reason.
+A sheet is beside its recording, or inside it as the tag CUESHEET. A file with one track keeps its whole length: the
+sheet only names it. If a sheet does not fit its file, the file is not used, and the reason is reported.
 """
 
 from __future__ import annotations
@@ -10,24 +9,24 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import mutagen
 import soundfile
 
 from symphony2vec.corpus import cue
-from symphony2vec.corpus.titles import Unplaced
+from symphony2vec.corpus.titles import UnidentifiedRecording
 from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable
 
 SUFFIX = ".cue"
-EMBEDDED = (".flac", ".ape", ".wv", ".ogg", ".oga", ".tta")  # whose tags may hold a sheet
+EMBEDDED = (".flac", ".ape", ".wv", ".ogg", ".oga", ".tta")  # files whose tags may contain a sheet
 
 
 @dataclass(frozen=True)
 class Part:
-    """One track of a recording: its tags, and where it begins and ends (s); None for the recording's own ends."""
+    """One track of a recording: its tags, start and end (s); None for the recording's own start or end."""
 
     tags: dict[str, str]
     start: float | None
@@ -36,147 +35,132 @@ class Part:
 
 @dataclass(frozen=True)
 class Sheets:
-    """The tracks of every recording that a sheet names, recordings whose sheet does not fit, and what to look at."""
+    """The tracks of each recording with a sheet, recordings whose sheet does not fit, and hints for the user."""
 
     parts: dict[str, list[Part]]
-    faults: list[Unplaced]
+    faults: list[UnidentifiedRecording]
     hints: list[str]
+
+
+@dataclass
+class _Results:
+    """What was read so far: by recording, the tracks of each of its sheets with a description of the sheet."""
+
+    tracks: dict[str, list[tuple[str, list[Part]]]] = field(default_factory=lambda: defaultdict(list))
+    faults: dict[str, UnidentifiedRecording] = field(default_factory=dict)
+    hints: list[str] = field(default_factory=list)
 
 
 def read(folder: Path, paths: Sequence[str]) -> Sheets:
     """Read the cue sheets beside and inside the recordings `paths` (relative to `folder`)."""
-    beside: dict[PurePosixPath, list[str]] = defaultdict(list)
+    names_by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
     for path in paths:
-        beside[PurePosixPath(path).parent].append(PurePosixPath(path).name)
-    found: dict[str, list[tuple[str, list[Part]]]] = defaultdict(list)
-    faults: dict[str, Unplaced] = {}
-    hints: list[str] = []
-    for place, names in sorted(beside.items()):
-        for sheet in _sheets(folder / place):
-            _read_sheet(folder, place, names, sheet, found, faults, hints)
+        names_by_folder[PurePosixPath(path).parent].append(PurePosixPath(path).name)
+    results = _Results()
+    for place, names in sorted(names_by_folder.items()):
+        for sheet in _find_sheets(folder / place):
+            _read_sheet(folder, place, names, sheet, results)
     for path in paths:
-        if path not in found and path not in faults and PurePosixPath(path).suffix.lower() in EMBEDDED:
-            text = _embedded(folder / path)
-            if text:
-                _read_embedded(folder, path, text, found, faults)
+        if path in results.tracks or path in results.faults or PurePosixPath(path).suffix.lower() not in EMBEDDED:
+            continue
+        text = _read_embedded_text(folder / path)
+        if text:
+            _read_embedded_sheet(folder, path, text, results)
     parts: dict[str, list[Part]] = {}
-    for path, readouts in found.items():
-        if any(tracks != readouts[0][1] for _, tracks in readouts[1:]):
-            cutters = " and ".join(shown for shown, _ in readouts)
-            faults[path] = Unplaced(path, f"{cutters} cut it in different ways; keep one of them")
-        elif path not in faults:
-            parts[path] = readouts[0][1]
-    return Sheets(parts, list(faults.values()), hints)
+    for path, alternatives in results.tracks.items():
+        if any(tracks != alternatives[0][1] for _, tracks in alternatives[1:]):
+            names_of_sheets = " and ".join(name for name, _ in alternatives)
+            results.faults[path] = UnidentifiedRecording(
+                path, f"{names_of_sheets} divide it in different ways; keep one of them"
+            )
+        elif path not in results.faults:
+            parts[path] = alternatives[0][1]
+    return Sheets(parts, list(results.faults.values()), results.hints)
 
 
-def _sheets(folder: Path) -> list[Path]:
+def _find_sheets(folder: Path) -> list[Path]:
     try:
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() == SUFFIX and not path.name.startswith(".") and path.is_file()
-        )
-    except OSError:  # library.find has said that it cannot be opened
+        files = [path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and path.is_file()]
+    except OSError:  # library.find reports a folder that cannot be opened
         return []
+    return sorted(path for path in files if not path.name.startswith("."))
 
 
-def _read_sheet(
-    folder: Path,
-    place: PurePosixPath,
-    names: list[str],
-    sheet: Path,
-    found: dict[str, list[tuple[str, list[Part]]]],
-    faults: dict[str, Unplaced],
-    hints: list[str],
-) -> None:
-    """Note the tracks of one sheet, or what is wrong with it."""
-    shown = (place / sheet.name).as_posix()
+def _read_sheet(folder: Path, place: PurePosixPath, names: list[str], file: Path, results: _Results) -> None:
+    """Add the tracks of a sheet in the folder `place` with the recordings `names`, or what is wrong with it."""
+    sheet_path = (place / file.name).as_posix()
     try:
-        raw = sheet.read_bytes() if sheet.stat().st_size <= cue.LARGEST_BYTES else b""
-        parsed = cue.parse(cue.decode(raw))
+        raw = file.read_bytes() if file.stat().st_size <= cue.LARGEST_BYTES else b""
+        sheet = cue.parse(cue.decode(raw))
     except OSError as fault:
-        hints.append(f"the cue sheet {shown} cannot be read: {fault.strerror}")
+        results.hints.append(f"the cue sheet {sheet_path} cannot be read: {fault.strerror}")
         return
     except cue.SheetError as fault:
-        stem = PurePosixPath(sheet.stem).stem if sheet.stem in names else sheet.stem  # "x.cue" or "x.flac.cue"
-        path = next(((place / one).as_posix() for one in names if PurePosixPath(one).stem == stem), None)
+        stem = PurePosixPath(file.stem).stem if file.stem in names else file.stem  # "x.cue" or "x.flac.cue"
+        path = next(((place / name).as_posix() for name in names if PurePosixPath(name).stem == stem), None)
         if path is None:
-            hints.append(f"the cue sheet {shown} cannot be used: {fault}")
+            results.hints.append(f"the cue sheet {sheet_path} cannot be used: {fault}")
         else:
-            faults[path] = Unplaced(path, f"its cue sheet '{shown}' cannot be used: {fault}; mend or remove it")
+            reason = f"its cue sheet '{sheet_path}' cannot be used: {fault}; fix or remove it"
+            results.faults[path] = UnidentifiedRecording(path, reason)
         return
-    for named in dict.fromkeys(track.file for track in parsed.tracks):
-        own = cue.file_of(named, names)
-        if own is None and len(parsed.files) == 1:  # sheet and recording were renamed together, the FILE line was not
-            own = cue.file_of(sheet.name, names)
-        if own is None:
-            hints.append(f"the cue sheet {shown} names '{named}', which is not beside it")
+    for file_line in dict.fromkeys(track.file for track in sheet.tracks):
+        name = cue.find_file(file_line, names)
+        if name is None and len(sheet.files) == 1:  # sheet and recording were renamed together, the FILE line was not
+            name = cue.find_file(file.name, names)
+        if name is None:
+            results.hints.append(f"the cue sheet {sheet_path} is for '{file_line}', which is not beside it")
         else:
-            _place(folder, (place / own).as_posix(), named, parsed, f"its cue sheet '{shown}'", found, faults)
+            _add_tracks(folder, (place / name).as_posix(), file_line, sheet, f"its cue sheet '{sheet_path}'", results)
 
 
-def _read_embedded(
-    folder: Path,
-    path: str,
-    text: str,
-    found: dict[str, list[tuple[str, list[Part]]]],
-    faults: dict[str, Unplaced],
-) -> None:
-    """Note the tracks of a sheet that lies inside the recording itself, whatever name it gives that."""
-    shown = "the cue sheet in its tag CUESHEET"
+def _read_embedded_sheet(folder: Path, path: str, text: str, results: _Results) -> None:
+    """Add the tracks of a sheet inside a recording, whatever file name it gives, or what is wrong with it."""
+    description = "the cue sheet in its tag CUESHEET"
     try:
-        parsed = cue.parse(text)
-        if len(parsed.files) > 1:
-            raise cue.SheetError("it names several files")
+        sheet = cue.parse(text)
+        if len(sheet.files) > 1:
+            raise cue.SheetError("it has several FILE lines")
     except cue.SheetError as fault:
-        faults[path] = Unplaced(path, f"{shown} cannot be used: {fault}; mend or remove it")
+        results.faults[path] = UnidentifiedRecording(path, f"{description} cannot be used: {fault}; fix or remove it")
         return
-    _place(folder, path, parsed.files[0], parsed, shown, found, faults)
+    _add_tracks(folder, path, sheet.files[0], sheet, description, results)
 
 
-def _place(
-    folder: Path,
-    path: str,
-    name: str,
-    sheet: cue.Sheet,
-    shown: str,
-    found: dict[str, list[tuple[str, list[Part]]]],
-    faults: dict[str, Unplaced],
-) -> None:
-    tracks = [track for track in sheet.tracks if track.file == name]
+def _add_tracks(folder: Path, path: str, file_line: str, sheet: cue.Sheet, description: str, results: _Results) -> None:
+    """Add the tracks of the recording `path`, which the sheet calls `file_line`."""
+    tracks = [track for track in sheet.tracks if track.file == file_line]
     try:
         try:
-            ends = cue.bounds(tracks, header_length_s(folder / path))
-        except cue.SheetError:  # the header may promise less than the file holds
-            ends = cue.bounds(tracks, decoded_length_s(folder / path))
+            bounds = cue.compute_bounds(tracks, header_length_s(folder / path))
+        except cue.SheetError:  # the header may state less than the file contains
+            bounds = cue.compute_bounds(tracks, decoded_length_s(folder / path))
     except cue.SheetError as fault:
-        faults[path] = Unplaced(path, f"{shown} does not fit it: {fault}; mend or remove it")
+        results.faults[path] = UnidentifiedRecording(path, f"{description} does not fit it: {fault}; fix or remove it")
         return
-    if len(tracks) == 1 and len(sheet.files) > 1:  # a file a track: the sheet only names them
-        ends = [(0.0, None)]
-    own = [
-        Part(cue.tags(sheet, track), round(start, 4) if start or end is not None else None, end and round(end, 4))
-        for track, (start, end) in zip(tracks, ends, strict=True)
+    if len(tracks) == 1 and len(sheet.files) > 1:  # one file per track: the sheet only names them
+        bounds = [(0.0, None)]
+    parts = [
+        Part(cue.track_tags(sheet, track), round(start, 4) if start or end is not None else None, end and round(end, 4))
+        for track, (start, end) in zip(tracks, bounds, strict=True)
     ]
-    found[path].append((shown, own))
+    results.tracks[path].append((description, parts))
 
 
 def header_length_s(file: Path) -> float:
-    """The length that the header gives; infinite where it gives none."""
-
+    """Return the duration (s) that the header states, infinity if it states none."""
     try:
         return float(soundfile.info(file).duration)
     except (soundfile.LibsndfileError, OSError):
         pass
     try:
         return float(mutagen.File(file).info.length) or math.inf
-    except Exception:  # on damaged files mutagen raises nearly anything; the audio stage will judge the sound itself
+    except Exception:  # mutagen raises nearly anything on damaged files; the audio stage will judge the sound itself
         return math.inf
 
 
 def decoded_length_s(file: Path) -> float:
-    """The length of the sound itself; that of the header where it cannot be decoded."""
-
+    """Return the duration (s) of the decoded sound, or of the header if it cannot be decoded."""
     try:
         with decoding.opened(file, decoding.LONGEST_S) as recording:
             return sum(len(block) / rate_hz for rate_hz, block in recording.mono_blocks())
@@ -184,17 +168,12 @@ def decoded_length_s(file: Path) -> float:
         return header_length_s(file)
 
 
-def _embedded(file: Path) -> str:
-    """The cue sheet among the tags of a recording, "" without one."""
-
+def _read_embedded_text(file: Path) -> str:
+    """Return the cue sheet in the tags of a recording, "" without one."""
     try:
-        opened = mutagen.File(file)
-        values = [str(value) for key in ("cuesheet", "Cuesheet", "CUESHEET") for value in _values(opened.tags, key)]
+        tags = mutagen.File(file).tags
+        values = [tags.get(key) for key in ("cuesheet", "Cuesheet", "CUESHEET")] if hasattr(tags, "get") else []
     except Exception:  # as in header_length_s
         return ""
-    return values[0] if values else ""
-
-
-def _values(tags: object, key: str) -> list[object]:
-    value = tags.get(key) if tags is not None and hasattr(tags, "get") else None
-    return list(value) if isinstance(value, list) else [value] if value else []
+    texts = (value[0] if isinstance(value, list) else value for value in values if value)
+    return next(map(str, texts), "")

@@ -1,19 +1,17 @@
-"""The starter corpus: 1,000 clips by five composers, out of the scores that the package music21 carries.
+"""The starter corpus: 1,000 clips by five composers, from the scores that the package music21 contains.
 
-The list is `starter.csv` beside this file. Chosen were four- and five-part scores that carry no publisher's or
-archive's claim in the file, whose parts agree on the length of nearly every bar, and as many works as give each
-composer about 200 clips: 59 Bach chorales (one setting a tune, the encodings used by permission of Margaret Greentree),
-13 of Monteverdi's madrigals (books 3 and 4), and string quartets by Beethoven, Haydn and Mozart. Haydn has two works
-there, so his clips are split by movement.
+The list is `starter.csv` beside this file. It contains four- and five-part scores without any claim of a publisher or
+archive in the file, whose parts agree on the length of nearly every bar, and as many works as give each composer about
+200 clips: 59 Bach chorales (one setting per tune, encodings used by permission of Margaret Greentree), 13 madrigals by
+Monteverdi (books 3 and 4), and string quartets by Beethoven, Haydn and Mozart. Haydn has two works, so his clips are
+split by movement.
 """
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import importlib.util
 import shutil
-from importlib import resources
 from pathlib import Path
 
 from symphony2vec.corpus import catalogue
@@ -22,34 +20,33 @@ from symphony2vec.project import atomic_file
 
 
 def fill(folder: Path) -> int:
-    """Copy the starter scores into `folder` and write its catalogue; returns how many movements it holds.
+    """Copy the starter scores into `folder`, write its catalogue, and return the number of movements.
 
-    The same bytes on every machine. A file that is there already and right is left as it is.
+    The bytes are the same on every machine. Intact files are left as they are.
 
     Raises:
-        UserError: music21 is not installed, or its corpus differs from the one the list was made from.
+        UserError: music21 is not installed, or its corpus differs from the listed one.
     """
-    scores = packaged_folder()
-    movements = listed()
+    scores = find_music21_scores()
+    movements = list_movements()
     for movement in movements:
-        there = folder / movement.path
-        if there.is_file() and catalogue.checksum(there) == movement.sha256:
+        target = folder / movement.path
+        if target.is_file() and catalogue.checksum(target) == movement.sha256:
             continue
-        packaged = scores / movement.path
-        if not packaged.is_file() or catalogue.checksum(packaged) != movement.sha256:
+        score = scores / movement.path
+        if not score.is_file() or catalogue.checksum(score) != movement.sha256:
             raise UserError(
-                f"music21 {importlib.metadata.version('music21')} does not hold the expected {movement.path}; "
+                f"music21 {importlib.metadata.version('music21')} does not contain the expected {movement.path}; "
                 "install the version that constraints.txt pins"
             )
-        with atomic_file(there) as partial:
-            shutil.copyfile(packaged, partial)
+        with atomic_file(target) as partial:
+            shutil.copyfile(score, partial)
     catalogue.write(folder, movements)
     return len(movements)
 
 
-def listed() -> list[catalogue.Movement]:
-    """The movements of the starter corpus, as the package lists them."""
-    text = resources.files("symphony2vec.corpus").joinpath("starter.csv").read_text(encoding="utf-8")
+def list_movements() -> list[catalogue.Movement]:
+    """Return the movements of the starter corpus."""
     return [
         catalogue.Movement(
             composer=row["composer"],
@@ -61,12 +58,12 @@ def listed() -> list[catalogue.Movement]:
             origin=f"music21 corpus: {row['path']}",
             sha256=row["sha256"],
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in catalogue.read_package_table("starter.csv")
     ]
 
 
-def packaged_folder() -> Path:
-    """The folder of music21's corpus.
+def find_music21_scores() -> Path:
+    """Return the folder of music21's corpus.
 
     Raises:
         UserError: music21 is not installed.

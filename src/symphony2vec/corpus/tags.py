@@ -1,8 +1,8 @@
 """The tags of a recording under one set of names, whatever the container and the program that wrote them.
 
 Vorbis comments (flac, ogg, opus), ID3 (mp3, wav, aiff), MP4 atoms (m4a), APEv2 (ape, wv, mpc), ASF (wma) and the INFO
-chunk of RIFF (wav); keys in any case. What Picard, iTunes, foobar2000, MusicBee, JRiver and dBpoweramp call one thing
-differently is listed in `KEYS`.
+chunk of RIFF (wav); keys in upper or lower case. `KEYS` lists what Picard, iTunes, foobar2000, MusicBee, JRiver and
+dBpoweramp call each tag.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import mutagen
 
-# Our names, in the order in which their keys are looked for; keys are compared without case, spaces, "_" and "-".
+# Our names, with the keys of files in order of preference; keys are compared without case, spaces, "_" and "-".
 KEYS = {
     "composer": "COMPOSER TCOM ©WRT WM/COMPOSER IMUS ICMP COMPOSERNAME",
     "work": "WORK TXXX:WORK ©WRK WORKNAME TXXX:WORKNAME WM/WORK WORKTITLE TXXX:WORKTITLE MUSICBRAINZWORK COMPOSITION "
@@ -35,33 +35,32 @@ KEYS = {
 _ITUNES = "----:com.apple.itunes:"
 
 
-def _folded(key: str) -> str:
+def _normalize_key(key: str) -> str:
     return re.sub(r"[\s_-]", "", key.casefold())
 
 
-_NAMES = {_folded(key): (name, place) for name, keys in KEYS.items() for place, key in enumerate(keys.split())}
+_NAMES = {_normalize_key(key): (name, rank) for name, keys in KEYS.items() for rank, key in enumerate(keys.split())}
 
 
-def read(file: Path) -> dict[str, str]:
-    """The tags of a recording that bear on its title; none where they cannot be read.
+def read_tags(file: Path) -> dict[str, str]:
+    """Return the tags of a recording that concern its title; empty if they cannot be read.
 
     Returns:
-        Texts by the names of `KEYS`; several values of one tag are joined by " / ". A number of a movement that is no
-        number is its name.
+        Texts by the names of `KEYS`; several values of one tag are joined by " / ". A movement number that is not a
+        number is returned as the name of the movement.
     """
-
     try:
-        opened = mutagen.File(file)
-        pairs = list(_pairs(opened.tags)) if opened is not None and opened.tags is not None else []
-    except Exception:  # on damaged files mutagen raises nearly anything; the audio stage will judge the sound itself
+        recording = mutagen.File(file)
+        pairs = list(_read_pairs(recording.tags)) if recording is not None and recording.tags is not None else []
+    except Exception:  # mutagen raises nearly anything on damaged files; the audio stage will judge the sound itself
         pairs = []
-    pairs += _riff_info(file)
+    pairs += _read_riff_info(file)
     ranked: dict[str, dict[int, list[str]]] = {}
     for key, values in pairs:
-        name, place = _NAMES.get(_folded(key), ("", 0))
+        name, rank = _NAMES.get(_normalize_key(key), ("", 0))
         if name:
-            ranked.setdefault(name, {}).setdefault(place, []).extend(values)
-    texts = {name: _joined(places[min(places)]) for name, places in ranked.items()}
+            ranked.setdefault(name, {}).setdefault(rank, []).extend(values)
+    texts = {name: _join_values(values_by_rank[min(values_by_rank)]) for name, values_by_rank in ranked.items()}
     number = texts.get("movement_number", "")
     if number and not re.fullmatch(r"\s*(?:\d{1,3}|[ivxIVX]{1,6})\s*(?:[./]\s*\d*)?\s*", number):
         texts.setdefault("movement", number)
@@ -69,13 +68,13 @@ def read(file: Path) -> dict[str, str]:
     return {name: texts[name] for name in KEYS if texts.get(name)}
 
 
-def _joined(values: list[str]) -> str:
+def _join_values(values: list[str]) -> str:
     parts = [part.strip() for value in values for part in str(value).split("\0")]
     return " / ".join(dict.fromkeys(part for part in parts if part))
 
 
-def _pairs(tags: Any) -> Iterator[tuple[str, list[str]]]:
-    """The keys and values of the tags that mutagen read, in any container."""
+def _read_pairs(tags: Any) -> Iterator[tuple[str, list[str]]]:
+    """Yield the keys and values of tags that mutagen read, from any container."""
     if hasattr(tags, "getall"):  # ID3
         for frame in tags.values():
             if hasattr(frame, "text"):
@@ -83,14 +82,12 @@ def _pairs(tags: Any) -> Iterator[tuple[str, list[str]]]:
                 yield key, [str(text) for text in frame.text]
         return
     for key, value in tags.items():
-        values = (
-            value if isinstance(value, list) else list(value) if type(value).__name__ == "APETextValue" else [value]
-        )
+        is_list = isinstance(value, list) or type(value).__name__ == "APETextValue"
         name = key[len(_ITUNES) :] if key.casefold().startswith(_ITUNES) else key
-        yield name, [_text(one) for one in values]
+        yield name, [_to_text(item) for item in (list(value) if is_list else [value])]
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if isinstance(value, tuple):  # trkn and disk: number and total
         return "/".join(str(number) for number in value if number)
     if isinstance(value, bytes):
@@ -98,8 +95,8 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _riff_info(file: Path) -> list[tuple[str, list[str]]]:
-    """The INFO chunk of a WAV file, which mutagen does not read."""
+def _read_riff_info(file: Path) -> list[tuple[str, list[str]]]:
+    """Return the keys and values of the INFO chunk of a WAV file, which mutagen does not read."""
     if file.suffix.lower() not in (".wav", ".wave"):
         return []
     pairs = []
@@ -110,7 +107,7 @@ def _riff_info(file: Path) -> list[tuple[str, list[str]]]:
             while len(header := stream.read(8)) == 8:
                 name, size = struct.unpack("<4sI", header)
                 if name == b"LIST" and size < 1 << 20:
-                    pairs += _info(stream.read(size + size % 2))
+                    pairs += _parse_info(stream.read(size + size % 2))
                 else:
                     stream.seek(size + size % 2, 1)
     except (OSError, struct.error, OverflowError):
@@ -118,15 +115,15 @@ def _riff_info(file: Path) -> list[tuple[str, list[str]]]:
     return pairs
 
 
-def _info(chunk: bytes) -> list[tuple[str, list[str]]]:
-    pairs, place = [], 4
-    while chunk[:4] == b"INFO" and place + 8 <= len(chunk):
-        name, size = struct.unpack("<4sI", chunk[place : place + 8])
-        raw = chunk[place + 8 : place + 8 + size].rstrip(b"\0")
+def _parse_info(chunk: bytes) -> list[tuple[str, list[str]]]:
+    pairs, offset = [], 4
+    while chunk[:4] == b"INFO" and offset + 8 <= len(chunk):
+        name, size = struct.unpack("<4sI", chunk[offset : offset + 8])
+        raw = chunk[offset + 8 : offset + 8 + size].rstrip(b"\0")
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError:
             text = raw.decode("cp1252", "replace")
         pairs.append((name.decode("latin-1"), [text]))
-        place += 8 + size + size % 2
+        offset += 8 + size + size % 2
     return pairs

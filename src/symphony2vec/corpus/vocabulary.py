@@ -1,6 +1,6 @@
-"""The words of titles in the languages of record labels: genres, instruments, keys, numbers and discs.
+"""The words of work titles in the languages of record labels: genres, instruments, keys, numbers and discs.
 
-All patterns are written for folded text: lower case, without accents (see `fold`).
+All patterns expect normalized text: lower case, without accents (see `normalize`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# English name: the folded words that mean it, singular; after the bar the plurals, which name a collection.
+# English name: the normalized words for it in the singular; after the bar in the plural, which names a collection.
 _GENRES = {
     "Sinfonia concertante": "sinfonia concertante, symphonie concertante, konzertante sinfonie, sinfonia concertant",
     "Chamber Symphony": "chamber symphony, kammersymphonie, kammersinfonie, symphonie de chambre, sinfonia da camera",
@@ -75,8 +75,8 @@ _GENRES = {
     "Incidental Music": "incidental music, schauspielmusik, buhnenmusik, musique de scene, musiche di scena, "
     "musica incidental, musica de escena, scenisk musik, scenemusikk, музыка к драме",
 }  # fmt: skip
-# Names of movements as well: they say which work it is only with a number, a key or a catalogue number beside them.
-WEAK = {
+# Genres that movements have, too: they identify a work only with a number, a key or a catalogue number.
+WEAK_GENRES = {
     "Romance", "Prelude", "Nocturne", "Ballade", "Waltz", "March", "Etude", "Mazurka", "Polonaise", "Toccata",
     "Passacaglia", "Trio", "Overture", "Variations", "Fantasia", "Gloria", "Magnificat", "Serenade",
 }  # fmt: skip
@@ -147,7 +147,7 @@ ORDINALS = {
     )
     for word in words.split()
 }
-# Words of titles in other languages, by the English one. They tell that two titles may be one, not that they are.
+# English words of titles and their translations. They show that two titles may mean one work, not that they do.
 _TITLE_WORDS = {
     "two": "zwei deux due dos dva",
     "three": "drei trois tre tres tri",
@@ -210,13 +210,15 @@ TITLE_WORDS = {word: english for english, words in _TITLE_WORDS.items() for word
 
 _number = r"(?:no|nr|nro|nos|nrn|num|numero|nummer|number|cislo|szam|(?:c|sz)(?=\.)|n)\s*[.°:_]{0,2}\s*(?:o\b\.?)?\s*"
 _count = r"(?P<{}>\d{{1,4}}|[ivx]{{1,6}}(?=[^\w.]|\.?$|\.(?!\s*\w)))"
-NUMBERED = re.compile(rf"(?<![^\W_])(?:{_number}|#\s*){_count.format('count')}(?![^\W_])")
-AFTER = re.compile(rf"\s*[,-]?\s*(?!\d{{4}}){_count.format('count')}(?![^\W_])(?!\s*(?:movements|pieces|parts|satze))")
+NUMBER = re.compile(rf"(?<![^\W_])(?:{_number}|#\s*){_count.format('count')}(?![^\W_])")
+BARE_NUMBER = re.compile(
+    rf"\s*[,-]?\s*(?!\d{{4}}){_count.format('count')}(?![^\W_])(?!\s*(?:movements|pieces|parts|satze))"
+)
 _suffix = r"(?:st|nd|rd|th|er|ere|re|e|eme|ieme|te|[.ºª]|a|o)?"
 _ordinal = "|".join(sorted(ORDINALS, key=len, reverse=True))
-BEFORE = re.compile(rf"(?<![^\W_])(?:(?P<digits>\d{{1,3}}){_suffix}|(?P<word>{_ordinal}))\s+$")
-BEHIND = re.compile(rf"\s+(?P<word>{_ordinal})(?![^\W_])")
-SEVERAL = re.compile(r"\d{1,3}\s*(?:-|–|—|&|\+|,|and|und|et|e|y|bis|to)\s*(?=(?:no|nr)?\.?\s*\d{1,3}(?![\d.]))")
+ORDINAL_BEFORE = re.compile(rf"(?<![^\W_])(?:(?P<digits>\d{{1,3}}){_suffix}|(?P<word>{_ordinal}))\s+$")
+ORDINAL_AFTER = re.compile(rf"\s+(?P<word>{_ordinal})(?![^\W_])")
+NUMBER_LIST = re.compile(r"\d{1,3}\s*(?:-|–|—|&|\+|,|and|und|et|e|y|bis|to)\s*(?=(?:no|nr)?\.?\s*\d{1,3}(?![\d.]))")
 
 _LETTERS = {"do": "c", "ut": "c", "re": "d", "mi": "e", "fa": "f", "sol": "g", "la": "a", "si": "b"}
 _FLAT, _SHARP = r"(?:flat|bemolle|bemol|b)", r"(?:sharp|diese|diesis|sostenido|sustenido|#)"
@@ -236,14 +238,19 @@ KEYS = (
 )
 
 
-def fold(text: str) -> str:
-    """What spellings of a text have in common that differ by case and Latin, Greek or Cyrillic accents alone."""
+def normalize(text: str) -> str:
+    """Return a text in lower case and without Latin, Greek or Cyrillic accents.
+
+    >>> normalize("Dvořák, Größe, B♭")
+    'dvorak, grosse, b flat '
+    """
     text = text.replace("♭", " flat ").replace("♯", " sharp ").replace("ß", "ss")
-    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not "\u0300" <= sign <= "\u036f").casefold()
+    signs = unicodedata.normalize("NFKD", text)
+    return "".join(sign for sign in signs if not "\u0300" <= sign <= "\u036f").casefold()
 
 
-def key_of(match: re.Match[str]) -> str:
-    """The English name of a key that one of `KEYS` matched: "C minor", "B flat major"; "D" where no mode is given."""
+def format_key(match: re.Match[str]) -> str:
+    """Return the English name of a key that one of `KEYS` matched: "C minor", "B flat major"; "D" without a mode."""
     parts = match.groupdict()
     mode = next((name for name in ("minor", "major") if parts.get(name)), "")
     german = parts.get("german")
@@ -257,8 +264,12 @@ def key_of(match: re.Match[str]) -> str:
     return f"{tone[0].upper()}{tone[1:]} {mode}".strip()
 
 
-def arabic(numeral: str) -> int:
-    """The value of a number in digits, or in Roman numerals."""
+def parse_numeral(numeral: str) -> int:
+    """Return the value of a number in digits or Roman numerals.
+
+    >>> parse_numeral("41"), parse_numeral("xiv")
+    (41, 14)
+    """
     if numeral.isdigit():
         return int(numeral)
     values = [{"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}[sign] for sign in numeral.casefold()]
@@ -279,7 +290,11 @@ DISC = re.compile(
 )
 
 
-def without_discs(text: str) -> str:
-    """A title or the name of a folder without its disc and volume: "[Disc 1]", "CD2", "(1/3)", "Vol. II"."""
+def remove_discs(text: str) -> str:
+    """Return a title or the name of a folder without its disc and volume: "[Disc 1]", "CD2", "(1/3)", "Vol. II".
+
+    >>> remove_discs("Symphony No. 3 [Disc 1]")
+    'Symphony No. 3'
+    """
     plain = DISC.sub(" ", text)
     return " ".join(plain.split()).strip(" -–—,:;/_") if plain != text else text

@@ -1,22 +1,29 @@
-"""What a text can say of a work, and when two of these statements contradict each other."""
+"""What a text says about a work: catalogue numbers, genre, instruments, number, key and name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from symphony2vec.corpus import vocabulary as words
-from symphony2vec.corpus.vocabulary import fold
+from symphony2vec.corpus import vocabulary
+from symphony2vec.corpus.vocabulary import normalize
 
-# A number counts within a name here: the Peer Gynt Suite No. 1 is not the Arlésienne Suite No. 1.
-NAMED = words.WEAK | {"Suite", "Mass", "Cantata", "Rhapsody", "Symphonic Dances", "Incidental Music"}
+# Genres whose number counts within a name: the Peer Gynt Suite No. 1 is not the Arlésienne Suite No. 1.
+NAMED_GENRES = vocabulary.WEAK_GENRES | {
+    "Suite", "Mass", "Cantata", "Rhapsody", "Symphonic Dances", "Incidental Music",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class WorkName:
-    """What a text says of a work; empty where it says nothing of a thing.
+    """What a text says about a work; fields it says nothing about are empty.
 
-    `catalogue` holds numbers as "op 18/1" or "k 550"; `several` marks a text that names a collection of works, or one
-    whose title several works bear: `candidates` are then the numbers of those.
+    Attributes:
+        text: The text itself.
+        catalogue: Catalogue numbers such as "op 18/1" or "k 550".
+        is_collection: The text names several works, or a title that several works share.
+        numbers: The numbers of the works of a collection, as in "Symphonies 5 & 7".
+        candidates: Catalogue numbers of the works that share the title.
+        end: Where in `text` the description of the work ends.
     """
 
     text: str
@@ -26,38 +33,41 @@ class WorkName:
     number: int | None = None
     key: str = ""
     name: tuple[str, ...] = ()
-    several: bool = False
+    is_collection: bool = False
     numbers: tuple[int, ...] = ()
     candidates: frozenset[str] = frozenset()
     end: int = 0
 
     @property
-    def titled(self) -> bool:
-        """Whether a title says with this which work it belongs to, and not only what kind of movement it is."""
-        strong = self.genre and self.genre not in words.WEAK
+    def is_specific(self) -> bool:
+        """Whether the text identifies a work, and not only a type of movement."""
+        strong = self.genre and self.genre not in vocabulary.WEAK_GENRES
         return bool(self.catalogue or (strong and (self.number is not None or self.key)))
 
     @property
     def ordinal(self) -> str:
-        """Genre, instruments and number as one word; empty without a genre and a number."""
-        if not self.genre or self.number is None or self.several:
+        """Genre, instruments and number as one string; empty without a genre and a number."""
+        if not self.genre or self.number is None or self.is_collection:
             return ""
-        named = " ".join(sorted(self.name)) if self.genre in NAMED else ""
-        return " ".join(filter(None, (self.genre, "+".join(sorted(self.instruments)), named, str(self.number))))
+        name = " ".join(sorted(self.name)) if self.genre in NAMED_GENRES else ""
+        return " ".join(filter(None, (self.genre, "+".join(sorted(self.instruments)), name, str(self.number))))
 
     @property
     def label(self) -> str:
-        """What stands for a work that has neither catalogue nor number."""
-        if self.several or not self.genre:
-            return " ".join(self.name) or fold(self.text)
-        return " ".join(
-            (self.genre, "+".join(sorted(self.instruments)), self.key.split()[0] if self.key else "", *self.name)
-        )
+        """A string that represents a work with neither catalogue number nor ordinal."""
+        if self.is_collection or not self.genre:
+            return " ".join(self.name) or normalize(self.text)
+        tonic = self.key.split()[0] if self.key else ""
+        return " ".join((self.genre, "+".join(sorted(self.instruments)), tonic, *self.name))
 
 
-def keys_agree(one: str, other: str) -> bool:
-    """Whether two keys may be the same; "D" may be D major or D minor."""
-    if one == other or not one or not other:
+def keys_agree(first: str, second: str) -> bool:
+    """Return whether two keys may be the same; "D" may be D major or D minor.
+
+    >>> keys_agree("D", "D minor"), keys_agree("D major", "D minor")
+    (True, False)
+    """
+    if first == second or not first or not second:
         return True
-    tones = [key.removesuffix(" major").removesuffix(" minor") for key in (one, other)]
-    return tones[0] == tones[1] and (tones[0] == one or tones[1] == other)
+    tonics = [key.removesuffix(" major").removesuffix(" minor") for key in (first, second)]
+    return tonics[0] == tonics[1] and (tonics[0] == first or tonics[1] == second)
