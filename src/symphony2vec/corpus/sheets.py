@@ -178,8 +178,8 @@ def decoded_length_s(file: Path) -> float:
     """The length of the sound itself; that of the header where it cannot be decoded."""
 
     try:
-        with decoding.opened(file, decoding.LONGEST_S) as recording:
-            return sum(len(block) / rate_hz for rate_hz, block in recording.mono_blocks())
+        with decoding.open_recording(file, decoding.MAX_DURATION_S) as recording:
+            return sum(len(block) / rate_hz for rate_hz, block in recording.read_mono_blocks())
     except Unusable:
         return header_length_s(file)
 

@@ -135,7 +135,7 @@ def extract(clips: pd.DataFrame, audio: Path, folder: Path, recipe: Recipe, back
         represent(np.random.default_rng(0).standard_normal(recipe.samples).astype(np.float32), recipe)
 
     # Over a network two machines that map one file, and write to one page of it, undo each other's work.
-    distant = parallel.choose(backend) != parallel.PROCESSES
+    distant = parallel.resolve_backend(backend) != parallel.PROCESSES
     work: Callable[[Job], Any] = computed if distant else fill
     with done_path.open("a", encoding="utf-8") as log:
         for index, result in parallel.spread(work, jobs, "features", "movement", warm_up, backend):

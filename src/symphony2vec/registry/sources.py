@@ -159,7 +159,7 @@ def _downloaded(project: Project, uri: str, key: str, server: str) -> Path:
     """The folder of artifacts in the cache, filled by one process even when several ask at once."""
 
     nearest = next(place for place in (project.mlruns, project.home) if place.is_dir())
-    home = project.mlruns / "downloaded" if os.access(nearest, os.W_OK) else processes.own_file("downloaded")
+    home = project.mlruns / "downloaded" if os.access(nearest, os.W_OK) else processes.user_file("downloaded")
     home.mkdir(parents=True, exist_ok=True)
     place = home / key
     with filelock.FileLock(home / f".{key}.lock"):
