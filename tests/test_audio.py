@@ -91,11 +91,11 @@ def list_flacs(project: Project) -> dict[str, Path]:
 def write_unusable_files(folder: Path) -> dict[str, str]:
     """Write one recording or score of every unusable kind, and return a pattern of the reason of each."""
     for kind in ("wav", "flac", "mp3", "ogg", "aiff"):
-        soundfile.write(folder / f"whole.{kind}", noise(4.0), RATE_HZ)
-        whole = (folder / f"whole.{kind}").read_bytes()
-        (folder / f"cut.{kind}").write_bytes(whole[: len(whole) // 2])
-        (folder / f"header.{kind}").write_bytes(whole[:44])
-        (folder / f"whole.{kind}").unlink()
+        soundfile.write(folder / f"complete.{kind}", noise(4.0), RATE_HZ)
+        data = (folder / f"complete.{kind}").read_bytes()
+        (folder / f"cut.{kind}").write_bytes(data[: len(data) // 2])
+        (folder / f"header.{kind}").write_bytes(data[:44])
+        (folder / f"complete.{kind}").unlink()
     (folder / "empty.wav").touch()
     (folder / "text.flac").write_text("no sound\n" * 100)
     (folder / "folder.wav").mkdir()
@@ -155,12 +155,14 @@ def write_usable_files(folder: Path) -> list[str]:
     soundfile.write(folder / "six-channels.wav", np.stack([wave] * 6, axis=1), RATE_HZ)
     soundfile.write(folder / "opposed.wav", np.stack([wave, -wave], axis=1), RATE_HZ)
     soundfile.write(folder / "mp3-named.flac", wave, RATE_HZ, format="MP3")
-    soundfile.write(folder / "whole.ogg", wave, RATE_HZ)
+    soundfile.write(folder / "complete.ogg", wave, RATE_HZ)
     soundfile.write(folder / "trailing.ogg", wave, RATE_HZ)
     with (folder / "trailing.ogg").open("ab") as file:
         file.write(b"TAG" + bytes(125))  # ID3v1, as careless taggers add it
     (folder / "score.xml").write_text(SCORE.format(NOTE * 4))
-    names = "8-bit.wav 24-bit.wav float.wav 8-kHz.wav 96-kHz.wav six-channels.wav opposed.wav mp3-named.flac whole.ogg"
+    names = (
+        "8-bit.wav 24-bit.wav float.wav 8-kHz.wav 96-kHz.wav six-channels.wav opposed.wav mp3-named.flac complete.ogg"
+    )
     return [*names.split(), "trailing.ogg", "score.xml"]
 
 
@@ -214,9 +216,7 @@ def test_invalid_rows_are_rejected_and_the_others_are_processed(project: Project
     assert set(pd.read_csv(project.movements)["work"]) == {"a.wav", "b.wav"}
 
 
-def test_if_nothing_can_be_used_the_error_names_the_table_of_reasons(
-    project: Project, corpus: Path, small: Params
-) -> None:
+def test_if_nothing_can_be_used_the_error_names_the_table(project: Project, corpus: Path, small: Params) -> None:
     (corpus / "text.flac").write_text("no sound")
     catalogue.write(corpus, [movement("text.flac"), movement("missing.wav")])
     with pytest.raises(UserError, match=r"no movement of the catalogue can be used; .*rejected\.csv"):

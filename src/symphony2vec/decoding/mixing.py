@@ -38,7 +38,7 @@ def downmix(wave: np.ndarray, rate_hz: float) -> tuple[np.ndarray, str]:
     >>> wave = np.sin(np.arange(1000, dtype=np.float32))
     >>> mono, note = downmix(np.stack([wave, -wave], axis=1), 22050)
     >>> bool((mono == wave).all()), note
-    (True, 'channels cancel each other (inverted polarity) in 100% of the recording; using channel 1 of 2')
+    (True, 'channels cancel each other in 100% of the recording; using channel 1 of 2')
     """
     downmixer = Downmixer()
     for first in range(0, len(wave), BLOCK_FRAMES):
@@ -102,7 +102,7 @@ class Downmixer:
             return ""
         share = self.cancelled_share
         extent = f" in {share:.0%} of the recording" if share >= MIN_CANCELLED_SHARE else ""
-        return f"channels cancel each other (inverted polarity){extent}; using channel {channel + 1} of {channels}"
+        return f"channels cancel each other{extent}; using channel {channel + 1} of {channels}"
 
     @property
     def cancelled_share(self) -> float:

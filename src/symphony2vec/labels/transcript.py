@@ -1,9 +1,10 @@
 """The notes of a movement in seconds of its FLAC, with the instruments that the score names.
 
 The first note of a score begins at 0 s, and so does its sound; but `audio` cuts what lies audio.silence_db below the
-movement's peak off the beginning, by whole hops (`audio.loudness.find_sound_bounds`), and keeps no record of it. How much was
-cut is measured: the opening is played again, and the FLAC lies where it equals it. Both are the same wave but for their gain
-and the FLAC's 16 bits, so that their correlation is 1 at the right place, and well below it at any other.
+movement's peak off the beginning, by whole hops (`audio.loudness.find_sound_bounds`), and keeps no record of it. How
+much was cut is measured: the opening is played again, and the FLAC lies where it equals it. Both are the same wave but
+for their gain and the FLAC's 16 bits, so that their correlation is 1 at the right place, and well below it at any
+other.
 """
 
 from __future__ import annotations
