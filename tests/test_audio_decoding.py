@@ -388,7 +388,7 @@ TRUNCATED: dict[str, tuple[str, Damage, str]] = {
     "joined TTA": ("tta", lambda p: encode(p.with_suffix(".tta"), stereo(8.0), "tta").read_bytes() * 2,
                    "^another recording follows the first in the same file; split the file$"),
     "ADPCM of a quarter": (
-        "wav", lambda p: sounds.with_size(_wav(p, "IMA_ADPCM"), 20480), "^the length in its header is wrong, and",
+        "wav", lambda p: sounds.with_size(_wav(p, "IMA_ADPCM"), 20480), "^the length in its header is wrong and",
     ),
 }  # fmt: skip
 
