@@ -1,6 +1,6 @@
 """Seconds of music made in a second by the stage `audio`, in one process: scores played, recordings decoded.
 
-Every source is made by `audio.make`, as in the stage, and in its parts; sources take turns, round after round.
+Every source is made by `audio.write_flac`, as in the stage, and in its parts; sources take turns, round after round.
 `python benchmarks/audio.py --help` lists the options.
 """
 
@@ -78,7 +78,7 @@ def kind_of(path: Path) -> str:
 
 
 def by_parts(path: Path, recipe: audio.Recipe, target: Path, clock: Clock) -> float:
-    """What `audio.make` does, part by part; returns the seconds of music."""
+    """What `audio.write_flac` does, part by part; returns the seconds of music."""
     if kind_of(path) == "score":
         notes = clock.timed("read", lambda: synthesis.read_notes(path, recipe.interpretation))
         soundfont = recipe.soundfont.read_bytes()
@@ -87,15 +87,15 @@ def by_parts(path: Path, recipe: audio.Recipe, target: Path, clock: Clock) -> fl
     else:
         blocks = clock.timed("read", lambda: blocks_of(path))
         wave = clock.timed("resample", lambda: resampled(blocks, recipe.rate_hz))
-    levelled, _ = clock.timed("loudness", lambda: audio.level(wave, recipe.rate_hz, recipe.level))
-    clock.timed("write", lambda: audio._write_flac(target, levelled, recipe.rate_hz))
+    levelled, _ = clock.timed("loudness", lambda: audio.normalize_loudness(wave, recipe.rate_hz, recipe.target))
+    clock.timed("write", lambda: soundfile.write(target, levelled, recipe.rate_hz, subtype="PCM_16"))
     return len(levelled) / recipe.rate_hz
 
 
 def blocks_of(path: Path) -> list[np.ndarray]:
     """A recording decoded to mono at its own rate."""
-    with decoding.opened(path, decoding.LONGEST_S) as recording:
-        return [block for _, block in recording.mono_blocks()]
+    with decoding.open_recording(path, decoding.MAX_DURATION_S) as recording:
+        return [block for _, block in recording.read_mono_blocks()]
 
 
 def decoders(sources: dict[str, list[Path]], duration_s: float, rounds: int) -> list[str]:
@@ -114,10 +114,10 @@ def decoders(sources: dict[str, list[Path]], duration_s: float, rounds: int) -> 
 def decode_with(decoder: str, path: Path) -> int:
     """Decode a recording with one of the decoders; returns the number of its frames."""
     with path.open("rb", buffering=0) as file:
-        container = ffmpeg.container(path.read_bytes()[:65536])
+        container = ffmpeg.detect_container(path.read_bytes()[:65536])
         part = parts.Part(container=container if decoder == "ffmpeg" else "")
         source = sources_of.open_part(file, FileBytes(file), part)
-        frames = sum(len(block) for _, block in source.blocks(decoding.BLOCK_FRAMES))
+        frames = sum(len(block) for _, block in source.read_blocks(decoding.BLOCK_FRAMES))
         source.close()
         return frames
 
@@ -156,7 +156,7 @@ def made(path: Path, recipe: audio.Recipe, target: Path) -> None:
     """The FLAC of one source, by the stage's own function, from nothing."""
     for old in (target, target.with_suffix(".json")):
         old.unlink(missing_ok=True)
-    audio.make(audio.Job(path, kind_of(path), "", target, recipe))
+    audio.write_flac(audio.FlacJob(path, kind_of(path), "", target, recipe))
 
 
 def main() -> None:
@@ -165,7 +165,7 @@ def main() -> None:
     asked.add_argument("--seconds", type=float, default=120.0, help="length of each recording")
     asked.add_argument("--rounds", type=int, default=5)
     options = asked.parse_args()
-    recipe = audio._recipe(params.read(ROOT / "params.yaml"))
+    recipe = audio.make_recipe(params.read(ROOT / "params.yaml"))
     chosen = scores(options.scores)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

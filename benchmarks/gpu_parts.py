@@ -253,9 +253,9 @@ def time_parts(path: Path, package: Path) -> dict[str, float]:
     embedder.embed_file(path)  # the first call compiles functions of numba
     frontend = embedder.hearing
     recipe, marks = frontend.recipe, [time.perf_counter()]
-    with model.one_thread(), decoding.waveform_on_disk(path, recipe.rate_hz, model.LONGEST_S) as (mono, _):
+    with model.one_thread(), decoding.decode_to_disk(path, recipe.rate_hz, model.LONGEST_S) as (mono, _):
         marks.append(time.perf_counter())
-        span = loudness.measured(mono, recipe.rate_hz, frontend.level, short=True)
+        span = loudness.measure_normalization(mono, recipe.rate_hz, frontend.level, allow_short=True)
         marks.append(time.perf_counter())
         starts = span.begin + model.window_starts(span.end - span.begin, recipe.samples, frontend.minimum_fill)
         batches = embedder._windows(lambda start: mono[start : start + recipe.samples], starts, span.gain)

@@ -280,7 +280,7 @@ def test_bad_files_are_set_aside_with_their_reasons_until_they_are_mended(librar
         ("cut.wav", "empty.mp3", "gone.wav", "silent.wav", "text.flac"))]  # fmt: skip
     reasons = dict(zip(told["path"].map(lambda path: Path(path).stem), told["reason"], strict=True))
     for name, reason in {
-        "cut": "cut off: 20% of the sound", "empty": "empty", "gone": "No such file", "silent": "silent",
+        "cut": "truncated: 20% of the audio", "empty": "empty", "gone": "No such file", "silent": "silent",
         "text": "not readable as audio",
     }.items():  # fmt: skip
         assert reason in reasons[name]

@@ -236,7 +236,7 @@ from pathlib import Path
 import numpy as np
 from symphony2vec.embedder import Embedder
 from symphony2vec.audio import loudness
-loudness.METERED_S = 60
+loudness.SEGMENT_S = 60
 loaded = Embedder.load(sys.argv[1])
 loaded.embed(np.sin(np.arange(22050.0)), 22050)
 loaded.heard = lambda windows: np.zeros((len(windows), 4), np.float32)  # what a window becomes is tested elsewhere
@@ -369,7 +369,7 @@ def test_no_room_for_the_decoded_sound_is_no_fault_of_the_file(vae, tmp_path, mo
     with pytest.raises(UserError, match=r"no room .* temporary files \(No space left on device\); free"):
         vae.embed_file(path)
     with pytest.raises(UserError, match="no room"):
-        list(decoding.on_disk([np.zeros(3, np.float32)]).__enter__())
+        list(decoding.memory_map([np.zeros(3, np.float32)]).__enter__())
 
 
 # the ways to a model --------------------------------------------------------------------------------------------------

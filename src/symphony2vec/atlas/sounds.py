@@ -115,10 +115,10 @@ class _Decoded:
 def _seekable(recording: Path) -> Iterator[Any]:
     """An open recording in which one can seek; what libsndfile does not read as it is is decoded whole first."""
 
-    with decoding.opened(recording, LONGEST_S) as opened:
+    with decoding.open_recording(recording, LONGEST_S) as opened:
         is_plain, rate_hz = opened.is_plain, opened.samplerate
     if not is_plain:
-        with decoding.waveform_on_disk(recording, rate_hz, LONGEST_S) as (wave, _):
+        with decoding.decode_to_disk(recording, rate_hz, LONGEST_S) as (wave, _):
             yield _Decoded(wave, rate_hz)
         return
     try:

@@ -1,1 +1,1 @@
-"""Recordings and scores become mono audio of equal loudness, one file a movement."""
+"""Turn recordings and scores into mono audio of equal loudness, one file a movement."""

@@ -1,6 +1,6 @@
-"""Every sound is brought to one loudness, without the silence at its ends.
+"""Normalise sounds to one loudness, and trim the silence at their ends.
 
-Waveforms are (N,) float32. Loudness is integrated loudness after ITU-R BS.1770 (LUFS).
+Waveforms are (N,) float32, full scale 1. Loudness is integrated loudness in LUFS (ITU-R BS.1770-4).
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import pyloudnorm
 
 from symphony2vec.errors import Unusable
 
-SHORTEST_S = 0.4  # one block of BS.1770: below it loudness is not defined
-SILENT = 1e-5  # -100 dBFS
-LOUDEST = 1e6  # +120 dBFS: samples of 16 or 24 bits written as floating point without their scale lie below it
+BLOCK_S = 0.4  # one block of BS.1770; loudness of shorter sounds is not defined
+MIN_PEAK = 1e-5  # -100 dBFS: silence below
+MAX_PEAK = 1e6  # +120 dBFS: 16 or 24-bit samples written as floating point without scaling lie below
 HOP_SAMPLES = 512
-MUCH_GAIN_DB = 30.0  # more than that, and the noise of the recording may be all that is heard
-METERED_S = 600  # loudness is metered in pieces, which bounds the memory that an hour of sound needs
+MAX_GAIN_DB = 30.0  # with more, the noise of the recording may dominate
+SEGMENT_S = 600  # loudness is measured in segments, which bounds the memory for long recordings
 
 
 @dataclass(frozen=True)
-class Level:
-    """Where a movement's level is brought to, and what counts as silence at its ends."""
+class LoudnessTarget:
+    """The loudness to normalise to, the highest peak, and what counts as silence at the ends (dB below the maximum)."""
 
     loudness_lufs: float
     peak_dbfs: float
@@ -31,8 +31,8 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Span:
-    """The samples of a wave that are more than silence, their loudness, and the gain that brings them to a level."""
+class Normalization:
+    """The samples `begin` to `end` of a wave without silence, their loudness, and the gain to reach a target."""
 
     begin: int
     end: int
@@ -41,113 +41,145 @@ class Span:
 
     @property
     def gain(self) -> float:
-        """The factor of the samples."""
+        """The linear factor of the samples."""
         return float(10.0 ** (self.gain_db / 20.0))
 
 
-def level(wave: np.ndarray, rate_hz: int, to: Level) -> tuple[np.ndarray, dict[str, Any]]:
-    """Cut silence at both ends and bring the wave to one loudness, its peak below a ceiling.
+def normalize_loudness(wave: np.ndarray, rate_hz: int, target: LoudnessTarget) -> tuple[np.ndarray, dict[str, Any]]:
+    """Trim silence at both ends and scale the wave to the target loudness.
 
-    Where the wanted gain would lift the peak above the ceiling, the gain is lowered: the wave is never clipped.
+    Where the gain would lift the peak above its maximum, the gain is reduced; the wave is never clipped.
+
+    Args:
+        wave: (N,) float32.
+        rate_hz: sample rate.
+        target: loudness, highest peak and silence threshold.
 
     Returns:
-        The waveform (N',) float32, and loudness_lufs (before) and gain_db.
+        The waveform (N',) float32, and loudness_lufs (of the input) and gain_db.
 
     Raises:
-        Unusable: the wave is silent, holds NaN, or what is left is shorter than 0.4 s.
-    """
+        Unusable: the wave is silent, holds NaN, or is shorter than 0.4 s after trimming.
 
+    >>> wave = (0.5 * np.sin(np.arange(22050) / 8)).astype(np.float32)
+    >>> normalized, levels = normalize_loudness(wave, 22050, LoudnessTarget(-23.0, -1.0, 60.0))
+    >>> round(integrated_loudness(normalized, 22050), 1)
+    -23.0
+    """
     if not np.isfinite(wave).all():
         raise Unusable(f"{np.mean(~np.isfinite(wave)):.0%} of its samples are not numbers (NaN or infinite)")
-    found = measured(wave, rate_hz, to)
-    louder = (wave[found.begin : found.end] * np.float32(found.gain)).astype(np.float32, copy=False)
-    return louder, {"loudness_lufs": round(found.loudness_lufs, 2), "gain_db": round(found.gain_db, 2)}
+    measurement = measure_normalization(wave, rate_hz, target)
+    trimmed_wave = wave[measurement.begin : measurement.end]
+    normalized = (trimmed_wave * np.float32(measurement.gain)).astype(np.float32, copy=False)
+    levels = {"loudness_lufs": round(measurement.loudness_lufs, 2), "gain_db": round(measurement.gain_db, 2)}
+    return normalized, levels
 
 
-def measured(wave: np.ndarray, rate_hz: int, to: Level, short: bool = False) -> Span:
-    """Where a wave (N,) of finite samples is more than silence, and the gain that `level` gives it.
+def measure_normalization(
+    wave: np.ndarray, rate_hz: int, target: LoudnessTarget, allow_short: bool = False
+) -> Normalization:
+    """Measure where a wave is not silent, and the gain by which `normalize_loudness` scales it.
 
-    With `short` a wave below 0.4 s is metered as if it were repeated until that length; otherwise it is refused.
+    Args:
+        wave: (N,) float32, finite.
+        rate_hz: sample rate.
+        target: loudness, highest peak and silence threshold.
+        allow_short: measure a wave shorter than 0.4 s as if it were repeated up to that length.
 
     Raises:
-        Unusable: the wave is silent or too short.
+        Unusable: the wave is silent, or too short.
     """
-
     peak = max(float(wave.max(initial=0.0)), -float(wave.min(initial=0.0)))
-    if peak > LOUDEST:
+    if peak > MAX_PEAK:
         raise Unusable(f"its samples reach {peak:.1e} times full scale")
-    if peak < SILENT:
-        raise Unusable("silent" if len(wave) > 1 else f"holds {len(wave)} sample{'' if len(wave) == 1 else 's'}")
-    begin, end = ends(wave, to.silence_db)
-    loud, needed = wave[begin:end], int(np.ceil(SHORTEST_S * rate_hz))
-    if len(loud) < needed and not short:
-        raise Unusable(f"too short: {len(loud) / rate_hz:.3f} s of sound, at least {SHORTEST_S} s are needed")
-    loudness = loudness_lufs(np.resize(loud, needed) if len(loud) < needed else loud, rate_hz)
-    if not np.isfinite(loudness):
-        raise Unusable("silent: its loudness lies below -70 LUFS")
-    gain_db = min(to.loudness_lufs - loudness, to.peak_dbfs - 20.0 * float(np.log10(peak)))
-    return Span(begin, end, loudness, gain_db)
+    if peak < MIN_PEAK:
+        raise Unusable("silent" if len(wave) > 1 else f"contains {len(wave)} sample{'' if len(wave) == 1 else 's'}")
+    begin, end = find_sound_bounds(wave, target.silence_db)
+    sound, min_samples = wave[begin:end], int(np.ceil(BLOCK_S * rate_hz))
+    if len(sound) < min_samples:
+        if not allow_short:
+            raise Unusable(f"too short: {len(sound) / rate_hz:.3f} s of sound; at least {BLOCK_S} s are needed")
+        sound = np.resize(sound, min_samples)
+    loudness_lufs = integrated_loudness(sound, rate_hz)
+    if not np.isfinite(loudness_lufs):
+        raise Unusable("silent: its loudness is below -70 LUFS")
+    gain_db = min(target.loudness_lufs - loudness_lufs, target.peak_dbfs - 20.0 * float(np.log10(peak)))
+    return Normalization(begin, end, loudness_lufs, gain_db)
 
 
-def gain_note(gain_db: float) -> str:
-    """What is said of a gain that lifts noise to the level of music; "" of a usual one."""
-    return f"very soft: raised by {gain_db:.0f} dB" if gain_db > MUCH_GAIN_DB else ""
+def describe_gain(gain_db: float) -> str:
+    """Return a note on a gain so high that it lifts noise to the level of music; "" for usual gains."""
+    return f"very quiet: amplified by {gain_db:.0f} dB" if gain_db > MAX_GAIN_DB else ""
 
 
-def trimmed(wave: np.ndarray, silence_db: float) -> np.ndarray:
-    """The wave (N,) without the silence at its ends: see `ends`."""
-    begin, end = ends(wave, silence_db)
+def trim_silence(wave: np.ndarray, silence_db: float) -> np.ndarray:
+    """Return the wave (N,) without the silence at its ends; see `find_sound_bounds`.
+
+    >>> wave = np.concatenate([np.zeros(8192), np.ones(8192), np.zeros(8192)])
+    >>> len(trim_silence(wave, 60.0))
+    9728
+    """
+    begin, end = find_sound_bounds(wave, silence_db)
     return wave[begin:end]
 
 
-def ends(wave: np.ndarray, silence_db: float) -> tuple[int, int]:
-    """The samples of a wave (N,) between what lies `silence_db` below its loudest frame; frames as in librosa."""
+def find_sound_bounds(wave: np.ndarray, silence_db: float) -> tuple[int, int]:
+    """Return the first and last frame of a wave (N,) above the silence threshold, as a range of samples.
 
-    full = len(wave) // HOP_SAMPLES
-    hops, rest = wave[: full * HOP_SAMPLES].reshape(full, HOP_SAMPLES), wave[full * HOP_SAMPLES :]
-    energy = np.append(np.einsum("ij,ij->i", hops, hops, dtype=np.float64), np.square(rest, dtype=np.float64).sum())
-    frames = np.convolve(energy, np.ones(4))[1 : full + 2]  # of four hops, centred on their third
+    The threshold is `silence_db` below the frame of highest energy. Frames are those of `librosa.effects.trim`.
+    """
+    hops = len(wave) // HOP_SAMPLES
+    full, rest = wave[: hops * HOP_SAMPLES].reshape(hops, HOP_SAMPLES), wave[hops * HOP_SAMPLES :]
+    energy = np.append(np.einsum("ij,ij->i", full, full, dtype=np.float64), np.square(rest, dtype=np.float64).sum())
+    frames = np.convolve(energy, np.ones(4))[1 : hops + 2]  # of four hops, centred on their third
     loud = np.flatnonzero(frames > frames.max() * 10.0 ** (-silence_db / 10.0))
     return int(loud[0]) * HOP_SAMPLES, min(len(wave), (int(loud[-1]) + 1) * HOP_SAMPLES)
 
 
-def loudness_lufs(wave: np.ndarray, rate_hz: int) -> float:
-    """Integrated loudness after ITU-R BS.1770 of a wave (N,) of 0.4 s or more; -inf where all lies below -70 LUFS."""
+def integrated_loudness(wave: np.ndarray, rate_hz: int) -> float:
+    """Return the integrated loudness in LUFS (ITU-R BS.1770-4) of a wave of 0.4 s or more.
 
-    filters = list(pyloudnorm.Meter(rate_hz)._filters.values())
-    blocks: list[np.ndarray] = []
-    for start in range(0, len(wave), METERED_S * rate_hz):
-        # Blocks of 0.4 s begin every 0.1 s: the last that begins in this piece ends 0.3 s after it.
-        piece = wave[start : start + METERED_S * rate_hz + int(0.3 * rate_hz)]
-        if len(piece) >= SHORTEST_S * rate_hz:
-            weighted = piece.astype(np.float64)
-            for one in filters:
-                weighted = one.apply_filter(weighted)
-            blocks.append(_blocks_lufs(np.square(weighted, out=weighted), rate_hz))
-    return _gated(np.concatenate(blocks))
+    Args:
+        wave: (N,) floating point, full scale 1.
+        rate_hz: sample rate.
 
+    Returns:
+        LUFS; -inf if the whole wave is below -70 LUFS.
 
-def _blocks_lufs(squares: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Equation 4 of BS.1770-4 for each block of the squares (N,) of a weighted wave; -inf of a silent one.
-
-    To the last bit what pyloudnorm finds, which squares every sample four times and meters all blocks twice.
+    >>> round(integrated_loudness(np.sin(2 * np.pi * 997 * np.arange(48000) / 48000), 48000))
+    -3
     """
+    filters = list(pyloudnorm.Meter(rate_hz)._filters.values())
+    blocks_lufs: list[np.ndarray] = []
+    for start in range(0, len(wave), SEGMENT_S * rate_hz):
+        # Blocks of 0.4 s begin every 0.1 s: the last one that begins in this segment ends 0.3 s after it.
+        segment = wave[start : start + SEGMENT_S * rate_hz + int(0.3 * rate_hz)]
+        if len(segment) >= BLOCK_S * rate_hz:
+            weighted = segment.astype(np.float64)
+            for weighting in filters:
+                weighted = weighting.apply_filter(weighted)
+            blocks_lufs.append(_measure_blocks(np.square(weighted, out=weighted), rate_hz))
+    return _apply_gate(np.concatenate(blocks_lufs))
 
+
+def _measure_blocks(squares: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Return the loudness of each block (BS.1770-4, equation 4) from the squares (N,) of a weighted wave.
+
+    -inf for a silent block. Equal to pyloudnorm's values to the last bit, which squares every sample four times and
+    measures all blocks twice.
+    """
     step = 1.0 - 0.75
-    count = int(np.round((len(squares) / rate_hz - SHORTEST_S) / (SHORTEST_S * step)) + 1)
+    count = int(np.round((len(squares) / rate_hz - BLOCK_S) / (BLOCK_S * step)) + 1)
     bounds = [
-        (int(SHORTEST_S * (block * step) * rate_hz), int(SHORTEST_S * (block * step + 1) * rate_hz))
-        for block in range(count)
+        (int(BLOCK_S * (block * step) * rate_hz), int(BLOCK_S * (block * step + 1) * rate_hz)) for block in range(count)
     ]
-    power = np.array([squares[begin:end].sum() for begin, end in bounds]) * (1.0 / (SHORTEST_S * rate_hz))
+    power = np.array([squares[begin:end].sum() for begin, end in bounds]) * (1.0 / (BLOCK_S * rate_hz))
     with np.errstate(divide="ignore"):
-        found: np.ndarray = -0.691 + 10.0 * np.log10(power)
-    return found
+        return np.asarray(-0.691 + 10.0 * np.log10(power))
 
 
-def _gated(blocks_lufs: np.ndarray) -> float:
-    """Equations 5 to 7 of BS.1770-4: the mean power of the blocks above -70 LUFS and their own mean less 10 dB."""
-
+def _apply_gate(blocks_lufs: np.ndarray) -> float:
+    """Return the gated loudness of blocks (BS.1770-4, equations 5 to 7): above -70 LUFS and the mean less 10 dB."""
     power = 10.0 ** (blocks_lufs[blocks_lufs >= -70.0] / 10.0)
     power = power[power > 0.1 * power.mean()] if len(power) else power
     return 10.0 * float(np.log10(power.mean())) if len(power) else float("-inf")

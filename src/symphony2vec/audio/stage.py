@@ -1,15 +1,15 @@
-"""Every movement becomes one mono FLAC of equal loudness: recordings are decoded, scores are played.
+"""The stage `audio`: write one mono FLAC of equal loudness for every movement, from recordings or scores.
 
-Reads   data/<corpus>/catalogue.csv and the files it names
+Reads   data/<corpus>/catalogue.csv and the files it lists
 Writes  out/audio/<movement>.flac    mono, PCM 16, at audio.sample_rate_hz
         out/audio/movements.csv      one row a FLAC: composer, work, movement, file, duration, loudness, gain, source,
-                              and a note on what is odd about it
+                              and a note on what is unusual about it
         out/audio/rejected.csv       what could not be used, with the reason
         out/audio/overview.png
 
-Waveforms are (N,) float32 within [-1, 1]. Loudness is integrated loudness after ITU-R BS.1770 (LUFS). A FLAC's name
-ends in a key made of its source's checksum, all settings and this code: one that is there already is not made again,
-so the stage picks up where it stopped and, when a recording is added, makes that one alone.
+Waveforms are (N,) float32 within [-1, 1]. Loudness is integrated loudness in LUFS (ITU-R BS.1770-4). The name of a FLAC
+ends in a key computed from the checksum of its source, all settings and this code. A FLAC that exists is not written
+again, so the stage resumes where it stopped, and an added recording costs only its own FLAC.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import soundfile
 import soxr
 
 from symphony2vec import decoding, figures, parallel, synthesis
-from symphony2vec.audio.loudness import Level, gain_note, level
+from symphony2vec.audio.loudness import LoudnessTarget, describe_gain, normalize_loudness
 from symphony2vec.corpus import catalogue
 from symphony2vec.decoding.recording import decode
 from symphony2vec.errors import Unusable, UserError
@@ -40,13 +40,13 @@ from symphony2vec.project import Project, atomic_file, write_table
 
 Decoder = Callable[[Path, int], "tuple[np.ndarray, dict[str, Any]]"]
 LIBRARIES = ("av", "lxml", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
-ROUNDED_S = 1.0  # an end may lie so far beyond the recording: positions of some sheets are whole seconds
+END_TOLERANCE_S = 1.0  # an end may exceed the recording by so much: some cue sheets give whole seconds
 COLUMNS = (
     "composer work movement file duration_s kind licence origin loudness_lufs gain_db source_rate_hz source_channels "
     "note"
 ).split()
-
-NOTES_SHOWN = 10
+REJECTION_COLUMNS = ["path", "composer", "work", "movement", "reason"]
+MAX_PRINTED_NOTES = 10
 
 
 @dataclass(frozen=True)
@@ -54,30 +54,35 @@ class Recipe:
     """All settings of the stage."""
 
     rate_hz: int
-    level: Level
+    target: LoudnessTarget
     interpretation: synthesis.Interpretation
     soundfont: Path
 
     @functools.cached_property
-    def _versions(self) -> list[Any]:
+    def _code_versions(self) -> list[Any]:
         """The checksums of the code that makes the sound, and the versions of the libraries it uses."""
         packages = (__file__, decoding.__file__, synthesis.__file__)
         sources = [source for package in packages for source in sorted(Path(package).parent.glob("*.py"))]
-        code = [catalogue.checksum(source) for source in sources]
-        return [code, [importlib.metadata.version(name) for name in LIBRARIES]]
+        checksums = [catalogue.checksum(source) for source in sources]
+        return [checksums, [importlib.metadata.version(name) for name in LIBRARIES]]
 
     @functools.cached_property
-    def _played_with(self) -> list[Any]:
+    def _synthesis_settings(self) -> list[Any]:
         return [asdict(self.interpretation), catalogue.checksum(self.soundfont)]
 
-    def made_from(self, kind: str) -> list[Any]:
-        """What, besides its source, decides the sound of a movement, as plain values."""
-        return [self.rate_hz, asdict(self.level), self._versions, self._played_with if kind == "score" else None]
+    def key_values(self, kind: str) -> list[Any]:
+        """Return what determines the sound of a movement besides its source, as plain values.
+
+        Args:
+            kind: "recording" or "score"; how scores are played does not concern recordings.
+        """
+        synthesis_settings = self._synthesis_settings if kind == "score" else None
+        return [self.rate_hz, asdict(self.target), self._code_versions, synthesis_settings]
 
 
 @dataclass(frozen=True)
-class Job:
-    """All that a worker needs to make one FLAC."""
+class FlacJob:
+    """Everything a worker needs to write the FLAC of one movement."""
 
     source: Path
     kind: str
@@ -89,60 +94,72 @@ class Job:
 
 
 def run(project: Project, params: Params, backend: str | None = None) -> None:
-    """The stage `audio`; `backend` as in `parallel.spread`."""
+    """Run the stage `audio`.
+
+    Args:
+        project: the project, whose corpus is read and whose folder out/audio is written.
+        params: all parameters.
+        backend: as in `parallel.spread`.
+
+    Raises:
+        UserError: no movement can be used, or a worker does not see the project.
+    """
     folder = project.corpus(params.corpus.name)
     movements, faults = catalogue.read(folder)
-    rejected = [{"path": f.path, "composer": "", "work": "", "movement": "", "reason": str(f)} for f in faults]
+    rejected = [
+        {"path": fault.path, "composer": "", "work": "", "movement": "", "reason": str(fault)} for fault in faults
+    ]
     out = project.out("audio")
     out.mkdir(parents=True, exist_ok=True)
     project.movements.unlink(missing_ok=True)
-    recipe = _recipe(params)
-    jobs, kept = [], []
+    recipe = make_recipe(params)
+    planned: list[tuple[catalogue.Movement, FlacJob]] = []
     for movement in movements:
         try:
-            jobs.append(_job(folder, movement, out, recipe))
-            kept.append(movement)
+            planned.append((movement, make_job(folder, movement, out, recipe)))
         except Unusable as reason:
-            rejected.append(_rejection(movement, reason))
+            rejected.append(_make_rejection(movement, reason))
     rows = []
-    groups = _by_recording(jobs)
-    tasks = [tuple(jobs[index] for index in group) for group in groups]
-    for task, results in parallel.spread(make_all, tasks, "audio", "file", backend=backend):
-        every = [results] * len(tasks[task]) if isinstance(results, Unusable) else results
-        for index, result in zip(groups[task], every, strict=True):
+    groups = _group_by_recording([job for _, job in planned])
+    tasks = [tuple(planned[index][1] for index in group) for group in groups]
+    for task, task_result in parallel.spread(write_flacs, tasks, "audio", "file", backend=backend):
+        results = [task_result] * len(tasks[task]) if isinstance(task_result, Unusable) else task_result
+        for index, result in zip(groups[task], results, strict=True):
+            movement, job = planned[index]
             if isinstance(result, Unusable):
-                rejected.append(_rejection(kept[index], result))
-            elif not jobs[index].target.is_file():
-                target = jobs[index].target
-                raise UserError(f"{target}: a worker made it elsewhere; every worker must see this very folder")
+                rejected.append(_make_rejection(movement, result))
+            elif not job.target.is_file():
+                raise UserError(f"{job.target}: a worker wrote it elsewhere; every worker must see this very folder")
             else:
-                rows.append(_row(kept[index], jobs[index], result))
-    _finish(project, rows, rejected)
+                values = {**asdict(movement), "file": job.target.name, **result}
+                rows.append({column: values[column] for column in COLUMNS})
+    _write_tables(project, rows, rejected)
 
 
-def _by_recording(jobs: Sequence[Job]) -> list[list[int]]:
-    """The places of the jobs, those of one recording together, so that a long file is decoded once for all of them."""
+def _group_by_recording(jobs: Sequence[FlacJob]) -> list[list[int]]:
+    """Return the indices of the jobs, grouped by recording so that a long file is decoded once for all of them."""
     groups: dict[tuple[Path, str, int], list[int]] = {}
     for index, job in enumerate(jobs):
         groups.setdefault((job.source, job.sha256, -1 if job.kind == "recording" else index), []).append(index)
     return list(groups.values())
 
 
-def make_all(jobs: Sequence[Job]) -> list[dict[str, Any] | Unusable]:
-    """Make the FLACs of the movements of one recording, as `make` does each; the file is decoded once.
+def write_flacs(jobs: Sequence[FlacJob]) -> list[dict[str, Any] | Unusable]:
+    """Write the FLACs of the movements of one recording with `write_flac`, decoding the file once.
 
     Returns:
-        For each job its record, or why it cannot be used.
+        For each job its facts, or why the movement cannot be used.
     """
-    decoded: dict[int, tuple[np.ndarray, dict[str, Any]] | Unusable] = {}
+
+    @functools.cache
+    def try_decoding(source: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]] | Unusable:
+        try:
+            return decode(source, rate_hz)
+        except Unusable as reason:
+            return reason
 
     def decode_once(source: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]]:
-        if rate_hz not in decoded:
-            try:
-                decoded[rate_hz] = decode(source, rate_hz)
-            except Unusable as reason:
-                decoded[rate_hz] = reason
-        result = decoded[rate_hz]
+        result = try_decoding(source, rate_hz)
         if isinstance(result, Unusable):
             raise Unusable(str(result))
         return result
@@ -150,59 +167,71 @@ def make_all(jobs: Sequence[Job]) -> list[dict[str, Any] | Unusable]:
     results: list[dict[str, Any] | Unusable] = []
     for job in jobs:
         try:
-            results.append(make(job, decode_once))
+            results.append(write_flac(job, decode_once))
         except Unusable as reason:
             results.append(reason)
     return results
 
 
-def make(job: Job, decoder: Decoder = decode) -> dict[str, Any]:
-    """Make one FLAC and the record beside it, unless they are there; returns the record.
+def write_flac(job: FlacJob, decoder: Decoder = decode) -> dict[str, Any]:
+    """Write one FLAC and a JSON file of its facts beside it, unless they exist.
+
+    Returns:
+        The facts: duration_s, loudness_lufs, gain_db, source_rate_hz, source_channels, note.
 
     Raises:
-        Unusable: the file cannot be decoded or played; the message is the reason.
+        Unusable: the source cannot be decoded or played; the message is the reason.
     """
-    record = job.target.with_suffix(".json")
-    if job.target.is_file() and record.is_file():
-        known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        return known
+    facts_path = job.target.with_suffix(".json")
+    if job.target.is_file() and facts_path.is_file():
+        stored: dict[str, Any] = json.loads(facts_path.read_text(encoding="utf-8"))
+        return stored
     if job.sha256 and _checksum(job.source) != job.sha256:
         raise Unusable("the file has changed since it was catalogued; run `symphony2vec corpus` again")
     recipe = job.recipe
     if job.kind == "recording":
-        wave, found = decoder(job.source, recipe.rate_hz)
+        wave, facts = decoder(job.source, recipe.rate_hz)
         wave = crop(wave, recipe.rate_hz, job.start, job.end)
     else:
-        wave, found = play(job.source, recipe.rate_hz, recipe.interpretation, recipe.soundfont, job.start, job.end)
-    wave, levels = level(wave, recipe.rate_hz, recipe.level)
-    notes = [found.get("note", ""), gain_note(levels["gain_db"])]
-    found = (
-        found | levels | {"duration_s": round(len(wave) / recipe.rate_hz, 4), "note": "; ".join(filter(None, notes))}
-    )
-    _write_flac(job.target, wave, recipe.rate_hz)
-    with atomic_file(record) as partial:
-        partial.write_text(json.dumps(found), encoding="utf-8")
-    return found
+        score = (job.source, recipe.rate_hz, recipe.interpretation, recipe.soundfont)
+        wave, facts = render_score(*score, job.start, job.end)
+    wave, levels = normalize_loudness(wave, recipe.rate_hz, recipe.target)
+    note = "; ".join(filter(None, [facts.get("note", ""), describe_gain(levels["gain_db"])]))
+    facts = facts | levels | {"duration_s": round(len(wave) / recipe.rate_hz, 4), "note": note}
+    with atomic_file(job.target) as partial:
+        soundfile.write(partial, wave, recipe.rate_hz, format="FLAC", subtype="PCM_16")
+    with atomic_file(facts_path) as partial:
+        partial.write_text(json.dumps(facts), encoding="utf-8")
+    return facts
 
 
 def crop(wave: np.ndarray, rate_hz: int, start: float | None, end: float | None) -> np.ndarray:
-    """Cut a recording to one of its movements: the samples from `start` up to `end` (s); None for its own ends.
+    """Return the samples of one movement of a recording.
+
+    Args:
+        wave: (N,) the whole recording.
+        rate_hz: sample rate.
+        start: in seconds; None for the beginning of the recording.
+        end: in seconds; None for the end of the recording.
 
     Raises:
-        Unusable: the recording ends before its movement does: the cue sheet or the catalogue is of another file.
+        Unusable: the recording ends before the movement does: the cue sheet or the catalogue is of another file.
+
+    >>> crop(np.arange(10), 2, 1.0, 3.5)
+    array([2, 3, 4, 5, 6])
     """
     if start is None and end is None:
         return wave
     first, last = round((start or 0.0) * rate_hz), len(wave) if end is None else round(end * rate_hz)
-    if first >= len(wave) or last > len(wave) + rate_hz * ROUNDED_S:
+    if first >= len(wave) or last > len(wave) + rate_hz * END_TOLERANCE_S:
         raise Unusable(
             f"it should lie from {start or 0.0:.2f} s to {'the end' if end is None else f'{end:.2f} s'}, but the "
-            f"recording lasts {len(wave) / rate_hz:.2f} s; mend start and end, or the cue sheet, and import again"
+            f"recording lasts {len(wave) / rate_hz:.2f} s; correct start and end, or the cue sheet, and import again"
         )
     return wave[first:last]
 
 
-def play(
+def render_score(
     path: Path,
     rate_hz: int,
     interpretation: synthesis.Interpretation,
@@ -210,84 +239,81 @@ def play(
     start: float | None = None,
     end: float | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Play a score, or its bars `start` to `end`, to mono at `rate_hz`; as `decode`, for scores."""
+    """Render a score, or its bars `start` to `end`, to mono at `rate_hz`.
 
+    Returns:
+        The waveform (N,) float32, and source_rate_hz and source_channels, as `decode` for recordings.
+
+    Raises:
+        Unusable: the file is missing, or not a score that can be played.
+    """
     if not path.is_file():
         raise Unusable("cannot be opened: no such file")
-    wave, rendered_hz = synthesis.render(synthesis.read_notes(path, interpretation, start, end), soundfont.read_bytes())
+    wave, rendered_hz = synthesis.render(synthesis.notes(path, interpretation, start, end), soundfont.read_bytes())
     mono = soxr.resample(wave.mean(axis=1), rendered_hz, rate_hz)
     return mono, {"source_rate_hz": rendered_hz, "source_channels": wave.shape[1]}
 
 
-def name_of(movement: catalogue.Movement, key: str) -> str:
-    """A file name for a movement: what of its title is plain ASCII, at most 60 characters, then its key."""
+def make_file_stem(movement: catalogue.Movement, key: str) -> str:
+    """Return a file name without suffix: the plain ASCII of the title, at most 60 characters, then the key."""
     title = f"{movement.composer} {movement.work} {movement.movement}"
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain)[:60].strip("-")
     return f"{slug}-{key}" if slug else key
 
 
-def _recipe(params: Params) -> Recipe:
-    own = params.audio
-    played = synthesis.Interpretation(own.orchestration, own.dynamics, own.velocity, own.tempo, own.beats_per_minute)
-    level_to = Level(own.loudness_lufs, own.peak_dbfs, own.silence_db)
-    return Recipe(own.sample_rate_hz, level_to, played, synthesis.find_soundfont(own.soundfont))
+def make_recipe(params: Params) -> Recipe:
+    """Return the settings of the stage from the parameters."""
+    audio = params.audio
+    interpretation = synthesis.Interpretation(
+        audio.orchestration, audio.dynamics, audio.velocity, audio.tempo, audio.beats_per_minute
+    )
+    target = LoudnessTarget(audio.loudness_lufs, audio.peak_dbfs, audio.silence_db)
+    return Recipe(audio.sample_rate_hz, target, interpretation, synthesis.soundfont(audio.soundfont))
 
 
-def _job(folder: Path, movement: catalogue.Movement, out: Path, recipe: Recipe) -> Job:
+def make_job(folder: Path, movement: catalogue.Movement, out: Path, recipe: Recipe) -> FlacJob:
+    """Return the job of a movement, whose file name depends on everything that determines its sound.
+
+    Raises:
+        Unusable: its source cannot be opened.
+    """
     source = catalogue.source(folder, movement)
     sha256 = movement.sha256.lower()
-    content = sha256 or _checksum(source)
     title = [movement.composer, movement.work, movement.movement]
-    made_from = json.dumps(
-        [content, title, movement.start, movement.end, recipe.made_from(movement.kind)], sort_keys=True
-    )
-    key = hashlib.sha256(made_from.encode()).hexdigest()[:16]
-    target = out / f"{name_of(movement, key)}.flac"
-    return Job(source, movement.kind, sha256, target, recipe, movement.start, movement.end)
+    content = sha256 or _checksum(source)
+    key_values = [content, title, movement.start, movement.end, recipe.key_values(movement.kind)]
+    key = hashlib.sha256(json.dumps(key_values, sort_keys=True).encode()).hexdigest()[:16]
+    target = out / f"{make_file_stem(movement, key)}.flac"
+    return FlacJob(source, movement.kind, sha256, target, recipe, movement.start, movement.end)
 
 
 def _checksum(source: Path) -> str:
     try:
         if source.exists() and not source.is_file() and not source.is_dir():
-            raise Unusable("cannot be opened: no ordinary file")  # reading a pipe would never end
+            raise Unusable("cannot be opened: not a regular file")  # reading a pipe would never end
         return catalogue.checksum(source)
     except OSError as fault:
         raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
 
 
-def _write_flac(target: Path, wave: np.ndarray, rate_hz: int) -> None:
-    with atomic_file(target) as partial:
-        soundfile.write(partial, wave, rate_hz, format="FLAC", subtype="PCM_16")
+def _make_rejection(movement: catalogue.Movement, reason: Unusable) -> dict[str, str]:
+    fields = {name: getattr(movement, name) for name in REJECTION_COLUMNS[:-1]}
+    return fields | {"reason": " ".join(str(reason).split())}
 
 
-def _row(movement: catalogue.Movement, job: Job, found: dict[str, Any]) -> dict[str, Any]:
-    known = {**asdict(movement), "file": job.target.name, **found}
-    return {column: known[column] for column in COLUMNS}
-
-
-def _rejection(movement: catalogue.Movement, reason: Unusable) -> dict[str, str]:
-    titled = {name: getattr(movement, name) for name in ("path", "composer", "work", "movement")}
-    return titled | {"reason": " ".join(str(reason).split())}
-
-
-def _finish(project: Project, rows: list[dict[str, Any]], rejected: list[dict[str, str]]) -> None:
-    """Write the tables and the picture, remove FLACs that no row names, and say what was set aside."""
-
+def _write_tables(project: Project, rows: list[dict[str, Any]], rejected: list[dict[str, str]]) -> None:
+    """Write the tables and the figure, remove FLACs that no row lists, and print what was rejected."""
     out = project.out("audio")
-    write_table(
-        out / "rejected.csv",
-        pd.DataFrame(rejected, columns=["path", "composer", "work", "movement", "reason"]).sort_values(
-            ["path", "reason"]
-        ),
-    )
+    rejections = pd.DataFrame(rejected, columns=REJECTION_COLUMNS).sort_values(["path", "reason"])
+    write_table(out / "rejected.csv", rejections)
     if rejected:
-        print(f"audio: {len(rejected)} set aside (see {out / 'rejected.csv'}); the first: {rejected[0]['reason']}")
-    for row in [row for row in rows if row["note"]][:NOTES_SHOWN]:
+        print(f"audio: {len(rejected)} rejected (see {out / 'rejected.csv'}); the first: {rejected[0]['reason']}")
+    noted_rows = [row for row in rows if row["note"]]
+    for row in noted_rows[:MAX_PRINTED_NOTES]:
         print(f"audio: {row['composer']}, {row['work']}, {row['movement']}: {row['note']}")
-    noted = sum(bool(row["note"]) for row in rows)
-    if noted > NOTES_SHOWN:
-        print(f"audio: {noted - NOTES_SHOWN} more with a note; see {project.movements}")
+    if len(noted_rows) > MAX_PRINTED_NOTES:
+        print(f"audio: {len(noted_rows) - MAX_PRINTED_NOTES} more with a note; see {project.movements}")
     if not rows:
         raise UserError(f"no movement of the catalogue can be used; the reasons are in {out / 'rejected.csv'}")
     table = pd.DataFrame(rows, columns=COLUMNS).sort_values(["composer", "work", "movement", "file"])
@@ -297,7 +323,8 @@ def _finish(project: Project, rows: list[dict[str, Any]], rejected: list[dict[st
 
 
 def _remove_stale(out: Path, table: pd.DataFrame) -> None:
-    keep = {Path(name).stem for name in table["file"]}
+    """Remove FLACs that the table does not list, their JSON files, and partial files of interrupted runs."""
+    listed = {Path(name).stem for name in table["file"]}
     for path in out.iterdir():
-        if ".partial" in path.suffixes or (path.suffix in (".flac", ".json") and path.stem not in keep):
+        if ".partial" in path.suffixes or (path.suffix in (".flac", ".json") and path.stem not in listed):
             path.unlink()

@@ -72,7 +72,7 @@ def find_near_duplicates(
             clip_fingerprints[int(clip)] = words
     pairs = [
         (match.first, match.second, round(match.frames * fingerprints.FRAME_S, 2), round(1.0 - match.errors, 4))
-        for match in fingerprints.matches(clip_fingerprints)
+        for match in fingerprints.find_matches(clip_fingerprints)
     ]
     return pd.DataFrame(pairs, columns=COLUMNS)
 
@@ -85,7 +85,7 @@ def fingerprint_clips(task: FingerprintTask) -> list[np.ndarray]:
             for start in task.starts:
                 file.seek(start)
                 wave = file.read(task.samples, dtype="float32")
-                words.append(fingerprints.fingerprint(soxr.resample(wave, task.rate_hz, fingerprints.RATE_HZ)))
+                words.append(fingerprints.compute_fingerprint(soxr.resample(wave, task.rate_hz, fingerprints.RATE_HZ)))
     except (soundfile.LibsndfileError, OSError) as fault:
         raise Unusable(f"cannot be read ({fault})") from None
     return words

@@ -306,7 +306,7 @@ def _alone(parts: Path, out: Path) -> Iterator[None]:
     """The folder of the parts, held by this process: what two made at once into one output would be neither's."""
 
     name = f"embed-{key_of([str(parts.resolve())])}"  # not in the folder, which goes when all is done
-    lock = filelock.FileLock(processes.own_file(name))
+    lock = filelock.FileLock(processes.user_file(name))
     try:
         lock.acquire(timeout=0)
         parts.mkdir(exist_ok=True)

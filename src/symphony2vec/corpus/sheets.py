@@ -162,8 +162,8 @@ def header_length_s(file: Path) -> float:
 def decoded_length_s(file: Path) -> float:
     """Return the duration (s) of the decoded sound, or of the header if it cannot be decoded."""
     try:
-        with decoding.opened(file, decoding.LONGEST_S) as recording:
-            return sum(len(block) / rate_hz for rate_hz, block in recording.mono_blocks())
+        with decoding.open_recording(file, decoding.MAX_DURATION_S) as recording:
+            return sum(len(block) / rate_hz for rate_hz, block in recording.read_mono_blocks())
     except Unusable:
         return header_length_s(file)
 

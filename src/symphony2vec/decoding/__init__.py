@@ -1,1 +1,1 @@
-"""Sound files become samples: what each format really holds, decoded by libsndfile and FFmpeg."""
+"""Decode sound files: locate the recordings a file contains and read their samples with libsndfile or FFmpeg."""

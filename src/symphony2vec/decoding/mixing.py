@@ -1,8 +1,8 @@
-"""From channels to one: their mean, or one of them where they cancel each other.
+"""Reduce the channels of a recording to one: their mean, or the loudest one if they cancel each other.
 
-The mean of C channels that have nothing in common is C times weaker than the channels are; real stereo lies above that,
-as its channels share most of their sound. A mean that lies far below it shows a channel with inverted polarity (a
-cable, a badly aligned tape): the music is gone from it and the noise of the channels is left.
+The power of the mean of C uncorrelated channels is 1/C of the power of a channel; real stereo lies above that because
+its channels are correlated. A mean far below that level indicates a channel with inverted polarity (a cable, a badly
+aligned tape): in the mean the music cancels and only the noise remains.
 """
 
 from __future__ import annotations
@@ -11,53 +11,63 @@ import numpy as np
 
 from symphony2vec.errors import Unusable
 
-# Below the mean of unrelated channels. Two channels of equal level come so low at a correlation of -0.94.
+# Relative to the mean of uncorrelated channels. Two channels of equal level reach it at a correlation of -0.94.
 CANCELLED_DB = 12.0
-# Over a whole recording less is enough: its channels have a correlation of -0.75, which no pair of microphones gives.
+# Averaged over a whole recording less is sufficient: a correlation of -0.75, which no pair of microphones gives.
 CANCELLED_WHOLE_DB = 6.0
-QUIET_DB = 40.0  # blocks so far below the loudest of a recording do not tell: in noise anything happens
-LEAST_SHARE = 0.05  # of the sounding time
+QUIET_DB = 40.0  # blocks this far below the loudest are ignored: in noise any correlation occurs
+MIN_CANCELLED_SHARE = 0.05  # of the duration of the blocks that are not quiet
 
 BLOCK_FRAMES = 1 << 18
 
 
-def mix(wave: np.ndarray, rate_hz: float) -> tuple[np.ndarray, str]:
-    """One channel (N,) of a wave (N, C) in memory, as of a recording; and a note where it is not the mean.
+def downmix(wave: np.ndarray, rate_hz: float) -> tuple[np.ndarray, str]:
+    """Reduce a waveform in memory to one channel, by the same rule as a recording.
+
+    Args:
+        wave: (N, C) floating point, full scale 1.
+        rate_hz: sample rate.
+
+    Returns:
+        The waveform (N,), and a note if it is a single channel instead of the mean ("" otherwise).
 
     Raises:
         Unusable: a sample is not finite.
+
+    >>> import numpy as np
+    >>> wave = np.sin(np.arange(1000, dtype=np.float32))
+    >>> mono, note = downmix(np.stack([wave, -wave], axis=1), 22050)
+    >>> bool((mono == wave).all()), note
+    (True, 'channels cancel each other in 100% of the recording; using channel 1 of 2')
     """
-
-    mixer = Mixer()
+    downmixer = Downmixer()
     for first in range(0, len(wave), BLOCK_FRAMES):
-        mixer.mono(np.ascontiguousarray(wave[first : first + BLOCK_FRAMES]), rate_hz)
-    channel = mixer.better_channel
+        downmixer.downmix_block(np.ascontiguousarray(wave[first : first + BLOCK_FRAMES]), rate_hz)
+    channel = downmixer.replacement_channel
     mono: np.ndarray = wave.mean(axis=1) if channel is None else np.ascontiguousarray(wave[:, channel])
-    return mono, mixer.note(wave.shape[1])
+    return mono, downmixer.describe_cancellation(wave.shape[1])
 
 
-class Mixer:
-    """Makes one channel of blocks, and watches whether the channels cancel each other.
+class Downmixer:
+    """Reduces blocks to one channel, and measures meanwhile whether the channels cancel each other.
 
-    With `channel` (0 is the first) that one is taken where there are as many; else the mean.
+    Attributes:
+        channel: the channel to select (0 is the first) where a block has as many; None for the mean.
     """
 
     def __init__(self, channel: int | None = None) -> None:
         self.channel = channel
-        self._seconds: list[float] = []
-        self._powers: list[float] = []
-        self._is_cancelled: list[bool] = []
-        self._energies: dict[int, float] = {}  # of the channels, where they cancel
-        self._whole: dict[int, float] = {}
-        self._mixed = self._unrelated = 0.0  # energies of the mean, and what it would be of unrelated channels
+        self._blocks: list[tuple[float, float, bool]] = []  # duration (s), power, whether the channels cancel
+        self._energies: dict[int, float] = {}  # by channel
+        self._cancelled_energies: dict[int, float] = {}  # by channel, of the blocks in which the channels cancel
+        self._mean_energy = self._uncorrelated_energy = 0.0  # of the mean; what it would be of uncorrelated channels
 
-    def mono(self, block: np.ndarray, rate_hz: float) -> np.ndarray:
-        """One channel (n,) float32 of a block (n, C).
+    def downmix_block(self, block: np.ndarray, rate_hz: float) -> np.ndarray:
+        """Return one channel (n,) float32 of a block (n, C).
 
         Raises:
             Unusable: a sample is not finite.
         """
-
         channels = block.shape[1]
         if self.channel is not None and self.channel < channels:
             mono = np.ascontiguousarray(block[:, self.channel])
@@ -66,54 +76,49 @@ class Mixer:
                 # numpy's mean over two columns takes forty times as long as their sum
                 mono = (block[:, 0] + block[:, 1]) * np.float32(0.5) if channels == 2 else block.mean(axis=1)
         if not np.isfinite(mono).all():
-            raise Unusable("some of its samples are not numbers (NaN or infinite)")
+            raise Unusable("contains samples that are not numbers (NaN or infinite)")
         if channels > 1 and self.channel is None:
-            self._watch(block, mono, rate_hz)
+            self._measure(block, mono, rate_hz)
         return mono
 
-    def _watch(self, block: np.ndarray, mono: np.ndarray, rate_hz: float) -> None:
+    def _measure(self, block: np.ndarray, mono: np.ndarray, rate_hz: float) -> None:
+        """Add the energies of a block (n, C) and of its mean (n,)."""
         samples, channels = block.shape
         flat = block.reshape(-1)
         with np.errstate(over="ignore"):
-            total, mixed = float(np.dot(flat, flat)), float(np.dot(mono, mono))
-        is_cancelled = mixed * channels**2 < total * 10.0 ** (-CANCELLED_DB / 10.0)
-        self._seconds.append(samples / rate_hz)
-        self._powers.append(total / channels / samples)
-        self._is_cancelled.append(is_cancelled)
-        self._mixed += mixed
-        self._unrelated += total / channels**2
-        for number, energy in enumerate(np.einsum("ij,ij->j", block, block, dtype=np.float64)):
-            self._whole[number] = self._whole.get(number, 0.0) + float(energy)
-            if is_cancelled:
-                self._energies[number] = self._energies.get(number, 0.0) + float(energy)
+            total_energy, mean_energy = float(np.dot(flat, flat)), float(np.dot(mono, mono))
+        is_cancelled = mean_energy * channels**2 < total_energy * 10.0 ** (-CANCELLED_DB / 10.0)
+        self._blocks.append((samples / rate_hz, total_energy / channels / samples, is_cancelled))
+        self._mean_energy += mean_energy
+        self._uncorrelated_energy += total_energy / channels**2
+        for channel, energy in enumerate(np.einsum("ij,ij->j", block, block, dtype=np.float64)):
+            for energies in (self._energies, self._cancelled_energies) if is_cancelled else (self._energies,):
+                energies[channel] = energies.get(channel, 0.0) + float(energy)
 
-    def note(self, channels: int) -> str:
-        """What is said of channels that cancel each other; "" where they do not."""
-        channel = self.better_channel
+    def describe_cancellation(self, channels: int) -> str:
+        """Return a note if the channels cancel each other; "" otherwise."""
+        channel = self.replacement_channel
         if channel is None:
             return ""
-        share = f" in {self.cancelled_share:.0%} of it" if self.cancelled_share >= LEAST_SHARE else ""
-        return f"the channels cancel each other{share}; channel {channel + 1} of {channels} is taken"
+        share = self.cancelled_share
+        extent = f" in {share:.0%} of the recording" if share >= MIN_CANCELLED_SHARE else ""
+        return f"channels cancel each other{extent}; using channel {channel + 1} of {channels}"
 
     @property
     def cancelled_share(self) -> float:
-        """The share of the sounding time in which the channels cancel each other."""
-        floor = max(self._powers, default=0.0) * 10.0 ** (-QUIET_DB / 10.0)
-        sounding = [
-            (seconds, is_cancelled)
-            for seconds, power, is_cancelled in zip(self._seconds, self._powers, self._is_cancelled, strict=True)
-            if power > floor
-        ]
-        whole_s = sum(seconds for seconds, _ in sounding)
-        return sum(seconds for seconds, is_cancelled in sounding if is_cancelled) / whole_s if whole_s else 0.0
+        """The share of the duration in which the channels cancel each other, among blocks that are not quiet."""
+        min_power = max((power for _, power, _ in self._blocks), default=0.0) * 10.0 ** (-QUIET_DB / 10.0)
+        loud = [(duration_s, is_cancelled) for duration_s, power, is_cancelled in self._blocks if power > min_power]
+        total_s = sum(duration_s for duration_s, _ in loud)
+        return sum(duration_s for duration_s, is_cancelled in loud if is_cancelled) / total_s if total_s else 0.0
 
     @property
-    def better_channel(self) -> int | None:
-        """The channel to take instead of the mean: the loudest where they cancel; None where they do not."""
-        if self.cancelled_share >= LEAST_SHARE:
+    def replacement_channel(self) -> int | None:
+        """The channel to use instead of the mean: the loudest if the channels cancel; None if they do not."""
+        if self.cancelled_share >= MIN_CANCELLED_SHARE:
+            energies = self._cancelled_energies
+        elif self._mean_energy < self._uncorrelated_energy * 10.0 ** (-CANCELLED_WHOLE_DB / 10.0):
             energies = self._energies
-        elif self._mixed < self._unrelated * 10.0 ** (-CANCELLED_WHOLE_DB / 10.0):
-            energies = self._whole
         else:
             return None
-        return max(energies, key=lambda number: (energies[number], -number))
+        return max(energies, key=lambda channel: (energies[channel], -channel))

@@ -1,8 +1,8 @@
-"""What a file holds, whatever its header says: the recordings in it and what reads each of them.
+"""Determine which recordings a file contains, whatever its header says, and which library reads each of them.
 
-Nearly every file is one recording with a right header, which libsndfile reads as it is. Where the container shows that
-the header promises less than there is, or nothing, or that files were joined, the bytes that hold sound are named
-instead. A file that holds less than its header promises is left to the decoder, which finds it cut off.
+Nearly every file is one recording with a correct header, which libsndfile reads as it is. Where the container shows
+that the header declares less than there is, or nothing, or that files were concatenated, the byte ranges of the audio
+are given instead. A file with less audio than its header declares is left to the decoder, which detects truncation.
 """
 
 from __future__ import annotations
@@ -14,159 +14,161 @@ from typing import BinaryIO
 import soundfile
 
 from symphony2vec.decoding import ac3, caf, ffmpeg, flac, mpeg, ogg, pcm
-from symphony2vec.decoding.ranges import FileBytes, Range, Ranges
+from symphony2vec.decoding.ranges import FileBytes, Range, RangeReader
 from symphony2vec.errors import Unusable
 
-_WHOLE = 0.99  # of what a header promises: some encoders round
-_ASF_HEAD_BYTES = 24  # of an object: its GUID and size
-_LAST_FRAME = "cut off: its last frame is incomplete"
-_EDIT_S = 1.0  # an edit list that leaves out more than the samples before and after the sound
+_COMPLETE_SHARE = 0.99  # of the declared length: some encoders round
+_ASF_HEAD_BYTES = 24  # GUID and size of an object
+_LAST_FRAME = "truncated: the last frame is incomplete"
+_MAX_EDIT_S = 1.0  # an edit list that excludes more than this excludes more than encoder delay and padding
 
 
 @dataclass(frozen=True)
 class Part:
     """One recording within a file.
 
-    ranges: its bytes; None for the whole file.
-    coding: of samples without a header; container: for FFmpeg alone. Without either libsndfile comes first.
-    is_counted: whether the length in its header can be relied on to tell that the file is cut off.
-    whole_media: whether the edit list of an MP4 file is passed over.
+    Attributes:
+        ranges: its byte ranges; None for the whole file.
+        sample_format: of samples without a header, which libsndfile then reads as raw samples.
+        container: the name of the container if FFmpeg is to decode it; "" to try libsndfile first.
+        trust_duration: whether the duration in the header can be used to detect truncation.
+        ignore_edit_list: whether to decode what the edit list of an MP4 file excludes.
     """
 
     ranges: list[Range] | None = None
-    coding: pcm.Coding | None = None
+    sample_format: pcm.SampleFormat | None = None
     container: str = ""
-    is_counted: bool = True
-    whole_media: bool = False
+    trust_duration: bool = True
+    ignore_edit_list: bool = False
 
 
 @dataclass(frozen=True)
-class Contents:
-    """The recordings of a file in their order, and what is worth saying about them."""
+class FileLayout:
+    """The recordings of a file in order, and notes on what is unusual about them."""
 
     parts: list[Part]
     notes: list[str] = field(default_factory=list)
 
 
-def examine(file: BinaryIO, data: FileBytes) -> Contents:
-    """Find the recordings of an open file, of which `data` are the bytes.
+def examine_file(file: BinaryIO, data: FileBytes) -> FileLayout:
+    """Locate the recordings of a file.
+
+    Args:
+        file: the open file.
+        data: its bytes.
 
     Raises:
-        Unusable: one of several recordings is cut off, or what the header leaves out cannot be read.
+        Unusable: a recording is truncated, or the header is wrong and the audio cannot be read without it.
     """
     if pcm.is_pcm_container(data[:16]):
-        return _of_pcm(data)
-    container = ffmpeg.container(data)
-    if container == "caf":
-        return _of_caf(data)
-    if container == "ogg":
-        return _of_ogg(data)
-    if container == "flac":
-        return _of_flac(data)
+        return _examine_pcm(data)
+    container = ffmpeg.detect_container(data)
     if container == "mp3":
-        return _of_mpeg(file, data)
-    if container == "ac3" and ac3.is_cut_off(data):
+        return _examine_mpeg(file, data)
+    if container == "mov":
+        return _examine_mov(file, data)
+    if container == "ac3" and ac3.is_truncated(data):
         raise Unusable(_LAST_FRAME)
-    if container == "asf":
-        return _of_asf(data)
-    return _of_mov(file, data) if container == "mov" else Contents([Part()])
+    examiners = {"caf": _examine_caf, "ogg": _examine_ogg, "flac": _examine_flac, "asf": _examine_asf}
+    return examiners[container](data) if container in examiners else FileLayout([Part()])
 
 
-def _joined(parts: list[Part], notes: list[str]) -> Contents:
+def _collect_parts(parts: list[Part], notes: list[str]) -> FileLayout:
+    """Return the layout of a file, with its distinct notes and their number of parts if there are several."""
     notes = list(filter(None, dict.fromkeys(notes)))
-    return Contents(parts, [f"{len(parts)} recordings joined in one file", *notes] if len(parts) > 1 else notes)
+    return FileLayout(parts, [f"{len(parts)} recordings joined in one file", *notes] if len(parts) > 1 else notes)
 
 
-def _of_pcm(data: FileBytes) -> Contents:
+def _examine_pcm(data: FileBytes) -> FileLayout:
     parts, notes = [], []
     at, end = 0, len(data)
     while at < end:
-        samples, following = pcm.locate(data, at, end)
+        samples, next_file = pcm.locate_samples(data, at, end)
         if samples is not None:
-            parts.append(Part(samples.ranges, samples.coding))
+            parts.append(Part(samples.ranges, samples.sample_format))
             notes.append(samples.note)
         else:
-            parts.append(Part() if (at, following) == (0, end) else Part([(at, following)]))
-        at = following
-    return _joined(parts, notes)
+            parts.append(Part() if (at, next_file) == (0, end) else Part([(at, next_file)]))
+        at = next_file
+    return _collect_parts(parts, notes)
 
 
-def _of_caf(data: FileBytes) -> Contents:
+def _examine_caf(data: FileBytes) -> FileLayout:
     parts, notes = [], []
     at, end = 0, len(data)
     while at < end:
-        samples = caf.locate(data, at)
-        is_whole = samples == caf.Samples(0, end)
-        parts.append(Part() if is_whole else Part([(samples.begin, samples.end)], samples.coding))
-        notes.append(samples.note)
-        at = samples.end if samples.coding is None else end
-    return _joined(parts, notes)
+        recording = caf.locate_recording(data, at)
+        is_whole_file = recording == caf.CafRecording(0, end)
+        parts.append(Part() if is_whole_file else Part([(recording.begin, recording.end)], recording.sample_format))
+        notes.append(recording.note)
+        at = recording.end if recording.sample_format is None else end
+    return _collect_parts(parts, notes)
 
 
-def _of_ogg(data: FileBytes) -> Contents:
-    links, note = ogg.links(data)
-    return _joined([Part([link]) for link in links] if len(links) > 1 else [Part()], [note] if note else [])
+def _examine_ogg(data: FileBytes) -> FileLayout:
+    links, note = ogg.find_links(data)
+    return _collect_parts([Part([link]) for link in links] if len(links) > 1 else [Part()], [note])
 
 
-def _of_flac(data: FileBytes) -> Contents:
+def _examine_flac(data: FileBytes) -> FileLayout:
     parts, notes = [], []
-    streams = flac.streams(data)
+    streams = flac.find_streams(data)
     for begin, end in streams:
-        length = flac.length(data, begin, end)
-        ranges = [(begin, end)]
-        if length.promised == 0 or (length.held is not None and length.held > length.promised):
-            if length.held is None:
-                raise Unusable("cut off: its last frame is incomplete or damaged")
-            claim = f"{length.promised / length.rate_hz:.1f} s" if length.promised else "no length"
-            notes.append(f"its header gives {claim}; {length.held / length.rate_hz:.1f} s are there")
-            parts.append(Part(ranges, container="flac", is_counted=False))
-        elif length.held is not None and length.held < _WHOLE * length.promised:
-            rate_hz = length.rate_hz
-            raise Unusable(f"cut off: {length.held / rate_hz:.1f} of {length.promised / rate_hz:.1f} s are there")
+        length = flac.measure_length(data, begin, end)
+        declared, actual, rate_hz = length.declared_samples, length.actual_samples, length.rate_hz
+        if declared == 0 or (actual is not None and actual > declared):
+            if actual is None:
+                raise Unusable(f"{_LAST_FRAME} or damaged")
+            declared_length = f"{declared / rate_hz:.1f} s" if declared else "no length"
+            notes.append(f"header declares {declared_length}, file contains {actual / rate_hz:.1f} s")
+            parts.append(Part([(begin, end)], container="flac", trust_duration=False))
+        elif actual is not None and actual < _COMPLETE_SHARE * declared:
+            raise Unusable(f"truncated: {actual / rate_hz:.1f} of {declared / rate_hz:.1f} s are present")
         else:
-            parts.append(Part(ranges) if len(streams) > 1 else Part())
-    return _joined(parts or [Part()], notes)
+            parts.append(Part([(begin, end)]) if len(streams) > 1 else Part())
+    return _collect_parts(parts or [Part()], notes)
 
 
-def _of_mpeg(file: BinaryIO, data: FileBytes) -> Contents:
-    streams = mpeg.streams(data)
-    if len(streams) > 1:
-        return _joined([_of_joined_mpeg(stream) for stream in streams], [])
+def _examine_mpeg(file: BinaryIO, data: FileBytes) -> FileLayout:
+    streams = mpeg.find_streams(data)
     if not streams:
-        return Contents([Part()])
-    stream = streams[0]
-    frames_s = stream.frame_samples / stream.rate_hz
-    bare = Part(stream.ranges, container="mp3", is_counted=False)
-    if not stream.promised:
-        if stream.is_cut_off and stream.is_layer_2:
+        return FileLayout([Part()])
+    if len(streams) > 1:
+        return _collect_parts([_examine_joined_mpeg(stream) for stream in streams], [])
+    (stream,) = streams
+    frame_s = stream.frame_samples / stream.rate_hz
+    actual_s = stream.frames * frame_s
+    without_header = Part(stream.ranges, container="mp3", trust_duration=False)
+    if not stream.declared_frames:
+        if stream.is_truncated and stream.is_layer_2:
             raise Unusable(_LAST_FRAME)
-        notes = ["its last frame is incomplete: it may be cut off"] if stream.is_cut_off else []
-        # Without a count libsndfile guesses from the first frame's bit rate, and gives no more than its guess.
-        if _guessed_s(file) >= stream.frames * frames_s:
-            return Contents([Part(is_counted=False)], notes)
-        return Contents([bare], [f"its header gives no length; {stream.frames * frames_s:.1f} s are there", *notes])
-    if stream.frames > stream.promised + 1 or (stream.frames < stream.promised * _WHOLE and _has_all_bytes(stream)):
-        claims = f"its header gives {stream.promised * frames_s:.1f} s; {stream.frames * frames_s:.1f} s are there"
-        return Contents([bare], [claims])
-    return Contents([Part()])
+        notes = ["incomplete last frame: the file may be truncated"] if stream.is_truncated else []
+        # Without a count libsndfile estimates it from the first frame's bit rate, and delivers no more than that.
+        if _read_estimated_s(file) >= actual_s:
+            return FileLayout([Part(trust_duration=False)], notes)
+        return FileLayout([without_header], [f"header declares no length, file contains {actual_s:.1f} s", *notes])
+    declared = stream.declared_frames
+    if stream.frames > declared + 1 or (stream.frames < declared * _COMPLETE_SHARE and _has_declared_bytes(stream)):
+        note = f"header declares {declared * frame_s:.1f} s, file contains {actual_s:.1f} s"
+        return FileLayout([without_header], [note])
+    return FileLayout([Part()])
 
 
-def _of_joined_mpeg(stream: mpeg.Stream) -> Part:
-    promised = stream.promised or 0
-    if stream.frames < promised * _WHOLE and not _has_all_bytes(stream):
-        raise Unusable(f"cut off: {stream.frames} of {promised} frames of one of its parts are there")
-    has_right_header = stream.header is not None and abs(promised - stream.frames) <= 1
-    ranges = [stream.header, *stream.ranges] if has_right_header and stream.header else stream.ranges
-    return Part(ranges, container="mp3", is_counted=False)
+def _examine_joined_mpeg(stream: mpeg.Stream) -> Part:
+    declared = stream.declared_frames or 0
+    if stream.frames < declared * _COMPLETE_SHARE and not _has_declared_bytes(stream):
+        raise Unusable(f"truncated: {stream.frames} of {declared} frames of one of its recordings are present")
+    if stream.header and abs(declared - stream.frames) <= 1:  # the header is right: let the decoder use it
+        return Part([stream.header, *stream.ranges], container="mp3", trust_duration=False)
+    return Part(stream.ranges, container="mp3", trust_duration=False)
 
 
-def _has_all_bytes(stream: mpeg.Stream) -> bool:
-    return bool(stream.promised_bytes) and stream.held_bytes >= _WHOLE * (stream.promised_bytes or 0)
+def _has_declared_bytes(stream: mpeg.Stream) -> bool:
+    return bool(stream.declared_bytes) and stream.actual_bytes >= _COMPLETE_SHARE * (stream.declared_bytes or 0)
 
 
-def _guessed_s(file: BinaryIO) -> float:
-    """The length in seconds that libsndfile guesses of an MP3 file."""
-
+def _read_estimated_s(file: BinaryIO) -> float:
+    """Return the duration in seconds that libsndfile estimates for an MP3 file; 0 if it does not read it."""
     file.seek(0)
     try:
         with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
@@ -175,21 +177,39 @@ def _guessed_s(file: BinaryIO) -> float:
         return 0.0
 
 
-def _of_asf(data: FileBytes) -> Contents:
-    """Joined WMA files are refused: FFmpeg guesses the length of both from the bit rate and calls them cut off."""
+def _examine_asf(data: FileBytes) -> FileLayout:
+    """Refuse joined WMA files: FFmpeg estimates their duration from the bit rate and would report truncation."""
     at = 0
     while at + _ASF_HEAD_BYTES <= len(data):
         if at and data[at : at + 16] == ffmpeg.ASF:
-            raise Unusable("another recording follows the first in the same file; split it")
+            raise Unusable(ffmpeg.SECOND_RECORDING)
         size = int.from_bytes(data[at + 16 : at + 24], "little")
-        if size < _ASF_HEAD_BYTES:  # the program that wrote it could not know the size
+        if size < _ASF_HEAD_BYTES:  # a placeholder of a program that streams
             break
         at += size
-    return Contents([Part()])
+    return FileLayout([Part()])
 
 
-def _of_mov(file: BinaryIO, data: FileBytes) -> Contents:
-    """Joined MP4 files are read one by one; an edit list may leave out what encoders add, and no more than that."""
+def _examine_mov(file: BinaryIO, data: FileBytes) -> FileLayout:
+    """Split joined MP4 files, and ignore edit lists that exclude more than encoder delay and padding."""
+    bounds = [0, *_find_mov_starts(data)[1:], len(data)]
+    parts, notes = [], []
+    for begin, end in pairwise(bounds):
+        edited_s, media_s = ffmpeg.read_mov_durations(RangeReader(file, [(begin, end)]))
+        is_edited = media_s > edited_s + _MAX_EDIT_S
+        if is_edited:
+            notes.append(f"edit list selects {edited_s:.1f} s, file contains {media_s:.1f} s")
+        ranges = [(begin, end)] if len(bounds) > 2 else None
+        parts.append(Part(ranges, container="mov", ignore_edit_list=is_edited))
+    return _collect_parts(parts, notes)
+
+
+def _find_mov_starts(data: FileBytes) -> list[int]:
+    """Return where the MP4 files within a file begin (atom ftyp).
+
+    Raises:
+        Unusable: the last atom is truncated, or there is no index.
+    """
     starts, at, end, has_index = [], 0, len(data), False
     while at + 8 <= end:
         size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -197,20 +217,11 @@ def _of_mov(file: BinaryIO, data: FileBytes) -> Contents:
             starts.append(at)
         size = int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else size
         if at + size > end and name in (b"moov", b"mdat", b"moof"):
-            raise Unusable(f"cut off: {end} of {at + size} bytes of its MP4 file are there")
+            raise Unusable(f"truncated: {end} of {at + size} bytes of the MP4 file are present")
         has_index = has_index or name == b"moov"
         if size < 8:
             break
         at += size
     if not has_index:
-        raise Unusable("cut off: the index of its MP4 file (moov) is missing")
-    bounds = [0, *starts[1:], end]
-    parts, notes = [], []
-    for begin, stop in pairwise(bounds):
-        played_s, media_s = ffmpeg.mov_lengths(Ranges(file, [(begin, stop)]))
-        is_edited = media_s > played_s + _EDIT_S
-        if is_edited:
-            notes.append(f"its edit list leaves {played_s:.1f} s; {media_s:.1f} s are there")
-        ranges = [(begin, stop)] if len(bounds) > 2 else None
-        parts.append(Part(ranges, container="mov", whole_media=is_edited))
-    return _joined(parts, notes)
+        raise Unusable("truncated: the index of the MP4 file (moov) is missing")
+    return starts

@@ -1,7 +1,7 @@
-"""Where the samples lie in a file of uncompressed sound: WAV, RF64, BW64, Wave64 and AIFF.
+"""Locate the samples of uncompressed audio in WAV, RF64, BW64, Wave64 and AIFF files.
 
 Recorders write the size of the samples when they stop, and a 32-bit size wraps at 4 GB: sizes of 0, of all ones, or
-much too small are common. A size is believed where another chunk, or nothing, follows the samples that it promises.
+much too small are common. A size is trusted if another chunk, or nothing, follows the samples it declares.
 """
 
 from __future__ import annotations
@@ -9,39 +9,32 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
-from symphony2vec.decoding.ranges import Bytes, Range, without_tags
+from symphony2vec.decoding.ranges import Bytes, Range, find_content_end
 from symphony2vec.errors import Unusable
 
-JUNK_BYTES = 4096  # what follows the samples and is no chunk counts as sound from this length on
-TAIL_BYTES = 1 << 20  # chunks after samples of unknown size are looked for within the end of the file
+CANNOT_REPAIR = "the length in its header is wrong and its encoding cannot be read without it; save the file anew"
+JUNK_BYTES = 4096  # from this length on, bytes after the samples that are no chunk count as audio
+TAIL_BYTES = 1 << 20  # chunks after samples of unknown size are searched within this distance of the end
 WRAP = 1 << 32
-# What programs write that stream to a pipe and cannot know the size: all ones, or the largest signed number.
+# Placeholders of programs that write to a pipe and cannot know the size: all ones, or the largest signed number.
 _PLACEHOLDERS = (range(0x7FFF_F000, 0x8000_0001), range(0xFFFF_F000, 0x1_0000_0000), range(1 << 62, 1 << 64))
-_TAGS_AFTER = (
-    b"LIST",
-    b"id3 ",
-    b"ID3 ",
-    b"bext",
-    b"iXML",
-    b"_PMX",
-    b"cue ",
-    b"smpl",
-    b"fact",
-    b"PEAK",
-    b"JUNK",
-    b"afsp",
-)
+_RIFF_NAMES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+_TRAILING_NAMES = (
+    b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"_PMX", b"cue ", b"smpl", b"fact", b"PEAK", b"JUNK", b"afsp",
+)  # fmt: skip
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # the end of the GUID of "wave", "fmt ", "data" and most others
-_PCM = {8: "PCM_U8", 16: "PCM_16", 24: "PCM_24", 32: "PCM_32"}
+_W64_OTHER_NAMES = (b"levl", b"list", b"junk", b"bext", b"mrkr", b"summ")
+_WAV_PCM = {8: "PCM_U8", 16: "PCM_16", 24: "PCM_24", 32: "PCM_32"}
 _AIFF_PCM = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24", 32: "PCM_32"}
 _AIFC = {b"fl32": "FLOAT", b"FL32": "FLOAT", b"fl64": "DOUBLE", b"FL64": "DOUBLE", b"ulaw": "ULAW", b"alaw": "ALAW"}
 
 
 @dataclass(frozen=True)
-class Coding:
-    """How samples without a header are to be read, in soundfile's words."""
+class SampleFormat:
+    """How to read samples without a header, in soundfile's terms."""
 
     samplerate: int
     channels: int
@@ -51,11 +44,11 @@ class Coding:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """The byte ranges that hold the samples of one file, and their coding; `note` says what its header says."""
+class SampleRanges:
+    """The byte ranges and the format of the samples of one file, and a note on what its header declares."""
 
     ranges: list[Range]
-    coding: Coding
+    sample_format: SampleFormat
     note: str
 
 
@@ -65,158 +58,166 @@ class _Chunk:
     begin: int
     size: int
 
+    @property
+    def end(self) -> int:
+        return self.begin + self.size
+
 
 def is_pcm_container(head: bytes) -> bool:
-    """Whether a file begins as WAV, RF64, BW64, Wave64 or AIFF does."""
-    riff = head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE"
-    return riff or head[:16] == _W64_RIFF or (head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"))
+    """Return whether a file begins as WAV, RF64, BW64, Wave64 or AIFF.
+
+    >>> is_pcm_container(b"RIFF\\x24\\x00\\x00\\x00WAVE")
+    True
+    """
+    is_wav = head[:4] in _RIFF_NAMES and head[8:12] == b"WAVE"
+    return is_wav or head[:16] == _W64_RIFF or (head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"))
 
 
-def locate(data: Bytes, begin: int, end: int) -> tuple[Samples | None, int]:
-    """Find the samples of the sound file that begins at `begin`, where its header does not give them rightly.
+def locate_samples(data: Bytes, begin: int, end: int) -> tuple[SampleRanges | None, int]:
+    """Locate the samples of the sound file that begins at `begin`, if its header is wrong.
 
     Args:
-        data: the bytes of the whole file (bytes or `FileBytes`).
+        data: the bytes of the whole file.
         begin: the first byte of this sound file.
-        end: the first byte that is not the file's.
+        end: the first byte after the whole file.
 
     Returns:
-        The samples, or None where the header is right (or promises more than there is: the file is cut off); and the
-        byte at which another sound file begins, else `end`.
+        The samples, or None if the header is right (or declares more than there is: the decoder detects truncation);
+        and the byte at which another sound file begins, else `end`.
 
     Raises:
-        Unusable: it is cut off, or the header is wrong and the coding is not one that can be read without it.
+        Unusable: it is truncated, or the header is wrong and the samples cannot be read without it.
     """
-    style = _Style(data, begin)
+    container = _Container(data, begin, end)
     head: dict[bytes, _Chunk] = {}
-    for chunk in style.chunks(begin + style.first, end):
+    for chunk in container.iterate_chunks(begin + container.header_bytes, end):
         head.setdefault(chunk.name, chunk)
-        if chunk.name == style.samples_name:
+        if chunk.name == container.samples_name:
             break
-    samples = head.get(style.samples_name)
-    if samples is None or style.format_name not in head:
+    samples = head.get(container.samples_name)
+    if samples is None or container.format_name not in head:
         return None, end
-    start, promised = style.extent(samples, head.get(b"ds64"))
-    promised_end = start + promised
-    unknown = any(promised in sizes for sizes in _PLACEHOLDERS) and promised_end > end
-    if promised_end > end and not unknown:
-        if style.wide or b"ds64" in head:  # of which libsndfile says nothing
-            share = max(0, end - start) / promised
-            raise Unusable(f"cut off: {share:.0%} of the sound that its header promises is there")
+    start, declared = container.locate_extent(samples, head.get(b"ds64"))
+    declared_end = start + declared
+    is_unknown = any(declared in sizes for sizes in _PLACEHOLDERS) and declared_end > end
+    if declared_end > end and not is_unknown:
+        if container.is_w64 or b"ds64" in head:  # libsndfile does not report truncation of these
+            share = max(0, end - start) / declared
+            raise Unusable(f"truncated: {share:.0%} of the audio declared in the header is present")
         return None, end
-    for at in (promised_end, promised_end + 1):
-        if not unknown and is_pcm_container(data[at : min(at + 16, end)]):
+    for at in () if is_unknown else (declared_end, declared_end + 1):
+        if is_pcm_container(data[at : min(at + 16, end)]):
             return None, at
-    following = None if unknown else style.following(promised_end, end)
-    if following is not None:
-        following, joined = _split_joined(data, following, end)
-        extents = [style.extent(chunk, None) for chunk in following if chunk.name == style.samples_name and chunk.size]
-        if not extents:
-            return None, joined
-        ranges = [(start, promised_end), *((first, first + size) for first, size in extents)]
-        return Samples(ranges, style.coding(head[style.format_name]), "it holds several blocks of samples"), joined
-    true_end = _true_end(style, start, promised, end, unknown)
-    coding = style.coding(head[style.format_name])
-    true_end = start + (true_end - start) // coding.frame_bytes * coding.frame_bytes
-    if true_end - start < coding.frame_bytes:
-        return None, end
-    rate = coding.frame_bytes * coding.samplerate
-    claim = "no length" if unknown or not promised else f"{promised / rate:.1f} s"
-    return Samples(
-        [(start, true_end)], coding, f"its header gives {claim}; {(true_end - start) / rate:.1f} s are there"
-    ), end
+    trailing = None if is_unknown else container.parse_trailing_chunks(declared_end)
+    if trailing is None:
+        return _measure_samples(container, head[container.format_name], start, declared, is_unknown), end
+    trailing, next_file = _split_at_next_file(data, trailing, end)
+    sample_chunks = [chunk for chunk in trailing if chunk.name == container.samples_name and chunk.size]
+    if not sample_chunks:
+        return None, next_file
+    extents = [container.locate_extent(chunk, None) for chunk in sample_chunks]
+    ranges = [(start, declared_end), *((first, first + size) for first, size in extents)]
+    sample_format = container.parse_format(head[container.format_name])
+    return SampleRanges(ranges, sample_format, "file contains several chunks of samples"), next_file
 
 
-def _split_joined(data: Bytes, chunks: list[_Chunk], end: int) -> tuple[list[_Chunk], int]:
-    for number, chunk in enumerate(chunks):
+def _measure_samples(
+    container: _Container, format_chunk: _Chunk, start: int, declared: int, is_unknown: bool
+) -> SampleRanges | None:
+    """Return the samples from `start` to their true end, whose declared size is wrong; None if there are none."""
+    true_end = _find_true_end(container, start, declared, is_unknown)
+    sample_format = container.parse_format(format_chunk)
+    size = (true_end - start) // sample_format.frame_bytes * sample_format.frame_bytes
+    if size < sample_format.frame_bytes:
+        return None
+    rate = sample_format.frame_bytes * sample_format.samplerate
+    declared_length = "no length" if is_unknown or not declared else f"{declared / rate:.1f} s"
+    note = f"header declares {declared_length}, file contains {size / rate:.1f} s"
+    return SampleRanges([(start, start + size)], sample_format, note)
+
+
+def _split_at_next_file(data: Bytes, chunks: list[_Chunk], end: int) -> tuple[list[_Chunk], int]:
+    """Return the chunks before the next sound file, and where it begins; all chunks and `end` if there is none."""
+    for index, chunk in enumerate(chunks):
         at = chunk.begin - 8
-        if chunk.name in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM") and is_pcm_container(data[at : at + 16]):
-            return chunks[:number], at
+        if chunk.name in (*_RIFF_NAMES, b"FORM") and is_pcm_container(data[at : at + 16]):
+            return chunks[:index], at
     return chunks, end
 
 
-def _true_end(style: _Style, start: int, promised: int, end: int, unknown: bool) -> int:
-    """The end of samples whose size is wrong: where chunks follow that reach the end of the file, else its end."""
-    if not unknown:
+def _find_true_end(container: _Container, start: int, declared: int, is_unknown: bool) -> int:
+    """Return the end of samples whose size is wrong: where the chunks begin that reach the end of the file."""
+    data, end = container.data, container.end
+    if not is_unknown:
         for wraps in range(1, (end - start) // WRAP + 1):
-            if style.following(start + promised + wraps * WRAP, end) is not None:
-                return start + promised + wraps * WRAP
-    for name in _TAGS_AFTER:
-        at = style.data.rfind(name, max(start, end - TAIL_BYTES), end)
-        while at > start:
-            if style.wide is False and style.following(at, end):
-                return _first_of_chain(style, at, start, end)
-            at = style.data.rfind(name, max(start, end - TAIL_BYTES), at)
-    return without_tags(style.data, start, end)
+            wrapped_end = start + declared + wraps * WRAP
+            if container.parse_trailing_chunks(wrapped_end) is not None:
+                return wrapped_end
+    for name in () if container.is_w64 else _TRAILING_NAMES:
+        at = end
+        while (at := data.rfind(name, max(start, end - TAIL_BYTES), at)) > start:
+            if container.parse_trailing_chunks(at):
+                return _find_first_trailing_chunk(container, at, start)
+    return find_content_end(data, start, end)
 
 
-def _first_of_chain(style: _Style, at: int, start: int, end: int) -> int:
-    """The first of the chunks that reach the end of the file, the last of which begins at `at`."""
-    first = at
-    for name in _TAGS_AFTER:
-        other = style.data.rfind(name, max(start, end - TAIL_BYTES), first)
-        if other > start and style.following(other, end):
-            first = other
-    return first
+def _find_first_trailing_chunk(container: _Container, at: int, start: int) -> int:
+    """Return the first of the chunks that reach the end of the file, one of which begins at `at`."""
+    for name in _TRAILING_NAMES:
+        candidate = container.data.rfind(name, max(start, container.end - TAIL_BYTES), at)
+        if candidate > start and container.parse_trailing_chunks(candidate):
+            at = candidate
+    return at
 
 
-class _Style:
-    """What differs between the containers: the order of bytes, the width of sizes, the names of chunks."""
+class _Container:
+    """What differs between the containers: byte order, width of sizes, names of chunks."""
 
-    def __init__(self, data: Bytes, begin: int) -> None:
-        self.data = data
-        self.wide = data[begin : begin + 16] == _W64_RIFF
-        self.aiff = data[begin : begin + 4] == b"FORM"
-        self.compressed = data[begin + 8 : begin + 12] == b"AIFC"
-        self.order = ">" if self.aiff or data[begin : begin + 4] == b"RIFX" else "<"
-        self.first = 40 if self.wide else 12
-        self.samples_name, self.format_name = (b"SSND", b"COMM") if self.aiff else (b"data", b"fmt ")
+    def __init__(self, data: Bytes, begin: int, end: int) -> None:
+        self.data, self.end = data, end
+        self.is_w64 = data[begin : begin + 16] == _W64_RIFF
+        self.is_aiff = data[begin : begin + 4] == b"FORM"
+        self.is_aifc = data[begin + 8 : begin + 12] == b"AIFC"
+        self.order = ">" if self.is_aiff or data[begin : begin + 4] == b"RIFX" else "<"
+        self.header_bytes = 40 if self.is_w64 else 12
+        self.samples_name, self.format_name = (b"SSND", b"COMM") if self.is_aiff else (b"data", b"fmt ")
 
-    def chunks(self, at: int, end: int) -> Iterator[_Chunk]:
-        """The chunks from `at` on, also those that reach beyond the end."""
-        while at + (24 if self.wide else 8) <= end:
-            chunk = self._chunk(at)
+    def iterate_chunks(self, at: int, end: int) -> Iterator[_Chunk]:
+        """Yield the chunks from `at` on, including one that reaches beyond the end."""
+        while at + (24 if self.is_w64 else 8) <= end:
+            chunk = self._parse_chunk(at)
             if chunk is None:
                 return
             yield chunk
-            at = chunk.begin + chunk.size
-            at += -at % 8 if self.wide else chunk.size & 1
+            at = chunk.end
+            at += -at % 8 if self.is_w64 else chunk.size & 1
 
-    def _chunk(self, at: int) -> _Chunk | None:
+    def _parse_chunk(self, at: int) -> _Chunk | None:
         name = self.data[at : at + 4]
         if not all(32 <= byte < 127 for byte in name):
             return None
-        if self.wide:
-            if self.data[at + 4 : at + 16] != _W64_TAIL and name not in (
-                b"levl",
-                b"list",
-                b"junk",
-                b"bext",
-                b"mrkr",
-                b"summ",
-            ):
-                return None
-            size = int(struct.unpack("<Q", self.data[at + 16 : at + 24])[0]) - 24
-            return _Chunk(name, at + 24, max(0, size))
-        return _Chunk(name, at + 8, int(struct.unpack(f"{self.order}I", self.data[at + 4 : at + 8])[0]))
+        if not self.is_w64:
+            return _Chunk(name, at + 8, int(struct.unpack(f"{self.order}I", self.data[at + 4 : at + 8])[0]))
+        if self.data[at + 4 : at + 16] != _W64_TAIL and name not in _W64_OTHER_NAMES:
+            return None
+        size = int(struct.unpack("<Q", self.data[at + 16 : at + 24])[0]) - 24
+        return _Chunk(name, at + 24, max(0, size))
 
-    def following(self, at: int, end: int) -> list[_Chunk] | None:
-        """The chunks from `at` to the end; None where what is there is something else than chunks."""
-        end = max(at, without_tags(self.data, at, end))
-        aligned = at + (-at % 8 if self.wide else 0)
+    def parse_trailing_chunks(self, at: int) -> list[_Chunk] | None:
+        """Return the chunks from `at` to the end of the file; None if something other than chunks follows."""
+        end = max(at, find_content_end(self.data, at, self.end))
+        aligned = at + (-at % 8 if self.is_w64 else 0)
         for first in dict.fromkeys((aligned, at + 1)):  # samples of an odd number of bytes may lack their padding
-            chunks = list(self.chunks(first, end))
-            last = chunks[-1].begin + chunks[-1].size if chunks else first
+            chunks = list(self.iterate_chunks(first, end))
+            last = chunks[-1].end if chunks else first
             rest = self.data[min(last, end) : end] if end - last < TAIL_BYTES else b"\1"
             if last <= end and chunks and (len(rest) < JUNK_BYTES or not any(rest)):
                 return chunks
-        if end - at < JUNK_BYTES:
-            return []
-        return [] if not any(self.data[at : at + JUNK_BYTES]) and not _holds_sound(self.data, at, end) else None
+        return [] if end - at < JUNK_BYTES or _is_zero(self.data, at, end) else None
 
-    def extent(self, samples: _Chunk, ds64: _Chunk | None) -> tuple[int, int]:
-        """The first byte of the samples of a chunk, and their number of bytes after the header."""
-        if self.aiff:
+    def locate_extent(self, samples: _Chunk, ds64: _Chunk | None) -> tuple[int, int]:
+        """Return the first byte of the samples in a chunk, and their size in bytes according to the header."""
+        if self.is_aiff:
             offset = int(struct.unpack(">I", self.data[samples.begin : samples.begin + 4])[0])
             offset = offset if offset < samples.size else 0
             return samples.begin + 8 + offset, max(0, samples.size - 8 - offset)
@@ -224,30 +225,37 @@ class _Style:
             return samples.begin, int(struct.unpack("<Q", self.data[ds64.begin + 8 : ds64.begin + 16])[0])
         return samples.begin, samples.size
 
-    def coding(self, chunk: _Chunk) -> Coding:
-        """The coding of the samples, of the chunk that describes it."""
-        body = self.data[chunk.begin : chunk.begin + chunk.size]
-        subtype, rate, channels, bits, endian = self._of_aiff(body) if self.aiff else self._of_wav(body)
-        if not subtype or not channels or not rate:
-            raise Unusable("the length in its header is wrong, and its coding cannot be read without it; write it anew")
-        return Coding(rate, channels, subtype, endian, channels * ((bits + 7) // 8))
+    def parse_format(self, chunk: _Chunk) -> SampleFormat:
+        """Return the format of the samples from the chunk that describes it.
 
-    def _of_wav(self, body: bytes) -> tuple[str, int, int, int, str]:
-        tag, channels, rate, _, _, bits = struct.unpack(f"{self.order}HHIIHH", body[:16])
+        Raises:
+            Unusable: libsndfile cannot read samples of this encoding without a header.
+        """
+        body = self.data[chunk.begin : chunk.end]
+        subtype, rate_hz, channels, bits, endian = self._parse_comm(body) if self.is_aiff else self._parse_fmt(body)
+        if not subtype or not channels or not rate_hz:
+            raise Unusable(CANNOT_REPAIR)
+        return SampleFormat(rate_hz, channels, subtype, endian, channels * ((bits + 7) // 8))
+
+    def _parse_fmt(self, body: bytes) -> tuple[str, int, int, int, str]:
+        """Return subtype, rate (Hz), channels, bits and byte order from a chunk `fmt ` of WAV."""
+        tag, channels, rate_hz, _, _, bits = struct.unpack(f"{self.order}HHIIHH", body[:16])
         if tag == 0xFFFE and len(body) >= 26:
             tag = struct.unpack(f"{self.order}H", body[24:26])[0]
-        subtypes = {1: _PCM.get(bits, ""), 3: {32: "FLOAT", 64: "DOUBLE"}.get(bits, ""), 6: "ALAW", 7: "ULAW"}
-        return subtypes.get(tag, ""), rate, channels, bits, "BIG" if self.order == ">" else "LITTLE"
+        subtypes = {1: _WAV_PCM.get(bits, ""), 3: {32: "FLOAT", 64: "DOUBLE"}.get(bits, ""), 6: "ALAW", 7: "ULAW"}
+        return subtypes.get(tag, ""), rate_hz, channels, bits, "BIG" if self.order == ">" else "LITTLE"
 
-    def _of_aiff(self, body: bytes) -> tuple[str, int, int, int, str]:
+    def _parse_comm(self, body: bytes) -> tuple[str, int, int, int, str]:
+        """Return subtype, rate (Hz), channels, bits and byte order from a chunk `COMM` of AIFF."""
         channels, _, bits, exponent, mantissa = struct.unpack(">hIhHQ", body[:18])
-        rate = round(mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63))
-        kind = body[18:22] if self.compressed else b"NONE"
+        rate_hz = round(mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63))
+        kind = body[18:22] if self.is_aifc else b"NONE"
         subtype = _AIFC.get(kind) or (_AIFF_PCM.get(bits, "") if kind in (b"NONE", b"twos", b"sowt") else "")
         bits = {"FLOAT": 32, "DOUBLE": 64, "ULAW": 8, "ALAW": 8}.get(subtype, bits)
-        return subtype, rate, channels, bits, "LITTLE" if kind == b"sowt" else "BIG"
+        return subtype, rate_hz, channels, bits, "LITTLE" if kind == b"sowt" else "BIG"
 
 
-def _holds_sound(data: Bytes, at: int, end: int) -> bool:
-    """Whether any byte is not 0."""
-    return any(any(data[first : min(first + TAIL_BYTES, end)]) for first in range(at, end, TAIL_BYTES))
+def _is_zero(data: Bytes, at: int, end: int) -> bool:
+    """Return whether all bytes from `at` to `end` are 0; the first block decides in most files."""
+    bounds = [at, *range(at + JUNK_BYTES, end, TAIL_BYTES), end]
+    return not any(any(data[begin:stop]) for begin, stop in pairwise(bounds))

@@ -1,4 +1,4 @@
-"""Byte ranges of one file, read as if they were a file of their own."""
+"""Random access to the bytes of a file, and byte ranges of it read as if they were a file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any, BinaryIO, overload
 
 Range = tuple[int, int]  # first byte, first byte after it
 
-
 _WINDOW_BYTES = 1 << 20
 
 
 class FileBytes:
-    """The bytes of an open file, read where they are asked for: a slice, one byte, or a search.
+    """The bytes of an open file, read on demand: supports slices, single bytes and searches.
 
-    A memory map would do the same, but kills the process where the disk fails or the file is cut while it is mapped.
+    A memory map would do the same, but kills the process if the disk fails or the file is truncated while mapped.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -26,7 +25,7 @@ class FileBytes:
         self._begin, self._window = 0, b""
 
     def __len__(self) -> int:
-        """The size of the file in bytes."""
+        """Return the size of the file in bytes."""
         return self._size
 
     @overload
@@ -36,20 +35,19 @@ class FileBytes:
     def __getitem__(self, place: slice) -> bytes: ...
 
     def __getitem__(self, place: int | slice) -> int | bytes:
-        """A byte, or the bytes of a slice without a step; both count from the start."""
+        """Return one byte, or the bytes of a slice; indices are non-negative and slices have no step."""
         if isinstance(place, int):
             return self[place : place + 1][0]
         begin, end = place.start or 0, self._size if place.stop is None else place.stop
-        inside = begin - self._begin
-        if inside < 0 or end > self._begin + len(self._window):
-            if end > self._size:
-                end = self._size
+        offset = begin - self._begin
+        if offset < 0 or end > self._begin + len(self._window):
+            end = min(end, self._size)
             if end - begin > _WINDOW_BYTES:
                 return self._read(begin, end - begin)
-            if inside < 0 or end > self._begin + len(self._window):
+            if offset < 0 or end > self._begin + len(self._window):
                 self._begin, self._window = begin, self._read(begin, _WINDOW_BYTES)
-            inside = begin - self._begin
-        return self._window[inside : inside + max(0, end - begin)]
+            offset = begin - self._begin
+        return self._window[offset : offset + max(0, end - begin)]
 
     def _read(self, begin: int, size: int) -> bytes:
         pieces = []
@@ -59,7 +57,7 @@ class FileBytes:
         return b"".join(pieces)
 
     def find(self, pattern: bytes, begin: int = 0, end: int | None = None) -> int:
-        """The first place of a pattern that lies whole within begin and end; -1 where it is not there."""
+        """Return the first position of a pattern within [begin, end), or -1 if it does not occur."""
         end = self._size if end is None else min(end, self._size)
         while begin + len(pattern) <= end:
             stop = min(begin + _WINDOW_BYTES, end)
@@ -72,7 +70,7 @@ class FileBytes:
         return -1
 
     def rfind(self, pattern: bytes, begin: int, end: int) -> int:
-        """The last place of a pattern that lies whole within begin and end; -1 where it is not there."""
+        """Return the last position of a pattern within [begin, end), or -1 if it does not occur."""
         end = min(end, self._size)
         while begin + len(pattern) <= end:
             start = max(begin, end - _WINDOW_BYTES)
@@ -85,8 +83,8 @@ class FileBytes:
         return -1
 
 
-class Ranges(io.RawIOBase):
-    """A read-only view of the given byte ranges of an open file, one after the other."""
+class RangeReader(io.RawIOBase):
+    """A read-only file-like view of byte ranges of an open file, concatenated."""
 
     def __init__(self, file: BinaryIO, ranges: Sequence[Range]) -> None:
         self._file, self._ranges = file, [(begin, end) for begin, end in ranges if end > begin]
@@ -94,40 +92,39 @@ class Ranges(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """The position within the view, in bytes."""
+        """Return the position within the view, in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position within the view and return it; positions outside are moved to its nearest end."""
+        """Move to a position within the view and return it; positions outside are clamped to the nearest end."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._starts[-1]}[whence]
         self._position = min(max(0, origin + offset), self._starts[-1])
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer as far as the view reaches and return the number of bytes."""
+        """Fill the buffer with the bytes that remain in the view and return how many were read."""
         view = memoryview(buffer).cast("B")
         filled = 0
         for (begin, end), start in zip(self._ranges, self._starts, strict=False):
-            inside = self._position - start
-            if filled == len(view) or not 0 <= inside < end - begin:
+            offset = self._position - start
+            if filled == len(view) or not 0 <= offset < end - begin:
                 continue
-            self._file.seek(begin + inside)
-            while filled < len(view) and begin + inside < end:
-                count = min(len(view) - filled, end - begin - inside)
-                piece = self._file.read(count)
+            self._file.seek(begin + offset)
+            while filled < len(view) and begin + offset < end:
+                piece = self._file.read(min(len(view) - filled, end - begin - offset))
                 if not piece:
                     return filled
                 view[filled : filled + len(piece)] = piece
                 filled += len(piece)
-                inside += len(piece)
+                offset += len(piece)
                 self._position += len(piece)
         return filled
 
@@ -135,29 +132,34 @@ class Ranges(io.RawIOBase):
 Bytes = FileBytes | bytes
 
 
-def without_tags(data: Bytes, begin: int, end: int) -> int:
-    """The end of `data[begin:end]` without the tags that taggers append: ID3v1, Lyrics3, APEv2, in any order."""
-    while True:
-        if end - begin >= 128 and data[end - 128 : end - 125] == b"TAG":
-            end -= 128
-        elif end - begin >= 32 and data[end - 32 : end - 24] == b"APETAGEX":
-            size = int.from_bytes(data[end - 20 : end - 16], "little")
-            has_header = data[end - 9] & 0x80
-            size += 32 if has_header else 0
-            if not 32 <= size <= end - begin:
-                return end
-            end -= size
-        elif end - begin >= 15 and data[end - 9 : end] == b"LYRICS200" and data[end - 15 : end - 9].isdigit():
-            size = int(data[end - 15 : end - 9]) + 15
-            if size > end - begin:
-                return end
-            end -= size
-        else:
-            return end
+def find_content_end(data: Bytes, begin: int, end: int) -> int:
+    """Return the end of `data[begin:end]` before trailing tags (ID3v1, APEv2 and Lyrics3, in any order).
+
+    >>> find_content_end(b"audio" + b"TAG" + bytes(125), 0, 133)
+    5
+    """
+    while size := _trailing_tag_bytes(data, begin, end):
+        end -= size
+    return end
 
 
-def id3v2_size(data: Bytes, at: int) -> int:
-    """The size in bytes of the ID3v2 tag that begins at `at`; 0 where none does."""
+def _trailing_tag_bytes(data: Bytes, begin: int, end: int) -> int:
+    """Return the size of the tag that ends at `end`; 0 if there is none."""
+    available = end - begin
+    if available >= 128 and data[end - 128 : end - 125] == b"TAG":
+        return 128
+    if available >= 32 and data[end - 32 : end - 24] == b"APETAGEX":
+        has_header = data[end - 9] & 0x80
+        size = int.from_bytes(data[end - 20 : end - 16], "little") + (32 if has_header else 0)
+        return size if 32 <= size <= available else 0
+    if available >= 15 and data[end - 9 : end] == b"LYRICS200" and data[end - 15 : end - 9].isdigit():
+        size = int(data[end - 15 : end - 9]) + 15
+        return size if size <= available else 0
+    return 0
+
+
+def read_id3v2_size(data: Bytes, at: int) -> int:
+    """Return the size in bytes of the ID3v2 tag that begins at `at`; 0 if none does."""
     head = data[at : at + 10]
     if len(head) < 10 or head[:3] != b"ID3" or head[3] > 4 or any(byte & 0x80 for byte in head[6:10]):
         return 0

@@ -1,4 +1,4 @@
-"""Open recordings that give their samples block by block, whatever decodes them."""
+"""Open one recording of a file as a source that yields its samples block by block, whichever library decodes it."""
 
 from __future__ import annotations
 
@@ -11,156 +11,142 @@ import soundfile
 
 from symphony2vec.decoding import ffmpeg
 from symphony2vec.decoding.parts import Part
-from symphony2vec.decoding.ranges import FileBytes, Ranges
+from symphony2vec.decoding.ranges import FileBytes, RangeReader
 from symphony2vec.errors import Unusable
 
 _LENGTHS = re.compile(r"^\s*(?:data|SSND|BODY|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-# Containers whose bytes `parts` has looked at; of the others, old ones of uncompressed sound, a long rest is refused.
+# Containers that `parts` examines. The others are old uncompressed formats, in which a long rest is refused here.
 _EXAMINED = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "OGG", "MP3", "CAF")
-_BYTES = {
-    "PCM_S8": 1,
-    "PCM_U8": 1,
-    "PCM_16": 2,
-    "PCM_24": 3,
-    "PCM_32": 4,
-    "FLOAT": 4,
-    "DOUBLE": 8,
-    "ULAW": 1,
-    "ALAW": 1,
-}
-_PACKED = ("SDS",)  # more bytes than the samples have: seven bits each
-_REST_BYTES = 1 << 16
-_MAGIC_BYTES, _NIST_BYTES = 8, 1024  # what the files of one format begin with; the header of a NIST file
-_UNCOUNTED = 0xFFFF_F000 >> 3  # all ones, divided by the bytes of a frame
-_NO_LENGTH = 1 << 40  # frames: libsndfile's words for "unknown" lie above
+_SAMPLE_BYTES = {
+    "PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1,
+}  # fmt: skip
+_PACKED = ("SDS",)  # stores more bytes than the samples have: seven bits in each
+_MAX_REST_BYTES = 1 << 16
+_MAGIC_BYTES, _NIST_HEADER_BYTES = 8, 1024
+_MAX_DECLARED_FRAMES = 0xFFFF_F000 >> 3  # a placeholder of all ones, divided by the bytes of a frame
+_UNKNOWN_FRAMES = 1 << 40  # libsndfile's values for an unknown length lie above
 
 
 class Source(Protocol):
-    """An open recording: its rate (Hz), channels, and the length in seconds that its header promises, if it does.
+    """An open recording.
 
-    note: what is odd about it, once all was decoded; "" where nothing is.
+    Attributes:
+        samplerate: sample rate in Hz.
+        channels: number of channels.
+        declared_s: duration in seconds according to the header; None if it gives none.
+        note: what is unusual about it, once everything is decoded; "" otherwise.
     """
 
     samplerate: int
     channels: int
-    promised_s: float | None
+    declared_s: float | None
     note: str
 
-    def blocks(self, frames: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Blocks (n, channels) float32 of about so many frames, each with its rate in Hz."""
+    def read_blocks(self, frames: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (rate in Hz, block (n, channels) float32) with n of about `frames`."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free the decoder's resources."""
 
 
 class LibsndfileSource:
-    """An open recording, decoded by libsndfile."""
+    """An open recording, decoded by libsndfile; see `Source`."""
 
     note = ""
 
-    def __init__(self, sound: Any, is_counted: bool) -> None:
-        """Take an open `soundfile.SoundFile`; it is closed where it is refused.
+    def __init__(self, sound: Any, trust_duration: bool) -> None:
+        """Take over an open `soundfile.SoundFile`, which is closed if it is refused.
 
         Raises:
-            Unusable: it is empty, or its header promises more than there is.
+            Unusable: it is empty, or its header declares more than the file contains.
         """
         self._sound = sound
         self.samplerate, self.channels = int(sound.samplerate), int(sound.channels)
-        self.promised_s: float | None = None
-        if is_counted and sound.frames < _NO_LENGTH:
-            self.promised_s = sound.frames / sound.samplerate
-        try:
-            self._refuse_odd_lengths()
-        except Unusable:
-            self.close()
-            raise
-
-    def _refuse_odd_lengths(self) -> None:
-        if self._sound.frames == 0:
-            raise Unusable("holds no samples: it is empty, or cut off near its start")
-        lengths = _LENGTHS.search(self._sound.extra_info)
+        has_duration = trust_duration and sound.frames < _UNKNOWN_FRAMES
+        self.declared_s: float | None = sound.frames / sound.samplerate if has_duration else None
+        if sound.frames == 0:
+            self._refuse("contains no samples: the file is empty, or truncated near its start")
+        lengths = _LENGTHS.search(sound.extra_info)
         if lengths and int(lengths[1]) < 0xFFFFFFF0 and int(lengths[1]) > int(lengths[2]):
             share = int(lengths[2]) / int(lengths[1])
-            raise Unusable(f"cut off: {share:.0%} of the sound that its header promises is there")
+            self._refuse(f"truncated: {share:.0%} of the audio declared in the header is present")
 
-    def blocks(self, frames: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Blocks (n, channels) float32 of so many frames, each with its rate in Hz."""
-        while True:
-            block = self._sound.read(frames, dtype="float32", always_2d=True)
-            if not len(block):
-                return
+    def _refuse(self, reason: str) -> None:
+        self.close()
+        raise Unusable(reason)
+
+    def read_blocks(self, frames: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (rate in Hz, block (n, channels) float32) with n of `frames` except for the last block."""
+        while len(block := self._sound.read(frames, dtype="float32", always_2d=True)):
             yield self.samplerate, block
 
     def close(self) -> None:
-        """Free what libsndfile holds."""
+        """Free libsndfile's resources."""
         self._sound.close()
 
 
 def open_part(file: BinaryIO, data: FileBytes, part: Part) -> Source:
-    """Open one recording of a file: by libsndfile where it reads it, else by FFmpeg.
+    """Open one recording of a file with libsndfile, or with FFmpeg if libsndfile does not read it.
+
+    Args:
+        file: the open file.
+        data: its bytes.
+        part: the recording; see `symphony2vec.decoding.parts`.
 
     Raises:
-        Unusable: neither reads it, or it is empty or cut off.
-        soundfile.LibsndfileError: libsndfile does not read it, and FFmpeg has no name for it.
+        Unusable: neither library reads it, or it is empty or truncated.
+        soundfile.LibsndfileError: libsndfile does not read it, and its container is unknown to FFmpeg.
     """
-
-    if part.container:
-        return ffmpeg.FfmpegSource(_view(file, part), part.container, part.whole_media, part.is_counted)
-    if part.coding is not None:
-        coding = part.coding
-        raw = soundfile.SoundFile(
-            _view(file, part), "r", coding.samplerate, coding.channels, coding.subtype, coding.endian, "RAW"
-        )
-        return LibsndfileSource(raw, is_counted=True)
     file.seek(0)
+    view: Any = RangeReader(file, part.ranges) if part.ranges else file
+    if part.container:
+        return ffmpeg.FfmpegSource(view, part.container, part.ignore_edit_list, part.trust_duration)
+    if part.sample_format is not None:
+        raw = part.sample_format
+        sound = soundfile.SoundFile(view, "r", raw.samplerate, raw.channels, raw.subtype, raw.endian, "RAW")
+        return LibsndfileSource(sound, trust_duration=True)
     try:
-        whole = None if part.ranges else file.fileno()
-        sound = soundfile.SoundFile(_view(file, part) if whole is None else whole, closefd=False)
+        sound = soundfile.SoundFile(view if part.ranges else file.fileno(), closefd=False)
     except soundfile.LibsndfileError:
-        container = ffmpeg.container(data[part.ranges[0][0] :] if part.ranges else data)
+        container = ffmpeg.detect_container(data[part.ranges[0][0] :] if part.ranges else data)
         if not container:
             raise
-        return ffmpeg.FfmpegSource(_view(file, part), container, part.whole_media, part.is_counted)
-    source = LibsndfileSource(sound, part.is_counted)
-    _refuse_rest(sound, data)
+        view.seek(0)
+        return ffmpeg.FfmpegSource(view, container, part.ignore_edit_list, part.trust_duration)
+    source = LibsndfileSource(sound, part.trust_duration)
+    _check_old_format(sound, data)
     return source
 
 
-def _refuse_rest(sound: Any, data: FileBytes) -> None:
-    """Refuse a file of an old format that holds less or more than its header promises, or a second file."""
-    if sound.format in _EXAMINED or sound.subtype not in _BYTES:
+def _check_old_format(sound: Any, data: FileBytes) -> None:
+    """Refuse a file of an old format with less or more audio than its header declares, or with a second recording."""
+    if sound.format in _EXAMINED or sound.subtype not in _SAMPLE_BYTES:
         return
-    frame_bytes = sound.channels * _BYTES[sound.subtype]
-    promised = _promised_frames(sound, data)
-    held = (sound.frames if promised is None else promised) * frame_bytes
+    declared = _read_declared_frames(sound, data)
+    declared_bytes = (sound.frames if declared is None else declared) * sound.channels * _SAMPLE_BYTES[sound.subtype]
     reason = ""
     if "truncated" in sound.extra_info:
-        reason = "cut off: less than its header promises is there"
-    elif promised is not None and promised > sound.frames:
-        reason = f"cut off: {sound.frames / promised:.0%} of the sound that its header promises is there"
-    elif len(data) - held > _REST_BYTES and sound.format not in _PACKED:
-        reason = f"its header gives {held} bytes of sound, {len(data)} are there: write it anew, or split it"
+        reason = "truncated: less audio is present than declared in the header"
+    elif declared is not None and declared > sound.frames:
+        reason = f"truncated: {sound.frames / declared:.0%} of the audio declared in the header is present"
+    elif len(data) - declared_bytes > _MAX_REST_BYTES and sound.format not in _PACKED:
+        reason = f"header declares {declared_bytes} bytes of audio, file has {len(data)}: save it anew, or split it"
     elif len(set(data[:_MAGIC_BYTES])) > 2 and data.find(data[:_MAGIC_BYTES], _MAGIC_BYTES) >= 0:
-        reason = "another recording follows the first in the same file; split it"
+        reason = ffmpeg.SECOND_RECORDING
     if reason:
         sound.close()
         raise Unusable(reason)
 
 
-def _promised_frames(sound: Any, data: FileBytes) -> int | None:
-    """The frames that the header of an old format counts and libsndfile passes over; None where it counts none."""
-    counted, frame_bytes = None, 1
+def _read_declared_frames(sound: Any, data: FileBytes) -> int | None:
+    """Return the frames that the header of an old format declares and libsndfile ignores; None if it declares none."""
+    match, frame_bytes = None, 1
     if sound.format in ("AVR", "MPC2K"):
-        counted = re.search(r"^\s*Frames\s*:\s*(\d+)", sound.extra_info, re.MULTILINE)
+        match = re.search(r"^\s*Frames\s*:\s*(\d+)", sound.extra_info, re.MULTILINE)
     elif sound.format == "NIST":
-        counted = re.search(r"^sample_count -i (\d+)", data[:_NIST_BYTES].decode("latin-1"), re.MULTILINE)
+        match = re.search(r"^sample_count -i (\d+)", data[:_NIST_HEADER_BYTES].decode("latin-1"), re.MULTILINE)
     elif sound.format == "MAT5":
         sizes = list(re.finditer(r"Size : (\d+)", sound.extra_info))
-        counted, frame_bytes = (sizes[-1] if sizes else None), sound.channels * _BYTES[sound.subtype]
-    frames = int(counted[1]) // frame_bytes if counted else 0
-    return frames if 0 < frames < _UNCOUNTED else None
-
-
-def _view(file: BinaryIO, part: Part) -> Any:
-    file.seek(0)
-    return Ranges(file, part.ranges) if part.ranges else file
+        match, frame_bytes = (sizes[-1] if sizes else None), sound.channels * _SAMPLE_BYTES[sound.subtype]
+    frames = int(match[1]) // frame_bytes if match else 0
+    return frames if 0 < frames < _MAX_DECLARED_FRAMES else None

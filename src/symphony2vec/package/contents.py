@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from symphony2vec.audio.loudness import Level
+from symphony2vec.audio.loudness import LoudnessTarget
 from symphony2vec.errors import UserError
 from symphony2vec.features.representations import Recipe
 from symphony2vec.package.head import Head
@@ -136,7 +136,7 @@ def frontend(config: Config) -> Hearing:
     """Return the frontend that a config describes."""
     own = config.hearing
     recipe = Recipe(own["sample_rate_hz"], own["duration_s"], Features(**own["features"]))
-    return Hearing(recipe, own["representation"], Level(**own["level"]), own["minimum_fill"])
+    return Hearing(recipe, own["representation"], LoudnessTarget(**own["level"]), own["minimum_fill"])
 
 
 def _head(path: Path) -> Head | None:

@@ -50,7 +50,7 @@ class Hearing:
 
     recipe: Recipe
     representation: str
-    level: loudness.Level
+    level: loudness.LoudnessTarget
     minimum_fill: float
 
 
@@ -131,13 +131,13 @@ class Model:
 
         Also what lasts longer than `longest_s`, whatever its header says.
         """
-        with decoding.waveform_on_disk(path, self.sample_rate_hz, longest_s) as (mono, facts):
+        with decoding.decode_to_disk(path, self.sample_rate_hz, longest_s) as (mono, facts):
             if len(mono) < SHORTEST_S * self.sample_rate_hz:
                 raise Unusable(
                     f"too short: {len(mono) / self.sample_rate_hz:.4f} s, at least {SHORTEST_S} s are needed"
                 )
             span = self._span(mono, silence=False)
-            notes = [facts["note"], loudness.gain_note(span.gain_db)]
+            notes = [facts["note"], loudness.describe_gain(span.gain_db)]
             return replace(self._pieces(mono, span, form, hop_s), note="; ".join(filter(None, notes)))
 
     def heard(self, windows: np.ndarray) -> np.ndarray:
@@ -175,7 +175,7 @@ class Model:
             wave = wave.astype(np.float32, copy=False)
         note = ""
         if wave.ndim == 2 and wave.shape[1] > 1 and np.isfinite(wave).all():
-            mono, note = mixing.mix(wave, sample_rate)
+            mono, note = mixing.downmix(wave, sample_rate)
         else:
             mono = wave.mean(axis=1) if wave.ndim == 2 and wave.shape[1] else wave.reshape(-1)
         if not np.isfinite(mono).all():
@@ -186,16 +186,16 @@ class Model:
         resampled = mono if same else soxr.resample(mono, sample_rate, self.sample_rate_hz)
         return np.asarray(resampled, dtype=np.float32), note
 
-    def _span(self, mono: np.ndarray, silence: bool) -> loudness.Span:
+    def _span(self, mono: np.ndarray, silence: bool) -> loudness.Normalization:
         """The part of a wave that is more than silence, with its gain; all of a silent one, where that is allowed."""
         try:
-            return loudness.measured(mono, self.sample_rate_hz, self.hearing.level, short=True)
+            return loudness.measure_normalization(mono, self.sample_rate_hz, self.hearing.level, allow_short=True)
         except Unusable as reason:
             if silence and str(reason).startswith("silent"):
-                return loudness.Span(0, len(mono), float("-inf"), 0.0)
+                return loudness.Normalization(0, len(mono), float("-inf"), 0.0)
             raise
 
-    def _pieces(self, mono: np.ndarray, span: loudness.Span, form: str, hop_s: float | None) -> Embedding:
+    def _pieces(self, mono: np.ndarray, span: loudness.Normalization, form: str, hop_s: float | None) -> Embedding:
         if form not in FORMS:
             raise UserError(f"no form '{form}'; there are {', '.join(FORMS)}")
         if form == "timestamps":
@@ -210,7 +210,7 @@ class Model:
             return Embedding(vectors, starts_s, ends_s)
         return Embedding(vectors.mean(axis=0, keepdims=True), starts_s[:1], ends_s[-1:])
 
-    def _timestamps(self, mono: np.ndarray, span: loudness.Span, hop_s: float) -> Embedding:
+    def _timestamps(self, mono: np.ndarray, span: loudness.Normalization, hop_s: float) -> Embedding:
         rate, size = float(self.sample_rate_hz), self.hearing.recipe.samples
         if not 1.0 / rate <= hop_s <= self.duration_s:
             raise UserError(

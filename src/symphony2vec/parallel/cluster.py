@@ -1,7 +1,7 @@
-"""The workers of a Dask cluster, reached through its scheduler.
+"""Run tasks on the workers of a Dask cluster, through its scheduler.
 
-Tasks are handed to Dask itself: joblib's own way to it waits for ever once Dask gives a task up, and cancels nothing
-when it is interrupted. A worker that is lost loses nothing: Dask runs its tasks again on others.
+Tasks are submitted to Dask directly: joblib's Dask backend waits for ever when Dask gives up a task, and cancels
+nothing when interrupted. If a worker is lost, Dask runs its tasks again on others.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from symphony2vec.project import key_of
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-Answer = TypeVar("Answer")
+Value = TypeVar("Value")
 
-REACHED_WITHIN_S = 15.0  # a scheduler that lives answers in less than one
-WORKERS_WITHIN_S = 15.0
-ALONE_FOR_S = 60.0  # a worker that was killed is started again by its nanny in a few seconds
-LOOK_EVERY_S = 5.0
+CONNECT_TIMEOUT_S = 15.0  # a running scheduler answers in less than one
+WORKERS_TIMEOUT_S = 15.0
+NO_WORKERS_TIMEOUT_S = 60.0  # a nanny restarts a killed worker in a few seconds
+POLL_INTERVAL_S = 5.0
 PYTHON = "python"
 PACKAGE = "symphony2vec"
 CODE = f"the code of {PACKAGE}"
-# What decides the bytes of a result.
+# What determines the bytes of a result.
 LIBRARIES = (
     "librosa", "midirenderer", "numba", "numpy", "partitura", "pretty_midi", "pyloudnorm", "scipy", "soundfile", "soxr",
     "torch",
@@ -48,252 +48,251 @@ LIBRARIES = (
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a worker needs to know besides its task."""
+class RunSpec:
+    """What a worker needs besides its task: function, warm-up, ID of the run, versions of the calling machine."""
 
     function: Callable[[Any], Any]
     warm_up: Callable[[], object] | None
-    run: str
+    run_id: str
     versions: Mapping[str, str]
 
 
-class GivenUp(Unusable):
-    """A task that Dask gave up, since several workers died that had it."""
+class TaskAbandoned(Unusable):
+    """A task that Dask gave up because several workers died while running it."""
 
 
-def results(
+def run_tasks(
     address: str, function: Callable[[Task], Result], tasks: Sequence[Task], warm_up: Callable[[], object] | None
 ) -> Iterator[tuple[int, Result | Unusable]]:
-    """As `parallel.spread`, on the workers of the scheduler at `address`.
+    """Run tasks as `parallel.spread`, on the workers of the scheduler at `address`.
 
-    What the cluster could not do is tried once more in a process of its own on this machine: Dask gives up innocent
-    tasks too, that were waiting beside the one that killed their workers; and a worker that does not see the files
-    would call them all unusable.
+    A task that fails on the cluster runs once more in a process of its own on this machine: Dask also gives up
+    innocent tasks that were queued beside the one that killed their workers, and a worker that does not see the files
+    would report all tasks as unusable.
     """
-    work = Work(function, warm_up, uuid.uuid4().hex, _versions())
-    with _opened(address) as client:
-        _refuse_without_workers(client, address)
-        _refuse_other_versions(client)
-        _warm_up_once(work)  # here first: where the workers share this environment, they find numba's cache filled
+    spec = RunSpec(function, warm_up, uuid.uuid4().hex, _collect_versions())
+    with _connect(address) as client:
+        _require_workers(client, address)
+        _require_same_versions(client)
+        _warm_up_once(spec)  # here first: workers that share this environment then find numba's cache filled
         finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        waiting = {future: index for index, future in enumerate(_submitted(client, work, tasks))}
+        # With a common prefix of all keys Dask gives a worker no more tasks than it has threads.
+        keys = [(f"{PACKAGE}-{spec.run_id}", index) for index in range(len(tasks))]
+        futures = client.map(functools.partial(_run_on_worker, spec), tasks, key=keys, pure=False)
+        waiting: dict[Future, int] = {future: index for index, future in enumerate(futures)}
         try:
             for future in waiting:
                 future.add_done_callback(finished.put)
             while waiting:
-                future = _patiently(client, address, lambda seconds: finished.get(timeout=seconds))
+                future = _wait(client, address, lambda timeout_s: finished.get(timeout=timeout_s))
                 index = waiting[future]
-                result = _result(client, address, future)
+                result = _get_result(client, address, future)
                 del waiting[future]
-                yield index, _confirmed(result, function, tasks[index])
+                yield index, _verify_unusable(result, function, tasks[index])
         finally:
             if client.status == "running":
                 client.cancel(list(waiting), force=True)
 
 
-def _submitted(client: Client, work: Work, tasks: Sequence[Any]) -> list[Future]:
-    """One future a task; all have one prefix, so that Dask gives a worker no more of them than it has room for."""
-    keys = [(f"{PACKAGE}-{work.run}", index) for index in range(len(tasks))]
-    futures: list[Future] = client.map(functools.partial(_done, work), tasks, key=keys, pure=False)
-    return futures
-
-
 @contextmanager
-def _opened(address: str) -> Iterator[Client]:
-    """A client of the scheduler."""
+def _connect(address: str) -> Iterator[Client]:
+    """Open a client of the scheduler."""
     try:
         from distributed import Client
     except ImportError:
         raise UserError(
-            f"{address}: Dask is not installed; `pip install 'symphony2vec[dask]'` brings it, here and on every worker"
+            f"{address}: Dask is not installed; run `pip install 'symphony2vec[dask]'` here and on every worker"
         ) from None
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would say is said in one line below
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # failures are reported in one line below
     try:
-        with ThreadPoolExecutor(1) as aside:  # this thread may have an event loop already, as in a notebook
-            aside.submit(asyncio.run, _answered(address)).result()
+        with ThreadPoolExecutor(1) as executor:  # this thread may have an event loop already, as in a notebook
+            executor.submit(asyncio.run, _check_handshake(address)).result()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of other versions, which are refused
-            client = Client(address, timeout=REACHED_WITHIN_S, set_as_default=False, name=PACKAGE)
+            warnings.simplefilter("ignore")  # about different versions, which are refused
+            client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False, name=PACKAGE)
     except (OSError, ValueError, RuntimeError, TypeError) as fault:  # TypeError: tls:// without certificates
-        reason = " ".join(str(fault).split()) or "it says nothing"
+        reason = " ".join(str(fault).split()) or "no reason given"
         raise UserError(f"no Dask scheduler answers at {address} ({reason}); start it with `dask scheduler`") from fault
     try:
         yield client
     finally:
-        client.close(timeout=REACHED_WITHIN_S)
+        client.close(timeout=CONNECT_TIMEOUT_S)
 
 
-async def _answered(address: str) -> None:
-    """Dask's own client would wait for ever for the greeting of a server that is no scheduler."""
+async def _check_handshake(address: str) -> None:
+    """Time out if a server is not a scheduler; Dask's own client would wait for its handshake for ever."""
     from distributed import Security
     from distributed.comm import connect
 
-    greeted = connect(address, timeout=REACHED_WITHIN_S, **Security().get_connection_args("client"))
-    (await asyncio.wait_for(greeted, REACHED_WITHIN_S)).abort()
+    connection = connect(address, timeout=CONNECT_TIMEOUT_S, **Security().get_connection_args("client"))
+    (await asyncio.wait_for(connection, CONNECT_TIMEOUT_S)).abort()
 
 
-def _refuse_without_workers(client: Client, address: str) -> None:
+def _require_workers(client: Client, address: str) -> None:
     try:
-        client.wait_for_workers(1, timeout=WORKERS_WITHIN_S)
+        client.wait_for_workers(1, timeout=WORKERS_TIMEOUT_S)
     except TimeoutError:
         raise UserError(
             f"the scheduler at {address} has no workers; start some with `dask worker {address} --nthreads 1`"
         ) from None
 
 
-def _refuse_other_versions(client: Client) -> None:
-    """Scheduler and workers have this Python and this package.
+def _require_same_versions(client: Client) -> None:
+    """Refuse a cluster whose scheduler or workers have another Python or another version of this package.
 
-    What they have is asked of Dask, and by a function that it carries there whole: an older package has no such module
-    as this one, and a worker that cannot read a task ends.
+    The versions come from Dask, and the code's digest from a function that is pickled by value: an older package may
+    lack this module, and a worker that cannot unpickle a task exits.
     """
-    known = client.get_versions(packages=[PACKAGE])
-    own = _asked(known["client"])
-    for name, told in {"the scheduler": known["scheduler"], **known["workers"]}.items():
-        _refuse_differences(name, own, _asked(told))
+    versions = client.get_versions(packages=[PACKAGE])
+    local = _select_versions(versions["client"])
+    for name, remote in {"the scheduler": versions["scheduler"], **versions["workers"]}.items():
+        _require_equal(name, local, _select_versions(remote))
 
-    def code() -> str:
+    def hash_code() -> str:
         try:
             return str(key_of(Path(symphony2vec.__file__).parent)[:12])
         except ImportError as fault:
             return f"none ({fault})"
 
-    for name, found in {"the scheduler": client.run_on_scheduler(code), **client.run(code)}.items():
-        _refuse_differences(name, {CODE: _versions()[CODE]}, {CODE: found})
+    local = {CODE: _collect_versions()[CODE]}
+    for name, code in {"the scheduler": client.run_on_scheduler(hash_code), **client.run(hash_code)}.items():
+        _require_equal(name, local, {CODE: code})
 
 
-def _asked(told: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(told["packages"][name] or "none") for name in (PYTHON, PACKAGE)}
+def _select_versions(versions: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of Python and of this package from what Dask reports of one process."""
+    return {name: str(versions["packages"][name] or "none") for name in (PYTHON, PACKAGE)}
 
 
-def _refuse_differences(name: str, own: Mapping[str, str], other: Mapping[str, str]) -> None:
-    different = [f"{one} is {other[one]}, here {own[one]}" for one in own if other[one] != own[one]]
-    if different:
+def _require_equal(process: str, local: Mapping[str, str], remote: Mapping[str, str]) -> None:
+    differences = [f"{name} is {remote[name]}, here {local[name]}" for name in local if remote[name] != local[name]]
+    if differences:
         raise UserError(
-            f"{name} of the Dask cluster has other software, and would give other results: {'; '.join(different)}; "
-            "install the same there, and start it again"
+            f"{process} of the Dask cluster has other software, and would give other results: {'; '.join(differences)}"
+            "; install the same versions there, and start it again"
         )
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
-    """What decides the bytes of a result: Python, libraries, and the code of this package.
+def _collect_versions() -> dict[str, str]:
+    """Return what determines the bytes of a result: versions of Python and libraries, digest of this package's code.
 
-    Remembered, since a process that runs for days keeps the code it was started with.
+    Cached, because a process that runs for days keeps the code it was started with.
     """
     code = key_of(Path(__file__).parents[1])[:12]
-    return {
-        PYTHON: platform.python_version(),
-        f"the code of {PACKAGE}": code,
-        **{name: _version(name) for name in LIBRARIES},
-    }
+    return {PYTHON: platform.python_version(), CODE: code, **{name: _read_version(name) for name in LIBRARIES}}
 
 
-def _version(library: str) -> str:
-    """Without what names the build: PyTorch is built for processors and for GPUs."""
+def _read_version(library: str) -> str:
+    """Return the version of a library without its build label: PyTorch has builds for CPUs and for GPUs."""
     try:
         return importlib.metadata.version(library).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
         return "none"
 
 
-def _patiently(client: Client, address: str, wait: Callable[[float], Answer]) -> Answer:
-    """What `wait(seconds)` gives in the end; a fault when the scheduler or all workers are gone for too long."""
+def _wait(client: Client, address: str, poll: Callable[[float], Value]) -> Value:
+    """Call `poll(timeout_s)` until it raises no `queue.Empty`, and return its value.
+
+    Raises:
+        UserError: the scheduler, or all workers, have been gone for too long.
+    """
     alone_since: float | None = None
     while True:
         try:
-            return wait(LOOK_EVERY_S)
+            return poll(POLL_INTERVAL_S)
         except queue.Empty:
             now = time.monotonic()
             alone_since = None if _has_workers(client) else alone_since or now
-            if alone_since is not None and now - alone_since > ALONE_FOR_S:
+            if alone_since is not None and now - alone_since > NO_WORKERS_TIMEOUT_S:
                 raise UserError(
-                    f"all workers of the scheduler at {address} are gone, or it does not answer; what is done is kept: "
-                    "start workers, and run the same command again"
+                    f"all workers of the scheduler at {address} are gone, or it does not answer; finished tasks are "
+                    "kept: start workers, and run the same command again"
                 ) from None
 
 
 def _has_workers(client: Client) -> bool:
     try:
-        told = client.sync(client.scheduler.identity, n_workers=1, callback_timeout=LOOK_EVERY_S)
+        identity = client.sync(client.scheduler.identity, n_workers=1, callback_timeout=POLL_INTERVAL_S)
     except (OSError, TimeoutError):
         return False
-    return bool(told["workers"])
+    return bool(identity["workers"])
 
 
-def _result(client: Client, address: str, future: Future) -> Any:
-    """What a task gave, `GivenUp` where it took all its workers with it."""
+def _get_result(client: Client, address: str, future: Future) -> Any:
+    """Return the result of a task, or `TaskAbandoned` if it killed its workers."""
     from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
 
     try:
-        return _patiently(client, address, functools.partial(_fetched, future))
+        return _wait(client, address, functools.partial(_poll_result, future))
     except KilledWorker as fault:
-        return GivenUp(str(fault))
+        return TaskAbandoned(str(fault))
     except FutureCancelledError:
         raise UserError(
-            f"the scheduler at {address} is gone; what is done is kept: start it, and run the same command again"
+            f"the scheduler at {address} is gone; finished tasks are kept: start it, and run the same command again"
         ) from None
 
 
-def _fetched(future: Future, within_s: float) -> Any:
+def _poll_result(future: Future, timeout_s: float) -> Any:
     try:
-        return future.result(timeout=within_s)
+        return future.result(timeout=timeout_s)
     except TimeoutError:
-        if future.status == "error":  # the task's own, not ours
+        if future.status == "error":  # raised by the task itself
             raise
         raise queue.Empty from None
 
 
-def _confirmed(result: Any, function: Callable[[Task], Result], task: Task) -> Any:
+def _verify_unusable(result: Any, function: Callable[[Task], Result], task: Task) -> Any:
+    """Return a result; one that is unusable only after the task failed on this machine too."""
     if not isinstance(result, Unusable):
         return result
-    here = processes.alone(function, task)
-    if isinstance(here, Unusable) or isinstance(result, GivenUp):
-        return here
+    local = processes.run_isolated(function, task)
+    if isinstance(local, Unusable) or isinstance(result, TaskAbandoned):
+        return local
     raise UserError(
-        f"a worker of the Dask cluster says '{result}', and this machine can do the task; every worker must see the "
+        f"a worker of the Dask cluster reports '{result}', but this machine can do the task; every worker must see the "
         "project and the music under the same paths as this machine"
     )
 
 
 # On the worker
 
-_READY: set[str] = set()
+_READY: set[str] = set()  # IDs of the runs for which this process is checked and warmed up
 
 
-def _done(work: Work, task: Any) -> Any:
-    """What a worker does: one task, and before the first of a run all that must be so."""
-    if work.run not in _READY:
-        _refuse_this_worker(work)
-        _warm_up_once(work)
-        _READY.add(work.run)
-    return processes.guarded(work.function, 0, task)[1]
+def _run_on_worker(spec: RunSpec, task: Any) -> Any:
+    """Run one task on a worker, which is checked and warmed up before its first task of a run."""
+    if spec.run_id not in _READY:
+        _check_this_worker(spec)
+        _warm_up_once(spec)
+        _READY.add(spec.run_id)
+    return processes.run_task(spec.function, 0, task)[1]
 
 
-def _refuse_this_worker(work: Work) -> None:
-    """Workers come while the work goes on; each looks at itself."""
+def _check_this_worker(spec: RunSpec) -> None:
+    """Refuse a worker with several threads or other versions; workers may join during a run."""
     from distributed import get_worker
 
     worker = get_worker()
     if worker.state.nthreads != 1:
         raise UserError(
-            f"the worker {worker.address} has {worker.state.nthreads} threads, and a task needs a process of its own; "
-            "start it with `--nthreads 1`, and with `--nworkers` for more of them"
+            f"the worker {worker.address} has {worker.state.nthreads} threads, but a task needs a process of its own; "
+            "start it with `--nthreads 1`, and with `--nworkers` for several processes"
         )
-    _refuse_differences(worker.address, work.versions, _versions())
+    _require_equal(worker.address, spec.versions, _collect_versions())
 
 
-def _warm_up_once(work: Work) -> None:
-    """Once on each machine, whichever of its processes comes first."""
-    if work.warm_up is None:
+def _warm_up_once(spec: RunSpec) -> None:
+    """Warm up once a run on each machine, in whichever of its processes comes first."""
+    if spec.warm_up is None:
         return
-    warmed, warm_up = processes.own_file("warm"), work.warm_up
+    marker, warm_up = processes.user_file("warm"), spec.warm_up
 
-    def once() -> None:
-        if not warmed.is_file() or warmed.read_text(encoding="utf-8") != work.run:
+    def warm_up_unless_marked() -> None:
+        if not marker.is_file() or marker.read_text(encoding="utf-8") != spec.run_id:
             warm_up()
-            warmed.write_text(work.run, encoding="utf-8")
+            marker.write_text(spec.run_id, encoding="utf-8")
 
-    processes.alone_on_this_machine(once)
+    processes.run_exclusively(warm_up_unless_marked)

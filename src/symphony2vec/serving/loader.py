@@ -150,18 +150,18 @@ def _decoded(audio: Any, megabytes: float) -> bytes:
         held = base64.b64decode(audio, validate=True)
     except (binascii.Error, ValueError) as fault:
         raise UserError(f"audio is not base64 ({fault}); wanted are {SOUND}, and no path or address") from None
-    if not ffmpeg.container(held):
+    if not ffmpeg.detect_container(held):
         raise UserError(f"audio does not begin as a sound file does that can be read; wanted are {SOUND}")
     return held
 
 
 def _promised_s(path: Path) -> float:
     """The length that a file's header promises, 0 where it does not; what it holds is found when it is decoded."""
-    with decoding.opened(path, LONGEST_S) as recording:
+    with decoding.open_recording(path, LONGEST_S) as recording:
         if recording.channels > MOST_CHANNELS:
             raise UserError(f"audio has {recording.channels} channels; the limit is {MOST_CHANNELS}")
         _refuse_rate(recording.samplerate)
-        return recording.promised_s or 0.0
+        return recording.declared_s or 0.0
 
 
 def _refuse_rate(rate_hz: float) -> None:
