@@ -714,7 +714,7 @@ def test_case_sound_1_2_3_4_and_6_in_embed(embedder: Any, tmp_path: Path, monkey
     music = tmp_path / "music"
     music.mkdir()
     lengths = sound_cases(music)
-    made = building.write([music], tmp_path / "x.parquet", building.EmbeddingRequest.of(embedder, "clips", None))
+    made = building.write([music], tmp_path / "x.parquet", building.EmbeddingRequest.for_model(embedder, "clips", None))
     assert not len(made.rejected)
     ends_s = made.table.groupby("path")["end_s"].max()
     for name, duration_s in lengths.items():

@@ -24,6 +24,7 @@ from symphony2vec.cli.corpus import corpus
 from symphony2vec.cli.embed import classify, embed, similar
 from symphony2vec.cli.registry import champions, promote, rollback
 from symphony2vec.cli.runs import runs
+from symphony2vec.cli.serve import serve
 from symphony2vec.cli.study import study
 from symphony2vec.errors import UserError
 
@@ -248,7 +249,7 @@ def results_command(folder: Path, against: str | None, split: str | None, table:
     click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri {address})")
 
 
-for command in (promote, rollback, champions, embed, similar, classify):
+for command in (promote, rollback, champions, embed, similar, classify, serve):
     cli.add_command(command)
 
 
