@@ -100,9 +100,7 @@ def test_every_vector_has_its_recording_times_and_titles(library, tmp_path, clip
     assert left_in(tmp_path) == ["x.parquet"]
 
 
-def test_titles_come_from_tags_before_folders_and_from_movements_csv(
-    trained, tmp_path, clip_request
-):
+def test_titles_come_from_tags_before_folders_and_from_movements_csv(trained, tmp_path, clip_request):
     import mutagen.flac
 
     path = tmp_path / "Music" / "Someone" / "Album" / "01.flac"

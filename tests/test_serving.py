@@ -41,7 +41,7 @@ FRAMES = 1 + RATE_HZ // HOP_SAMPLES
 MAX_SECONDS, MAX_MEGABYTES, MAX_ROWS = 20, 1, 4
 LIMITS = {"SECONDS": MAX_SECONDS, "MEGABYTES": MAX_MEGABYTES, "ROWS": MAX_ROWS}
 MALFORMED, THREADS = 1000, 4
-GROWTH_MB = 32.0  # what 1,000 refused requests may leave behind; 8 were seen, and 16 after 8,000, where it stays
+GROWTH_MB = 32.0  # what 1,000 refused requests may leave behind; 8 were measured, and 16 after 8,000, where it stays
 JSON = "application/json"
 
 
@@ -141,7 +141,8 @@ def running(command: list[str], place: Path, **environment: str) -> Iterator[tup
         yield port, _last_child(process.pid)
         assert not list(place.glob("symphony2vec-*"))  # no sound of a client is left behind
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
 
 
@@ -171,13 +172,13 @@ def _last_child(pid: int) -> int:
 
 
 def file_of(wave: np.ndarray, kind: str = "FLAC", subtype: str | None = None, rate_hz: int = RATE_HZ) -> bytes:
-    held = io.BytesIO()
-    soundfile.write(held, wave, rate_hz, format=kind, subtype=subtype)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave, rate_hz, format=kind, subtype=subtype)
+    return buffer.getvalue()
 
 
-def text_of(held: bytes) -> str:
-    return base64.b64encode(held).decode("ascii")
+def text_of(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
 def tone(duration_s: float = 1.0) -> np.ndarray:
@@ -457,14 +458,14 @@ def test_mlflow_serves_the_package_of_the_champion(package, empty_database, tmp_
 
 @dataclass(frozen=True)
 class Malformed:
-    """One request; `wrong` says that no reading of it is a good one."""
+    """One request; `is_wrong` unless a damaged sound may still be readable."""
 
     kind: str
     body: bytes
     content_type: str | None = JSON
     method: str = "POST"
     path: str = "/embed"
-    wrong: bool = True
+    is_wrong: bool = True
 
 
 def malformed(count: int, seed: int, example: str) -> list[Malformed]:
@@ -472,13 +473,13 @@ def malformed(count: int, seed: int, example: str) -> list[Malformed]:
     rng = random.Random(seed)
     sounds = [file_of(tone(), *kind) for kind in (("FLAC",), ("WAV", "PCM_16"), ("OGG",), ("MP3",))]
     makers = list(_makers(rng, example, sounds).items())
-    found = []
+    requests = []
     for number in range(count):
         kind, make = makers[number % len(makers)]
-        made = make()
-        found.append(made if isinstance(made, Malformed) else Malformed(kind, made))
-    rng.shuffle(found)
-    return found
+        request = make()
+        requests.append(request if isinstance(request, Malformed) else Malformed(kind, request))
+    rng.shuffle(requests)
+    return requests
 
 
 def _makers(rng: random.Random, example: str, sounds: list[bytes]) -> dict[str, Callable[[], bytes | Malformed]]:
@@ -509,17 +510,17 @@ def _makers(rng: random.Random, example: str, sounds: list[bytes]) -> dict[str, 
     def row(**values: Any) -> bytes:
         return body(rng.choice((values, [values])))
 
-    def changed() -> bytes:
-        held = bytearray(rng.choice(sounds))
+    def corrupt() -> bytes:
+        content = bytearray(rng.choice(sounds))
         for _ in range(rng.choice((1, 4, 64))):
-            held[rng.randrange(min(len(held), rng.choice((64, len(held)))))] = rng.randrange(256)
-        return bytes(held)
+            content[rng.randrange(min(len(content), rng.choice((64, len(content)))))] = rng.randrange(256)
+        return bytes(content)
 
     def noise() -> bytes:
         return rng.choice((b"", b"RIFF", b"fLaC", b"OggS", b"ID3")) + rng.randbytes(900)
 
-    def sound(held: bytes) -> Malformed:
-        return Malformed("a damaged sound", row(audio=text_of(held)), wrong=False)
+    def sound(content: bytes) -> Malformed:
+        return Malformed("a damaged sound", row(audio=text_of(content)), is_wrong=False)
 
     def digits() -> bytes:
         return rng.choice((b"-1", b"1")) + bytes(rng.choices(b"0123456789", k=rng.choice((400, 5000))))
@@ -541,8 +542,8 @@ def _makers(rng: random.Random, example: str, sounds: list[bytes]) -> dict[str, 
         "many rows": lambda: body([{"audio": example[:100]}] * rng.randrange(MAX_ROWS + 1, 40)),
         "no base64": lambda: row(audio=example[: rng.randrange(1, 300) * 4 + 1]),
         "random sound": lambda: row(audio=text_of(noise())),
-        "changed sound": lambda: sound(changed()),
-        "cut sound": lambda: sound((held := rng.choice(sounds))[: rng.randrange(len(held))]),
+        "corrupt sound": lambda: sound(corrupt()),
+        "cut sound": lambda: sound((content := rng.choice(sounds))[: rng.randrange(len(content))]),
         "content type": lambda: Malformed("content type", good, rng.choice(kinds)),
         "too large": lambda: Malformed("too large", b" " * (MAX_MEGABYTES * 1_000_000 + rng.randrange(1, 99))),
         "method": lambda: Malformed("method", b"", method=rng.choice(("GET", "PUT", "DELETE", "BREW"))),
@@ -550,19 +551,19 @@ def _makers(rng: random.Random, example: str, sounds: list[bytes]) -> dict[str, 
     }  # fmt: skip
 
 
-def sent(server: Server, requests: list[Malformed]) -> list[tuple[Malformed, int, bytes]]:
-    """Each request with status and body of its answer, over kept connections, several at once."""
+def send(server: Server, requests: list[Malformed]) -> list[tuple[Malformed, int, bytes]]:
+    """Each request with status and body of its answer, over persistent connections, several at once."""
     answers: list[tuple[Malformed, int, bytes]] = []
 
-    def send(own: list[Malformed]) -> None:
+    def send_all(requests: list[Malformed]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        for one in own:
-            headers = {} if one.content_type is None else {"Content-Type": one.content_type}
-            connection.request(one.method, one.path, one.body, headers)
+        for request in requests:
+            headers = {} if request.content_type is None else {"Content-Type": request.content_type}
+            connection.request(request.method, request.path, request.body, headers)
             with connection.getresponse() as response:
-                answers.append((one, response.status, response.read()))
+                answers.append((request, response.status, response.read()))
 
-    threads = [threading.Thread(target=send, args=(requests[part::THREADS],)) for part in range(THREADS)]
+    threads = [threading.Thread(target=send_all, args=(requests[part::THREADS],)) for part in range(THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -571,14 +572,18 @@ def sent(server: Server, requests: list[Malformed]) -> list[tuple[Malformed, int
 
 
 def test_a_thousand_malformed_requests_leave_the_server_as_it_was(server, example, golden):
-    sent(server, malformed(200, 1, example))
+    send(server, malformed(200, 1, example))
     before_mb = server.resident_mb()
-    answers = sent(server, malformed(MALFORMED, 0, example))
+    answers = send(server, malformed(MALFORMED, 0, example))
     grown_mb = server.resident_mb() - before_mb
     assert len(answers) == MALFORMED
-    faults = Counter((one.kind, status) for one, status, _ in answers if status >= 500 or (one.wrong and status < 400))
+    faults = Counter(
+        (request.kind, status) for request, status, _ in answers if status >= 500 or (request.is_wrong and status < 400)
+    )
     assert not faults
-    silent = {one.kind for one, status, answer in answers if one.path == "/embed" and status >= 400 and not answer}
-    assert not silent
+    empty = {
+        request.kind for request, status, body in answers if request.path == "/embed" and status >= 400 and not body
+    }
+    assert not empty
     assert grown_mb < GROWTH_MB
     np.testing.assert_allclose(server.embed({"audio": example})["vectors"], golden, rtol=1e-4, atol=1e-6)

@@ -119,8 +119,8 @@ class _DecodedFile:
 @contextmanager
 def _seekable(recording: Path) -> Iterator[Any]:
     """Open a recording for seeking; one that libsndfile cannot read directly is decoded to disk first."""
-    with decoding.opened(recording, LONGEST_S) as opened:
-        is_plain, rate_hz = opened.is_plain, opened.samplerate
+    with decoding.opened(recording, LONGEST_S) as source:
+        is_plain, rate_hz = source.is_plain, source.samplerate
     if not is_plain:
         with decoding.waveform_on_disk(recording, rate_hz, LONGEST_S) as (wave, _):
             yield _DecodedFile(wave, rate_hz)

@@ -61,7 +61,9 @@ def create_app(model: Model, limits: Limits, source: str = "") -> FastAPI:
         limits: of one request.
         source: where the model was loaded from, for /health.
     """
-    app = FastAPI(title="symphony2vec", version=__version__, description=f"Embeddings by {model.name}.")
+    app = FastAPI(
+        title="symphony2vec", version=__version__, description=f"Embeddings by {model.name}.", redirect_slashes=False
+    )
     service = Service(model, limits)
 
     @app.get("/health")
@@ -81,10 +83,10 @@ def create_app(model: Model, limits: Limits, source: str = "") -> FastAPI:
     @app.post("/embed", response_model=Answer | list[Answer], openapi_extra=REQUEST_BODY)
     async def embed(request: Request) -> JSONResponse:
         """Embed one sound, or a list of sounds."""
+        body = await _read_body(request, round(limits.megabytes * 1e6))
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != "application/json":
             raise HTTPException(415, "the content type must be application/json")
-        body = await _read_body(request, round(limits.megabytes * 1e6))
         try:
             return JSONResponse(await run_in_threadpool(_answer, service, body))
         except UserError as reason:
