@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import shutil
@@ -311,6 +312,21 @@ def test_a_package_is_read_from_the_folder_of_its_artifacts_too(packages):
     one, other = (contents.read(packages["pca-mel"] / inner, Model) for inner in ("", "artifacts"))
     assert one.fingerprint == other.fingerprint
     assert len(one.fingerprint) == 16
+
+
+def test_a_config_with_the_keys_of_earlier_versions_is_the_same_model(packages, tmp_path):
+    folder = copied(packages["vae-mel"], tmp_path)
+    before = contents.read(folder, Model)
+    path = folder / "artifacts" / "config.json"
+    config = json.loads(path.read_text())
+    config["hearing"], config["reading"] = config.pop("frontend"), config.pop("readout")
+    config["subject"]["draw"] = config["subject"].pop("fold")
+    path.write_text(json.dumps(config))
+    after = contents.read(folder, Model)
+    assert (after.name, after.fingerprint) == (before.name, before.fingerprint)
+    labelled = json.dumps({name: config[name] for name in ("build", "scaling", "hearing")}, sort_keys=True).encode()
+    weights = hashlib.sha256((folder / "artifacts" / "weights.safetensors").read_bytes()).digest()
+    assert after.fingerprint == hashlib.sha256(labelled + weights).hexdigest()[:16]
 
 
 def test_fingerprints_tell_models_and_readings_apart(packages):

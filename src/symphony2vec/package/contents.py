@@ -85,7 +85,9 @@ def rename_keys(plain: Mapping[str, Any]) -> dict[str, Any]:
     {'readout': 'crops', 'subject': {'fold': 'work-0'}}
     """
     renamed = {RENAMED.get(key, key): value for key, value in plain.items()}
-    return renamed | {"subject": {RENAMED.get(key, key): value for key, value in renamed["subject"].items()}}
+    if "subject" in renamed:
+        renamed["subject"] = {RENAMED.get(key, key): value for key, value in renamed["subject"].items()}
+    return renamed
 
 
 def read(folder: Path, kind: type[M]) -> M:
