@@ -82,7 +82,7 @@ def batched(asked: Callable[[Tensor], Tensor], values: np.ndarray) -> np.ndarray
 def by_librosa(path: Path, folder: Path) -> np.ndarray:
     """A recording by plain calls of librosa, clip by clip, and the network of a package."""
     loaded = network(folder)
-    recipe = loaded.hearing.recipe
+    recipe = loaded.frontend.recipe
     own, rate_hz = recipe.settings, recipe.rate_hz
     wave, _ = librosa.load(path, sr=rate_hz)
     seen = []
@@ -96,7 +96,7 @@ def by_librosa(path: Path, folder: Path) -> np.ndarray:
         )
         seen.append(librosa.power_to_db(mel, ref=np.max, top_db=own.dynamic_range_db))
     parts = [np.stack(seen[at : at + AT_ONCE]) for at in range(0, len(seen), AT_ONCE)]
-    return np.concatenate([loaded._asked(part) for part in parts])
+    return np.concatenate([loaded._run_network(part) for part in parts])
 
 
 def by_byol(path: Path) -> np.ndarray:
@@ -123,7 +123,7 @@ def spread(works: list[Callable[[], np.ndarray]]) -> None:
 def package(folder: Path, kind: str) -> Path:
     """A package of random weights, at the size that params.yaml asks for."""
     stored = params.read(ROOT / "params.yaml")
-    hearing = saving._hearing(stored, "mel")
+    hearing = saving.frontend_config(stored, "mel")
     frames = 1 + round(stored.audio.sample_rate_hz * stored.clips.duration_s) // stored.features.hop_samples
     sizes = {"values": stored.features.mel_bands * frames, "dimensions": stored.embeddings.dimensions}
     made: nn.Module

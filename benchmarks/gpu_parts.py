@@ -251,17 +251,17 @@ def time_parts(path: Path, package: Path) -> dict[str, float]:
 
     embedder = embedding.network(package)
     embedder.embed_file(path)  # the first call compiles functions of numba
-    frontend = embedder.hearing
+    frontend = embedder.frontend
     recipe, marks = frontend.recipe, [time.perf_counter()]
     with model.one_thread(), decoding.decode_to_disk(path, recipe.rate_hz, model.LONGEST_S) as (mono, _):
         marks.append(time.perf_counter())
         span = loudness.measure_normalization(mono, recipe.rate_hz, frontend.level, allow_short=True)
         marks.append(time.perf_counter())
         starts = span.begin + model.window_starts(span.end - span.begin, recipe.samples, frontend.minimum_fill)
-        batches = embedder._windows(lambda start: mono[start : start + recipe.samples], starts, span.gain)
+        batches = embedder._window_batches(lambda start: mono[start : start + recipe.samples], starts, span.gain)
         spectrograms = np.stack([represent(window, recipe, ("mel",))["mel"] for batch in batches for window in batch])
         marks.append(time.perf_counter())
-        embedder._asked(spectrograms)
+        embedder._run_network(spectrograms)
         marks.append(time.perf_counter())
     names = ("decoding and resampling", "loudness", "spectrogram", "network")
     return {name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)}

@@ -195,22 +195,22 @@ def test_what_is_no_collection_of_clips_is_one_clear_line(tmp_path, spoil, messa
 def test_every_dimension_counts_the_same():
     vectors = np.random.default_rng(0).standard_normal((50, DIMENSIONS)).astype(np.float32)
     vectors[:, 0] = 7.0
-    points = projection.standardised(vectors)
+    points = projection.standardise(vectors)
     assert points[:, 1:].mean(axis=0) == pytest.approx(0.0, abs=1e-6)
     assert points[:, 1:].std(axis=0) == pytest.approx(1.0, abs=1e-5)
     assert not points[:, 0].any()
-    scaled = projection.standardised(vectors * np.float32([1, 1000, 0.001, 1, 5, 1]) + np.float32(3))
+    scaled = projection.standardise(vectors * np.float32([1, 1000, 0.001, 1, 5, 1]) + np.float32(3))
     assert scaled == pytest.approx(points, abs=1e-3)
 
 
 def test_the_same_vectors_have_the_same_places_and_their_like_beside_them():
     labels = [name for name in "abc" for _ in range(20)]
-    points = projection.standardised(clusters(labels))
-    places, told = projection.places(points)
+    points = projection.standardise(clusters(labels))
+    places, told = projection.project(points)
     assert places.shape == (60, 2)
     assert places.dtype == np.float32
     assert told.startswith("UMAP")
-    assert np.array_equal(projection.places(points)[0], places)
+    assert np.array_equal(projection.project(points)[0], places)
     distances = np.linalg.norm(places[:, None] - places[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     assert all(labels[row] == labels[other] for row, other in enumerate(distances.argmin(axis=1)))
@@ -218,7 +218,7 @@ def test_the_same_vectors_have_the_same_places_and_their_like_beside_them():
 
 def test_places_are_turned_to_fill_a_wide_page_and_keep_their_distances():
     upright = np.random.default_rng(3).uniform(-1, 1, (50, 2)).astype(np.float32) * np.float32([1, 8]) + np.float32(5)
-    places = projection.turned(upright)
+    places = projection.rotate_to_fill(upright)
     assert np.abs(places.max(axis=0) + places.min(axis=0)).max() < 1e-4
     assert np.ptp(places[:, 0]) > 14 > 6 > np.ptp(places[:, 1])
     between = [np.linalg.norm(one[:, None] - one[None], axis=2) for one in (upright, places)]
@@ -228,8 +228,8 @@ def test_places_are_turned_to_fill_a_wide_page_and_keep_their_distances():
 @pytest.mark.parametrize("count", [1, 2, 3, projection.NEIGHBOURS])
 def test_few_clips_are_placed_by_their_principal_components(count):
     vectors = np.random.default_rng(1).standard_normal((count, DIMENSIONS)).astype(np.float32)
-    points = projection.standardised(vectors)
-    places, told = projection.places(points)
+    points = projection.standardise(vectors)
+    places, told = projection.project(points)
     assert told.startswith("PCA")
     assert places.shape == (count, 2)
     assert np.isfinite(places).all()
@@ -239,15 +239,15 @@ def test_few_clips_are_placed_by_their_principal_components(count):
 
 
 def test_clips_that_are_all_alike_have_one_place():
-    points = projection.standardised(np.ones((40, DIMENSIONS), np.float32))
-    places, told = projection.places(points)
+    points = projection.standardise(np.ones((40, DIMENSIONS), np.float32))
+    places, told = projection.project(points)
     assert told.startswith("PCA")
     assert not places.any()
 
 
 def test_the_neighbours_are_those_of_the_smallest_cosine_distance():
-    points = projection.standardised(np.random.default_rng(2).standard_normal((30, DIMENSIONS)).astype(np.float32))
-    rows, distances = projection.nearest(points, 5)
+    points = projection.standardise(np.random.default_rng(2).standard_normal((30, DIMENSIONS)).astype(np.float32))
+    rows, distances = projection.nearest_neighbours(points, 5)
     unit = points / np.linalg.norm(points, axis=1, keepdims=True)
     cosine = 1.0 - unit @ unit.T
     np.fill_diagonal(cosine, np.inf)
@@ -256,7 +256,7 @@ def test_the_neighbours_are_those_of_the_smallest_cosine_distance():
 
 
 def test_a_single_clip_has_no_neighbours():
-    rows, distances = projection.nearest(np.zeros((1, DIMENSIONS), np.float32))
+    rows, distances = projection.nearest_neighbours(np.zeros((1, DIMENSIONS), np.float32))
     assert rows.shape == distances.shape == (1, 0)
 
 
@@ -327,8 +327,8 @@ def test_a_recording_that_is_not_there_or_not_readable_leaves_its_dots_without_s
     assert reasons == {
         "missing.wav": ["the recording is missing"],
         "broken.wav": ["not readable as audio, or damaged: Format not recognised"],
-        "shorter.wav": ["the recording ends before this clip: it has become shorter since it was embedded"],
-        "folder.wav": ["the recording is no file"],
+        "shorter.wav": ["the recording ends before this clip: it has been shortened since it was embedded"],
+        "folder.wav": ["the recording is not a file"],
         "nan.wav": ["the recording holds samples that are not finite"],
     }
     assert {Path(path).name: len(told) for path, told in made.silent.items()} == {
@@ -419,7 +419,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_former_atlas(small, tmp_path, mo
 def test_a_folder_that_is_no_atlas_is_left_alone(small, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="notes is there and is not an atlas"):
+    with pytest.raises(UserError, match="notes exists and is not an atlas"):
         atlas.make(small, tmp_path / "notes")
     with pytest.raises(UserError, match=r"thesis\.txt is a file; name a folder"):
         atlas.make(small, tmp_path / "notes" / "thesis.txt")
@@ -465,8 +465,8 @@ def test_the_page_shows_what_is_known_of_a_clip(tmp_path):
 
 
 def test_the_first_view_holds_every_dot(tmp_path):
-    places = projection.turned(np.float32([[-3.0, 4.0], [9.0, -1.0], [0.0, 0.0]]))
-    table = page.table(rows_of("a.flac", clips=3), None, places, projection.nearest(places))
+    places = projection.rotate_to_fill(np.float32([[-3.0, 4.0], [9.0, -1.0], [0.0, 0.0]]))
+    table = page.table(rows_of("a.flac", clips=3), None, places, projection.nearest_neighbours(places))
     page.write(tmp_path, page.viewer(), table, "x")
     told = json.loads((tmp_path / "data" / "metadata.json").read_text(encoding="utf-8"))
     view = told["props"]["initialState"]["chartStates"]["dots"]["viewport"]

@@ -67,7 +67,7 @@ def collected(trained: Trained, library: Path, tmp_path_factory: pytest.TempPath
     first, second = done.stdout.splitlines()
     assert first == f"x.parquet: 18 vectors of 6 recordings, by pca-mfcc work-0 ({package})"
     assert second == (
-        f"1 set aside (see x.parquet.rejected.csv); the first: {library / 'broken.flac'}: not readable as audio, or "
+        f"1 rejected (see x.parquet.rejected.csv); the first: {library / 'broken.flac'}: not readable as audio, or "
         "damaged: Format not recognised"
     )
     return place / "x.parquet"
@@ -78,7 +78,7 @@ def collected(trained: Trained, library: Path, tmp_path_factory: pytest.TempPath
     [
         ("embed", ("PLACES", "--out", "--model", "--form [clips|timestamps|recording]", "--hop", "--add", "champion")),
         ("similar", ("QUERY", "--in", "--at", "never", "--csv")),
-        ("classify", ("RECORDING", "--model", "--hop", "--csv", "--picture", "means nothing")),
+        ("classify", ("RECORDING", "--model", "--hop", "--csv", "--picture", "is meaningless")),
     ],
 )
 def test_help_says_what_is_asked_for_with_an_example(command, words, run):
@@ -155,9 +155,9 @@ def test_at_asks_for_one_passage(collected, library, run):
     passages = told.partition("passages\n")[2].splitlines()
     assert passages
     assert all("  0:01 is like " in line for line in passages)
-    with pytest.raises(UserError, match=r"--at 1:15: .*flac was heard from 0:00 to 0:03"):
+    with pytest.raises(UserError, match=r"--at 1:15: .*flac lasts from 0:00 to 0:03"):
         run("similar", query, "--in", collected, "--at", "75")
-    with pytest.raises(UserError, match="--at noon is no time; wanted is one as 2:30, 1:02:30 or 150"):
+    with pytest.raises(UserError, match="--at noon: expected a time such as 2:30, 1:02:30 or 150"):
         run("similar", query, "--in", collected, "--at", "noon")
 
 
@@ -168,12 +168,12 @@ def test_what_similar_cannot_do_is_one_line(collected, library, trained, run, tm
     with pytest.raises(UserError, match=r"nowhere\.wav: cannot be opened: No such file"):
         run("similar", "nowhere.wav", "--in", collected)
     run("embed", query, "-o", "one.parquet", "--model", trained.package())
-    with pytest.raises(UserError, match=r"one\.parquet holds no other recording than the query"):
+    with pytest.raises(UserError, match=r"one\.parquet holds no recording besides the query"):
         run("similar", query, "--in", "one.parquet")
     made = tables.read(Path("one.parquet"))
     other = {**made.facts, "fingerprint": "0" * 16}
     tables.write(Path("other.parquet"), tables.Collection(made.table, made.vectors, other, made.rejected))
-    with pytest.raises(UserError, match="is another model now than the one that made the collection"):
+    with pytest.raises(UserError, match="is now another model than the one of the collection"):
         run("similar", library / "Dull" / "Sonata 1" / "1 Allegro.flac", "--in", "other.parquet")
 
 
@@ -218,10 +218,10 @@ def test_the_probabilities_over_time_are_told_by_stretches():
     ("text", "seconds"), [("150", 150.0), ("2:30", 150.0), ("1:02:30", 3750.0), ("0:01.5", 1.5), (" 7 ", 7.0)]
 )
 def test_times_are_read_as_people_write_them(text, seconds):
-    assert commands._seconds(text) == seconds
+    assert commands._parse_time(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1:", ":30", "1:2:3:4", "1e3", "nan"])
 def test_what_is_no_time_is_refused(text):
-    with pytest.raises(UserError, match="is no time"):
-        commands._seconds(text)
+    with pytest.raises(UserError, match="expected a time"):
+        commands._parse_time(text)

@@ -28,7 +28,7 @@ CLIP = round(CLIP_S * RATE_HZ)
 
 
 @pytest.fixture(scope="module", params=["vae-mel", "pca-mfcc"])
-def hears(request: pytest.FixtureRequest, trained: Trained) -> Embedder:
+def model(request: pytest.FixtureRequest, trained: Trained) -> Embedder:
     """Mel is relative to the clip's maximum, MFCC is not: of it the level must be right."""
     return Embedder.load(trained.package(model=request.param))
 
@@ -51,11 +51,11 @@ def written(path: Path, wave: np.ndarray, rate_hz: int = RATE_HZ, subtype: str =
 # relations ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_recording_of_the_pipeline_has_the_vectors_that_the_stage_wrote(trained, hears):
-    model = "vae-mel" if "vae" in hears.name else "pca-mfcc"
+def test_a_recording_of_the_pipeline_has_the_vectors_that_the_stage_wrote(trained, model):
+    model = "vae-mel" if "vae" in model.name else "pca-mfcc"
     stored = trained.vectors(model=model)
     for sound, rows in trained.rows_of().items():
-        near(hears.embed_file(sound).vectors[: len(rows)], stored[rows], 5e-4 if model == "pca-mfcc" else 1e-4)
+        near(model.embed_file(sound).vectors[: len(rows)], stored[rows], 5e-4 if model == "pca-mfcc" else 1e-4)
 
 
 def test_a_recording_as_it_came_has_the_vectors_of_what_the_pipeline_made_of_it(trained, vae):
@@ -69,15 +69,15 @@ def number(sound: Path) -> str:
     return sound.name.partition("sonata-")[2] or sound.name
 
 
-def test_a_louder_sound_has_the_same_vectors(hears):
+def test_a_louder_sound_has_the_same_vectors(model):
     wave = music(2.5)
-    near(hears.embed(4.0 * wave, RATE_HZ).vectors, hears.embed(wave, RATE_HZ).vectors)
+    near(model.embed(4.0 * wave, RATE_HZ).vectors, model.embed(wave, RATE_HZ).vectors)
 
 
-def test_two_equal_channels_are_one(hears):
+def test_two_equal_channels_are_one(model):
     wave = music(2.5)
-    two = hears.embed(np.stack([wave, wave], axis=1), RATE_HZ).vectors
-    np.testing.assert_array_equal(two, hears.embed(wave, RATE_HZ).vectors)
+    two = model.embed(np.stack([wave, wave], axis=1), RATE_HZ).vectors
+    np.testing.assert_array_equal(two, model.embed(wave, RATE_HZ).vectors)
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float16, ">f4", np.longdouble])
@@ -125,7 +125,7 @@ def test_a_timestamp_is_the_clip_centred_there(vae):
     np.testing.assert_allclose(times.ends_s - times.starts_s, 0.5)
     for row in (2, 5):
         first = round((times.starts_s[row] + 0.25) * RATE_HZ) - CLIP // 2
-        near(times.vectors[row], vae.heard(wave[None, first : first + CLIP])[0], 1e-3)
+        near(times.vectors[row], vae.embed_windows(wave[None, first : first + CLIP])[0], 1e-3)
 
 
 def test_timestamps_at_the_ends_hear_silence_beyond_them(vae):
@@ -133,7 +133,7 @@ def test_timestamps_at_the_ends_hear_silence_beyond_them(vae):
     times = vae.embed(wave, RATE_HZ, "timestamps", hop_s=0.5)
     begin = round(0.25 * RATE_HZ)  # the first window is centred at 0.25 s, and so begins a quarter of a second early
     padded = np.concatenate([np.zeros(CLIP // 2 - begin, np.float32), wave])[None, :CLIP]
-    near(times.vectors[0], vae.heard(padded)[0], 1e-3)
+    near(times.vectors[0], vae.embed_windows(padded)[0], 1e-3)
 
 
 def test_a_hop_of_a_window_gives_its_clips(vae):
@@ -149,14 +149,14 @@ def test_a_recording_is_the_mean_of_its_clips(vae):
     assert (one.starts_s.tolist(), one.ends_s.tolist()) == ([0.0], [clips.ends_s[-1]])
 
 
-def test_a_vector_does_not_depend_on_the_batch(hears, monkeypatch):
+def test_a_vector_does_not_depend_on_the_batch(model, monkeypatch):
     wave = music(7.0)
     windows = wave[: 7 * CLIP].reshape(7, CLIP)
-    together = hears.heard(windows)
-    near(np.concatenate([hears.heard(window[None]) for window in windows]), together, 1e-5)
-    whole = hears.embed(wave, RATE_HZ).vectors
-    monkeypatch.setattr("symphony2vec.package.model.AT_ONCE", 2)
-    near(hears.embed(wave, RATE_HZ).vectors, whole, 1e-5)
+    together = model.embed_windows(windows)
+    near(np.concatenate([model.embed_windows(window[None]) for window in windows]), together, 1e-5)
+    whole = model.embed(wave, RATE_HZ).vectors
+    monkeypatch.setattr("symphony2vec.package.model.BATCH_WINDOWS", 2)
+    near(model.embed(wave, RATE_HZ).vectors, whole, 1e-5)
 
 
 def test_different_music_has_different_vectors(vae):
@@ -198,10 +198,10 @@ def test_what_is_left_at_the_end_is_heard_by_a_window_that_ends_there_or_is_padd
     half, most = wave[: round(1.5 * CLIP)], wave[: round(1.95 * CLIP)]
     found = vae.embed(half, RATE_HZ)
     assert found.starts_s.tolist() == [0.0, pytest.approx(0.5)]
-    near(found.vectors[1], vae.heard(half[None, -CLIP:])[0], 1e-3)
+    near(found.vectors[1], vae.embed_windows(half[None, -CLIP:])[0], 1e-3)
     padded = np.zeros((1, CLIP), np.float32)
     padded[0, : len(most) - CLIP] = most[CLIP:]
-    near(vae.embed(most, RATE_HZ).vectors[1], vae.heard(padded)[0], 1e-3)
+    near(vae.embed(most, RATE_HZ).vectors[1], vae.embed_windows(padded)[0], 1e-3)
 
 
 @pytest.mark.parametrize("fill", [0.3, 0.5, 0.9, 1.0])
@@ -239,7 +239,7 @@ from symphony2vec.audio import loudness
 loudness.SEGMENT_S = 60
 loaded = Embedder.load(sys.argv[1])
 loaded.embed(np.sin(np.arange(22050.0)), 22050)
-loaded.heard = lambda windows: np.zeros((len(windows), 4), np.float32)  # what a window becomes is tested elsewhere
+loaded.embed_windows = lambda windows: np.zeros((len(windows), 4), np.float32)  # tested elsewhere
 def held():
     text = Path("/proc/self/status").read_text()
     return int(text.partition("RssAnon:")[2].split()[0]) / 1e3
@@ -271,10 +271,10 @@ def test_silence_has_a_vector_as_an_array_and_none_as_a_file(vae, tmp_path):
 @pytest.mark.parametrize(
     ("wave", "rate_hz", "reason"),
     [
-        (np.zeros(5000, np.int16), 8000, r"the wave is int16 of shape \(5000,\); wanted is floating point"),
+        (np.zeros(5000, np.int16), 8000, r"the wave is int16 of shape \(5000,\); expected floating point"),
         (np.zeros((10, 10, 2)), 8000, r"the wave is float64 of shape \(10, 10, 2\)"),
         (np.float32(1.0), 8000, r"the wave is float32 of shape \(\)"),
-        (np.array(["a"] * 900), 8000, "wanted is floating point"),
+        (np.array(["a"] * 900), 8000, "expected floating point"),
         (np.zeros(0), 8000, r"lasts 0\.0000 s; at least 0\.1 s"),
         (np.zeros((5000, 0)), 8000, r"lasts 0\.0000 s; at least 0\.1 s"),
         (np.zeros(799), 8000, r"lasts 0\.0999 s; at least 0\.1 s"),
@@ -283,10 +283,10 @@ def test_silence_has_a_vector_as_an_array_and_none_as_a_file(vae, tmp_path):
         (np.full(5000, -np.inf), 8000, "some samples of the wave are not numbers"),
         (np.full(5000, 1e300), 8000, "some samples of the wave are not numbers"),
         (np.full(5000, 1e7), 8000, r"its samples reach 1\..e\+07 times full scale"),
-        (np.ones(5000), 0, "a sample rate of 0 Hz is none"),
-        (np.ones(5000), -44100, "a sample rate of -44100 Hz is none"),
-        (np.ones(5000), float("nan"), "a sample rate of nan Hz is none"),
-        (np.ones(5000), 1e7, "a sample rate of 10000000.0 Hz is none"),
+        (np.ones(5000), 0, "invalid sample rate: 0 Hz"),
+        (np.ones(5000), -44100, "invalid sample rate: -44100 Hz"),
+        (np.ones(5000), float("nan"), "invalid sample rate: nan Hz"),
+        (np.ones(5000), 1e7, "invalid sample rate: 10000000.0 Hz"),
     ],
 )
 def test_an_array_that_is_no_sound_is_refused_with_the_reason(wave, rate_hz, reason, vae):
@@ -298,10 +298,10 @@ def test_an_array_that_is_no_sound_is_refused_with_the_reason(wave, rate_hz, rea
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        (("scene",), "no form 'scene'; there are clips, timestamps, recording"),
-        (("clips", 0.5), "hop_s is for the form timestamps alone, not for clips"),
-        (("recording", 0.5), "hop_s is for the form timestamps alone"),
-        (("timestamps", 0.0), "hop_s is 0: wanted are seconds between two timestamps, above 0 and at most 1"),
+        (("scene",), "unknown form 'scene'; choose one of clips, timestamps, recording"),
+        (("clips", 0.5), "hop_s applies to the form timestamps only, not for clips"),
+        (("recording", 0.5), "hop_s applies to the form timestamps only"),
+        (("timestamps", 0.0), "hop_s is 0; expected seconds above 0 and at most 1"),
         (("timestamps", -1.0), "hop_s is -1"),
         (("timestamps", float("nan")), "hop_s is nan"),
         (("timestamps", 1.1), "at most 1, the length of a window"),
@@ -350,7 +350,7 @@ def test_a_file_that_cannot_be_used_is_one_line_with_its_name(kind, reason, vae,
     with pytest.raises(UserError, match=rf"^{path}: .*{reason}"):
         vae.embed_file(path)
     with pytest.raises(Unusable, match=reason):
-        vae.heard_file(path)
+        vae.embed_recording(path)
 
 
 def test_no_room_for_the_decoded_sound_is_no_fault_of_the_file(vae, tmp_path, monkeypatch):
@@ -412,7 +412,7 @@ def test_what_holds_no_vectors_is_refused(trained, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"^{tmp_path} holds no model of symphony2vec"):
         Embedder.load(tmp_path)
     for nowhere in (tmp_path / "nowhere", str(tmp_path / "nowhere"), "nowhere/model"):
-        with pytest.raises(UserError, match=r"nowhere.* is no folder; a model is one, or the name of one"):
+        with pytest.raises(UserError, match=r"nowhere.* is not a folder; name the folder of a model"):
             Embedder.load(nowhere)
     changed = tmp_path / "classifier"
     shutil.copytree(trained.package(), changed)
@@ -420,7 +420,7 @@ def test_what_holds_no_vectors_is_refused(trained, tmp_path, monkeypatch):
     config["build"]["method"] = "probabilities"
     (changed / "artifacts" / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(networks.Encoder, "probabilities", networks.Encoder.encode, raising=False)
-    with pytest.raises(UserError, match=r"classifier is a classifier \(vae-mel work-0\): it names"):
+    with pytest.raises(UserError, match=r"classifier is a classifier \(vae-mel work-0\): it returns"):
         Embedder.load(changed)
 
 

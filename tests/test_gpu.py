@@ -371,7 +371,7 @@ def test_a_package_made_on_a_gpu_gives_the_same_vectors_on_the_cpu_and_back(trai
     network, build, clip_scaling = train(study_params)
     subject = {"stage": "temporal", "model": "test", "representation": "mel", "fold": "work-0"}
     data = {"corpus": "made", "sides": {}, "composers": {}, "orchestration": "", "licences": []}
-    hearing = saving._hearing(study_params, "mel")
+    hearing = saving.frontend_config(study_params, "mel")
     folder = saving.save(
         tmp_path, network, contents.Config(subject, "", build, clip_scaling.as_plain(), hearing, [], data)
     )

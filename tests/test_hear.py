@@ -44,7 +44,7 @@ def package(tmp_path_factory, settings) -> Path:
             "module": Encoder.__module__, "name": "Encoder", "arguments": arguments, "method": "encode", "flatten": True
         },
         scaling=scaling.unit("mel", bands, 80.0).as_plain(),
-        hearing={
+        frontend={
             "representation": "mel", "sample_rate_hz": RATE_HZ, "duration_s": WINDOW_S, "minimum_fill": 0.5,
             "level": level, "features": features,
         },
@@ -179,17 +179,17 @@ def test_audio_that_learns_or_of_other_floats_or_strides_is_taken(model):
 
 
 @pytest.mark.parametrize(
-    ("audio", "said"),
+    ("audio", "reason"),
     [
-        (torch.zeros(RATE_HZ), r"is \(16000,\) of torch.float32"),
-        (torch.zeros(1, 2, RATE_HZ), r"is \(1, 2, 16000\) of torch.float32"),
-        (torch.zeros(2, 0), r"is \(2, 0\) of torch.float32"),
+        (torch.zeros(RATE_HZ), r"got \(16000,\) of torch.float32"),
+        (torch.zeros(1, 2, RATE_HZ), r"got \(1, 2, 16000\) of torch.float32"),
+        (torch.zeros(2, 0), r"got \(2, 0\) of torch.float32"),
         (torch.zeros(2, RATE_HZ, dtype=torch.int16), r"of torch.int16"),
     ],
 )
-def test_anything_but_sounds_of_samples_is_refused(model, audio, said):
+def test_anything_but_sounds_of_samples_is_refused(model, audio, reason):
     for wanted in (hear.get_scene_embeddings, hear.get_timestamp_embeddings):
-        with pytest.raises(UserError, match=rf"^HEAR's audio is \(sounds, samples\).*{said}"):
+        with pytest.raises(UserError, match=rf"^HEAR's audio is \(sounds, samples\).*{reason}"):
             wanted(audio, model)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import shutil
@@ -192,17 +193,20 @@ def test_the_request_of_the_package_is_answered(served, packages):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"audio": None}, "wanted is either audio"),
-        ({"audio": "AAAA", "waveform": [0.0], "sample_rate": 8000.0}, "wanted is either audio"),
+        ({"audio": None}, "expected either audio"),
+        ({"audio": "AAAA", "waveform": [0.0], "sample_rate": 8000.0}, "expected either audio"),
         ({"audio": "no base64!"}, "audio is not base64"),
         ({"audio": "/etc/passwd"}, "not base64|not readable as audio"),
-        ({"audio": ""}, "audio does not begin as a sound file"),
+        ({"audio": ""}, "audio does not begin like a supported sound file"),
         ({"audio": base64.b64encode(b"RIFF and no more").decode()}, "not readable as audio"),
         ({"waveform": [0.0] * 100, "sample_rate": 8000.0}, r"lasts 0\.0125 s; at least 0\.1 s"),
         ({"waveform": [0.1] * 9000}, "sample_rate is missing"),
-        ({"waveform": [0.1] * 9000, "sample_rate": 0.0}, "a sample rate of 0 Hz; wanted are 1000 to"),
-        ({"waveform": [0.1] * 9000, "sample_rate": 1.0}, "a sample rate of 1 Hz; wanted are 1000 to"),
-        ({"waveform": [0.1, float("nan")] * 4500, "sample_rate": 8000.0}, "are not numbers"),
+        ({"waveform": [0.1] * 9000, "sample_rate": 0.0}, "sample_rate: Input should be greater than or equal to 1000"),
+        ({"waveform": [0.1] * 9000, "sample_rate": 1.0}, "sample_rate: Input should be greater than or equal to 1000"),
+        (
+            {"waveform": [0.1, float("nan")] * 4500, "sample_rate": 8000.0},
+            "waveform: 1: Input should be a finite",
+        ),
         ({"waveform": [1e30] * 9000, "sample_rate": 8000.0}, "times full scale"),
     ],
 )
@@ -287,7 +291,7 @@ DAMAGE = {
     "code that is no network": (saying(build={**BUILD, "name": "functional"}), "no attribute|is no network"),
     "a program": (saying(build={"module": "os", "name": "system", "arguments": {"command": "touch here"}}), "os is no"),
     "scaling of nothing": (saying(scaling={}), "'offset' is missing"),
-    "hearing of nothing": (saying(hearing={}), "is missing"),
+    "frontend of nothing": (saying(frontend={}), "is missing"),
 }
 
 
@@ -310,6 +314,21 @@ def test_a_package_is_read_from_the_folder_of_its_artifacts_too(packages):
     assert len(one.fingerprint) == 16
 
 
+def test_a_config_with_the_keys_of_earlier_versions_is_the_same_model(packages, tmp_path):
+    folder = copied(packages["vae-mel"], tmp_path)
+    before = contents.read(folder, Model)
+    path = folder / "artifacts" / "config.json"
+    config = json.loads(path.read_text())
+    config["hearing"], config["reading"] = config.pop("frontend"), config.pop("readout")
+    config["subject"]["draw"] = config["subject"].pop("fold")
+    path.write_text(json.dumps(config))
+    after = contents.read(folder, Model)
+    assert (after.name, after.fingerprint) == (before.name, before.fingerprint)
+    labelled = json.dumps({name: config[name] for name in ("build", "scaling", "hearing")}, sort_keys=True).encode()
+    weights = hashlib.sha256((folder / "artifacts" / "weights.safetensors").read_bytes()).digest()
+    assert after.fingerprint == hashlib.sha256(labelled + weights).hexdigest()[:16]
+
+
 def test_fingerprints_tell_models_and_readings_apart(packages):
     found = [contents.read(folder, Model).fingerprint for folder in packages.values()]
     assert len(set(found)) == len(found)
@@ -322,7 +341,7 @@ def test_the_probe_and_the_card_do_not_change_the_fingerprint(packages, tmp_path
     after = contents.read(folder, Model)
     assert (after.fingerprint, after.composers) == (before.fingerprint, [])
     assert before.composers == list(COMPOSERS)
-    with pytest.raises(UserError, match="vae-mel work-0 holds no probe, so it names no composers"):
+    with pytest.raises(UserError, match="vae-mel work-0 holds no probe, so it cannot classify composers"):
         after.classify(np.zeros((1, 4)))
 
 
@@ -333,14 +352,14 @@ def test_the_card_says_data_split_accuracy_licences_use_and_limits(trained):
     text = (trained.package() / "card.md").read_text(encoding="utf-8")
     scores = read_json(trained.project.out("probe", "embeddings", "vae-mel", "work-0", "scores.json"), "")["scores"][0]
     assert text.startswith("# vae-mel, work-0\n")
-    assert "hears 1 seconds of mono sound at 22050 Hz as a mel spectrogram" in text
+    assert "Input: 1 seconds of mono sound at 22050 Hz, as a mel spectrogram" in text
     assert "Corpus `made_up`: Ana Fantasía (14 clips), Берлиоз (14 clips)." in text
-    assert re.search(r"Drawn split work-0: train \d+ clips of 4 works, validation .*, test \d clips of 2 works\.", text)
+    assert re.search(r"Fold work-0: train \d+ clips of 4 works, validation .*, test \d clips of 2 works\.", text)
     assert "\n- CC0 (4 movements)\n" in text
     assert "\n- CC BY 4.0 (4 movements)\n" in text
-    assert f"**{scores['test_accuracy']:.1%}** of {scores['clips']['test']} test clips" in text
+    assert f"**{scores['test_accuracy']:.1%}** on {scores['clips']['test']} test clips" in text
     low, high = scores["test_accuracy_low"], scores["test_accuracy_high"]
-    assert f"(95% interval over works {low:.1%} to {high:.1%};" in text
+    assert f"(95% confidence interval over works {low:.1%} to {high:.1%};" in text
     assert f"temperature {scores['temperature']:.2f}" in text
     assert "Few test works of Ana Fantasía, Берлиоз" in text
     for heading in ("## Data", "## Accuracy", "## Intended use", "## Limits"):
@@ -349,7 +368,7 @@ def test_the_card_says_data_split_accuracy_licences_use_and_limits(trained):
 
 def test_a_card_says_that_its_accuracy_is_not_known_yet(packages):
     text = (packages["encoder"] / "card.md").read_text(encoding="utf-8")
-    assert "gives one probability of each composer for them" in text
+    assert "Output: one probability per composer." in text
     assert "Not probed yet" in text
 
 
@@ -360,7 +379,7 @@ def test_each_reading_has_a_card_with_its_own_accuracy(packages, trained):
         text = (packages[name] / "card.md").read_text(encoding="utf-8")
         assert text.startswith(f"# paper-8{' crops' if readout else ''}, work-0\n")
         assert f"**{scores[readout]['test_accuracy']:.1%}**" in text
-        assert ("hears the middle crop alone" in text) is (readout == "")
+        assert ("Only the middle crop of each clip" in text) is (readout == "")
         own = Head.from_plain(read_json(packages[name] / "artifacts" / "head.json", ""))
         assert own.temperature == scores[readout]["temperature"]
 
@@ -393,7 +412,7 @@ def fitted(composers: int, seed: int = 0) -> tuple[Any, Any, np.ndarray, np.ndar
 @pytest.mark.parametrize("composers", [2, 3, 5])
 def test_the_head_says_what_scikit_learn_says(composers):
     scaler, probe, vectors, _ = fitted(composers)
-    made = Head.of(scaler, probe)
+    made = Head.from_sklearn(scaler, probe)
     assert made.composers == probe.classes_.tolist()
     np.testing.assert_allclose(made.probabilities(vectors), probe.predict_proba(scaler.transform(vectors)), atol=1e-9)
 
@@ -401,7 +420,7 @@ def test_the_head_says_what_scikit_learn_says(composers):
 @pytest.mark.parametrize("composers", [2, 4])
 def test_probabilities_sum_to_1_at_every_temperature(composers):
     scaler, probe, vectors, codes = fitted(composers)
-    made = Head.of(scaler, probe).calibrated(vectors, codes)
+    made = Head.from_sklearn(scaler, probe).calibrate(vectors, codes)
     extreme = np.concatenate([vectors, 1e6 * vectors])
     found = made.probabilities(extreme)
     assert np.isfinite(found).all()
@@ -412,8 +431,8 @@ def test_probabilities_sum_to_1_at_every_temperature(composers):
 @pytest.mark.parametrize("composers", [2, 4])
 def test_the_temperature_lowers_the_log_loss_and_names_nobody_else(composers):
     scaler, probe, vectors, codes = fitted(composers)
-    plain = Head.of(scaler, probe)
-    warmed = plain.calibrated(vectors, codes)
+    plain = Head.from_sklearn(scaler, probe)
+    warmed = plain.calibrate(vectors, codes)
     assert warmed.temperature > 1.5  # it was fitted too closely, and so is too sure
     losses = [head.log_loss(one.probabilities(vectors), codes) for one in (plain, warmed)]
     assert losses[1] < 0.9 * losses[0]
@@ -426,7 +445,7 @@ def test_the_temperature_lowers_the_log_loss_and_names_nobody_else(composers):
 
 def test_a_head_comes_back_from_its_plain_values():
     scaler, probe, vectors, codes = fitted(3)
-    made = Head.of(scaler, probe).calibrated(vectors, codes)
+    made = Head.from_sklearn(scaler, probe).calibrate(vectors, codes)
     again = Head.from_plain(json.loads(json.dumps(made.as_plain())))
     np.testing.assert_array_equal(again.probabilities(vectors), made.probabilities(vectors))
     assert again.composers == made.composers

@@ -111,7 +111,7 @@ def test_symmetric_mfcc_is_cut_at_a_few_deviations():
     array = sounds("mfcc")
     mean, deviation = scaling.moments(array, TRAINING)
     level = np.broadcast_to(mean[:, None], array.shape[1:])
-    widest = scaling.WIDEST * deviation[:, None]
+    widest = scaling.CLIP_DEVIATIONS * deviation[:, None]
     scaled_by = scaling.symmetric("mfcc", array, TRAINING, RANGE_DB)
     for deviations, wanted in ((0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (3.0, 1.0), (-9.0, -1.0)):
         np.testing.assert_allclose(scaled_by.apply(level + deviations * widest), wanted, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The public way to a trained model: load it by name or from a folder, embed arrays, files and folders.
+"""Public API of a trained model: load it by name or from a folder, embed arrays, files and folders.
 
     embedder = Embedder.load("champion")
     embedder.embed_file("symphony.flac").vectors                  # (clips, D), one vector every ten seconds
@@ -20,11 +20,11 @@ from symphony2vec.package.model import Embedding, Model
 from symphony2vec.project import Project
 from symphony2vec.registry import sources
 
-__all__ = ["Embedder", "Embedding"]
+__all__ = ["Embedder", "Embedding", "locate"]
 
 
 class Embedder(Model):
-    """A trained model that embeds sound. `source` is what it was loaded from, exactly, as "models:/symphony2vec/3"."""
+    """A trained model that embeds sound. `source` is the exact name of its origin, such as "models:/symphony2vec/3"."""
 
     source: str
     folder: Path
@@ -34,27 +34,35 @@ class Embedder(Model):
         """Load a model.
 
         Args:
-            source: the folder of a package; or an alias of the registered model as champion, models:/symphony2vec/3,
-                runs:/<run id>/model, or a run's id.
-            project: the project whose MLflow is asked; the one around the current folder where none is given.
+            source: the folder of a package; or an alias of the registered model such as champion,
+                models:/symphony2vec/3, runs:/<run id>/model, or a run id.
+            project: the project whose MLflow is queried; by default the one around the current folder.
 
         Raises:
-            UserError: there is no such model, or it is damaged, of another version, or gives no vectors.
+            UserError: there is no such model, or it is damaged, of another version, or returns no vectors.
         """
-        given = Path(source).expanduser()
-        if given.is_dir():
-            folder, exact = given.resolve(), str(given.resolve())
-        elif isinstance(source, Path) or ("/" in source and ":/" not in source):
-            raise UserError(f"{given} is no folder; a model is one, or the name of one, as champion")
-        else:
-            folder, exact = sources.locate_model(Project.around(Path(project or ".")), str(source))
-        loaded = contents.read(folder, cls)
-        if loaded.names:
-            raise UserError(f"{exact} is a classifier ({loaded.name}): it names composers and gives no vectors")
-        loaded.source, loaded.folder = exact, folder
-        return loaded
+        folder, exact_source = locate(source, project)
+        embedder = contents.read(folder, cls)
+        if embedder.classes:
+            raise UserError(f"{exact_source} is a classifier ({embedder.name}): it returns composers and no vectors")
+        embedder.source, embedder.folder = exact_source, folder
+        return embedder
 
     def embed_folder(self, folder: str | Path, form: str = "clips", hop_s: float | None = None) -> Collection:
-        """Embed every recording below a folder, on all cores; what cannot be used is in `rejected` with its reason."""
-        asked = building.EmbeddingRequest.of(self, form, hop_s)
-        return building.build([Path(folder).expanduser()], asked)
+        """Embed every recording below a folder, on all cores; unusable files are listed in `rejected` with a reason."""
+        request = building.EmbeddingRequest.for_model(self, form, hop_s)
+        return building.build([Path(folder).expanduser()], request)
+
+
+def locate(source: str | Path = "champion", project: str | Path | None = None) -> tuple[Path, str]:
+    """Return the folder of a model's package, and its exact source; see `Embedder.load`.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path.resolve(), str(path.resolve())
+    if isinstance(source, Path) or ("/" in source and ":/" not in source):
+        raise UserError(f"{path} is not a folder; name the folder of a model, or a model such as champion")
+    return sources.folder(Project.around(Path(project or ".")), str(source))

@@ -2,10 +2,9 @@
 
 Reads   a collection that `symphony2vec embed` wrote, and the recordings it names
 Writes  a folder: index.html, the viewer of the package embedding-atlas, data/dataset.parquet, sounds/<key>.mp3, and
-        atlas.json, which says what the atlas was made from
+        atlas.json, which records the collection, model and projection
 
-Nothing in the folder needs a network. A browser shows it from any static server, and not from disk: browsers load
-neither modules nor WebAssembly from file://.
+The folder needs no network, but a static web server: browsers load neither modules nor WebAssembly from file://.
 """
 
 from __future__ import annotations
@@ -27,18 +26,27 @@ ABOUT = "atlas.json"
 
 @dataclass(frozen=True)
 class Atlas:
-    """What was made."""
+    """A finished atlas.
+
+    Attributes:
+        folder: where it lies.
+        collection: its clips.
+        projected_by: the method that placed the dots.
+        sound_bytes: of each clip that has a sound.
+        silent: by recording, the reasons why clips of it have no sound, one per clip.
+        draws_without_webgpu: whether the installed viewer works in browsers without WebGPU.
+    """
 
     folder: Path
     collection: Collection
     projected_by: str
-    sound_bytes: list[int]  # of each clip that has a sound
-    silent: dict[str, list[str]]  # recording -> the reasons why clips of it have none, one a clip
+    sound_bytes: list[int]
+    silent: dict[str, list[str]]
     draws_without_webgpu: bool
 
     @property
     def bytes(self) -> int:
-        """The size of the folder."""
+        """The size of the folder in bytes."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
@@ -46,73 +54,76 @@ def read(path: Path) -> Collection:
     """Read a collection of clips.
 
     Raises:
-        UserError: it cannot be read (see `symphony2vec.collection.table.read`), is empty, or not one of clips.
+        UserError: it cannot be read (see `symphony2vec.collection.table.read`), is empty, or holds another form.
     """
-    found = table.read(path)
-    if found.facts["form"] != "clips":
-        raise UserError(
-            f"{path} holds vectors of the form '{found.facts['form']}', an atlas shows clips; embed with --form clips"
-        )
-    if not len(found.table):
+    collection = table.read(path)
+    if collection.facts["form"] != "clips":
+        form = collection.facts["form"]
+        raise UserError(f"{path} holds vectors of the form '{form}', an atlas shows clips; embed with --form clips")
+    if not len(collection.table):
         raise UserError(f"{path} holds no clips; embed a folder with recordings")
-    return found
+    return collection
 
 
 def make(source: Path, folder: Path, with_sound: bool = True) -> Atlas:
-    """Make the atlas of a collection, whole or not at all.
+    """Write the atlas of a collection, atomically.
 
-    Interrupted, the next call goes on with the sounds that are there; so does a later one into the same folder, for
+    After an interruption the next call reuses the finished sounds, and so does a later call with the same folder and
     other vectors of the same recordings.
 
+    Args:
+        source: a collection of clips.
+        folder: to write; an existing atlas is replaced.
+        with_sound: whether dots play their clips.
+
     Raises:
-        UserError: the collection cannot be used, a package is missing, or `folder` is there and is not an atlas.
+        UserError: the collection cannot be used, a package is missing, or `folder` exists and is not an atlas.
     """
     static = page.viewer()
     collection = read(source)
     folder = folder.resolve()
-    partial = _partial(folder)
-    with atomic_folder(folder, partial) as filling:
-        _keep_sounds(filling, folder if with_sound else None)
+    with atomic_folder(folder, _partial_folder(folder)) as partial:
+        _keep_sounds(partial, folder if with_sound else None)
         names: list[str] = []
         silent: dict[int, str] = {}
         if with_sound:
-            names, silent = sounds.make(collection.table, source, filling / page.SOUNDS)
-            _drop_others(filling / page.SOUNDS, set(names))
-        points = projection.standardised(collection.vectors)
-        places, projected_by = projection.places(points)
-        said = [f"{page.SOUNDS}/{name}" if name else silent[row] for row, name in enumerate(names)]
-        rows = page.table(collection.table, said if with_sound else None, places, projection.nearest(points))
-        page.write(filling, static, rows, source.stem)
-        write_json(filling / ABOUT, _about(source, collection, projected_by))
-        sizes = [(filling / page.SOUNDS / name).stat().st_size for name in names if name]
-    return Atlas(
-        folder, collection, projected_by, sizes, _by_recording(collection, silent), page.draws_without_webgpu(static)
-    )
+            names, silent = sounds.make(collection.table, source, partial / page.SOUNDS)
+            _remove_except(partial / page.SOUNDS, set(names))
+        points = projection.standardise(collection.vectors)
+        positions, projected_by = projection.project(points)
+        cells = [f"{page.SOUNDS}/{name}" if name else silent[row] for row, name in enumerate(names)]
+        neighbours = projection.nearest_neighbours(points)
+        rows = page.table(collection.table, cells if with_sound else None, positions, neighbours)
+        page.write(partial, static, rows, source.stem)
+        write_json(partial / ABOUT, _about(source, collection, projected_by))
+        sizes = [(partial / page.SOUNDS / name).stat().st_size for name in names if name]
+    reasons = _by_recording(collection, silent)
+    return Atlas(folder, collection, projected_by, sizes, reasons, page.draws_without_webgpu(static))
 
 
-def _partial(folder: Path) -> Path:
-    """Where the atlas is put together; refuses a folder that an atlas must not replace."""
+def _partial_folder(folder: Path) -> Path:
+    """Return the folder to fill first; raise UserError if an atlas must not replace `folder`."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder for the atlas")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
-        raise UserError(f"{folder} is there and is not an atlas; name another folder, or remove it")
+        raise UserError(f"{folder} exists and is not an atlas; name another folder, or remove it")
     return folder.with_name(f".{folder.name}.atlas.partial")
 
 
-def _keep_sounds(filling: Path, former: Path | None) -> None:
-    """Leave nothing but sounds of what an interrupted call has made, and take over those of the former atlas."""
-    for path in filling.iterdir():
-        if path.name != page.SOUNDS or former is None:
+def _keep_sounds(partial: Path, previous: Path | None) -> None:
+    """Remove all but the sounds of an interrupted call, and copy those of the previous atlas; None keeps no sound."""
+    for path in partial.iterdir():
+        if path.name != page.SOUNDS or previous is None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if former is None:
+    if previous is None:
         return
-    (filling / page.SOUNDS).mkdir(exist_ok=True)
-    for path in (former / page.SOUNDS).glob("*"):
-        if not (filling / page.SOUNDS / path.name).exists():
-            shutil.copy2(path, filling / page.SOUNDS / path.name)
+    (partial / page.SOUNDS).mkdir(exist_ok=True)
+    for path in (previous / page.SOUNDS).glob("*"):
+        if not (partial / page.SOUNDS / path.name).exists():
+            shutil.copy2(path, partial / page.SOUNDS / path.name)
 
 
-def _drop_others(folder: Path, names: set[str]) -> None:
+def _remove_except(folder: Path, names: set[str]) -> None:
     for path in folder.iterdir():
         if path.name not in names:
             path.unlink()
@@ -129,7 +140,7 @@ def _about(source: Path, collection: Collection, projected_by: str) -> dict[str,
 
 
 def _by_recording(collection: Collection, silent: dict[int, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for row in sorted(silent):
-        found.setdefault(str(collection.table["path"].iloc[row]), []).append(silent[row])
-    return found
+        reasons.setdefault(str(collection.table["path"].iloc[row]), []).append(silent[row])
+    return reasons

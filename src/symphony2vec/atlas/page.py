@@ -1,7 +1,7 @@
-"""The page: the viewer of the package embedding-atlas, its table, and how it is laid out.
+"""The page: the viewer of the package embedding-atlas, its table and layout.
 
-The viewer is the package's own static application: DuckDB in the browser, which reads data/dataset.parquet, and a
-canvas. All it loads lies in the folder. Beside it stands page.js, which plays a clip when its dot is clicked.
+The viewer is the package's static application: DuckDB in the browser, which reads data/dataset.parquet, and a canvas.
+It loads only files of the folder. page.js beside it plays a clip when its dot is clicked.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from symphony2vec.errors import UserError
 SOUNDS = "sounds"
 UNKNOWN = "unknown"
 SCRIPT = "page.js"
-LISTED = ("composer", "work", "movement", "time", "recording")
-SMALLEST = 1e-3  # half a view's width, where all dots have one place
-MOST = 20  # bars of a chart; the viewer shows more on demand
+LIST_COLUMNS = ("composer", "work", "movement", "time", "recording")
+MIN_HALF_WIDTH = 1e-3  # of the view, where all dots coincide
+MAX_BARS = 20  # of a chart; the viewer shows more on demand
 INSTALL = "pip install 'symphony2vec[atlas]'"
-# What stands in the column `sound`: a file of the page, or the reason why there is none. The viewer sanitises the HTML.
+# The column `sound` holds a file of the page, or the reason why there is none. The viewer sanitises the HTML.
 PLAYER = (
     f"{{% assign place = value | slice: 0, {len(SOUNDS) + 1} %}}{{% if place == '{SOUNDS}/' %}}"
     '<audio controls preload="none" src="{{ value | escape }}" style="width: 21rem; height: 2.2rem"></audio>'
@@ -37,7 +37,7 @@ PLAYER = (
 
 
 def viewer() -> Path:
-    """The folder of the viewer's static application.
+    """Return the folder of the viewer's static application.
 
     Raises:
         UserError: embedding-atlas or UMAP is not installed.
@@ -53,40 +53,54 @@ def viewer() -> Path:
 
 
 def draws_without_webgpu(static: Path) -> bool:
-    """Whether the dots show in a browser without WebGPU too, through WebGL 2."""
+    """Return whether the viewer also draws dots in browsers without WebGPU, through WebGL 2."""
     return any(b"webgl2" in script.read_bytes() for script in static.glob("assets/index-*.js"))
 
 
 def table(
-    clips: pd.DataFrame, sounds: list[str] | None, points: np.ndarray, near: tuple[np.ndarray, np.ndarray]
+    clips: pd.DataFrame, sounds: list[str] | None, positions: np.ndarray, neighbours: tuple[np.ndarray, np.ndarray]
 ) -> pd.DataFrame:
-    """The viewer's table, one row a clip; columns that begin with __ are not shown.
+    """Return the viewer's table, one row per clip; columns that begin with __ are not displayed.
 
-    `sounds` is what to say or play of each clip, None for an atlas without sound; `points` (n, 2) the places; `near`
-    the rows (n, k) and distances (n, k) of the nearest others.
+    Args:
+        clips: rows (n) of a collection.
+        sounds: the sound file of each clip or the reason why it has none; None for an atlas without sound.
+        positions: (n, 2) of the dots.
+        neighbours: rows (n, k) and distances (n, k) of the nearest others.
     """
-
-    named = {name: clips[name].where(clips[name] != "", UNKNOWN) for name in ("composer", "work", "movement")}
+    titles = {name: clips[name].where(clips[name] != "", UNKNOWN) for name in ("composer", "work", "movement")}
     recording = clips["path"].map(lambda path: Path(path).name)
     time = clips["start_s"].map(clock)
-    pieces = zip(clips["composer"], clips["work"], clips["movement"], recording, time, strict=True)
-    title = [" · ".join([*([name for name in names if name] or [file]), at]) for *names, file, at in pieces]
-    shown: dict[str, Any] = {"clip": title} | ({} if sounds is None else {"sound": sounds})
-    shown |= named | {"time": time, "recording": recording}
-    links = [{"ids": rows.tolist(), "distances": distances.tolist()} for rows, distances in zip(*near, strict=True)]
-    hidden = {"__row": range(len(clips)), "__x": points[:, 0], "__y": points[:, 1], "__near": links}
-    return pd.DataFrame(shown | hidden)
+    parts = zip(clips["composer"], clips["work"], clips["movement"], recording, time, strict=True)
+    labels = [" · ".join([*([name for name in names if name] or [file]), at]) for *names, file, at in parts]
+    visible: dict[str, Any] = {"clip": labels} | ({} if sounds is None else {"sound": sounds})
+    visible |= titles | {"time": time, "recording": recording}
+    links = [
+        {"ids": rows.tolist(), "distances": distances.tolist()} for rows, distances in zip(*neighbours, strict=True)
+    ]
+    hidden = {"__row": range(len(clips)), "__x": positions[:, 0], "__y": positions[:, 1], "__near": links}
+    return pd.DataFrame(visible | hidden)
 
 
 def clock(seconds: float) -> str:
-    """As in "1:05": minutes and seconds."""
+    """Return a time as minutes and seconds.
+
+    >>> clock(65.0)
+    '1:05'
+    """
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02d}"
 
 
 def write(folder: Path, static: Path, rows: pd.DataFrame, name: str) -> None:
-    """Fill `folder` with the viewer, its data and its script."""
+    """Fill `folder` with the viewer, its data and its script.
 
+    Args:
+        folder: the folder to fill.
+        static: from `viewer`.
+        rows: from `table`.
+        name: the title of the page.
+    """
     for path in static.rglob("*"):  # not copytree, which hides that the disk is full
         if path.is_file():
             (folder / path.relative_to(static)).parent.mkdir(parents=True, exist_ok=True)
@@ -99,27 +113,28 @@ def write(folder: Path, static: Path, rows: pd.DataFrame, name: str) -> None:
     shutil.copyfile(Path(__file__).with_name(SCRIPT), folder / SCRIPT)
     index = folder / "index.html"
     before, head_end, after = index.read_text(encoding="utf-8").partition("</head>")
-    assert head_end, f"{static} has no page as embedding-atlas writes it"
+    assert head_end, f"{static}/index.html has no </head>"
     before = before.replace("<title>Embedding Atlas</title>", f"<title>symphony2vec: {html.escape(name)}</title>")
     added = f'  <link rel="icon" href="data:," />\n    <script src="./{SCRIPT}"></script>\n  '
     index.write_text(before + added + head_end + after, encoding="utf-8")
 
 
 def _props(rows: pd.DataFrame, name: str) -> dict[str, Any]:
-    """What the viewer is told: which column is which, the charts, and how columns look.
+    """Return the viewer's settings: the roles of the columns, the charts, and the styles of columns.
 
-    The line `clip` names composer, work, movement and time, so these are shown in the list alone.
+    The line `clip` contains composer, work, movement and time, so these columns are displayed in the list only.
     """
     data = {"x": "__x", "y": "__y", "text": "clip", "neighbors": "__near"}
-    listed = {column: {"display": "badge"} for column in LISTED}
+    list_styles = {column: {"display": "badge"} for column in LIST_COLUMNS}
     charts: dict[str, Any] = {
         "dots": {"type": "embedding", "title": "Clips", "data": data | {"category": "composer"}, "mode": "points"},
-        "list": {"type": "instances", "title": "List", "columns": list(LISTED), "columnStyles": listed},
+        "list": {"type": "instances", "title": "List", "columns": list(LIST_COLUMNS), "columnStyles": list_styles},
     }
     for column in ("composer", "work", "movement", "recording"):
         if rows[column].nunique() > 1:
-            charts[column] = {"type": "count-plot", "title": column, "data": {"field": column}, "limit": MOST}
-    styles: dict[str, Any] = {column: {"display": "hidden"} for column in LISTED} | {"recording": {"display": "badge"}}
+            charts[column] = {"type": "count-plot", "title": column, "data": {"field": column}, "limit": MAX_BARS}
+    styles: dict[str, Any] = {column: {"display": "hidden"} for column in LIST_COLUMNS}
+    styles["recording"] = {"display": "badge"}
     if "sound" in rows:
         styles["sound"] = {"display": "full", "renderer": "liquid-template", "options": {"template": PLAYER}}
     return {
@@ -135,6 +150,6 @@ def _props(rows: pd.DataFrame, name: str) -> dict[str, Any]:
 
 
 def _viewport(rows: pd.DataFrame) -> dict[str, float]:
-    """The part of the plane that shows at first: all dots, which lie around (0, 0)."""
-    half = max(rows["__x"].abs().max(), rows["__y"].abs().max() / ASPECT, SMALLEST)
+    """Return the initial view of the plane: all dots, which are centred at (0, 0)."""
+    half = max(rows["__x"].abs().max(), rows["__y"].abs().max() / ASPECT, MIN_HALF_WIDTH)
     return {"x": 0.0, "y": 0.0, "scale": float(0.95 / half)}

@@ -1,7 +1,7 @@
-"""The ten seconds behind every dot: each clip cut from its recording, as a small MP3.
+"""The sound of every dot: each clip cut from its recording, as a small MP3.
 
-A sound's name is a key made of all that it was made from: recording, its size and time of change, where the clip begins
-and ends, how it is encoded. A sound that is there already is not made again.
+The name of a sound is a digest of everything it depends on: the recording, its size and modification time, the times of
+the clip, and the encoding. Existing sounds are not cut again.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.features import inversion as listening
 
-TOGETHER = 64  # clips of one recording that a worker cuts at a time
+CLIPS_PER_JOB = 64
 LONGEST_S = 24 * 3600.0
 SHORTEST_S = 0.1  # a shorter end of a recording is padded to this
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One clip of a recording and the file it becomes."""
+    """One clip of a recording, and the file to write it to."""
 
     start_s: float
     end_s: float
@@ -50,28 +50,33 @@ class Job:
 def make(clips: pd.DataFrame, collection: Path, folder: Path) -> tuple[list[str], dict[int, str]]:
     """Write the sound of every clip into `folder`, on all cores.
 
-    Returns the file's name of every row ("" where there is none), and by row the reason why there is none.
-    A relative path is looked for from the current folder, then from that of the collection.
+    Args:
+        clips: rows of the collection.
+        collection: its file; a relative path of a recording is looked up from the current folder, then from its folder.
+        folder: to write to.
+
+    Returns:
+        The file name of every row ("" if it has no sound), and by row the reason why it has none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [""] * len(clips)
     silent: dict[int, str] = {}
-    waiting: dict[Path, list[Cut]] = defaultdict(list)
+    missing: dict[Path, list[Cut]] = defaultdict(list)
     rows: dict[Path, list[int]] = defaultdict(list)
-    for path, own in clips.groupby("path", sort=False):
+    for path, group in clips.groupby("path", sort=False):
         try:
-            recording, stamp = _found(Path(str(path)), collection)
+            recording, state = _find_recording(Path(str(path)), collection)
         except Unusable as reason:
-            silent |= dict.fromkeys((int(row) for row in own.index), str(reason))
+            silent |= dict.fromkeys((int(row) for row in group.index), str(reason))
             continue
-        for row, start_s, end_s in zip(own.index, own["start_s"], own["end_s"], strict=True):
-            target = folder / _name(stamp, float(start_s), float(end_s))
+        for row, start_s, end_s in zip(group.index, group["start_s"], group["end_s"], strict=True):
+            target = folder / _file_name(state, float(start_s), float(end_s))
             rows[target].append(int(row))
             if len(rows[target]) == 1 and not target.is_file():
-                waiting[recording].append(Cut(float(start_s), float(end_s), target))
-    reasons = _cut_all(waiting)
-    for target, own_rows in rows.items():
-        for row in own_rows:
+                missing[recording].append(Cut(float(start_s), float(end_s), target))
+    reasons = _cut_all(missing)
+    for target, target_rows in rows.items():
+        for row in target_rows:
             if target in reasons:
                 silent[row] = reasons[target]
             else:
@@ -80,46 +85,45 @@ def make(clips: pd.DataFrame, collection: Path, folder: Path) -> tuple[list[str]
 
 
 def cut(job: Job) -> dict[Path, str]:
-    """Write the sounds of one recording; returns by file the reason of each that could not be made.
+    """Write the sounds of one recording; return by file the reason of each that could not be written.
 
     Raises:
-        Unusable: nothing of the recording can be read; the message is the reason.
+        Unusable: the recording cannot be read at all; the message is the reason.
     """
     reasons = {}
     with _seekable(job.recording) as file:
-        for one in job.cuts:
+        for clip in job.cuts:
             try:
-                _write(one.target, _read(file, one), file.samplerate)
+                _write(clip.target, _read(file, clip), file.samplerate)
             except Unusable as reason:
-                reasons[one.target] = str(reason)
+                reasons[clip.target] = str(reason)
     return reasons
 
 
-class _Decoded:
-    """A decoded wave (N,) with what `_read` asks of a `soundfile.SoundFile`."""
+class _DecodedFile:
+    """A decoded wave (N,) with the part of the interface of `soundfile.SoundFile` that `_read` uses."""
 
     def __init__(self, wave: np.ndarray, samplerate: int) -> None:
         self._wave, self.samplerate, self.frames = wave, samplerate, len(wave)
         self._first = 0
 
     def seek(self, first: int) -> None:
-        """Go to a sample."""
+        """Move to a sample."""
         self._first = first
 
     def read(self, count: int, dtype: str, always_2d: bool) -> np.ndarray:
-        """Samples (count, 1) from there on."""
+        """Return the next samples (count, 1)."""
         return self._wave[self._first : self._first + count, None].astype(dtype)
 
 
 @contextmanager
 def _seekable(recording: Path) -> Iterator[Any]:
-    """An open recording in which one can seek; what libsndfile does not read as it is is decoded whole first."""
-
-    with decoding.open_recording(recording, LONGEST_S) as opened:
-        is_plain, rate_hz = opened.is_plain, opened.samplerate
+    """Open a recording for seeking; one that libsndfile cannot read directly is decoded to disk first."""
+    with decoding.opened(recording, LONGEST_S) as source:
+        is_plain, rate_hz = source.is_plain, source.samplerate
     if not is_plain:
-        with decoding.decode_to_disk(recording, rate_hz, LONGEST_S) as (wave, _):
-            yield _Decoded(wave, rate_hz)
+        with decoding.waveform_on_disk(recording, rate_hz, LONGEST_S) as (wave, _):
+            yield _DecodedFile(wave, rate_hz)
         return
     try:
         with soundfile.SoundFile(recording) as file:
@@ -128,55 +132,54 @@ def _seekable(recording: Path) -> Iterator[Any]:
         raise Unusable(f"cannot be read as audio: {_reason(fault)}") from None
 
 
-def _cut_all(waiting: dict[Path, list[Cut]]) -> dict[Path, str]:
-    """Cut what waits, recording by recording; returns by file the reason of each that could not be made."""
+def _cut_all(missing: dict[Path, list[Cut]]) -> dict[Path, str]:
+    """Cut the missing clips; return by file the reason of each that could not be written."""
     jobs = [
-        Job(recording, tuple(cuts[first : first + TOGETHER]))
-        for recording, cuts in waiting.items()
-        for first in range(0, len(cuts), TOGETHER)
+        Job(recording, tuple(cuts[first : first + CLIPS_PER_JOB]))
+        for recording, cuts in missing.items()
+        for first in range(0, len(cuts), CLIPS_PER_JOB)
     ]
     reasons: dict[Path, str] = {}
     for index, result in parallel.spread(cut, jobs, "sounds", "recording", backend=parallel.PROCESSES) if jobs else ():
         if isinstance(result, Unusable):
-            failed = [one.target for one in jobs[index].cuts if not one.target.is_file()]
+            failed = [clip.target for clip in jobs[index].cuts if not clip.target.is_file()]
             reasons |= dict.fromkeys(failed, str(result))
         else:
             reasons |= result
     return reasons
 
 
-def _found(path: Path, collection: Path) -> tuple[Path, str]:
-    """Where the recording lies, and what tells it from others and from itself at other times."""
+def _find_recording(path: Path, collection: Path) -> tuple[Path, str]:
+    """Return the location of a recording, and a text that identifies the file and its present state."""
     reason = "the recording is missing"
     for place in (path, collection.parent / path):
         try:
-            state = place.stat()
+            status = place.stat()
         except OSError as fault:
             if not isinstance(fault, FileNotFoundError):
                 reason = f"the recording cannot be opened: {fault.strerror}"
             continue
         if place.is_file():
-            return place, f"{place.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
-        reason = "the recording is no file"
+            return place, f"{place.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+        reason = "the recording is not a file"
     raise Unusable(reason)
 
 
-def _name(stamp: str, start_s: float, end_s: float) -> str:
-    made_from = [stamp, start_s, end_s, listening.COMPRESSION, listening.PEAK_DBFS, listening.RATES_HZ]
-    text = json.dumps(made_from).encode("utf-8", "surrogatepass")
+def _file_name(state: str, start_s: float, end_s: float) -> str:
+    dependencies = [state, start_s, end_s, listening.COMPRESSION, listening.PEAK_DBFS, listening.RATES_HZ]
+    text = json.dumps(dependencies).encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()[:20] + listening.SUFFIX
 
 
-def _read(file: Any, one: Cut) -> np.ndarray:
-    """The clip as (N,) float32 from an open recording, the mean of its channels."""
-
-    first = round(one.start_s * file.samplerate)
+def _read(file: Any, clip: Cut) -> np.ndarray:
+    """Return the clip as (N,) float32 from an open recording, averaged over its channels."""
+    first = round(clip.start_s * file.samplerate)
     if first >= file.frames:
-        raise Unusable("the recording ends before this clip: it has become shorter since it was embedded")
+        raise Unusable("the recording ends before this clip: it has been shortened since it was embedded")
     file.seek(first)
-    wave = file.read(round((one.end_s - one.start_s) * file.samplerate), dtype="float32", always_2d=True)
+    wave = file.read(round((clip.end_s - clip.start_s) * file.samplerate), dtype="float32", always_2d=True)
     if not len(wave):
-        raise Unusable("nothing can be decoded where this clip is: the recording is damaged")
+        raise Unusable("nothing can be decoded at this clip: the recording is damaged")
     if not np.isfinite(wave).all():
         raise Unusable("the recording holds samples that are not finite")
     mono: np.ndarray = wave.mean(axis=1)
@@ -184,21 +187,20 @@ def _read(file: Any, one: Cut) -> np.ndarray:
 
 
 def _write(path: Path, wave: np.ndarray, rate_hz: int) -> None:
-    """Write (N,) samples as MP3: at a rate that MP3 has, softer where it would clip, and not too short to play."""
-
-    own_hz = max(rate for rate in listening.RATES_HZ if rate <= max(rate_hz, listening.RATES_HZ[0]))
-    if own_hz != rate_hz:
-        wave = soxr.resample(wave, rate_hz, own_hz)
-    loudest = 10.0 ** (listening.PEAK_DBFS / 20.0)
+    """Write (N,) samples as MP3: at a rate of that format, attenuated against clipping, padded to a playable length."""
+    mp3_hz = max(rate for rate in listening.RATES_HZ if rate <= max(rate_hz, listening.RATES_HZ[0]))
+    if mp3_hz != rate_hz:
+        wave = soxr.resample(wave, rate_hz, mp3_hz)
+    max_peak = 10.0 ** (listening.PEAK_DBFS / 20.0)
     peak = float(np.abs(wave).max(initial=0.0))
-    scaled = wave * (loudest / peak) if peak > loudest else wave
-    padded = np.pad(scaled, (0, max(0, round(SHORTEST_S * own_hz) - len(scaled)))).astype(np.float32)
+    scaled = wave * (max_peak / peak) if peak > max_peak else wave
+    padded = np.pad(scaled, (0, max(0, round(SHORTEST_S * mp3_hz) - len(scaled)))).astype(np.float32)
     try:
-        listening.write_mp3(path, padded, own_hz)
+        listening.write(path, padded, mp3_hz)
     except soundfile.LibsndfileError as fault:
         raise UserError(f"cannot write {path.parent}: {_reason(fault)}; is the disk full?") from None
 
 
 def _reason(fault: Any) -> str:
-    """What libsndfile says, without its full stop."""
+    """Return libsndfile's message without its full stop."""
     return str(fault.error_string).strip().rstrip(".")

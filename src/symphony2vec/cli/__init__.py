@@ -22,6 +22,7 @@ from symphony2vec.cli.embed import classify, embed, similar
 from symphony2vec.cli.registry import champions, promote, rollback
 from symphony2vec.cli.results import params, results
 from symphony2vec.cli.runs import runs
+from symphony2vec.cli.serve import serve
 from symphony2vec.cli.study import study
 from symphony2vec.errors import UserError
 
@@ -60,7 +61,7 @@ def cli(ctx: click.Context, project: Path) -> None:
 for command in (
     corpus, stages.audio, stages.clips, stages.features, stages.labels, stages.classifiers, stages.embeddings,
     stages.ali, stages.temporal, stages.probe, stages.meaning, stages.report, results, promote, rollback, champions,
-    embed, similar, classify, params, atlas, runs, study,
+    embed, similar, classify, serve, params, atlas, runs, study,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMS = ("clips", "timestamps", "recording")
-NOTES_SHOWN = 10
+MAX_NOTES = 10
 MODEL = click.option(
     "--model",
     default="champion",
     show_default=True,
-    help="An alias of the registered model, models:/symphony2vec/3, runs:/<id>/model, a run's id, or a model's folder.",
+    help="An alias of the registered model, models:/symphony2vec/3, runs:/<id>/model, a run id, or a model's folder.",
 )
 
 
@@ -30,9 +31,15 @@ MODEL = click.option(
 @click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="A .parquet, .npy or .csv to write.")
 @MODEL
-@click.option("--form", type=click.Choice(FORMS), default="clips", show_default=True, help="One vector a what.")
+@click.option(
+    "--form",
+    type=click.Choice(FORMS),
+    default="clips",
+    show_default=True,
+    help="What has one vector.",
+)
 @click.option("--hop", "hop_s", type=float, help="Seconds between timestamps. [default: 0.5]")
-@click.option("--add", is_flag=True, help="Keep what the output holds of recordings that are not named now.")
+@click.option("--add", is_flag=True, help="Keep the output's vectors of recordings that are not named now.")
 @backend_option
 @click.pass_obj
 def embed(
@@ -43,123 +50,123 @@ def embed(
 
     Reads flac, wav, aiff, mp3, ogg, m4a (AAC, ALAC), opus, wma, wv, ape and others.
 
-    Writes one row a vector, with the recording's path, times and, where tags or folders tell, composer, work and
-    movement. What cannot be used is listed in OUT.rejected.csv, and the rest goes on. Run again, it embeds what is
-    new or changed; interrupted, it goes on where it stopped.
+    Writes one row per vector, with the recording's path, times and, from tags or folder names, composer, work and
+    movement. Unusable files are listed in OUT.rejected.csv with the reason. Run again, the command embeds only new and
+    changed recordings; after an interruption it resumes.
 
     \b
     Example:  symphony2vec embed ~/Music/Symphonies -o symphonies.parquet
     """
     loaded = lazy.embedder.Embedder.load(model, project)
-    asked = lazy.building.EmbeddingRequest.of(loaded, form, hop_s)
-    made = lazy.building.write(places, out, asked, add, backend)
-    count = made.table["path"].nunique()
-    click.echo(f"{out}: {len(made.vectors)} vectors of {count} recordings, by {loaded.name} ({loaded.source})")
-    for path, note in list(made.notes.items())[:NOTES_SHOWN]:
+    request = lazy.building.EmbeddingRequest.for_model(loaded, form, hop_s)
+    collection = lazy.building.write(places, out, request, add, backend)
+    count, notes, rejected = collection.table["path"].nunique(), collection.notes, collection.rejected
+    click.echo(f"{out}: {len(collection.vectors)} vectors of {count} recordings, by {loaded.name} ({loaded.source})")
+    for path, note in list(notes.items())[:MAX_NOTES]:
         click.echo(f"{path}: {note}")
-    if len(made.notes) > NOTES_SHOWN:
-        click.echo(f"... and {len(made.notes) - NOTES_SHOWN} more with a note")
-    if len(made.rejected):
-        first = made.rejected.iloc[0]
-        click.echo(
-            f"{len(made.rejected)} set aside (see {out}.rejected.csv); the first: {first['path']}: {first['reason']}"
-        )
+    if len(notes) > MAX_NOTES:
+        click.echo(f"... and {len(notes) - MAX_NOTES} more with a note")
+    if len(rejected):
+        first = rejected.iloc[0]
+        click.echo(f"{len(rejected)} rejected (see {out}.rejected.csv); the first: {first['path']}: {first['reason']}")
 
 
 @click.command("similar")
 @click.argument("query", type=click.Path(path_type=Path))
-@click.option("--in", "where", required=True, type=click.Path(path_type=Path), help="A collection that `embed` wrote.")
-@click.option("--at", help="Only the passage of the query at this time, as 2:30 or 150.")
+@click.option("--in", "source", required=True, type=click.Path(path_type=Path), help="A collection that `embed` wrote.")
+@click.option("--at", help="Only the passage of the query at this time, such as 2:30 or 150.")
 @click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True, help="How many of each to list.")
-@click.option("--csv", "listed", type=click.Path(path_type=Path), help="Write the passages to this file as well.")
+@click.option("--csv", "csv", type=click.Path(path_type=Path), help="Also write the passages to this file.")
 @click.pass_obj
-def similar(project: Path, query: Path, where: Path, at: str | None, count: int, listed: Path | None) -> None:
+def similar(project: Path, query: Path, source: Path, at: str | None, count: int, csv: Path | None) -> None:
     """Find the recordings and passages of a collection that are nearest to a recording.
 
-    The query is embedded by the model that made the collection, unless the collection holds it already. It is never
-    listed as similar to itself.
+    The query is embedded by the model of the collection, unless the collection holds it already. It is never listed as
+    similar to itself.
 
     \b
     Example:  symphony2vec similar unknown.flac --in symphonies.parquet --at 2:30
     """
-    collection = lazy.table.read(where)
-    vectors, starts_s, ends_s, path = _query(project, query, collection)
+    collection = lazy.table.read(source)
+    vectors, starts_s, ends_s = _embed_query(project, query, collection)
     if at is not None:
-        row = _row_at(_seconds(at), starts_s, ends_s, query)
+        row = _row_at(_parse_time(at), starts_s, ends_s, query)
         vectors, starts_s = vectors[row : row + 1], starts_s[row : row + 1]
-    others = lazy.search.without(collection, path)
+    others = lazy.search.exclude(collection, lazy.building.collection_path(query))
     if not len(others.table):
-        raise UserError(f"{where} holds no other recording than the query")
+        raise UserError(f"{source} holds no recording besides the query")
     near = lazy.search.nearness(vectors, others)
     passages = lazy.search.passages(near, starts_s, others, count)
-    _show_recordings(lazy.search.recordings(near, others, count))
-    _show_passages(passages)
-    if listed is not None:
-        lazy.project.write_table(listed, passages)
+    _print_recordings(lazy.search.recordings(near, others, count))
+    _print_passages(passages)
+    if csv is not None:
+        lazy.project.write_table(csv, passages)
 
 
 @click.command("classify")
 @click.argument("recording", type=click.Path(path_type=Path))
 @MODEL
-@click.option("--hop", "hop_s", type=float, help="Ask every so many seconds instead of clip by clip.")
-@click.option("--csv", "listed", type=click.Path(path_type=Path), help="Write the probabilities to this file as well.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw the probabilities over time into this PNG.")
+@click.option("--hop", "hop_s", type=float, help="Seconds between predictions. [default: one prediction per clip]")
+@click.option("--csv", "csv", type=click.Path(path_type=Path), help="Also write the probabilities to this file.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Plot the probabilities over time to this PNG.")
 @click.pass_obj
 def classify(
-    project: Path, recording: Path, model: str, hop_s: float | None, listed: Path | None, picture: Path | None
+    project: Path, recording: Path, model: str, hop_s: float | None, csv: Path | None, picture: Path | None
 ) -> None:
-    """Name the composer of a recording, with calibrated probabilities over time.
+    """Classify the composer of a recording, with calibrated probabilities over time.
 
-    The model knows only the composers it was trained on: of other music its answer means nothing.
+    The model only distinguishes the composers it was trained on: for other music its answer is meaningless.
 
     \b
     Example:  symphony2vec classify unknown.flac --picture unknown.png
     """
     loaded = lazy.embedder.Embedder.load(model, project)
-    found = loaded.embed_file(recording, "clips" if hop_s is None else "timestamps", hop_s)
-    _show_note(recording, found.note)
-    probabilities = loaded.classify(found.vectors)
-    table = lazy.table.passages(found.starts_s, found.ends_s, probabilities, loaded.composers)
-    whole = table[loaded.composers].mean().sort_values(ascending=False)
+    embedding = loaded.embed_file(recording, "clips" if hop_s is None else "timestamps", hop_s)
+    _print_note(recording, embedding.note)
+    probabilities = loaded.classify(embedding.vectors)
+    table = lazy.table.passages(embedding.starts_s, embedding.ends_s, probabilities, loaded.composers)
+    means = table[loaded.composers].mean().sort_values(ascending=False)
     click.echo(f"{recording}, by {loaded.name} ({loaded.source}); mean over {len(table)} passages:")
-    for composer, share in whole.items():
+    for composer, share in means.items():
         click.echo(f"  {share:6.1%}  {composer}")
     click.echo(_timeline(table, loaded.composers))
-    if listed is not None:
-        lazy.project.write_table(listed, table)
+    if csv is not None:
+        lazy.project.write_table(csv, table)
     if picture is not None:
-        lazy.figures.save(
-            picture, lazy.figures.timeline(table, loaded.composers, f"{recording.name}, by {loaded.name}")
-        )
+        title = f"{recording.name}, by {loaded.name}"
+        lazy.figures.save(picture, lazy.figures.timeline(table, loaded.composers, title))
 
 
 def clock(seconds: float) -> str:
-    """As in 2:05, or 1:02:05."""
+    """Return a time in minutes and seconds, or hours.
+
+    >>> clock(125.0), clock(3725.0)
+    ('2:05', '1:02:05')
+    """
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _query(project: Path, query: Path, collection: Any) -> tuple[Any, Any, Any, str]:
-    """The query's vectors, their times, and how its path is written in the collection."""
+def _embed_query(project: Path, query: Path, collection: Any) -> tuple[Any, Any, Any]:
+    """Return the query's vectors with their starts and ends, from the collection if it holds them."""
     facts = collection.facts
-    path = lazy.building.written(query)
-    own = (collection.table["path"] == path).to_numpy()
-    if own.any() and lazy.building.unchanged(query, collection):
-        rows = collection.table[own]
-        return collection.vectors[own], rows["start_s"].to_numpy(), rows["end_s"].to_numpy(), path
+    is_query = (collection.table["path"] == lazy.building.collection_path(query)).to_numpy()
+    if is_query.any() and lazy.building.is_unchanged(query, collection):
+        rows = collection.table[is_query]
+        return collection.vectors[is_query], rows["start_s"].to_numpy(), rows["end_s"].to_numpy()
     loaded = lazy.embedder.Embedder.load(facts["model"], project)
     if loaded.fingerprint != facts["fingerprint"]:
         raise UserError(
-            f"{facts['model']} is another model now than the one that made the collection; "
-            "`symphony2vec embed` makes it anew"
+            f"{facts['model']} is now another model than the one of the collection; embed the collection again with "
+            "`symphony2vec embed`"
         )
-    found = loaded.embed_file(query, facts["form"], facts["hop_s"])
-    _show_note(query, found.note)
-    return found.vectors, found.starts_s, found.ends_s, path
+    embedding = loaded.embed_file(query, facts["form"], facts["hop_s"])
+    _print_note(query, embedding.note)
+    return embedding.vectors, embedding.starts_s, embedding.ends_s
 
 
-def _show_note(recording: Path, note: str) -> None:
+def _print_note(recording: Path, note: str) -> None:
     if note:
         click.echo(f"{recording}: {note}")
 
@@ -167,43 +174,45 @@ def _show_note(recording: Path, note: str) -> None:
 def _row_at(at_s: float, starts_s: Any, ends_s: Any, query: Path) -> int:
     inside = (starts_s <= at_s) & (at_s < ends_s)
     if not inside.any():
-        raise UserError(f"--at {clock(at_s)}: {query} was heard from {clock(starts_s.min())} to {clock(ends_s.max())}")
+        raise UserError(
+            f"--at {clock(at_s)}: the sound of {query} lasts from {clock(starts_s.min())} to {clock(ends_s.max())}"
+        )
     return int(inside.argmax())
 
 
-def _seconds(text: str) -> float:
+def _parse_time(text: str) -> float:
     parts = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", text.strip())
     if parts is None:
-        raise UserError(f"--at {text} is no time; wanted is one as 2:30, 1:02:30 or 150")
+        raise UserError(f"--at {text}: expected a time such as 2:30, 1:02:30 or 150")
     hours, minutes, seconds = (float(part or 0) for part in parts.groups())
     return 3600.0 * hours + 60.0 * minutes + seconds
 
 
-def _titled(row: dict[str, Any]) -> str:
-    known = ", ".join(row[name] for name in ("composer", "work", "movement") if row[name])
-    return f"{known}  ({row['path']})" if known else str(row["path"])
+def _label(row: Mapping[Hashable, Any]) -> str:
+    titles = ", ".join(row[name] for name in ("composer", "work", "movement") if row[name])
+    return f"{titles}  ({row['path']})" if titles else str(row["path"])
 
 
-def _show_recordings(table: pd.DataFrame) -> None:
+def _print_recordings(table: pd.DataFrame) -> None:
     click.echo("recordings")
     for row in table.to_dict("records"):
-        click.echo(f"  {row['similarity']:+.2f}  {_titled({str(name): value for name, value in row.items()})}")
+        click.echo(f"  {row['similarity']:+.2f}  {_label(row)}")
 
 
-def _show_passages(table: pd.DataFrame) -> None:
+def _print_passages(table: pd.DataFrame) -> None:
     click.echo("passages")
     for row in table.to_dict("records"):
         times = f"{clock(row['at_s'])} is like {clock(row['start_s'])} to {clock(row['end_s'])} of"
-        click.echo(f"  {row['similarity']:+.2f}  {times} {_titled({str(name): value for name, value in row.items()})}")
+        click.echo(f"  {row['similarity']:+.2f}  {times} {_label(row)}")
 
 
 def _timeline(table: pd.DataFrame, composers: list[str]) -> str:
-    """One line a stretch in which the same composer is the likeliest."""
-    likeliest = table[composers].to_numpy().argmax(axis=1)
-    changes = [0, *(row for row in range(1, len(table)) if likeliest[row] != likeliest[row - 1]), len(table)]
+    """Return one line per stretch of time with the same most probable composer."""
+    predicted = table[composers].to_numpy().argmax(axis=1)
+    changes = [0, *(row for row in range(1, len(table)) if predicted[row] != predicted[row - 1]), len(table)]
     lines = []
     for first, after in itertools.pairwise(changes):
-        name = composers[likeliest[first]]
+        name = composers[predicted[first]]
         mean = table[name].iloc[first:after].mean()
         begin, end = clock(table["start_s"].iloc[first]), clock(table["end_s"].iloc[after - 1])
         lines.append(f"  {begin:>7} to {end:>7}  {mean:6.1%}  {name}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from symphony2vec.models.embeddings import stage as embeddings
     from symphony2vec.models.temporal import stage as temporal
     from symphony2vec.report import stage as report
+    from symphony2vec.serving import app as serving
     from symphony2vec.study import database, kinds, winner
     from symphony2vec.study import search as study
 else:
@@ -55,5 +56,6 @@ else:
     )
     probe, meaning = _Lazy("symphony2vec.evaluation.probe.stage"), _Lazy("symphony2vec.evaluation.meaning.stage")
     report = _Lazy("symphony2vec.report.stage")
+    serving = _Lazy("symphony2vec.serving.app")
     database, kinds, winner = (_Lazy(f"symphony2vec.study.{name}") for name in ("database", "kinds", "winner"))
     study = _Lazy("symphony2vec.study.search")

@@ -1,1 +1,1 @@
-"""A collection: the vectors of many recordings in one file, to search, to map, or to work on with other tools."""
+"""A collection: the vectors of many recordings in one file, for search, maps and other tools."""

@@ -1,7 +1,7 @@
-"""Many recordings become one collection: on all cores, resumable, what cannot be used set aside with its reason.
+"""Embedding many recordings into one collection: on all cores, resumable, with unusable files set aside.
 
-Each recording's vectors are kept in a file of their own until all are there; a call that was interrupted goes on where
-it stopped. A recording whose vectors stand in the output already is not embedded again, unless it or the model changed.
+The vectors of each recording are stored in a file of their own until all are done, so that an interrupted call can be
+resumed. A recording that the output already holds is only embedded again if it or the model has changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
@@ -22,14 +22,13 @@ import pandas as pd
 
 from symphony2vec import parallel
 from symphony2vec.collection import table as tables
+from symphony2vec.collection.request import EmbeddingRequest
 from symphony2vec.collection.table import COLUMNS, Collection
 from symphony2vec.corpus import library
-from symphony2vec.corpus.settling import unify_names
-from symphony2vec.corpus.tags import read_tags
-from symphony2vec.corpus.titles import IdentifiedRecording, identify
+from symphony2vec.corpus.settling import settle
+from symphony2vec.corpus.titles import Placed, by_tags_or_folders
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.package import contents, model
-from symphony2vec.package.model import FORMS, HOP_S
 from symphony2vec.parallel import processes
 from symphony2vec.project import atomic_file, key_of, read_table, write_table
 
@@ -37,53 +36,20 @@ if TYPE_CHECKING:
     from symphony2vec.package.model import Model
 
 TITLES = ("composer", "work", "movement")
-
-
-class LoadedModel(Protocol):
-    """What is needed of a model to embed with it in other processes; `symphony2vec.embedder.Embedder` has it."""
-
-    folder: Path
-    source: str
-    name: str
-    fingerprint: str
-    duration_s: float
-
-
-@dataclass(frozen=True)
-class EmbeddingRequest:
-    """Which model embeds (the folder of its package, where it came from, name, fingerprint), and in which form."""
-
-    package: Path
-    source: str
-    name: str
-    fingerprint: str
-    form: str
-    hop_s: float | None
-
-    @classmethod
-    def of(cls, loaded: LoadedModel, form: str, hop_s: float | None) -> EmbeddingRequest:
-        """What a loaded model is request for; timestamps have a hop, and nothing else has.
-
-        Raises:
-            UserError: no such form, or a hop that it cannot have.
-        """
-
-        if form not in FORMS:
-            raise UserError(f"no form '{form}'; there are {', '.join(FORMS)}")
-        if form != "timestamps" and hop_s is not None:
-            raise UserError(f"a hop is for the form timestamps alone, not for {form}")
-        if form == "timestamps":
-            hop_s = HOP_S if hop_s is None else hop_s
-            if not 0.0 < hop_s <= loaded.duration_s:
-                raise UserError(
-                    f"a hop of {hop_s:g} s: wanted are seconds up to the model's window, {loaded.duration_s:g}"
-                )
-        return cls(loaded.folder, loaded.source, loaded.name, loaded.fingerprint, form, hop_s)
+Part = tuple[pd.DataFrame, np.ndarray]  # rows of the table, and their vectors
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One file to embed: where it lies, how it is written in the table, its titles, and the key of its vectors."""
+    """One file to embed.
+
+    Attributes:
+        path: absolute.
+        text: the path as it is written in the collection.
+        titles: composer, work, movement.
+        key: of its vectors.
+        state: size and modification time.
+    """
 
     path: Path
     text: str
@@ -94,7 +60,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs to embed one recording into one file."""
+    """Embed one recording into one file."""
 
     recording: Recording
     request: EmbeddingRequest
@@ -104,209 +70,209 @@ class Job:
 def write(
     places: Sequence[Path], out: Path, request: EmbeddingRequest, add: bool = False, backend: str | None = None
 ) -> Collection:
-    """Embed files and folders into the collection `out`; with `add`, what it holds of other files stays in it.
+    """Embed files and folders into the collection `out`; unusable files are listed in <out>.rejected.csv.
 
-    What cannot be used is listed in <out>.rejected.csv.
+    Args:
+        places: files and folders.
+        out: a .parquet, .npy or .csv.
+        request: model and form.
+        add: keep the rows that `out` holds of other recordings.
+        backend: see `symphony2vec.parallel`.
 
     Raises:
-        UserError: `out` is no collection, or one of another model or form; nothing can be used; the disk is full.
+        UserError: `out` is not a collection, or one of another model or form; no file is usable; the disk is full.
     """
     if out.suffix not in tables.SUFFIXES:
-        raise UserError(f"{out}: the name of the output ends in one of {', '.join(tables.SUFFIXES)}")
+        raise UserError(f"{out}: the name of the output must end in one of {', '.join(tables.SUFFIXES)}")
     if not out.parent.is_dir():
-        raise UserError(f"{out.parent} is no folder; make it first, or choose another place for the output")
-    parts = out.absolute().with_name(f".{out.name}.parts")  # a worker may stand elsewhere
-    with _alone(parts, out):
-        made = _built(places, request, parts, _before(out, request, add), add, backend)
-        tables.write(out, made)
+        raise UserError(f"{out.parent} is not a folder; create it first, or choose another output")
+    parts = out.absolute().with_name(f".{out.name}.parts")  # absolute: workers may have another current folder
+    with _lock(parts, out):
+        collection = _build(places, request, parts, _read_previous(out, request, add), add, backend)
+        tables.write(out, collection)
         rejected = out.with_name(f"{out.name}.rejected.csv")
-        if len(made.rejected):
-            write_table(rejected, made.rejected)
+        if len(collection.rejected):
+            write_table(rejected, collection.rejected)
         else:
             rejected.unlink(missing_ok=True)
         shutil.rmtree(parts, ignore_errors=True)
-    return made
+    return collection
 
 
 def build(places: Sequence[Path], request: EmbeddingRequest) -> Collection:
-    """As `write`, but the collection is only returned; this machine alone works, whose temporary files are its own."""
+    """Embed files and folders as `write` does, and only return the collection; processes of this machine are used."""
     with tempfile.TemporaryDirectory(prefix="symphony2vec-") as parts:
-        return _built(places, request, Path(parts), None, False, parallel.PROCESSES)
+        return _build(places, request, Path(parts), None, False, parallel.PROCESSES)
 
 
 def embed(job: Job) -> int:
-    """Embed one recording into its file, on one thread; returns the number of its vectors."""
-
+    """Embed one recording into its file, on one thread; return the number of its vectors."""
     with model.one_thread():
-        found = _model(job.request.package, job.request.fingerprint).heard_file(
+        embedding = _model(job.request.package, job.request.fingerprint).embed_recording(
             job.recording.path, job.request.form, job.request.hop_s
         )
     if _state(job.recording.path) != job.recording.state:
         raise Unusable("the file changed while it was read; run the command again")
     with atomic_file(job.target) as partial, partial.open("wb") as file:
-        np.savez(file, vectors=found.vectors, starts_s=found.starts_s, ends_s=found.ends_s, note=found.note)
-    return len(found.vectors)
+        np.savez(
+            file,
+            vectors=embedding.vectors,
+            starts_s=embedding.starts_s,
+            ends_s=embedding.ends_s,
+            note=embedding.note,
+        )
+    return len(embedding.vectors)
 
 
-def recordings(places: Sequence[Path], request: EmbeddingRequest) -> tuple[list[Recording], list[dict[str, str]]]:
-    """The recordings among files and below folders, each once, sorted by path; and what can be seen to be unusable.
+def find_recordings(places: Sequence[Path], request: EmbeddingRequest) -> tuple[list[Recording], list[dict[str, str]]]:
+    """Return the recordings among files and below folders, each once, sorted by path, and the visibly unusable files.
 
     Raises:
         UserError: a place does not exist, or there is no recording at all.
     """
-    found: dict[str, Recording] = {}
+    recordings: dict[str, Recording] = {}
     rejected: list[dict[str, str]] = []
     for place in places:
         if place.is_dir():
-            known = _catalogued(place)
+            titles = _read_movement_titles(place)
             paths, faults, _ = library.find(place, follow=True)
-            rejected += [{"path": written(place / fault.path), "reason": fault.reason} for fault in faults]
-            wanted = [(place / path, path, known.get(path)) for path in paths]
+            rejected += [{"path": collection_path(place / fault.path), "reason": fault.reason} for fault in faults]
+            candidates = [(place / path, path, titles.get(path)) for path in paths]
         elif place.exists():
-            wanted = [(place, f"{place.parent.name}/{place.name}", None)]
+            candidates = [(place, f"{place.parent.name}/{place.name}", None)]
         else:
-            raise UserError(f"{library.printable_path(str(place))} does not exist")
-        for path, relative, titles in wanted:
+            raise UserError(f"{library.shown(str(place))} does not exist")
+        for path, relative, known_titles in candidates:
             try:
-                one = _recording(path, relative, titles, request)
+                recording = _examine(path, relative, known_titles, request)
             except (OSError, Unusable) as fault:
-                rejected.append({"path": written(path), "reason": str(getattr(fault, "strerror", None) or fault)})
-                continue
-            found[one.text] = one
-    if not found and not rejected:
-        named = ", ".join(library.printable_path(str(place)) for place in places)
-        raise UserError(f"no recordings in {named}; {', '.join(library.SUFFIXES)} are read")
-    return [found[text] for text in sorted(found)], rejected
+                reason = str(getattr(fault, "strerror", None) or fault)
+                rejected.append({"path": collection_path(path), "reason": reason})
+            else:
+                recordings[recording.text] = recording
+    if not recordings and not rejected:
+        names = ", ".join(library.shown(str(place)) for place in places)
+        raise UserError(f"no recordings in {names}; supported formats: {', '.join(library.SUFFIXES)}")
+    return [recordings[text] for text in sorted(recordings)], rejected
 
 
-def written(path: Path) -> str:
-    """How a recording's path stands in a collection: absolute, and the same by whatever way its folder was reached."""
-    return library.printable_path(str(_absolute(path)))
+def collection_path(path: Path) -> str:
+    """Return a recording's path as collections store it: absolute, with links among its folders resolved."""
+    return library.shown(str(_absolute(path)))
 
 
-def unchanged(path: Path, collection: Collection) -> bool:
-    """Whether the collection's vectors of a recording are those of the file as it is now."""
+def is_unchanged(path: Path, collection: Collection) -> bool:
+    """Return whether the collection holds the vectors of the file as it is now."""
     facts = collection.facts
     try:
-        key = _key(written(path), _state(path), facts["fingerprint"], facts["form"], facts["hop_s"])
+        key = _key(collection_path(path), _state(path), facts["fingerprint"], facts["form"], facts["hop_s"])
     except Unusable:
         return False
     return bool((collection.table["key"] == key).any())
 
 
-def _built(
+def _build(
     places: Sequence[Path],
     request: EmbeddingRequest,
     parts: Path,
-    before: Collection | None,
+    previous: Collection | None,
     add: bool,
     backend: str | None,
 ) -> Collection:
-    wanted, rejected = recordings(places, request)
-    known = set() if before is None else set(before.table["key"])
-    fresh = [one for one in wanted if one.key not in known]
-    unusable = _embedded(fresh, request, parts, backend)
+    recordings, rejected = find_recordings(places, request)
+    previous_keys = set() if previous is None else set(previous.table["key"])
+    fresh = [recording for recording in recordings if recording.key not in previous_keys]
+    unusable = _embed_all(fresh, request, parts, backend)
     rejected += unusable
-    lost = {one["path"] for one in unusable}
-    tabled = _read([one for one in fresh if one.text not in lost], parts)
-    if before is not None:
-        tabled += _kept(before, {one.key: one for one in wanted}, {one.text for one in wanted}, add)
-    if not tabled:
+    unusable_paths = {entry["path"] for entry in unusable}
+    rows, notes = _read_parts([recording for recording in fresh if recording.text not in unusable_paths], parts)
+    if previous is not None:
+        rows += _reuse(previous, recordings, add)
+    if not rows:
         raise UserError(f"nothing could be embedded: {rejected[0]['path']}: {rejected[0]['reason']}")
-    unusable_table = pd.DataFrame(rejected, columns=["path", "reason"]).sort_values(["path", "reason"])
-    return replace(_whole(tabled, request, unusable_table), notes=_notes(fresh, parts))
+    rejected_table = pd.DataFrame(rejected, columns=["path", "reason"]).sort_values(["path", "reason"])
+    return replace(_assemble(rows, request, rejected_table), notes=notes)
 
 
-def _embedded(
+def _embed_all(
     fresh: list[Recording], request: EmbeddingRequest, parts: Path, backend: str | None
 ) -> list[dict[str, str]]:
-    """Embed what has no file among the parts yet; returns what could not be."""
-    jobs = [Job(one, request, parts / f"{one.key}.npz") for one in fresh]
+    """Embed the recordings that have no part file yet; return those that are unusable."""
+    jobs = [Job(recording, request, parts / f"{recording.key}.npz") for recording in fresh]
     jobs = [job for job in jobs if not job.target.is_file()]
     rejected = []
 
     def warm_up() -> None:
         model = _model(request.package, request.fingerprint)
-        model.heard(np.random.default_rng(0).standard_normal((1, model.hearing.recipe.samples)).astype(np.float32))
+        noise = np.random.default_rng(0).standard_normal((1, model.frontend.recipe.samples))
+        model.embed_windows(noise.astype(np.float32))
 
     for index, result in parallel.spread(embed, jobs, "embed", "recording", warm_up, backend):
         if isinstance(result, Unusable):
             rejected.append({"path": jobs[index].recording.text, "reason": " ".join(str(result).split())})
         elif not jobs[index].target.is_file():
-            raise UserError(f"{jobs[index].target}: a worker made it elsewhere; every worker must see this very folder")
+            raise UserError(f"{jobs[index].target} is missing: all workers must share this folder under the same path")
     return rejected
 
 
-def _whole(
-    tabled: list[tuple[pd.DataFrame, np.ndarray]], request: EmbeddingRequest, rejected: pd.DataFrame
-) -> Collection:
-    table = pd.concat([part for part, _ in tabled], ignore_index=True)
-    vectors = np.concatenate([part for _, part in tabled])
+def _assemble(rows: list[Part], request: EmbeddingRequest, rejected: pd.DataFrame) -> Collection:
+    table = pd.concat([part for part, _ in rows], ignore_index=True)
+    vectors = np.concatenate([part for _, part in rows])
     order = np.lexsort((table["start_s"], table["path"]))
-    hearing = _model(request.package, request.fingerprint).hearing.recipe
+    recipe = _model(request.package, request.fingerprint).frontend.recipe
     facts: dict[str, Any] = {
         "model": request.source,
         "name": request.name,
         "fingerprint": request.fingerprint,
-        "sample_rate_hz": hearing.rate_hz,
-        "duration_s": hearing.duration_s,
+        "sample_rate_hz": recipe.rate_hz,
+        "duration_s": recipe.duration_s,
         "form": request.form,
         "hop_s": request.hop_s,
     }
     return Collection(table.iloc[order].reset_index(drop=True), vectors[order], facts, rejected.reset_index(drop=True))
 
 
-def _read(fresh: list[Recording], parts: Path) -> list[tuple[pd.DataFrame, np.ndarray]]:
-    """The rows and vectors of what was embedded now, in one piece; none where there is nothing."""
-
-    held: dict[str, list[np.ndarray]] = {"vectors": [], "starts_s": [], "ends_s": []}
-    for one in fresh:
-        with np.load(parts / f"{one.key}.npz") as part:
-            for name, arrays in held.items():
-                arrays.append(part[name])
-    if not fresh:
-        return []
-    of = np.repeat(np.arange(len(fresh)), [len(own) for own in held["vectors"]])
-    times = {"start_s": np.concatenate(held["starts_s"]), "end_s": np.concatenate(held["ends_s"])}
-    return [(_titled(pd.DataFrame(times), [fresh[place] for place in of]), np.concatenate(held["vectors"]))]
-
-
-def _notes(fresh: list[Recording], parts: Path) -> dict[str, str]:
-    """By path, what is odd about recordings that were embedded now."""
-
-    notes = {}
-    for recording in fresh:
-        path = parts / f"{recording.key}.npz"
-        if path.is_file():
-            with np.load(path) as part:
-                notes[recording.text] = str(part["note"]) if "note" in part else ""
-    return {path: note for path, note in notes.items() if note}
+def _read_parts(recordings: list[Recording], parts: Path) -> tuple[list[Part], dict[str, str]]:
+    """Return the rows and vectors of newly embedded recordings, as one part or none, and their notes by path."""
+    owners, starts_s, ends_s, vectors, notes = [], [], [], [], {}
+    for recording in recordings:
+        with np.load(parts / f"{recording.key}.npz") as part:
+            vectors.append(part["vectors"])
+            starts_s.append(part["starts_s"])
+            ends_s.append(part["ends_s"])
+            owners += [recording] * len(vectors[-1])
+            if note := str(part["note"]) if "note" in part else "":
+                notes[recording.text] = note
+    if not recordings:
+        return [], {}
+    times = pd.DataFrame({"start_s": np.concatenate(starts_s), "end_s": np.concatenate(ends_s)})
+    return [(_with_titles(times, owners), np.concatenate(vectors))], notes
 
 
-def _kept(
-    before: Collection, wanted: dict[str, Recording], named: set[str], add: bool
-) -> list[tuple[pd.DataFrame, np.ndarray]]:
-    """The rows and vectors of recordings that did not change; with `add`, of those that are not named now as well."""
-    same = before.table["key"].isin(wanted.keys()).to_numpy()
-    kept = [(_titled(before.table[same], [wanted[key] for key in before.table["key"][same]]), before.vectors[same])]
+def _reuse(previous: Collection, recordings: list[Recording], add: bool) -> list[Part]:
+    """Return the rows and vectors of unchanged recordings, and with `add` of those not requested now."""
+    by_key = {recording.key: recording for recording in recordings}
+    same = previous.table["key"].isin(by_key.keys()).to_numpy()
+    owners = [by_key[key] for key in previous.table["key"][same]]
+    rows = [(_with_titles(previous.table[same], owners), previous.vectors[same])]
     if add:
-        others = ~before.table["path"].isin(named).to_numpy()
-        kept.append((before.table[others], before.vectors[others]))
-    return [(rows, vectors) for rows, vectors in kept if len(rows)]
+        others = ~previous.table["path"].isin({recording.text for recording in recordings}).to_numpy()
+        rows.append((previous.table[others], previous.vectors[others]))
+    return [(table, vectors) for table, vectors in rows if len(table)]
 
 
-def _titled(rows: pd.DataFrame, of: list[Recording]) -> pd.DataFrame:
-    """Rows of times (n) with what is said of the n recordings that they belong to."""
-    titles = {name: [one.titles[place] for one in of] for place, name in enumerate(TITLES)}
-    return rows.assign(path=[one.text for one in of], key=[one.key for one in of], **titles)[COLUMNS]
+def _with_titles(rows: pd.DataFrame, owners: list[Recording]) -> pd.DataFrame:
+    """Return rows of times (n) with path, key and titles of the n recordings that they belong to."""
+    titles = {name: [recording.titles[column] for recording in owners] for column, name in enumerate(TITLES)}
+    paths, keys = [recording.text for recording in owners], [recording.key for recording in owners]
+    return rows.assign(path=paths, key=keys, **titles)[COLUMNS]
 
 
 @contextmanager
-def _alone(parts: Path, out: Path) -> Iterator[None]:
-    """The folder of the parts, held by this process: what two made at once into one output would be neither's."""
-
-    name = f"embed-{key_of([str(parts.resolve())])}"  # not in the folder, which goes when all is done
-    lock = filelock.FileLock(processes.user_file(name))
+def _lock(parts: Path, out: Path) -> Iterator[None]:
+    """Create the folder of the part files, and keep other processes from writing the same output meanwhile."""
+    name = f"embed-{key_of([str(parts.resolve())])}"  # not inside the folder, which is removed at the end
+    lock = filelock.FileLock(processes.own_file(name))
     try:
         lock.acquire(timeout=0)
         parts.mkdir(exist_ok=True)
@@ -322,34 +288,34 @@ def _alone(parts: Path, out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _before(out: Path, request: EmbeddingRequest, add: bool) -> Collection | None:
-    """What lies at the output already, as far as it can be gone on with."""
+def _read_previous(out: Path, request: EmbeddingRequest, add: bool) -> Collection | None:
+    """Return the collection at the output, if it is of the same model and form."""
     if not out.exists():
         tables.refuse_foreign(out)
         return None
-    before = tables.read(out)
+    previous = tables.read(out)
     facts = {"fingerprint": request.fingerprint, "form": request.form, "hop_s": request.hop_s}
-    if all(before.facts.get(name) == value for name, value in facts.items()):
-        return before
+    if all(previous.facts.get(name) == value for name, value in facts.items()):
+        return previous
     if add:
         raise UserError(
-            f"{out} holds vectors of {before.facts.get('name')} ({before.facts.get('form')}), which do not compare "
-            f"with those of {request.name} ({request.form}): choose another output, or leave out --add to make it anew"
+            f"{out} holds vectors of {previous.facts.get('name')} ({previous.facts.get('form')}), which cannot be "
+            f"compared with those of {request.name} ({request.form}): choose another output, or leave out --add"
         )
     return None
 
 
-def _recording(path: Path, relative: str, titles: tuple[str, str, str] | None, request: EmbeddingRequest) -> Recording:
+def _examine(path: Path, relative: str, titles: tuple[str, str, str] | None, request: EmbeddingRequest) -> Recording:
     if not path.is_file():
-        raise Unusable("no ordinary file")
+        raise Unusable("not a regular file")
     state, absolute = _state(path), _absolute(path)
-    text = library.printable_path(str(absolute))
+    text = library.shown(str(absolute))
     key = _key(text, state, request.fingerprint, request.form, request.hop_s)
-    return Recording(absolute, text, titles or _titles(path, relative), key, state)
+    return Recording(absolute, text, titles or _read_titles(path, relative), key, state)
 
 
 def _absolute(path: Path) -> Path:
-    """The file itself is not followed where it is a link: in a store of data its target's name says nothing."""
+    """Resolve the folder, but not the file itself: in a content store the name of a link's target is meaningless."""
     return path.parent.resolve() / path.name
 
 
@@ -357,40 +323,43 @@ def _key(text: str, state: tuple[int, int], fingerprint: str, form: str, hop_s: 
     return key_of([text, *state], [fingerprint, form, hop_s])[:16]
 
 
-def _titles(path: Path, relative: str) -> tuple[str, str, str]:
-    """Composer, work and movement, from tags or folders; empty where neither tells."""
-    placed = identify(library.printable_path(relative), read_tags(path))
-    if isinstance(placed, IdentifiedRecording):
-        (placed,) = unify_names([placed], {})
-        return placed.composer, placed.work, placed.movement
-    return placed.composer, "", placed.movement or library.printable_path(path.stem)
+def _read_titles(path: Path, relative: str) -> tuple[str, str, str]:
+    """Return composer, work and movement from tags or folder names; empty where neither has them."""
+    titles = by_tags_or_folders(library.shown(relative), library.read_tags(path))
+    if isinstance(titles, Placed):
+        (titles,) = settle([titles], {})
+        return titles.composer, titles.work, titles.movement
+    return titles.composer, "", titles.movement or library.shown(path.stem)
 
 
-def _catalogued(folder: Path) -> dict[str, tuple[str, str, str]]:
-    """The titles of the stage `audio`, where the folder is the one that it wrote."""
-    listed = folder / "movements.csv"
-    if not listed.is_file():
+def _read_movement_titles(folder: Path) -> dict[str, tuple[str, str, str]]:
+    """Return the titles by file of a folder that the stage `audio` wrote; empty for any other."""
+    movements = folder / "movements.csv"
+    if not movements.is_file():
         return {}
-    rows = read_table(listed, "audio")
+    rows = read_table(movements, "audio")
     if not {"file", *TITLES} <= set(rows.columns):
         return {}
     return {row["file"]: (row["composer"], row["work"], row["movement"]) for row in rows.to_dict("records")}
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Size and time of change: with these the same, the recording is taken to be the same."""
+    """Return size and modification time, by which a changed recording is recognised."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as fault:
         raise Unusable(f"cannot be opened: {os.strerror(fault.errno or 0)}") from None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=2)
 def _model(package: Path, fingerprint: str) -> Model:
-    """The model of a package, once a process; a package that was replaced meanwhile is another one."""
+    """Load the model of a package, once per process.
 
-    found = contents.read(package, model.Model)
-    if found.fingerprint != fingerprint:
+    Raises:
+        UserError: the package has been replaced by another model since the command began.
+    """
+    loaded = contents.read(package, model.Model)
+    if loaded.fingerprint != fingerprint:
         raise UserError(f"{package} has changed since the command began; run it again")
-    return found
+    return loaded

@@ -1,12 +1,13 @@
-"""How a collection is written and read.
+"""The file formats of a collection.
 
-    x.parquet   one row a vector: the columns below and vector (fixed-size list of float32); facts in the schema's
+    x.parquet   one row per vector: the columns below and vector (fixed-size list of float32); facts in the schema's
                 metadata under "symphony2vec"
     x.npy       the vectors (n, D) float32; x.npy.index.csv has the columns below, x.npy.json the facts
     x.csv       the columns below, then v0 ... v<D-1>; x.csv.json has the facts
 
-Columns: path, start_s, end_s, composer, work, movement (empty where unknown), key (of the recording's bytes and of the
-model: the same key, the same vectors). Facts: model, name, fingerprint, sample_rate_hz, duration_s, form, hop_s.
+Columns: path, start_s, end_s, composer, work, movement (empty if unknown), key (equal keys, equal vectors: a digest of
+the recording's path, size and modification time, and of the model).
+Facts: model, name, fingerprint, sample_rate_hz, duration_s, form, hop_s.
 """
 
 from __future__ import annotations
@@ -30,14 +31,19 @@ COLUMNS = ["path", "start_s", "end_s", "composer", "work", "movement", "key"]
 TIMES = ("start_s", "end_s")
 SUFFIXES = (".parquet", ".npy", ".csv")
 FACTS = b"symphony2vec"
-NAMED = ("model", "name", "fingerprint", "sample_rate_hz", "duration_s", "form", "hop_s")
+FACT_NAMES = ("model", "name", "fingerprint", "sample_rate_hz", "duration_s", "form", "hop_s")
 
 
 @dataclass(frozen=True)
 class Collection:
-    """table (n rows, see the columns of this module), vectors (n, D) float32, facts, rejected (path, reason).
+    """The vectors of many recordings.
 
-    `notes` says by path what is odd about recordings that were embedded now; it is not written.
+    Attributes:
+        table: n rows; see the columns of this module.
+        vectors: (n, D) float32.
+        facts: see this module.
+        rejected: path and reason of each file that could not be used.
+        notes: by path, oddities of the recordings embedded by this call; they are not written.
     """
 
     table: pd.DataFrame
@@ -48,7 +54,7 @@ class Collection:
 
 
 def write(path: Path, collection: Collection) -> None:
-    """Write a collection in the format that the suffix of `path` names, whole or not at all."""
+    """Write a collection atomically, in the format given by the suffix of `path`."""
     if path.suffix == ".parquet":
         _write_parquet(path, collection)
     else:
@@ -59,30 +65,33 @@ def read(path: Path) -> Collection:
     """Read a collection.
 
     Raises:
-        UserError: the file is missing, damaged, or no collection: a column is missing or has gaps, a vector is not
-            finite, a piece ends before it begins.
+        UserError: the file is missing, damaged, or not a collection: a column is missing or has gaps, a vector is not
+            finite, a passage ends before it begins.
     """
-
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path} is no collection: its name ends in none of {', '.join(SUFFIXES)}")
+        raise UserError(f"{path} is not a collection: its name must end in one of {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise UserError(f"{path} is missing; `symphony2vec embed FOLDER -o {path.name}` makes it")
+        raise UserError(f"{path} is missing; `symphony2vec embed FOLDER -o {path.name}` writes it")
     table, vectors, facts = _read_parquet(path) if path.suffix == ".parquet" else _read_plain(path)
     missing = [name for name in COLUMNS if name not in table.columns]
+    fault = f"no column {', '.join(missing)}" if missing else "its vectors do not fit its rows"
     if missing or vectors.ndim != 2 or len(vectors) != len(table) or (len(table) and not vectors.shape[1]):
-        raise UserError(f"{path} is no collection of symphony2vec ({_lack(missing)}); `symphony2vec embed` makes one")
+        raise UserError(f"{path} is not a collection of symphony2vec ({fault}); `symphony2vec embed` writes one")
     _check_rows(table, vectors, path)
     return Collection(table[COLUMNS], vectors, facts, pd.DataFrame(columns=["path", "reason"]))
 
 
 def passages(starts_s: np.ndarray, ends_s: np.ndarray, probabilities: np.ndarray, composers: list[str]) -> pd.DataFrame:
-    """Return one row a passage: start_s, end_s and the probability of every composer.
+    """Return one row per passage: start_s, end_s and the probability of every composer.
 
     Args:
         starts_s: (n,) seconds.
         ends_s: (n,) seconds.
         probabilities: (n, K).
         composers: the K names.
+
+    >>> passages(np.array([0.0]), np.array([10.0]), np.array([[0.75, 0.25]]), ["Bach", "Haydn"]).columns.tolist()
+    ['start_s', 'end_s', 'Bach', 'Haydn']
     """
     table = pd.DataFrame(probabilities, columns=composers)
     table.insert(0, "end_s", ends_s)
@@ -91,20 +100,17 @@ def passages(starts_s: np.ndarray, ends_s: np.ndarray, probabilities: np.ndarray
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise where writing a collection that is not there yet would overwrite something else that is."""
-    facts = _facts(path)
+    """Raise UserError if writing a new collection to `path` would overwrite another file beside it."""
+    facts = _facts_path(path)
     if path.suffix != ".parquet" and facts.exists():
         _read_facts(facts)
 
 
 def _check_rows(table: pd.DataFrame, vectors: np.ndarray, path: Path) -> None:
-    """Raise where a row cannot be what `write` wrote."""
-
+    """Raise UserError if a row is not one that `write` can have written."""
     for name in COLUMNS:
         if is_numeric_dtype(table[name]) != (name in TIMES) and len(table):
-            raise UserError(
-                f"{path}: its column '{name}' is {table[name].dtype}, and not what embed writes; embed again"
-            )
+            raise UserError(f"{path}: its column '{name}' has the wrong type, {table[name].dtype}; embed again")
         if gaps := int(table[name].isna().sum()):
             raise UserError(f"{path}: its column '{name}' has {gaps} gaps; embed again")
     if not np.isfinite(vectors).all():
@@ -112,54 +118,43 @@ def _check_rows(table: pd.DataFrame, vectors: np.ndarray, path: Path) -> None:
     wrong = table[table["end_s"] <= table["start_s"]] if len(table) else table
     if len(wrong):
         row = wrong.iloc[0]
-        raise UserError(f"{path}: a piece of {row['path']} lies from {row['start_s']} to {row['end_s']} s; embed again")
-
-
-def _lack(missing: list[str]) -> str:
-    return f"no column {', '.join(missing)}" if missing else "its vectors do not fit its rows"
+        raise UserError(f"{path}: a passage of {row['path']} is {row['start_s']} to {row['end_s']} s; embed again")
 
 
 def _write_parquet(path: Path, collection: Collection) -> None:
     columns = pa.Table.from_pandas(collection.table, preserve_index=False)
     flat = pa.array(collection.vectors.reshape(-1), pa.float32())
     vectors = pa.FixedSizeListArray.from_arrays(flat, collection.vectors.shape[1])
-    whole = columns.append_column("vector", vectors)
-    facts = {FACTS: json.dumps(dict(collection.facts)).encode()}
+    table = columns.append_column("vector", vectors)
+    metadata = (table.schema.metadata or {}) | {FACTS: json.dumps(dict(collection.facts)).encode()}
     with atomic_file(path) as partial:
-        pq.write_table(
-            whole.replace_schema_metadata((whole.schema.metadata or {}) | facts), partial, compression="zstd"
-        )
+        pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
 
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]]:
     try:
-        whole = pq.read_table(path)
+        columns = pq.read_table(path)
     except (pa.ArrowException, OSError) as fault:
         raise UserError(f"{path} cannot be read as parquet: {str(fault).splitlines()[0]}") from None
-    held = (whole.schema.metadata or {}).get(FACTS)
-    if held is None or "vector" not in whole.column_names:
-        raise UserError(f"{path} is no collection of symphony2vec; `symphony2vec embed` makes one")
-    kind = whole.schema.field("vector").type
+    facts = (columns.schema.metadata or {}).get(FACTS)
+    if facts is None or "vector" not in columns.column_names:
+        raise UserError(f"{path} is not a collection of symphony2vec; `symphony2vec embed` writes one")
+    kind = columns.schema.field("vector").type
     if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
-        raise UserError(f"{path}: its column 'vector' is {kind}, and not what embed writes; embed again")
-    vectors = whole.column("vector").combine_chunks()
-    flat = np.asarray(vectors.flatten(), dtype=np.float32)
-    table = whole.drop_columns(["vector"]).to_pandas()
-    return (
-        table,
-        flat.reshape(len(table), -1) if len(table) else flat.reshape(0, 0),
-        _checked(_loaded(held, path), path),
-    )
+        raise UserError(f"{path}: its column 'vector' has the wrong type, {kind}; embed again")
+    flat = np.asarray(columns.column("vector").combine_chunks().flatten(), dtype=np.float32)
+    table = columns.drop_columns(["vector"]).to_pandas()
+    vectors = flat.reshape(len(table), -1) if len(table) else flat.reshape(0, 0)
+    return table, vectors, _parse_facts(facts, path)
 
 
 def _write_plain(path: Path, collection: Collection) -> None:
-    """All files of a collection are written before the first takes its place: none belongs to another's."""
-
+    """Write all files of a collection before the first is moved into place, so that they always belong together."""
     table, vectors = collection.table.reset_index(drop=True), collection.vectors
-    with atomic_file(_facts(path)) as facts, atomic_file(path) as partial:
+    with atomic_file(_facts_path(path)) as facts, atomic_file(path) as partial:
         facts.write_text(json.dumps(dict(collection.facts), indent=2) + "\n", encoding="utf-8")
         if path.suffix == ".npy":
-            with atomic_file(_index(path)) as index, partial.open("wb") as file:
+            with atomic_file(_index_path(path)) as index, partial.open("wb") as file:
                 table.to_csv(index, index=False, lineterminator="\n")
                 np.save(file, vectors, allow_pickle=False)
         else:
@@ -168,12 +163,14 @@ def _write_plain(path: Path, collection: Collection) -> None:
 
 
 def _read_plain(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]]:
-    if not _facts(path).is_file():
-        raise UserError(f"{_facts(path)} is missing: it belongs to {path.name} and says which model made the vectors")
-    facts = _read_facts(_facts(path))
+    if not _facts_path(path).is_file():
+        raise UserError(
+            f"{_facts_path(path)} is missing: it belongs to {path.name} and says which model made the vectors"
+        )
+    facts = _read_facts(_facts_path(path))
     if path.suffix == ".npy":
         try:
-            return read_table(_index(path), "embed"), np.load(path, allow_pickle=False), facts
+            return read_table(_index_path(path), "embed"), np.load(path, allow_pickle=False), facts
         except (ValueError, EOFError, OSError) as fault:
             raise UserError(f"{path} cannot be read as .npy: {fault}") from None
     table = read_table(path, "embed")
@@ -181,33 +178,29 @@ def _read_plain(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]
     try:
         return table, table[values].to_numpy(dtype=np.float32), facts
     except ValueError as fault:
-        raise UserError(f"{path} is damaged: one of its vectors is no numbers ({fault})") from None
+        raise UserError(f"{path} is damaged: one of its vectors is not numeric ({fault})") from None
 
 
 def _read_facts(path: Path) -> Mapping[str, Any]:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as fault:
-        raise UserError(f"{path} cannot be read as the facts of a collection: {fault}") from None
-    return _checked(facts, path)
+        return _parse_facts(path.read_bytes(), path)
+    except OSError as fault:
+        raise UserError(f"{path} cannot be read: {fault.strerror or fault}") from None
 
 
-def _loaded(held: bytes, path: Path) -> Any:
+def _parse_facts(text: bytes, path: Path) -> Mapping[str, Any]:
     try:
-        return json.loads(held)
+        facts = json.loads(text)
     except ValueError as fault:
-        raise UserError(f"{path} is damaged: what it says of its model is no JSON ({fault})") from None
-
-
-def _checked(facts: Any, path: Path) -> Mapping[str, Any]:
-    if not isinstance(facts, dict) or not set(NAMED) <= facts.keys():
-        raise UserError(f"{path} is no collection of symphony2vec, or of another version; choose another output")
+        raise UserError(f"{path} is damaged: its facts are not JSON ({fault})") from None
+    if not isinstance(facts, dict) or not set(FACT_NAMES) <= facts.keys():
+        raise UserError(f"{path} is not a collection of symphony2vec, or of another version; choose another output")
     return facts
 
 
-def _facts(path: Path) -> Path:
+def _facts_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _index(path: Path) -> Path:
+def _index_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.index.csv")

@@ -1,123 +1,144 @@
-"""What a package holds, how it is logged with a run, and how it is read back."""
+"""The files of a package, and how a model is loaded from them."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.metadata
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from symphony2vec.audio.loudness import LoudnessTarget
+from symphony2vec.audio.loudness import Level
 from symphony2vec.errors import UserError
-from symphony2vec.features.representations import Recipe
+from symphony2vec.features.stage import Recipe
 from symphony2vec.package.head import Head
-from symphony2vec.package.model import Hearing, Model
+from symphony2vec.package.model import Frontend, Model
 from symphony2vec.package.scaling import Scaling
 from symphony2vec.params import Features
 
-if TYPE_CHECKING:
-    pass
-
 M = TypeVar("M", bound=Model)
-FORMAT = 2  # 1 took spectrograms
+FORMAT = 2  # format 1 took spectrograms
 CONFIG, WEIGHTS, EXAMPLE, GOLDEN, HEAD = "config.json", "weights.safetensors", "example.flac", "golden.npy", "head.json"
 CARD = "card.md"
-# Packages of earlier versions name their network by its former place.
-RENAMED = {"draw": "fold", "reading": "readout"}  # keys of config.json in earlier versions
-MOVED = re.compile(r"^symphony2vec\.(?=(ali|classifiers|embeddings|temporal)\.)")
-# What the reading of a package that is not as it was written raises.
+RENAMED = {"draw": "fold", "reading": "readout", "hearing": "frontend"}  # keys of config.json in earlier versions
+MOVED = re.compile(r"^symphony2vec\.(?=(ali|classifiers|embeddings|temporal)\.)")  # networks in earlier versions
+# The exceptions that reading a damaged package can raise.
 DAMAGE = (ImportError, AttributeError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
 class Config:
-    """What config.json says.
+    """The contents of config.json.
 
-    subject: stage, model, representation, fold; readout; build: how the network is made again and asked: module, name,
-    arguments, method (takes (B, F, T), or with "flatten" (B, F T), and gives (B, D)), crop (where it takes the middle
-    crop alone); scaling; hearing; composers; data: what it was trained on, for the card.
+    Attributes:
+        subject: stage, model, representation, fold.
+        readout: the name of the readout, "" for the main one.
+        build: how the network is built and called: module, name, arguments, method (maps (B, F, T), or with "flatten"
+            (B, F T), to (B, D)), crop (the bands of the middle crop, for networks that see only that).
+        scaling: see `Scaling.as_plain`.
+        frontend: see `Frontend`.
+        composers: the classes.
+        data: what the network was trained on, for the card.
     """
 
     subject: Mapping[str, str]
     readout: str
     build: Mapping[str, Any]
     scaling: Mapping[str, Any]
-    hearing: Mapping[str, Any]
+    frontend: Mapping[str, Any]
     composers: list[str]
     data: Mapping[str, Any]
     format: int = FORMAT
 
     @property
     def name(self) -> str:
-        """For people, as in "vae-mel work-0"."""
+        """The display name, such as "vae-mel work-0"."""
         readout = f" {self.readout}" if self.readout else ""
         return f"{self.subject['model']}-{self.subject['representation']}{readout} {self.subject['fold']}"
 
     @property
-    def gives_vectors(self) -> bool:
-        """False of a classifier, which gives the probabilities of its composers."""
-        return not str(self.build["method"]).startswith("probabilities")
+    def is_classifier(self) -> bool:
+        """Whether the network outputs probabilities of its composers, and no vectors."""
+        return str(self.build["method"]).startswith("probabilities")
 
 
 def folder_name(readout: str) -> str:
-    """The artifact folder of a run that holds the package of one readout."""
+    """Return the artifact folder that holds the package of a readout.
+
+    >>> folder_name(""), folder_name("crops")
+    ('model', 'model-crops')
+    """
     return f"model-{readout}" if readout else "model"
 
 
+def rename_keys(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of config.json with the keys of earlier versions renamed to those of `Config`.
+
+    >>> rename_keys({"reading": "crops", "subject": {"draw": "work-0"}})
+    {'readout': 'crops', 'subject': {'fold': 'work-0'}}
+    """
+    renamed = {RENAMED.get(key, key): value for key, value in plain.items()}
+    if "subject" in renamed:
+        renamed["subject"] = {RENAMED.get(key, key): value for key, value in renamed["subject"].items()}
+    return renamed
+
+
 def read(folder: Path, kind: type[M]) -> M:
-    """The model of a package.
+    """Load the model of a package.
 
     Args:
         folder: the package, or the folder of its artifacts.
-        kind: the class that is made: `Model`, or one that builds on it.
+        kind: the class to instantiate: `Model` or a subclass.
 
     Raises:
         UserError: the folder holds no package, one of another version, or a damaged one.
     """
-    inside = folder / "artifacts" if (folder / "artifacts" / CONFIG).is_file() else folder
-    if not (inside / CONFIG).is_file():
+    artifacts = folder / "artifacts" if (folder / "artifacts" / CONFIG).is_file() else folder
+    if not (artifacts / CONFIG).is_file():
         raise UserError(f"{folder} holds no model of symphony2vec: artifacts/{CONFIG} is missing")
     try:
-        plain = json.loads((inside / CONFIG).read_text(encoding="utf-8"))
+        plain = json.loads((artifacts / CONFIG).read_text(encoding="utf-8"))
         if plain.get("format") != FORMAT:
             raise UserError(
                 f"{folder} was made by another version of symphony2vec (format {plain.get('format', 1)}, this one "
                 f"reads {FORMAT}); train it again, or install the version that made it"
             )
-        subject = {RENAMED.get(key, key): value for key, value in plain["subject"].items()}
-        config = Config(**{RENAMED.get(key, key): value for key, value in plain.items()} | {"subject": subject})
-        network = _network(config.build)
-        network.load_state_dict(load_file(inside / WEIGHTS))
+        config = Config(**rename_keys(plain))
+        network = _build_network(config.build)
+        network.load_state_dict(load_file(artifacts / WEIGHTS))
         return kind(
             network,
             config.build,
             Scaling.from_plain(config.scaling),
-            frontend(config),
-            _head(inside / HEAD),
+            build_frontend(config),
+            _read_head(artifacts / HEAD),
             config.name,
-            _fingerprint(inside, plain),
-            config.composers if not config.gives_vectors else None,
+            _fingerprint(config, artifacts / WEIGHTS),
+            config.composers if config.is_classifier else None,
         )
     except DAMAGE as fault:
         raise UserError(
-            f"{folder}: the model cannot be made again ({_first_line(fault)}); it is damaged, or of another version"
+            f"{folder}: the model cannot be loaded ({_first_line(fault)}); it is damaged, or of another version"
         ) from None
 
 
-def _network(build: Mapping[str, Any]) -> nn.Module:
-    """The network that a package describes, untrained. Only networks of symphony2vec are made: no package runs code."""
-    module = re.sub(
-        r"^symphony2vec\.(?=(ali|classifiers|embeddings|temporal)\.)", "symphony2vec.models.", build["module"]
-    )
+def build_frontend(config: Config) -> Frontend:
+    """Return the frontend that a config describes."""
+    plain = config.frontend
+    recipe = Recipe(plain["sample_rate_hz"], plain["duration_s"], Features(**plain["features"]))
+    return Frontend(recipe, plain["representation"], Level(**plain["level"]), plain["minimum_fill"])
+
+
+def _build_network(build: Mapping[str, Any]) -> nn.Module:
+    """Return the untrained network. Only networks of symphony2vec are instantiated: a package cannot run other code."""
+    module = MOVED.sub("symphony2vec.models.", build["module"])
     if not module.startswith("symphony2vec."):
         raise ImportError(f"{module} is not a module of symphony2vec")
     kind = getattr(importlib.import_module(module), build["name"])
@@ -126,26 +147,20 @@ def _network(build: Mapping[str, Any]) -> nn.Module:
     return kind(**build["arguments"])
 
 
+def _read_head(path: Path) -> Head | None:
+    return Head.from_plain(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _fingerprint(config: Config, weights: Path) -> str:
+    """Return a digest of all that determines the vectors, under the labels of format 2."""
+    labelled = {"build": config.build, "scaling": config.scaling, "hearing": config.frontend}
+    digest = hashlib.sha256(json.dumps(labelled, sort_keys=True).encode())
+    with weights.open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
 def _first_line(fault: Exception) -> str:
     if isinstance(fault, KeyError):
         return f"{fault} is missing"
     return (str(fault).splitlines() or [type(fault).__name__])[0]
-
-
-def frontend(config: Config) -> Hearing:
-    """Return the frontend that a config describes."""
-    own = config.hearing
-    recipe = Recipe(own["sample_rate_hz"], own["duration_s"], Features(**own["features"]))
-    return Hearing(recipe, own["representation"], LoudnessTarget(**own["level"]), own["minimum_fill"])
-
-
-def _head(path: Path) -> Head | None:
-    return Head.from_plain(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-
-def _fingerprint(inside: Path, plain: Mapping[str, Any]) -> str:
-    decides = {name: plain[name] for name in ("build", "scaling", "hearing")}
-    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
-    with (inside / WEIGHTS).open("rb") as file:
-        digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The probe as a part of a package: it names the composer from a vector, with calibrated probabilities.
+"""The probe head of a package: composer probabilities from a vector, calibrated.
 
 D dimensions, K composers, n vectors.
 """
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-HOTTEST = 20.0  # the temperature is sought between its inverse and this
+MAX_TEMPERATURE = 20.0  # the search range is from its inverse to this
 
 
 @dataclass(frozen=True)
 class Head:
-    """The probe: a logistic regression on standardised vectors. mean, scale (D,), weights (K, D), bias (K,).
+    """Logistic regression on standardised vectors. mean, scale (D,), weights (K, D), bias (K,).
 
-    `temperature` divides the logits: it was chosen on validation works, so that the probabilities are calibrated.
+    `temperature` divides the logits; it is fitted on validation works to calibrate the probabilities.
     """
 
     composers: list[str]
@@ -34,51 +34,70 @@ class Head:
     temperature: float
 
     def logits(self, vectors: np.ndarray) -> np.ndarray:
-        """(n, D) -> (n, K), before the temperature."""
-        standard = (np.asarray(vectors, dtype=np.float64) - self.mean) / self.scale
-        found: np.ndarray = standard @ self.weights.T + self.bias
-        return found
+        """Return the logits (n, K) of vectors (n, D), before the temperature."""
+        standardised = (np.asarray(vectors, dtype=np.float64) - self.mean) / self.scale
+        return np.asarray(standardised @ self.weights.T + self.bias)
 
     def probabilities(self, vectors: np.ndarray) -> np.ndarray:
-        """(n, D) -> (n, K), calibrated."""
+        """Return the calibrated probabilities (n, K) of vectors (n, D)."""
         return softmax(self.logits(vectors) / self.temperature)
 
     def as_plain(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {name: np.asarray(value).tolist() for name, value in asdict(self).items()}
 
     @classmethod
-    def of(cls, scaler: StandardScaler, probe: LogisticRegression) -> Head:
-        """What scikit-learn fitted, at temperature 1. Of two composers it keeps one row of weights, the second's."""
+    def from_plain(cls, plain: Mapping[str, Any]) -> Head:
+        """Return the head that `as_plain` described."""
+        arrays = {name: np.array(plain[name], dtype=np.float64) for name in ("mean", "scale", "weights", "bias")}
+        return cls(list(plain["composers"]), **arrays, temperature=float(plain["temperature"]))
+
+    @classmethod
+    def from_sklearn(cls, scaler: StandardScaler, probe: LogisticRegression) -> Head:
+        """Return a fitted scaler and probe as a head, at temperature 1.
+
+        For two composers scikit-learn stores the second one's weights only; the first one's become zeros.
+        """
         weights, bias = probe.coef_, probe.intercept_
         if len(weights) == 1:
             weights, bias = np.concatenate([0.0 * weights, weights]), np.array([0.0, bias[0]])
         return cls([str(name) for name in probe.classes_], scaler.mean_, scaler.scale_, weights, bias, 1.0)
 
-    def calibrated(self, vectors: np.ndarray, codes: np.ndarray) -> Head:
-        """At the temperature of the smallest log loss on vectors (n, D) of composers (n,) it was not fitted on."""
+    def calibrate(self, vectors: np.ndarray, codes: np.ndarray) -> Head:
+        """Return the head with the temperature of the smallest log loss.
 
-        logits, highest = self.logits(vectors), float(np.log(HOTTEST))
-        found = minimize_scalar(
-            lambda heat: log_loss(softmax(logits / np.exp(heat)), codes), bounds=(-highest, highest), method="bounded"
+        Args:
+            vectors: (n, D), not used to fit the weights.
+            codes: (n,) the index of the true composer of each.
+        """
+        logits, bound = self.logits(vectors), float(np.log(MAX_TEMPERATURE))
+        optimum = minimize_scalar(
+            lambda log_temperature: log_loss(softmax(logits / np.exp(log_temperature)), codes),
+            bounds=(-bound, bound),
+            method="bounded",
         )
-        return replace(self, temperature=float(np.exp(found.x)))
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Head:
-        """What `as_plain` gave."""
-        arrays = {name: np.array(plain[name], dtype=np.float64) for name in ("mean", "scale", "weights", "bias")}
-        return cls(list(plain["composers"]), **arrays, temperature=float(plain["temperature"]))
+        return replace(self, temperature=float(np.exp(optimum.x)))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """(n, K) -> (n, K), each row summing to 1."""
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
-    return shares
+    """Return probabilities (n, K) of logits (n, K); each row sums to 1.
+
+    >>> softmax(np.array([[0.0, 0.0]]))
+    array([[0.5, 0.5]])
+    """
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def log_loss(probabilities: np.ndarray, codes: np.ndarray) -> float:
-    """Mean of -log of the probability (n, K) that the true composer (n,) was given."""
-    given = probabilities[np.arange(len(codes)), codes]
-    return float(-np.log(np.maximum(given, 1e-12)).mean())
+    """Return the mean negative log probability of the true class.
+
+    Args:
+        probabilities: (n, K).
+        codes: (n,) the true class of each row.
+
+    >>> log_loss(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))
+    -0.0
+    """
+    likelihoods = probabilities[np.arange(len(codes)), codes]
+    return float(-np.log(np.maximum(likelihoods, 1e-12)).mean())

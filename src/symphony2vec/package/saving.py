@@ -1,4 +1,4 @@
-"""How a package is written and logged with an MLflow run, and completed with its probe."""
+"""Writing a package, logging it with an MLflow run, and adding the probe to it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ from symphony2vec.package.contents import (
     HEAD,
     WEIGHTS,
     Config,
+    build_frontend,
     folder_name,
-    frontend,
     read,
+    rename_keys,
 )
 from symphony2vec.package.head import Head
 from symphony2vec.package.model import Model
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from symphony2vec.models.training.folds import Task
     from symphony2vec.tracking import Run
 
-# What loading imports: the network, and of the package what its modules rest on.
+# The libraries that loading and running a package imports.
 REQUIREMENTS = (
     "av joblib librosa mlflow numpy pandas pydantic pyloudnorm ruamel.yaml safetensors scikit-learn soundfile soxr "
     "threadpoolctl torch tqdm"
@@ -57,87 +58,70 @@ LOADER = SOURCE / "serving" / "loader.py"
 def log(
     task: Task, network: nn.Module, build: Mapping[str, Any], scaling: Scaling, representation: str, readout: str = ""
 ) -> None:
-    """Log `network` with the run of a task, as the artifact folder `model`, or `model-<readout>`.
+    """Log a trained network with the run of a task, as the artifact folder `model`, or `model-<readout>`.
 
     Args:
-        task: whose run gets the package.
-        network: its weights are taken.
+        task: the task whose run gets the package.
+        network: the trained network.
         build: see `Config`.
-        scaling: of the values before they enter the network.
-        representation: what the network hears: mel, mfcc or chroma.
-        readout: the name of the readout that `build` asks for; "" for the one that counts.
+        scaling: of the network's input.
+        representation: of the input: mel, mfcc or chroma.
+        readout: the name of the readout that `build` calls; "" for the main one.
     """
     subject = {name: getattr(task.subject, name) for name in ("stage", "model", "representation", "fold")}
-    hearing = _hearing(task.params, representation)
-    config = Config(subject, readout, build, scaling.as_plain(), hearing, task.composers, _data(task))
-    with tempfile.TemporaryDirectory() as place:
-        saved = save(Path(place), network, config)
-        task.run.folder(saved, folder_name(readout))
+    frontend = frontend_config(task.params, representation)
+    config = Config(subject, readout, build, scaling.as_plain(), frontend, task.composers, _describe_data(task))
+    with tempfile.TemporaryDirectory() as scratch:
+        package = save(Path(scratch), network, config)
+        task.run.folder(package, folder_name(readout))
     write_json(task.folder / f"{folder_name(readout)}.json", asdict(config))
 
 
-def complete(run: Run, noted: Path, head: Head | None, scores: Mapping[str, Any]) -> None:
-    """Add the probe, and a card with its figures, to a package that is logged already.
+def complete(run: Run, config_path: Path, head: Head | None, scores: Mapping[str, Any]) -> None:
+    """Add the probe, and a card with its accuracy, to a logged package.
 
     Args:
         run: the run that holds the package.
-        noted: the file <package>.json that `log` left in the folder of the fold.
-        head: the fitted probe; a classifier has none.
-        scores: what the probe found of this readout.
+        config_path: the file <package>.json that `log` wrote to the folder of the fold.
+        head: the fitted probe; None for a classifier.
+        scores: the probe's scores for this readout.
     """
-    with tempfile.TemporaryDirectory() as place:
-        (Path(place) / CARD).write_text(card.text(read_json(noted, "probe"), scores), encoding="utf-8")
-        run.file(Path(place) / CARD, noted.stem)
+    config, package = rename_keys(read_json(config_path, "probe")), config_path.stem
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / CARD).write_text(card.text(config, scores), encoding="utf-8")
+        run.file(Path(scratch) / CARD, package)
         if head is not None:
-            (Path(place) / HEAD).write_text(json.dumps(head.as_plain()), encoding="utf-8")
-            run.file(Path(place) / HEAD, f"{noted.stem}/artifacts")
+            (Path(scratch) / HEAD).write_text(json.dumps(head.as_plain()), encoding="utf-8")
+            run.file(Path(scratch) / HEAD, f"{package}/artifacts")
 
 
-def save(place: Path, network: nn.Module, config: Config) -> Path:
-    """Write a package below an empty folder; returns the package's own folder."""
-
+def save(folder: Path, network: nn.Module, config: Config) -> Path:
+    """Write a package below an empty folder, and return the package's own folder."""
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    save_file(weights, place / WEIGHTS)
-    (place / CONFIG).write_text(json.dumps(asdict(config)), encoding="utf-8")
-    hearing = frontend(config)
-    wave = example.sound(hearing.recipe.rate_hz, 1.25 * hearing.recipe.duration_s)
-    soundfile.write(place / EXAMPLE, wave, hearing.recipe.rate_hz, subtype="PCM_16")
-    np.save(place / GOLDEN, read(place, Model).embed_file(place / EXAMPLE).vectors)
-    saved = place / "model"
-    files = {Path(name).stem: str(place / name) for name in (CONFIG, WEIGHTS, EXAMPLE, GOLDEN)}
+    save_file(
+        {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS
+    )
+    (folder / CONFIG).write_text(json.dumps(asdict(config)), encoding="utf-8")
+    recipe = build_frontend(config).recipe
+    wave = example.sound(recipe.rate_hz, 1.25 * recipe.duration_s)
+    soundfile.write(folder / EXAMPLE, wave, recipe.rate_hz, subtype="PCM_16")
+    np.save(folder / GOLDEN, read(folder, Model).embed_file(folder / EXAMPLE).vectors)
+    package = folder / "model"
     mlflow.pyfunc.save_model(
-        saved,
+        package,
         python_model=str(LOADER),
-        artifacts=files,
+        artifacts={Path(name).stem: str(folder / name) for name in (CONFIG, WEIGHTS, EXAMPLE, GOLDEN)},
         code_paths=[str(SOURCE)],
         signature=_signature(),
-        input_example=example.request(hearing.recipe.rate_hz),
+        input_example=example.request(recipe.rate_hz),
         pip_requirements=[f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in REQUIREMENTS],
     )
-    (saved / CARD).write_text(card.text(asdict(config), None), encoding="utf-8")
-    return saved
+    (package / CARD).write_text(card.text(asdict(config), None), encoding="utf-8")
+    return package
 
 
-def _signature() -> Any:
-
-    inputs = [
-        ColSpec(DataType.string, "audio", required=False),
-        ColSpec(Array(DataType.double), "waveform", required=False),
-        ColSpec(DataType.double, "sample_rate", required=False),
-    ]
-    many, table = Array(DataType.double), Array(Array(DataType.double))
-    outputs = [ColSpec(many, name) for name in ("starts_s", "ends_s")]
-    outputs += [ColSpec(table, name, required=False) for name in ("vectors", "probabilities")]
-    outputs.append(ColSpec(Array(DataType.string), "composers", required=False))
-    outputs.append(ColSpec(DataType.string, "note", required=False))
-    params = ParamSchema(
-        [ParamSpec("form", DataType.string, "clips"), ParamSpec("hop_s", DataType.double, 0.5)],
-    )
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=params)
-
-
-def _hearing(params: Params, representation: str) -> dict[str, Any]:
+def frontend_config(params: Params, representation: str) -> dict[str, Any]:
+    """Return the frontend of params.yaml as the plain values of `Config.frontend`."""
     audio, clips = params.audio, params.clips
     return {
         "representation": representation,
@@ -149,17 +133,33 @@ def _hearing(params: Params, representation: str) -> dict[str, Any]:
     }
 
 
-def _data(task: Task) -> dict[str, Any]:
-    """What the card says of the data: clips and works of each side, by composer, and the licences of the music."""
+def _signature() -> Any:
+    doubles = Array(DataType.double)
+    inputs = [
+        ColSpec(DataType.string, "audio", required=False),
+        ColSpec(doubles, "waveform", required=False),
+        ColSpec(DataType.double, "sample_rate", required=False),
+    ]
+    outputs = [
+        *(ColSpec(doubles, name) for name in ("starts_s", "ends_s")),
+        *(ColSpec(Array(doubles), name, required=False) for name in ("vectors", "probabilities")),
+        ColSpec(Array(DataType.string), "composers", required=False),
+        ColSpec(DataType.string, "note", required=False),
+    ]
+    params = [ParamSpec("form", DataType.string, "clips"), ParamSpec("hop_s", DataType.double, 0.5)]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=ParamSchema(params))
+
+
+def _describe_data(task: Task) -> dict[str, Any]:
+    """Return the data section of the card: clips and works by split, clips by composer, and the licences."""
     table = task.clips
-    sides = {
-        side: {"clips": len(own), "works": len(own.drop_duplicates(["composer", "work"]))}
-        for side in SPLITS
-        for own in [table[table["split"] == side]]
-    }
+    splits = {}
+    for name in SPLITS:
+        clips = table[table["split"] == name]
+        splits[name] = {"clips": len(clips), "works": len(clips.drop_duplicates(["composer", "work"]))}
     return {
         "corpus": task.params.corpus.name,
-        "sides": sides,
+        "sides": splits,
         "composers": {str(name): int(count) for name, count in table["composer"].value_counts().sort_index().items()},
         "orchestration": task.params.audio.orchestration,
         "licences": task.licences,

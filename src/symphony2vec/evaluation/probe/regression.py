@@ -85,7 +85,7 @@ def fit(vectors: np.ndarray, clips: pd.DataFrame, settings: Probe) -> ProbeResul
             converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
             composers = [str(name) for name in probe.classes_]
             best = ProbeResult(composers, float(strength), probe.predict_proba(scaled), converged)
-            best_accuracy, head = accuracy, Head.of(scaler, probe)
+            best_accuracy, head = accuracy, Head.from_sklearn(scaler, probe)
     assert best is not None
     return replace(best, **_calibrate(head, vectors, clips))
 
@@ -97,7 +97,7 @@ def _calibrate(head: Head, vectors: np.ndarray, clips: pd.DataFrame) -> dict[str
     validation_codes, test_codes = (
         np.array([head.composers.index(name) for name in composer[rows]]) for rows in (validation, test)
     )
-    calibrated = head.calibrated(vectors[validation], validation_codes)
+    calibrated = head.calibrate(vectors[validation], validation_codes)
     calibration = {
         "temperature": calibrated.temperature,
         "test_log_loss": log_loss(softmax(head.logits(vectors[test])), test_codes),
