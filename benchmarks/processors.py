@@ -22,7 +22,7 @@ from torch import nn
 
 from machine import described, music
 from symphony2vec import params, synthesis
-from symphony2vec.audio.loudness import Level, level
+from symphony2vec.audio.loudness import LoudnessTarget, normalize_loudness
 from symphony2vec.corpus import starter
 from symphony2vec.features import representations
 from symphony2vec.labels import measures
@@ -55,7 +55,9 @@ def sound() -> np.ndarray:
     played = [note for note in synthesis.read_notes(_score(), synthesis.Interpretation()) if note.end_s < 20.0]
     own = STORED.audio
     stereo, rate_hz = synthesis.render(played, synthesis.find_soundfont(own.soundfont).read_bytes())
-    wave, _ = level(stereo.mean(axis=1), rate_hz, Level(own.loudness_lufs, own.peak_dbfs, own.silence_db))
+    wave, _ = normalize_loudness(
+        stereo.mean(axis=1), rate_hz, LoudnessTarget(own.loudness_lufs, own.peak_dbfs, own.silence_db)
+    )
     return np.round(wave * 32767).astype(np.int16)
 
 

@@ -52,7 +52,7 @@ def exact(devices: Devices, adversary: float = 0.25) -> TemporalLearner:
     torch.set_default_dtype(torch.float64)
     try:
         source = Source(clips(), SCALING, devices.device)
-        source._held = source._held.double()
+        source._cache = source._cache.double()
         learner = TemporalLearner(source, ROWS, np.arange(CLIPS), LATENT, setting(adversary=adversary), 5, devices)
     finally:
         torch.set_default_dtype(torch.float32)

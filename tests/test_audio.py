@@ -357,7 +357,7 @@ def test_the_block_size_does_not_change_the_waveform(tmp_path: Path, monkeypatch
 def test_a_score_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     path = tmp_path / "score.xml"
     path.write_text(SCORE.format(NOTE * 4))
-    soundfont = synthesis.soundfont(synthesis.BUILT_IN_SOUNDFONT)
+    soundfont = synthesis.find_soundfont(synthesis.BUILT_IN_SOUNDFONT)
     first, second = (audio.render_score(path, RATE_HZ, synthesis.Interpretation(), soundfont)[0] for _ in range(2))
     assert first.tobytes() == second.tobytes()
     assert first.ndim == 1

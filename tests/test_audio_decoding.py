@@ -728,7 +728,9 @@ def test_case_sound_1_2_3_4_and_6_in_embed(embedder: Any, tmp_path: Path, monkey
     music = tmp_path / "music"
     music.mkdir()
     lengths = write_sound_cases(music)
-    collection = building.write([music], tmp_path / "x.parquet", building.EmbeddingRequest.for_model(embedder, "clips", None))
+    collection = building.write(
+        [music], tmp_path / "x.parquet", building.EmbeddingRequest.for_model(embedder, "clips", None)
+    )
     assert not len(collection.rejected)
     ends_s = collection.table.groupby("path")["end_s"].max()
     for name, duration_s in lengths.items():

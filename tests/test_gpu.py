@@ -31,7 +31,7 @@ from symphony2vec.models.embeddings import pca
 from symphony2vec.models.embeddings.learner import AutoencoderLearner
 from symphony2vec.models.temporal import devices, networks, ranks
 from symphony2vec.models.temporal.devices import Devices
-from symphony2vec.models.temporal.learner import LabelsLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
 from symphony2vec.models.training import loop
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import contents, saving, scaling
@@ -209,7 +209,7 @@ def labels_gradients(device: torch.device) -> list[Tensor]:
     clips_source = Source(one_rank.clips(), one_rank.SCALING, device)
     setting = one_rank.setting()
     codes = np.arange(one_rank.CLIPS) % COMPOSERS
-    learner = LabelsLearner(clips_source, codes, LATENT, COMPOSERS, setting, 5, Devices(0, 1, device))
+    learner = SupervisedLearner(clips_source, codes, LATENT, COMPOSERS, setting, 5, Devices(0, 1, device))
     learner.step(one_rank.ROWS)
     return gradients(learner.network)
 
@@ -235,7 +235,7 @@ def test_the_gradients_of_the_temporal_model_are_those_of_the_cpu_in_double_prec
     for device in (DEVICE, CPU):
         learner = one_rank.exact(Devices(0, 1, device))
         learner.step(one_rank.ROWS)
-        by_device.append(one_rank.slopes(learner))
+        by_device.append(one_rank.gradients(learner))
     assert by_device[0].keys() == by_device[1].keys()
     assert relative_error(by_device[0].values(), by_device[1].values()) < 1e-8
 
@@ -244,7 +244,7 @@ def temporal(devices_used: Devices) -> TemporalLearner:
     clips_source, setting = Source(one_rank.clips(), one_rank.SCALING, devices_used.device), one_rank.setting()
     learner = TemporalLearner(clips_source, one_rank.ROWS, np.arange(one_rank.CLIPS), LATENT, setting, 5, devices_used)
     rng = torch.Generator().manual_seed(9)
-    learner._normal = lambda shape: torch.randn(shape, generator=rng).to(devices_used.device)  # type: ignore[method-assign]
+    learner._sample_noise = lambda shape: torch.randn(shape, generator=rng).to(devices_used.device)  # type: ignore[method-assign]
     return learner
 
 
@@ -396,7 +396,7 @@ def test_a_package_made_on_a_gpu_gives_the_same_vectors_on_the_cpu_and_back(trai
 
 
 def test_the_temporal_model_learns_in_bfloat16_and_compiled_what_it_learns_in_float32():
-    plain, fast = temporal(Devices(0, 1, CPU)), temporal(devices.alone(DEVICE))
+    plain, fast = temporal(Devices(0, 1, CPU)), temporal(devices.single_device(DEVICE))
     assert NAME == "cpu" or fast._devices.bf16 == torch.cuda.is_bf16_supported(including_emulation=False)
     for _ in range(3):
         losses, expected = fast.step(one_rank.ROWS), plain.step(one_rank.ROWS)
@@ -410,13 +410,13 @@ def test_the_temporal_model_learns_in_bfloat16_and_compiled_what_it_learns_in_fl
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="two ranks need two GPUs")
 def test_two_gpus_make_the_gradients_that_one_makes(tmp_path):
     observe = partial(one_rank.observe, tmp_path)
-    with ranks.together(2, observe, "test") as first:
+    with ranks.launch(2, observe, "test") as first:
         observe(first)
     pair = [torch.load(tmp_path / f"{rank}.pt", map_location="cpu") for rank in range(2)]
     single = one_rank.observed(Devices(0, 1, DEVICE))
     for rank in pair:
-        assert rank["slopes"].keys() == single["slopes"].keys()
-        assert relative_error(rank["slopes"].values(), single["slopes"].values()) < 1e-8
+        assert rank["gradients"].keys() == single["gradients"].keys()
+        assert relative_error(rank["gradients"].values(), single["gradients"].values()) < 1e-8
         assert relative_error(rank["statistics"].values(), single["statistics"].values()) < 1e-8
     for one, other in zip(pair[0]["losses"], pair[1]["losses"], strict=True):
         assert {name: float(value) for name, value in one.items()} == {k: float(v) for k, v in other.items()}

@@ -67,7 +67,8 @@ def _alike() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(tracking.URI, raising=False)
-        patch.setattr(ali, "_look", lambda *_: None)
+        patch.setattr(ali, "_write_samples", lambda *_: None)
+        patch.setattr(ali, "_test_claim", lambda *_: None)
         patch.setattr(figures, "save", lambda *_: None)
         patch.setattr(tracking.Run, "figure", lambda *_: None)
         yield

@@ -241,7 +241,7 @@ def onsets_s(path: Path) -> list[float]:
     return [place * hop / rate_hz for place in np.flatnonzero(loud) if not loud[max(0, place - 50) : place].any()]
 
 
-def only_task(project: Project, corpus: Path, settings: params.Audio) -> transcript.TranscriptionTask:
+def only_task(project: Project, corpus: Path, settings: Any) -> transcript.TranscriptionTask:
     """The only score of the corpus, as the stage `labels` hands it out after the stage `audio`."""
     (row,) = read_table(project.movements, "audio").itertuples()
     (movement,), _ = catalogue.read(corpus)

@@ -226,7 +226,7 @@ def test_a_killed_worker_does_not_change_the_bytes(
 ) -> None:
     with servers.dask_worker(two_workers, tmp_path, **HERE) as third:
         servers.wait_for_workers(two_workers, 3)
-        monkeypatch.setattr(features, "computed", Slow(features.computed, tmp_path))
+        monkeypatch.setattr(features, "compute_movement", Slow(features.compute_movement, tmp_path))
         killer = threading.Thread(target=_kill_when_started, args=[third, tmp_path])
         killer.start()
         features.run(movements, settings(), two_workers)

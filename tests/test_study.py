@@ -52,10 +52,10 @@ class FakeLearner:
     """Replaces the training of one setting: a learning rate above 0.0005 diverges in the second epoch."""
 
     def __init__(
-        self, heard: attempt.Heard, latent: int, setting: params.Setting, crop: params.Crop, seed: int
+        self, data: attempt.FoldData, latent: int, setting: params.Setting, crop: params.Crop, seed: int
     ) -> None:
         self.setting, self.seed, self.steps = setting, seed, 0
-        self.generator = torch.Generator().manual_seed(seed)
+        self.rng = torch.Generator().manual_seed(seed)
 
     def step(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         self.steps += 1
@@ -84,12 +84,12 @@ def replace_learner(patch: pytest.MonkeyPatch) -> list[FakeLearner]:
         learners.append(FakeLearner(*args))
         return learners[-1]
 
-    def evaluate(learner: FakeLearner, heard: attempt.Heard) -> dict[str, float]:
+    def evaluate(learner: FakeLearner, data: attempt.FoldData) -> dict[str, float]:
         epoch = learner.steps // (24 // learner.setting.batch)
         return {"validation_generator_loss": 1.0, watch.PROBE_ACCURACY: accuracy(learner, epoch)}
 
-    patch.setattr(attempt, "begun", build)
-    patch.setattr(attempt, "looked_at", evaluate)
+    patch.setattr(attempt, "build_learner", build)
+    patch.setattr(attempt, "evaluate", evaluate)
     patch.setattr(workers, "POLL_S", 0.05)
     return learners
 
@@ -351,16 +351,16 @@ def test_a_trial_below_the_median_is_pruned_after_the_warm_up(here, small, learn
 
 def test_an_interrupted_trial_is_queued_and_run_first_when_the_study_is_resumed(here, small, monkeypatch):
     learners = replace_learner(monkeypatch)
-    evaluate, opened = attempt.looked_at, enqueue(here, point(dropout=0.123), point())
+    evaluate, opened = attempt.evaluate, enqueue(here, point(dropout=0.123), point())
 
-    def interrupt(learner: FakeLearner, heard: attempt.Heard) -> dict[str, float]:
+    def interrupt(learner: FakeLearner, data: attempt.FoldData) -> dict[str, float]:
         if learner.setting.dropout == 0.123 and len(learners) == 1 and learner.steps == 6:
             os.kill(os.getpid(), signal.SIGINT)
             # A worker gets Ctrl-C twice: from the terminal and from its command.
             os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(learner, heard)
+        return evaluate(learner, data)
 
-    monkeypatch.setattr(attempt, "looked_at", interrupt)
+    monkeypatch.setattr(attempt, "evaluate", interrupt)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         search.run(here, small, opened, n_trials=2)

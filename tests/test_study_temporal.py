@@ -106,7 +106,7 @@ def test_the_stage_trains_the_winner_as_the_study_did_with_whatever_test_clips(
     mlflow_database,  # noqa: F811
     monkeypatch,
 ):
-    monkeypatch.setattr(temporal, "_sampled", lambda *_: {})
+    monkeypatch.setattr(temporal, "_write_samples", lambda *_: {})
     best = winner.select_winner(small, database(finished), "temporal")
     clean = make_project(tmp_path_factory.mktemp("clean"), mlflow_database, spectrograms())
     set_movements(clean)
@@ -213,7 +213,7 @@ def test_the_current_setting_is_the_first_trial_and_is_always_repeated(here, ins
         learner = FakeLearner(None, latent, setting, None, seed)
         metrics = {"validation_loss": 1.0, watch.PROBE_ACCURACY: 0.1 if setting == current.temporal.full else 0.5}
         return Training(
-            learner, np.arange(24), attempt.schedule(setting, 1, seed), lambda: metrics, watch.PROBE_ACCURACY
+            learner, np.arange(24), attempt.make_schedule(setting, 1, seed), lambda: metrics, watch.PROBE_ACCURACY
         )
 
     monkeypatch.setattr(type(TEMPORAL), "prepare_data", lambda *_: None)

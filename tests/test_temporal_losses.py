@@ -69,7 +69,7 @@ def test_a_wrong_discriminator_gets_the_largest_gradient():
 @pytest.mark.parametrize("unary", [True, False])
 def test_one_backward_pass_gives_the_gradients_of_both_losses(unary):
     """Of the discriminator's loss by its weights, and of the generator's by what it is given."""
-    discriminator = loop.started(lambda: Discriminator(3, 2, 2, 16, unary), 0, torch.device("cpu")).double()
+    discriminator = loop.create_network(lambda: Discriminator(3, 2, 2, 16, unary), 0, torch.device("cpu")).double()
     inputs = [noise(12, 16, 64), noise(12, 3, seed=1), noise(12, 4, 2, seed=2)]
     for tensor in inputs:
         tensor.requires_grad_()

@@ -32,15 +32,15 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def encoder(step: int = STEP, bins: int = 16) -> Encoder:
-    return loop.started(lambda: Encoder(LATENT, step, WIDTH, bins), 0, CPU)
+    return loop.create_network(lambda: Encoder(LATENT, step, WIDTH, bins), 0, CPU)
 
 
 def generator(step: int = STEP, bins: int = 16) -> Generator:
-    return loop.started(lambda: Generator(LATENT, step, WIDTH, bins), 1, CPU)
+    return loop.create_network(lambda: Generator(LATENT, step, WIDTH, bins), 1, CPU)
 
 
 def discriminator(step: int = STEP, bins: int = 16, unary: bool = True) -> Discriminator:
-    return loop.started(lambda: Discriminator(LATENT, step, WIDTH, bins, unary), 2, CPU)
+    return loop.create_network(lambda: Discriminator(LATENT, step, WIDTH, bins, unary), 2, CPU)
 
 
 # shapes ---------------------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def test_every_weight_of_every_network_affects_its_output(step):
 def test_weights_with_the_former_bias_of_the_attention_score_load():
     before = encoder().eval()
     state = before.state_dict() | {"pool.score.2.bias": torch.tensor([3.0])}
-    after = loop.started(lambda: Encoder(LATENT, STEP, WIDTH, 16), 1, CPU).eval()
+    after = loop.create_network(lambda: Encoder(LATENT, STEP, WIDTH, 16), 1, CPU).eval()
     after.load_state_dict(state)
     x = noise(2, 16, 64)
     torch.testing.assert_close(after(x).c, before(x).c, rtol=0.0, atol=0.0)
@@ -175,7 +175,7 @@ def test_log_deviations_are_bounded():
 
 
 def test_the_weights_of_the_attention_sum_to_one():
-    network = loop.started(lambda: AttentionPooling(HIDDEN), 0, CPU)
+    network = loop.create_network(lambda: AttentionPooling(HIDDEN), 0, CPU)
     value = noise(4, 1, HIDDEN)
     pooled = network(value.expand(4, 7, HIDDEN))
     torch.testing.assert_close(pooled[:, :HIDDEN], value[:, 0])  # the mean of equal steps is any of them ...
@@ -183,7 +183,7 @@ def test_the_weights_of_the_attention_sum_to_one():
 
 
 def test_the_attention_is_a_weighted_mean_and_deviation_by_hand():
-    network, steps = loop.started(lambda: AttentionPooling(HIDDEN), 0, CPU), noise(1, 6, HIDDEN)
+    network, steps = loop.create_network(lambda: AttentionPooling(HIDDEN), 0, CPU), noise(1, 6, HIDDEN)
     scores = network.score(steps)[0, :, 0].detach().numpy().astype(float)
     shares = np.exp(scores) / np.exp(scores).sum()
     values = steps[0].numpy().astype(float)
@@ -193,7 +193,7 @@ def test_the_attention_is_a_weighted_mean_and_deviation_by_hand():
 
 
 def test_pooling_is_invariant_to_the_order_of_the_steps():
-    network, steps = loop.started(lambda: AttentionPooling(HIDDEN), 0, CPU), noise(2, 6, HIDDEN)
+    network, steps = loop.create_network(lambda: AttentionPooling(HIDDEN), 0, CPU), noise(2, 6, HIDDEN)
     torch.testing.assert_close(network(steps.flip(1)), network(steps))
 
 
@@ -255,7 +255,7 @@ def test_the_linear_layers_of_the_discriminator_have_spectral_norm_one():
 
 
 def test_projections_are_unit_vectors():
-    output = loop.started(lambda: Projection(LATENT), 0, CPU)(noise(6, LATENT))
+    output = loop.create_network(lambda: Projection(LATENT), 0, CPU)(noise(6, LATENT))
     assert output.shape == (6, 256)
     torch.testing.assert_close(output.norm(dim=1), torch.ones(6))
 
@@ -272,14 +272,17 @@ def test_cropping_to_steps_takes_the_middle(frames, first, length):
 
 
 def test_a_clip_encoder_is_the_encoder_on_the_middle_of_clips():
-    network, x = loop.started(lambda: ClipEncoder(LATENT, STEP, WIDTH, 16), 0, CPU).eval(), noise(3, 16, 70)
+    network, x = loop.create_network(lambda: ClipEncoder(LATENT, STEP, WIDTH, 16), 0, CPU).eval(), noise(3, 16, 70)
     codes = network.encoder(x[:, :, 3:67])
     torch.testing.assert_close(network.encode(x), codes.c)
     torch.testing.assert_close(network.encode_pooled(x), codes.pooled)
 
 
 def test_a_clip_classifier_gives_probabilities_of_the_middle_of_clips():
-    network, x = loop.started(lambda: ClipClassifier(LATENT, STEP, WIDTH, 16, 4), 0, CPU).eval(), noise(3, 16, 70)
+    network, x = (
+        loop.create_network(lambda: ClipClassifier(LATENT, STEP, WIDTH, 16, 4), 0, CPU).eval(),
+        noise(3, 16, 70),
+    )
     probabilities = network.probabilities(x)
     torch.testing.assert_close(probabilities, network(x[:, :, 3:67]).softmax(dim=1))
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))

@@ -65,4 +65,4 @@ def locate(source: str | Path = "champion", project: str | Path | None = None) -
         return path.resolve(), str(path.resolve())
     if isinstance(source, Path) or ("/" in source and ":/" not in source):
         raise UserError(f"{path} is not a folder; name the folder of a model, or a model such as champion")
-    return sources.folder(Project.around(Path(project or ".")), str(source))
+    return sources.locate_model(Project.around(Path(project or ".")), str(source))

@@ -119,10 +119,10 @@ class _DecodedFile:
 @contextmanager
 def _seekable(recording: Path) -> Iterator[Any]:
     """Open a recording for seeking; one that libsndfile cannot read directly is decoded to disk first."""
-    with decoding.opened(recording, LONGEST_S) as source:
+    with decoding.open_recording(recording, LONGEST_S) as source:
         is_plain, rate_hz = source.is_plain, source.samplerate
     if not is_plain:
-        with decoding.waveform_on_disk(recording, rate_hz, LONGEST_S) as (wave, _):
+        with decoding.decode_to_disk(recording, rate_hz, LONGEST_S) as (wave, _):
             yield _DecodedFile(wave, rate_hz)
         return
     try:
@@ -196,7 +196,7 @@ def _write(path: Path, wave: np.ndarray, rate_hz: int) -> None:
     scaled = wave * (max_peak / peak) if peak > max_peak else wave
     padded = np.pad(scaled, (0, max(0, round(SHORTEST_S * mp3_hz) - len(scaled)))).astype(np.float32)
     try:
-        listening.write(path, padded, mp3_hz)
+        listening.write_mp3(path, padded, mp3_hz)
     except soundfile.LibsndfileError as fault:
         raise UserError(f"cannot write {path.parent}: {_reason(fault)}; is the disk full?") from None
 

@@ -249,7 +249,7 @@ def render_score(
     """
     if not path.is_file():
         raise Unusable("cannot be opened: no such file")
-    wave, rendered_hz = synthesis.render(synthesis.notes(path, interpretation, start, end), soundfont.read_bytes())
+    wave, rendered_hz = synthesis.render(synthesis.read_notes(path, interpretation, start, end), soundfont.read_bytes())
     mono = soxr.resample(wave.mean(axis=1), rendered_hz, rate_hz)
     return mono, {"source_rate_hz": rendered_hz, "source_channels": wave.shape[1]}
 
@@ -269,7 +269,7 @@ def make_recipe(params: Params) -> Recipe:
         audio.orchestration, audio.dynamics, audio.velocity, audio.tempo, audio.beats_per_minute
     )
     target = LoudnessTarget(audio.loudness_lufs, audio.peak_dbfs, audio.silence_db)
-    return Recipe(audio.sample_rate_hz, target, interpretation, synthesis.soundfont(audio.soundfont))
+    return Recipe(audio.sample_rate_hz, target, interpretation, synthesis.find_soundfont(audio.soundfont))
 
 
 def make_job(folder: Path, movement: catalogue.Movement, out: Path, recipe: Recipe) -> FlacJob:

@@ -39,12 +39,12 @@ def results(folder: Path, against: str | None, split: str | None, table: Path | 
     """
     if against is not None:
         project, params = open_project(folder)
-        click.echo(lazy.report.compared(project, params, against, split, table))
+        click.echo(lazy.report.format_comparison(project, params, against, split, table))
         return
     if split is not None or table is not None:
         raise UserError("--split and --counts need --against MODEL")
     project = lazy.project.Project.around(folder)
-    click.echo(lazy.report.printed(project))
+    click.echo(lazy.report.format_results(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
     address = shlex.quote(lazy.tracking.redact(lazy.tracking.uri(project)))
     click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri {address})")

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from symphony2vec.corpus import identity
+from symphony2vec.corpus import similarity
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips
 
@@ -53,7 +53,9 @@ def refuse_ambiguous_works(movements: pd.DataFrame, distinct: Iterable[tuple[str
         UserError: at least one pair is ambiguous.
     """
     titles = (tuple(map(str, row)) for row in movements[MOVEMENT_COLUMNS].itertuples(index=False))
-    questions = identity.questions(((composer, work, movement) for composer, work, movement in titles), distinct)
+    questions = similarity.find_similar_names(
+        ((composer, work, movement) for composer, work, movement in titles), distinct
+    )
     if questions:
         more = f" (and {len(questions) - 3} more)" if len(questions) > 3 else ""
         raise UserError(

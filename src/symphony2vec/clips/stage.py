@@ -28,7 +28,7 @@ def run(project: Project, params: Params) -> None:
     settings = params.clips
     movements = index.select_composers(read_table(project.movements, "audio"), settings.composers)
     if settings.alike_works == "error" and settings.splits[0] == "work":
-        index.refuse_ambiguous_works(movements, decisions.read(project.corpus(params.corpus.name)).answered)
+        index.refuse_ambiguous_works(movements, decisions.read(project.corpus(params.corpus.name)).distinct_keys)
     clips, too_short = index.cut_clips(movements, settings)
     clips, too_small = splits.drop_small_composers(clips, settings)
     tables = {fold: splits.split_clips(clips, settings, fold) for fold in splits.list_folds(params)}

@@ -24,9 +24,9 @@ from symphony2vec import parallel
 from symphony2vec.collection import table as tables
 from symphony2vec.collection.request import EmbeddingRequest
 from symphony2vec.collection.table import COLUMNS, Collection
-from symphony2vec.corpus import library
-from symphony2vec.corpus.settling import settle
-from symphony2vec.corpus.titles import Placed, by_tags_or_folders
+from symphony2vec.corpus import library, tags
+from symphony2vec.corpus.settling import unify_names
+from symphony2vec.corpus.titles import IdentifiedRecording, identify
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.package import contents, model
 from symphony2vec.parallel import processes
@@ -141,7 +141,7 @@ def find_recordings(places: Sequence[Path], request: EmbeddingRequest) -> tuple[
         elif place.exists():
             candidates = [(place, f"{place.parent.name}/{place.name}", None)]
         else:
-            raise UserError(f"{library.shown(str(place))} does not exist")
+            raise UserError(f"{library.printable_path(str(place))} does not exist")
         for path, relative, known_titles in candidates:
             try:
                 recording = _examine(path, relative, known_titles, request)
@@ -151,14 +151,14 @@ def find_recordings(places: Sequence[Path], request: EmbeddingRequest) -> tuple[
             else:
                 recordings[recording.text] = recording
     if not recordings and not rejected:
-        names = ", ".join(library.shown(str(place)) for place in places)
+        names = ", ".join(library.printable_path(str(place)) for place in places)
         raise UserError(f"no recordings in {names}; supported formats: {', '.join(library.SUFFIXES)}")
     return [recordings[text] for text in sorted(recordings)], rejected
 
 
 def collection_path(path: Path) -> str:
     """Return a recording's path as collections store it: absolute, with links among its folders resolved."""
-    return library.shown(str(_absolute(path)))
+    return library.printable_path(str(_absolute(path)))
 
 
 def is_unchanged(path: Path, collection: Collection) -> bool:
@@ -272,7 +272,7 @@ def _with_titles(rows: pd.DataFrame, owners: list[Recording]) -> pd.DataFrame:
 def _lock(parts: Path, out: Path) -> Iterator[None]:
     """Create the folder of the part files, and keep other processes from writing the same output meanwhile."""
     name = f"embed-{key_of([str(parts.resolve())])}"  # not inside the folder, which is removed at the end
-    lock = filelock.FileLock(processes.own_file(name))
+    lock = filelock.FileLock(processes.user_file(name))
     try:
         lock.acquire(timeout=0)
         parts.mkdir(exist_ok=True)
@@ -309,7 +309,7 @@ def _examine(path: Path, relative: str, titles: tuple[str, str, str] | None, req
     if not path.is_file():
         raise Unusable("not a regular file")
     state, absolute = _state(path), _absolute(path)
-    text = library.shown(str(absolute))
+    text = library.printable_path(str(absolute))
     key = _key(text, state, request.fingerprint, request.form, request.hop_s)
     return Recording(absolute, text, titles or _read_titles(path, relative), key, state)
 
@@ -325,11 +325,11 @@ def _key(text: str, state: tuple[int, int], fingerprint: str, form: str, hop_s: 
 
 def _read_titles(path: Path, relative: str) -> tuple[str, str, str]:
     """Return composer, work and movement from tags or folder names; empty where neither has them."""
-    titles = by_tags_or_folders(library.shown(relative), library.read_tags(path))
-    if isinstance(titles, Placed):
-        (titles,) = settle([titles], {})
+    titles = identify(library.printable_path(relative), tags.read_tags(path))
+    if isinstance(titles, IdentifiedRecording):
+        (titles,) = unify_names([titles], {})
         return titles.composer, titles.work, titles.movement
-    return titles.composer, "", titles.movement or library.shown(path.stem)
+    return titles.composer, "", titles.movement or library.printable_path(path.stem)
 
 
 def _read_movement_titles(folder: Path) -> dict[str, tuple[str, str, str]]:

@@ -70,9 +70,9 @@ def fingerprint_starts(task: FingerprintTask) -> list[np.ndarray]:
     spans = [(round(start * rate_hz), round(end * rate_hz)) for (start, _), end in zip(task.spans, ends, strict=True)]
     waves: list[list[np.ndarray]] = [[] for _ in spans]
     try:
-        with decoding.opened(task.path, decoding.LONGEST_S) as recording:
+        with decoding.open_recording(task.path, decoding.MAX_DURATION_S) as recording:
             position = 0
-            for block in recording.resampled(rate_hz):
+            for block in recording.resample_blocks(rate_hz):
                 for wave, (first, last) in zip(waves, spans, strict=True):
                     wave.append(block[max(0, first - position) : max(0, last - position)])
                 position += len(block)

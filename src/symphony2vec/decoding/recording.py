@@ -25,7 +25,7 @@ from symphony2vec.errors import Unusable, UserError
 
 BLOCK_FRAMES = 1 << 18
 COMPLETE_SHARE = 0.99  # of the declared duration: some MP3 encoders round it
-MAX_DURATION_S = synthesis.LONGEST_S
+MAX_DURATION_S = synthesis.MAX_DURATION_S
 
 
 def decode(path: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]]:

@@ -100,7 +100,7 @@ def extract(clips: pd.DataFrame, audio: Path, folder: Path, recipe: Recipe, back
         represent(np.random.default_rng(0).standard_normal(recipe.samples).astype(np.float32), recipe)
 
     # On a network file system two machines that map one file and write to the same page overwrite each other.
-    remote = parallel.choose(backend) != parallel.PROCESSES
+    remote = parallel.resolve_backend(backend) != parallel.PROCESSES
     function: Callable[[ExtractionTask], Any] = compute_movement if remote else write_movement
     with progress.open("a", encoding="utf-8") as log:
         for index, result in parallel.spread(function, tasks, "features", "movement", warm_up, backend):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from symphony2vec.audio.loudness import Level
+from symphony2vec.audio.loudness import LoudnessTarget
 from symphony2vec.errors import UserError
 from symphony2vec.features.stage import Recipe
 from symphony2vec.package.head import Head
@@ -133,7 +133,7 @@ def build_frontend(config: Config) -> Frontend:
     """Return the frontend that a config describes."""
     plain = config.frontend
     recipe = Recipe(plain["sample_rate_hz"], plain["duration_s"], Features(**plain["features"]))
-    return Frontend(recipe, plain["representation"], Level(**plain["level"]), plain["minimum_fill"])
+    return Frontend(recipe, plain["representation"], LoudnessTarget(**plain["level"]), plain["minimum_fill"])
 
 
 def _build_network(build: Mapping[str, Any]) -> nn.Module:

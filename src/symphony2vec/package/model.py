@@ -50,7 +50,7 @@ class Frontend:
 
     recipe: Recipe
     representation: str
-    level: loudness.Level
+    level: loudness.LoudnessTarget
     minimum_fill: float
 
 
@@ -135,13 +135,13 @@ class Model:
             Unusable: the file cannot be used, is silent, or lasts longer than `longest_s`, whatever its header says.
                 The message is the bare reason.
         """
-        with decoding.waveform_on_disk(path, self.sample_rate_hz, longest_s) as (mono, facts):
+        with decoding.decode_to_disk(path, self.sample_rate_hz, longest_s) as (mono, facts):
             if len(mono) < SHORTEST_S * self.sample_rate_hz:
                 raise Unusable(
                     f"too short: {len(mono) / self.sample_rate_hz:.4f} s, at least {SHORTEST_S} s are needed"
                 )
             span = self._measure(mono, silence=False)
-            notes = [facts["note"], loudness.gain_note(span.gain_db)]
+            notes = [facts["note"], loudness.describe_gain(span.gain_db)]
             return replace(self._embed_mono(mono, span, form, hop_s), note="; ".join(filter(None, notes)))
 
     def embed_windows(self, windows: np.ndarray) -> np.ndarray:
@@ -188,7 +188,7 @@ class Model:
             wave = wave.astype(np.float32, copy=False)
         note = ""
         if wave.ndim == 2 and wave.shape[1] > 1 and np.isfinite(wave).all():
-            mono, note = mixing.mix(wave, sample_rate)
+            mono, note = mixing.downmix(wave, sample_rate)
         else:
             mono = wave.mean(axis=1) if wave.ndim == 2 and wave.shape[1] else wave.reshape(-1)
         if not np.isfinite(mono).all():
@@ -199,16 +199,16 @@ class Model:
         resampled = mono if is_same else soxr.resample(mono, sample_rate, self.sample_rate_hz)
         return np.asarray(resampled, dtype=np.float32), note
 
-    def _measure(self, mono: np.ndarray, silence: bool) -> loudness.Span:
+    def _measure(self, mono: np.ndarray, silence: bool) -> loudness.Normalization:
         """Return the non-silent part of a wave, with its gain; all of a silent wave if `silence` is allowed."""
         try:
-            return loudness.measured(mono, self.sample_rate_hz, self.frontend.level, short=True)
+            return loudness.measure_normalization(mono, self.sample_rate_hz, self.frontend.level, allow_short=True)
         except Unusable as reason:
             if silence and str(reason).startswith("silent"):
-                return loudness.Span(0, len(mono), float("-inf"), 0.0)
+                return loudness.Normalization(0, len(mono), float("-inf"), 0.0)
             raise
 
-    def _embed_mono(self, mono: np.ndarray, span: loudness.Span, form: str, hop_s: float | None) -> Embedding:
+    def _embed_mono(self, mono: np.ndarray, span: loudness.Normalization, form: str, hop_s: float | None) -> Embedding:
         if form not in FORMS:
             raise UserError(f"unknown form '{form}'; choose one of {', '.join(FORMS)}")
         if form == "timestamps":
@@ -223,7 +223,7 @@ class Model:
             return Embedding(vectors, starts_s, ends_s)
         return Embedding(vectors.mean(axis=0, keepdims=True), starts_s[:1], ends_s[-1:])
 
-    def _embed_timestamps(self, mono: np.ndarray, span: loudness.Span, hop_s: float) -> Embedding:
+    def _embed_timestamps(self, mono: np.ndarray, span: loudness.Normalization, hop_s: float) -> Embedding:
         rate, size = float(self.sample_rate_hz), self.frontend.recipe.samples
         if not 1.0 / rate <= hop_s <= self.duration_s:
             raise UserError(

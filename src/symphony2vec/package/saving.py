@@ -20,7 +20,7 @@ from mlflow.types.schema import Array, DataType
 from safetensors.torch import save_file
 from torch import nn
 
-from symphony2vec.audio.loudness import Level
+from symphony2vec.audio.loudness import LoudnessTarget
 from symphony2vec.clips.splits import SPLITS
 from symphony2vec.package import card, example
 from symphony2vec.package.contents import (
@@ -128,7 +128,7 @@ def frontend_config(params: Params, representation: str) -> dict[str, Any]:
         "sample_rate_hz": audio.sample_rate_hz,
         "duration_s": clips.duration_s,
         "minimum_fill": clips.minimum_fill,
-        "level": asdict(Level(audio.loudness_lufs, audio.peak_dbfs, audio.silence_db)),
+        "level": asdict(LoudnessTarget(audio.loudness_lufs, audio.peak_dbfs, audio.silence_db)),
         "features": params.features.model_dump(),
     }
 

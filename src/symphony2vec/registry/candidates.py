@@ -192,7 +192,7 @@ def _run_of_record(client: MlflowClient, query: str, path: Path, record: Mapping
         )
     newest = search_runs(client, f"{FINISHED} = '{run.info.run_name}'", [run.info.experiment_id])
     if newest and newest[0].info.run_id != run.info.run_id:
-        tracking.say(
+        tracking.notify(
             f"'{query}' is run {run.info.run_id[:12]}, which made the model in out/; the newest run of that name is "
             f"{newest[0].info.run_id[:12]}: give its id to promote it"
         )

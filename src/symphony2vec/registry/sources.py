@@ -154,7 +154,7 @@ def _list_files(uri: str, server: str) -> dict[str, int]:
 def _download_once(project: Project, uri: str, key: str, server: str) -> Path:
     """Return the model's folder in the cache; one process downloads it even if several ask at once."""
     parent = next(folder for folder in (project.mlruns, project.home) if folder.is_dir())
-    cache = project.mlruns / "downloaded" if os.access(parent, os.W_OK) else processes.own_file("downloaded")
+    cache = project.mlruns / "downloaded" if os.access(parent, os.W_OK) else processes.user_file("downloaded")
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / key
     with filelock.FileLock(cache / f".{key}.lock"):

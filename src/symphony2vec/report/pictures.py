@@ -103,7 +103,7 @@ def write_sounds(project: Project, params: Params, ali: Sequence[str], reference
                 spectrograms = list(samples[name][:MOST_SOUNDS])
                 if stage == "ali":
                     bands = params.features.mel_bands
-                    spectrograms = [inversion.whole(crop, bands, first_band, floor_db) for crop in spectrograms]
+                    spectrograms = [inversion.pad_crop(crop, bands, first_band, floor_db) for crop in spectrograms]
                 _write_sounds(folder, f"{model}-{name}", spectrograms, params)
 
 
@@ -111,8 +111,8 @@ def _write_sounds(folder: Path, name: str, spectrograms_db: Iterable[np.ndarray]
     rate_hz, features = params.audio.sample_rate_hz, params.features
     settings = (rate_hz, features.fft_samples, features.hop_samples)
     for number, mel_db in enumerate(spectrograms_db):
-        wave = inversion.sound(mel_db, *settings, floor_db=-features.dynamic_range_db)
-        inversion.write(folder / f"{name}-{number}{inversion.SUFFIX}", wave, rate_hz)
+        wave = inversion.invert_mel(mel_db, *settings, floor_db=-features.dynamic_range_db)
+        inversion.write_mp3(folder / f"{name}-{number}{inversion.SUFFIX}", wave, rate_hz)
 
 
 def _matrices(pairs: pd.DataFrame, results: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:

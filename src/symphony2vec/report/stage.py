@@ -21,8 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from symphony2vec.clips import leaks
-from symphony2vec.clips import stage as clip_stage
+from symphony2vec.clips import leaks, splits
 from symphony2vec.params import Params
 from symphony2vec.project import Project, atomic_file, atomic_folder, read_table, write_table
 from symphony2vec.report import ablation, counts, first, page, pictures, tables, walks
@@ -30,7 +29,7 @@ from symphony2vec.report import ablation, counts, first, page, pictures, tables,
 
 def run(project: Project, params: Params) -> None:
     """Write the report."""
-    all_folds = list(clip_stage.folds(params))
+    all_folds = splits.list_folds(params)
     folds_of = {str(split): [fold.name for fold in all_folds if fold.split == split] for split in params.clips.splits}
     folds = folds_of[params.clips.splits[0]]
     entries_of = {split: tables.read_entries(project, names) for split, names in folds_of.items()}
@@ -46,7 +45,7 @@ def run(project: Project, params: Params) -> None:
         "leak": tables.tabulate_leakage(entries_of, *_bootstrap(params)),
         "claims": tables.read_claims(project, ali, folds),
         **_read_tables(project),
-        **leaks.tables(project, all_folds),
+        **leaks.build_tables(project, all_folds),
         **_optional_tables(project, params, results, reference, folds),
     }
     with atomic_folder(project.out("report")) as folder:

@@ -70,7 +70,7 @@ def write_sounds(project: Project, params: Params, model: str, fold: str, folder
             waves = synthesize(arrays[name][list(points)].astype(np.float32), params)
             files[name] = [f"{model}-walk_{name}-{point}{inversion.SUFFIX}" for point in points]
             for file, wave in zip(files[name], waves, strict=True):
-                inversion.write(folder / file, wave, params.audio.sample_rate_hz)
+                inversion.write_mp3(folder / file, wave, params.audio.sample_rate_hz)
     return files
 
 
@@ -81,7 +81,9 @@ def synthesize(walk_db: np.ndarray, params: Params) -> np.ndarray:
     """
     rate_hz, features = params.audio.sample_rate_hz, params.features
     settings = (rate_hz, features.fft_samples, features.hop_samples)
-    waves = np.stack([inversion.sound(mel_db, *settings, floor_db=-features.dynamic_range_db) for mel_db in walk_db])
+    waves = np.stack(
+        [inversion.invert_mel(mel_db, *settings, floor_db=-features.dynamic_range_db) for mel_db in walk_db]
+    )
     rms = np.sqrt((waves.astype(np.float64) ** 2).mean(axis=1))
     target_rms = 10.0 ** (measures.level_db(walk_db, rate_hz) / 20.0)
     scaled = waves * np.divide(target_rms, rms, out=np.zeros_like(rms), where=rms > 0.0)[:, None]

@@ -198,18 +198,18 @@ def _decode_base64(text: str, megabytes: float) -> bytes:
         audio = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as fault:
         raise UserError(f"audio is not base64 ({fault}); expected {AUDIO}, not a path or address") from None
-    if not ffmpeg.container(audio):
+    if not ffmpeg.detect_container(audio):
         raise UserError(f"audio does not begin like a supported sound file; expected {AUDIO}")
     return audio
 
 
 def _header_duration_s(path: Path) -> float:
     """Return the length that a file's header states, 0 if it states none; decoding gives the true one."""
-    with decoding.opened(path, LONGEST_S) as recording:
+    with decoding.open_recording(path, LONGEST_S) as recording:
         if recording.channels > MAX_CHANNELS:
             raise UserError(f"audio has {recording.channels} channels; the limit is {MAX_CHANNELS}")
         if not MIN_RATE_HZ <= recording.samplerate <= MAX_RATE_HZ:
             raise UserError(
                 f"audio has a sample rate of {recording.samplerate:g} Hz; expected {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}"
             )
-        return recording.promised_s or 0.0
+        return recording.declared_s or 0.0

@@ -16,7 +16,7 @@ import numpy as np
 from symphony2vec.errors import UserError
 from symphony2vec.models.ali import attempt as ali_attempt
 from symphony2vec.models.ali import stage as ali
-from symphony2vec.models.ali.attempt import Heard
+from symphony2vec.models.ali.attempt import FoldData
 from symphony2vec.models.temporal import attempt as temporal_attempt
 from symphony2vec.models.temporal import stage as temporal
 from symphony2vec.models.temporal.learner import TemporalLearner
@@ -141,13 +141,13 @@ class _Ali(StudyKind):
     def prepare_data(self, task: Task, array: np.ndarray, params: Params) -> Any:
         scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
         source = Source(array, scaled, loop.device())
-        return Heard(source, task.codes, task.rows("train"), task.rows("validation"))
+        return FoldData(source, task.codes, task.rows("train"), task.rows("validation"))
 
     def prepare_training(self, data: Any, latent: int, setting: Setting, params: Params, seed: int) -> Training:
-        learner = ali_attempt.begun(data, latent, setting, params.ali.crop, seed)
-        schedule = ali_attempt.schedule(setting, params.ali.probe_every_epochs, seed)
+        learner = ali_attempt.build_learner(data, latent, setting, params.ali.crop, seed)
+        schedule = ali_attempt.make_schedule(setting, params.ali.probe_every_epochs, seed)
         return Training(
-            learner, data.training, schedule, lambda: ali_attempt.looked_at(learner, data), watch.PROBE_ACCURACY
+            learner, data.training, schedule, lambda: ali_attempt.evaluate(learner, data), watch.PROBE_ACCURACY
         )
 
     def format_point(self, point: Point) -> str:
@@ -199,20 +199,20 @@ class _Temporal(StudyKind):
     def prepare_data(self, task: Task, array: np.ndarray, params: Params) -> _TemporalData:
         training = task.rows("train")
         source = Source(array, scaling.standard(array, training), loop.device())
-        return _TemporalData(source, task.codes, temporal.movements(task), training, task.rows("validation"))
+        return _TemporalData(source, task.codes, temporal.number_movements(task), training, task.rows("validation"))
 
     def prepare_training(
         self, data: _TemporalData, latent: int, setting: TemporalSetting, params: Params, seed: int
     ) -> Training:
-        temporal.check(data.source.shape, self.setting_name, setting)
+        temporal.check_setting(data.source.shape, self.setting_name, setting)
         if setting.unlabelled:
             raise UserError('a study uses the clips of its own project only; set temporal.full.unlabelled to ""')
         learner = TemporalLearner(data.source, data.training, data.movements, latent, setting, seed)
 
         def evaluate() -> dict[str, float]:
-            return temporal_attempt.looked_at(learner, data.codes, data.training, data.validation)
+            return temporal_attempt.evaluate(learner, data.codes, data.training, data.validation)
 
-        schedule = temporal_attempt.schedule(setting, params.temporal.probe_every_epochs, seed)
+        schedule = temporal_attempt.make_schedule(setting, params.temporal.probe_every_epochs, seed)
         return Training(learner, data.training, schedule, evaluate, watch.PROBE_ACCURACY)
 
     def format_point(self, point: Point) -> str:

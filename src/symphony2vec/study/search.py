@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symphony2vec import tracking
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.project import Project, read_json, write_json
@@ -78,7 +78,7 @@ def run(
         UserError: The study is of another model or was begun under other conditions, all trials failed, or the
             database cannot be reached.
     """
-    fold = next(iter(clips.folds(params)))
+    fold = next(iter(splits.list_folds(params)))
     deadline = time.time() + timeout_s if timeout_s is not None else None
     project.mlruns.mkdir(exist_ok=True)
     with database.report_errors():

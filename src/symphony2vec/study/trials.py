@@ -17,7 +17,7 @@ import pandas as pd
 from optuna import TrialPruned
 
 from symphony2vec import tracking
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.models.training import folds, loop
 from symphony2vec.params import Params
@@ -90,7 +90,7 @@ class TrialContext:
     @cached_property
     def fold(self) -> SplitFold:
         """The fold whose validation clips score the trials."""
-        return next(iter(clips.folds(self.params)))
+        return next(iter(splits.list_folds(self.params)))
 
     @cached_property
     def clips_table(self) -> pd.DataFrame:
@@ -109,7 +109,7 @@ class TrialContext:
         """Open an MLflow run for one training, and give the task that logs its curves."""
         subject = tracking.Subject("study", self.kind.setting_name, str(latent), self.fold.name)
         run_params = {**self.kind.run_params(self.params, setting, latent), "seed": seed}
-        run_params = folds.noted(self.params, self.fold, self.clips_table, run_params)
+        run_params = folds.collect_parameters(self.params, self.fold, self.clips_table, run_params)
         with tracking.run(self.project, subject, run_params, self.project.feature("mel")) as run:
             unused = self.project.out(".partial")
             yield folds.Task(subject, self.fold, self.clips_table, unused, unused, run, self.params, [])
@@ -144,7 +144,7 @@ def _train(
 
         def report(row: Mapping[str, float]) -> None:
             context.check_active()
-            task.tell(row)
+            task.log_epoch(row)
             if training.metric in row:
                 accuracies.append(row[training.metric])
                 trial.report(float(np.mean(accuracies[-params.study.averaged :])), int(row["epoch"]))
@@ -156,7 +156,14 @@ def _train(
 
         try:
             loop.fit(
-                training.learner, training.rows, training.schedule, name, task.kept, evaluate, report, NO_CHECKPOINT_S
+                training.learner,
+                training.rows,
+                training.schedule,
+                name,
+                task.checkpoint_folder,
+                evaluate,
+                report,
+                NO_CHECKPOINT_S,
             )
         except TrialPruned:
             is_pruned = True

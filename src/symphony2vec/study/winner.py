@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from symphony2vec import params as params_module
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.project import Project, atomic_file
@@ -34,7 +34,7 @@ def select_winner(params: Params, database: Database, name: str) -> Finalist:
         UserError: There is no such study, a repeat is missing or running, every finalist failed from some seed, or the
             study was made with other epochs or another base setting than params.yaml has now.
     """
-    first_seed = next(iter(clips.folds(params))).seed
+    first_seed = next(iter(splits.list_folds(params))).seed
     command = f"`{kinds.KINDS.get(name, kinds.ALI).command(name)}`"
     with database.report_errors():
         if not database.exists():

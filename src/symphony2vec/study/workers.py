@@ -34,7 +34,7 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from tqdm import tqdm
 
-from symphony2vec.clips import stage as clips
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.params import Params
 from symphony2vec.project import Project
@@ -316,7 +316,7 @@ def _stop(processes: list[SpawnProcess]) -> None:
 
 def _has_open_repeats(job: StudyJob, study: Study, repeats: Study) -> bool:
     """Return whether a repeat is missing, or a trial or repeat is running."""
-    first_seed = next(iter(clips.folds(job.params))).seed
+    first_seed = next(iter(splits.list_folds(job.params))).seed
     missing = verdict.missing_repeats(study, repeats, job.params.study, first_seed)
     return bool(missing or _trials_in(study, "RUNNING") or _trials_in(repeats, "RUNNING"))
 

@@ -20,7 +20,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from symphony2vec import tracking
-from symphony2vec.clips import stage as clip_stage
+from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation import retrieval
 from symphony2vec.evaluation.meaning import pictures, probes, summary, walks
@@ -50,7 +50,7 @@ EXCLUDED_READOUTS = ("sample", "hidden")
 def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
     """Evaluate every model that has vectors, or those of one stage, or one model."""
     split = params.clips.splits[0]
-    folds = [fold.name for fold in clip_stage.folds(params) if fold.split == split]
+    folds = [fold.name for fold in splits.list_folds(params) if fold.split == split]
     folders = [folder for folder in vector_folders(project, stage, model) if folder.name in folds]
     if not folders:
         raise UserError(f"no vectors of a fold by {split} below {project.out()}; `dvc repro` makes them")

@@ -49,7 +49,7 @@ from symphony2vec.params import Params
 from symphony2vec.project import Project, read_array, write_table
 
 if TYPE_CHECKING:
-    from symphony2vec.models.temporal.kept import Kept
+    from symphony2vec.models.temporal.kept import SavedModel
     from symphony2vec.params import Meaning, Probe
 
 INTERPOLATION = "interpolation"
@@ -157,19 +157,19 @@ def sample_across_works(clips: pd.DataFrame, count: int, rng: np.random.Generato
     return sample
 
 
-def interpolate(model: Kept, clips_db: np.ndarray, points: int) -> np.ndarray:
+def interpolate(model: SavedModel, clips_db: np.ndarray, points: int) -> np.ndarray:
     """Return the way from the first to the second of two clips (2, F, T), c and z mixed linearly: (points, F, T')."""
     mixed = []
-    for codes in model.codes(clips_db):
+    for codes in model.encode(clips_db):
         share = np.linspace(0.0, 1.0, points).reshape(-1, *[1] * (codes.ndim - 1))
         mixed.append((1.0 - share) * codes[:1] + share * codes[1:])
     return model.generate(*mixed)
 
 
-def walk_along(model: Kept, clips_db: np.ndarray, direction: Direction, positions: np.ndarray) -> np.ndarray:
+def walk_along(model: SavedModel, clips_db: np.ndarray, direction: Direction, positions: np.ndarray) -> np.ndarray:
     """Return the walks (B, P, F, T') of clips (B, F, T), whose c moves to `positions` (P,) and whose z is constant."""
     walks = []
-    for c, z in zip(*model.codes(clips_db), strict=True):
+    for c, z in zip(*model.encode(clips_db), strict=True):
         moved = c + direction.deviation * positions[:, None] * direction.unit
         walks.append(model.generate(moved, np.repeat(z[None], len(positions), axis=0)))
     return np.stack(walks)
@@ -236,9 +236,9 @@ def measure_of(
         return LabelMeasure("mean rise", "dB/s", lambda mel_db: measures.rise_db_per_s(mel_db, features, rate_hz))
     rows = np.flatnonzero(clips["split"] != "test")
     descriptions = np.zeros((len(clips), 4 * min(generation.MFCC_COEFFICIENTS, mel.shape[1])))
-    descriptions[rows] = generation.described(mel[rows])
+    descriptions[rows] = generation.describe_clips(mel[rows])
     judge, r2 = _fit(descriptions, label, clips, labels, params.meaning)
-    return LabelMeasure("judge", "", lambda mel_db: judge.predict(generation.described(mel_db))[:, 0], r2)
+    return LabelMeasure("judge", "", lambda mel_db: judge.predict(generation.describe_clips(mel_db))[:, 0], r2)
 
 
 def measure_effect(walks: np.ndarray, label_measure: LabelMeasure, clips: pd.DataFrame) -> pd.DataFrame:

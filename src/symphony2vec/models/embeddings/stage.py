@@ -142,14 +142,14 @@ def _evaluate_generation(
     generated = None
     if task.subject.model == "vae":
         rng = np.random.default_rng(task.fold.seed)
-        z = rng.standard_normal((generation.CLIPS, params.embeddings.dimensions))
+        z = rng.standard_normal((generation.MAX_CLIPS, params.embeddings.dimensions))
         generated = scaled.undo(learner.generate(z))
     test = task.rows("test")
 
     def reconstruct(rows: np.ndarray) -> np.ndarray:
         return scaled.undo(learner.reconstruct(rows))
 
-    quality = generation.report(array, task.rows("train"), test, reconstruct, generated, task.fold.seed)
+    quality = generation.evaluate(array, task.rows("train"), test, reconstruct, generated, task.fold.seed)
     for name, table in quality.tables(task.clips.iloc[test]).items():
         write_table(task.folder / f"{name}.csv", table)
     task.run.metrics(quality.metrics)

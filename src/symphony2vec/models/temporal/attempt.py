@@ -26,5 +26,5 @@ def evaluate(
         validation: rows of the validation clips.
     """
     rows = np.concatenate([training, validation])
-    accuracy = watch.glance(learner.encode(rows), codes[rows], len(training))
+    accuracy = watch.score_probe(learner.encode(rows), codes[rows], len(training))
     return learner.evaluate(validation) | {watch.PROBE_ACCURACY: accuracy}

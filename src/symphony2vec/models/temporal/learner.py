@@ -62,10 +62,10 @@ class TemporalLearner:
         self._source, self._setting, self.latent = source, setting, latent
         self._devices, self._seed = devices or single_device(source.device), seed
         shape = (latent, setting.step_latent, setting.width, source.shape[0])
-        self.encoder = loop.started(lambda: Encoder(*shape), seed, source.device)
-        self.generator = loop.started(lambda: Generator(*shape), seed + 1, source.device)
-        self.discriminator = loop.started(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
-        self.projection = loop.started(lambda: Projection(latent), seed + 3, source.device)
+        self.encoder = loop.create_network(lambda: Encoder(*shape), seed, source.device)
+        self.generator = loop.create_network(lambda: Generator(*shape), seed + 1, source.device)
+        self.discriminator = loop.create_network(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
+        self.projection = loop.create_network(lambda: Projection(latent), seed + 3, source.device)
         self._devices.synchronise_batch_norm(self.encoder, self.generator)
         self.ema_encoder = _moving_average(self.encoder, setting.average)
         self.ema_generator = _moving_average(self.generator, setting.average)
@@ -310,7 +310,7 @@ class SupervisedLearner:
         self._devices, self._seed = devices or single_device(source.device), seed
         self._codes = torch.as_tensor(codes, device=source.device)
         shape = (latent, setting.step_latent, setting.width, source.shape[0])
-        self.network = loop.started(lambda: ClipClassifier(*shape, composers), seed, source.device)
+        self.network = loop.create_network(lambda: ClipClassifier(*shape, composers), seed, source.device)
         self._devices.synchronise_batch_norm(self.network)
         self.ema_network = _moving_average(self.network, setting.average)
         self._devices.compile(self.network.encoder.convolutions)
@@ -336,7 +336,7 @@ class SupervisedLearner:
 
     def evaluate(self, rows: np.ndarray) -> dict[str, float]:
         """Return the cross-entropy and the accuracy of the EMA network on these clips, whole."""
-        return watch.answered(self.probabilities(rows), self._codes.cpu().numpy()[rows])
+        return watch.score_probabilities(self.probabilities(rows), self._codes.cpu().numpy()[rows])
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """Return the class probabilities (B, K) of whole clips."""

@@ -144,7 +144,7 @@ def _build_training(
     groups = task.codes if supervised else number_movements(task)
     if setting.unlabelled and not supervised:
         other = unlabelled.open_project(project, params, setting.unlabelled)
-        features, groups = task.kept / "features.npy", unlabelled.number_movements(task.clips, other)
+        features, groups = task.checkpoint_folder / "features.npy", unlabelled.number_movements(task.clips, other)
         unlabelled.concatenate_features(features, array, other)
         rows = np.concatenate([rows, unlabelled.training_rows(task.clips, other)])
     return Training(
@@ -158,7 +158,7 @@ def _build_training(
         seed=task.fold.seed,
         evaluate_every=params.temporal.probe_every_epochs,
         label=task.label,
-        checkpoints=task.kept,
+        checkpoints=task.checkpoint_folder,
     )
 
 
@@ -179,7 +179,7 @@ def _train_temporal(task: Task, array: np.ndarray, params: Params, training: Tra
     with ranks.launch(count, training.follow, task.label) as devices:
         learner = training.build_learner(devices)
         prior_codes = learner.sample_prior(SAMPLES, training.seed)
-        curves = task.finish(training.fit(learner, evaluate, task.tell))
+        curves = task.write_curves(training.fit(learner, evaluate, task.log_epoch))
     codes = learner.infer_codes(np.arange(len(array)))
     write_array(task.folder / "vectors.npy", codes["c"])
     write_array(task.folder / "vectors-pooled.npy", codes["pooled"])
@@ -206,7 +206,7 @@ def _train_supervised(task: Task, array: np.ndarray, training: Training, count: 
     validation = task.rows("validation")
     with ranks.launch(count, training.follow, task.label) as devices:
         learner = training.build_supervised_learner(devices)
-        curves = task.finish(training.fit(learner, lambda epoch: learner.evaluate(validation), task.tell))
+        curves = task.write_curves(training.fit(learner, lambda epoch: learner.evaluate(validation), task.log_epoch))
     probabilities = learner.probabilities(np.arange(len(array)))
     write_array(task.folder / "probabilities.npy", probabilities)
     write_table(task.folder / "validation.csv", _count_correct(task, probabilities[validation].argmax(axis=1)))
@@ -258,7 +258,7 @@ def _count_correct(task: Task, predictions: np.ndarray) -> pd.DataFrame:
 def _probe_predictions(vectors: np.ndarray, task: Task) -> np.ndarray:
     """Return the composers (B,) that a probe, fitted on the training clips, predicts for the validation clips."""
     training = task.rows("train")
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=watch.STRENGTH, max_iter=1000))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=watch.PROBE_C, max_iter=1000))
     probe.fit(vectors[training], task.codes[training])
     predictions: np.ndarray = probe.predict(vectors[task.rows("validation")])
     return predictions
