@@ -200,6 +200,27 @@ def test_no_module_is_part_of_an_import_cycle():
     graphlib.TopologicalSorter(graph).prepare()  # a CycleError names the cycle
 
 
+# Names that say what happened to a thing instead of what it is, and words of an earlier vocabulary.
+VAGUE_NAMES = set(
+    "found told kept asked wanted made drawn heard said spoken one own given named shown taken chosen placed begun looked "
+    "buried crown litter dice along opened answered settled counted decided written titled held known seen noted twins "
+    "strays hush things maker hearing worth yardstick draw draws reading readings".split()
+)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_names_say_what_a_thing_is(path):
+    bound = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+    assert not {name for name in bound if name.strip("_").lower() in VAGUE_NAMES}
+
+
 def test_help_loads_no_library_that_computes():
     code = "import sys, symphony2vec.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -1,4 +1,4 @@
-"""Where every file of the project lies, and how it is read and written: whole, or not at all.
+"""The paths of a project's files, and reading and writing them completely or not at all.
 
 data/<corpus>/catalogue.csv     see `symphony2vec.corpus.catalogue`
 out/audio/                      movements.csv, rejected.csv, <movement>.flac (mono, PCM 16, at the project's rate)
@@ -10,15 +10,15 @@ out/<stage>/<model>/<fold>/     stage: classifiers, embeddings, ali; the rows al
     vectors[-<readout>].npy         (clips, dimensions) float32
     probabilities[-<readout>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
     curves.csv                      one row an epoch: losses, and the probe on validation clips
-    samples.npz, *.png              what the model makes of some clips
+    samples.npz, *.png              reconstructions and generated clips
     generation.csv                  clip, composer, work, log_spectral_distance (dB): one row a test clip, of a model
                                     that gives mel spectrograms back
     frechet.csv                     what (reconstructed, generated, training), frechet, frechet_spectrum,
                                     frechet_moves, clips: the distance of its clips from the test clips; training is
                                     the floor (symphony2vec.models.generation)
     run.json                        the MLflow run, and the key of all that the folder was made from
-    model[-<readout>].json          what the run's package of that readout says of itself (symphony2vec.package)
-out/probe/<stage>/<model>/<fold>/   scores.json, predictions.csv
+    model[-<readout>].json          the configuration of the run's package of that readout (symphony2vec.package)
+out/probe/<stage>/<model>/<fold>/   scores.json, predictions.csv, works.csv
 out/meaning/                        knowledge.csv, retrieval.csv, pairs.csv, profile.png, retrieval.png
 out/meaning/<stage>/<model>/<fold>/ meaning.csv, retrieval.csv, works.csv, record.json
 out/report/                     index.html, tables as CSV, figures as PNG, sounds
@@ -137,13 +137,13 @@ class Project:
 
 
 def is_project(folder: Path) -> bool:
-    """Whether a folder is the root of a project."""
+    """Return whether a folder is the root of a project."""
     return (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file()
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; it takes its place only if the block ends well."""
+    """Give a temporary path beside `path` to write to; it replaces `path` only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]  # a long name stays legal
     partial = path.with_name(f".{digest}.{platform.node()}.{os.getpid()}.partial{path.suffix}")
@@ -158,41 +158,41 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, partial: Path | None = None) -> Iterator[Path]:
-    """Give an empty folder to fill; it takes the place of `path` only if the block ends well.
+    """Give an empty folder to fill; it replaces `path` only if the block succeeds.
 
-    With `partial` the caller names the folder: it is used as found, and kept when the block fails, so that long work
-    can pick up where it stopped.
+    With `partial` the caller names the folder: it is used with its contents, and stays if the block fails, so that long
+    work can continue where it stopped.
     """
-    kept = partial is not None
-    filling = partial or path.with_name(f".{path.name}.{os.getpid()}.partial")
-    filling.mkdir(parents=True, exist_ok=True)
+    is_temporary = partial is None
+    folder = partial or path.with_name(f".{path.name}.{os.getpid()}.partial")
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        yield filling
+        yield folder
         if path.exists():
             shutil.rmtree(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        filling.replace(path)
+        folder.replace(path)
     except OSError as fault:
         raise _no_room(fault, path) from fault
     finally:
-        if not kept:
-            shutil.rmtree(filling, ignore_errors=True)
+        if is_temporary:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _no_room(fault: OSError, path: Path) -> Exception:
-    """The disk's own faults in the user's words; any other fault as it is."""
+    """An error of the disk in plain words; any other error unchanged."""
     reasons = {
         errno.ENOSPC: "the disk is full; free some space and run the command again",
         errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
         errno.EFBIG: "the file is larger than the disk or a limit of this system (ulimit -f) allows",
-        errno.EROFS: "the disk can only be read",
+        errno.EROFS: "the disk is read-only",
         errno.EACCES: "no permission to write there",
     }
     return UserError(f"cannot write {path}: {reasons[fault.errno]}") if fault.errno in reasons else fault
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV (UTF-8, Unix line ends)."""
+    """Write a table as CSV (UTF-8, Unix line endings)."""
     with atomic_file(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n")
 
@@ -246,7 +246,7 @@ def read_array(path: Path, made_by: str) -> np.ndarray:
 
 
 def key_of(*sources: Any) -> str:
-    """A digest of all that some output was made from: files by bytes (a folder: its .py), the rest as JSON."""
+    """Return a digest of the inputs of an output: files by content (of a folder its .py), values as JSON."""
     digest = hashlib.sha256()
     for source in sources:
         if isinstance(source, Path):

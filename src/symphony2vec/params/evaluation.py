@@ -25,7 +25,7 @@ class Meaning(Section):
     penalties: Annotated[list[Positive], Field(min_length=1)]
     strengths: Annotated[list[Positive], Field(min_length=1)]
     minimum_clips: Count
-    shown: list[str]
+    profile_models: list[str]
 
 
 class Registry(Section):

@@ -9,6 +9,7 @@ from typing import Any
 # Keys of earlier versions -> their present name.
 RENAMED = {
     "probe.bootstrap_draws": "probe.bootstrap_resamples",
+    "meaning.shown": "meaning.profile_models",
     "registry.minimum_draws": "registry.minimum_folds",
 }
 

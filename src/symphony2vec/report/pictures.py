@@ -50,7 +50,7 @@ def gather(project: Project, results: pd.DataFrame, fold: str, folder: Path) -> 
     return names_of
 
 
-def draw(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+def write_figures(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     """Draw the tables `results`, `pairs`, `leak` and, if there is one, `near_duplicate_counts`."""
     results, leakage = tables["results"], tables["leak"]
     rows = results.assign(model=results["row"]).rename(columns=ENDS)

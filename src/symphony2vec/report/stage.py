@@ -54,7 +54,7 @@ def run(project: Project, params: Params) -> None:
         picture_folder, sound_folder = folder / "pictures", folder / "sounds"
         pictures_of = pictures.gather(project, results, folds[0], picture_folder)
         pictures.draw_first(by_name["first"], float(results["majority"].mean()), reference, picture_folder)
-        pictures.draw(by_name, picture_folder)
+        pictures.write_figures(by_name, picture_folder)
         pictures.draw_probe_curves(project, ali, folds[0], picture_folder)
         pictures.write_sounds(project, params, ali, reference, folds[0], sound_folder)
         model = page.ReferenceModel(

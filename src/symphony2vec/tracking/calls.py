@@ -97,16 +97,16 @@ def find_run(client: MlflowClient, stage: str, run_id: str) -> Any:
 def open_run(client: MlflowClient, project: Project, call: Call, is_new: bool) -> str:
     """Send an opening call and return the id that MLflow gives; a run that `is_new` is not looked for first."""
 
-    known = None if is_new else find_run(client, call["stage"], call["local_id"])
-    if known is None:
+    run = None if is_new else find_run(client, call["stage"], call["local_id"])
+    if run is None:
         home = _experiment(client, project, call["stage"])
-        known = client.create_run(home, start_time=call["at_ms"], tags=call["tags"], run_name=call["name"])
+        run = client.create_run(home, start_time=call["at_ms"], tags=call["tags"], run_name=call["name"])
     else:
-        _resume(client, known, call["runs_again"])
-    run_id = str(known.info.run_id)
-    if not known.data.params:
+        _resume(client, run, call["runs_again"])
+    run_id = str(run.info.run_id)
+    if not run.data.params:
         client.log_batch(run_id, params=[Param(name, value) for name, value in call["parameters"].items()])
-    if call["data"] and not (known.inputs and known.inputs.dataset_inputs):
+    if call["data"] and not (run.inputs and run.inputs.dataset_inputs):
         _log_inputs(client, run_id, [_dataset_input(data) for data in call["data"]])
     return run_id
 
@@ -165,22 +165,22 @@ def _has_image(client: MlflowClient, run_id: str, call: Call) -> bool:
     return {path.rpartition(".")[2] for path in paths} == {"png", "webp"}
 
 
-def _resume(client: MlflowClient, known: Any, runs_again: bool) -> None:
-    if "failure" in known.data.tags:
-        client.delete_tag(known.info.run_id, "failure")
+def _resume(client: MlflowClient, run: Any, runs_again: bool) -> None:
+    if "failure" in run.data.tags:
+        client.delete_tag(run.info.run_id, "failure")
     if runs_again:
-        client.update_run(known.info.run_id, status="RUNNING")
+        client.update_run(run.info.run_id, status="RUNNING")
 
 
 def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
     """The id of the stage's experiment, created if it is missing."""
     project.mlruns.mkdir(exist_ok=True)
     with filelock.FileLock(project.mlruns / ".experiment.lock"):
-        known = client.get_experiment_by_name(stage)
-        if known is not None:
-            if known.lifecycle_stage != "active":
-                client.restore_experiment(known.experiment_id)
-            return str(known.experiment_id)
+        experiment = client.get_experiment_by_name(stage)
+        if experiment is not None:
+            if experiment.lifecycle_stage != "active":
+                client.restore_experiment(experiment.experiment_id)
+            return str(experiment.experiment_id)
         return str(client.create_experiment(stage, artifact_location=server.artifact_root(project, stage)))
 
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from symphony2vec.project import atomic_folder, is_project
 
 SQLITE = ("sqlite:///", "sqlite+pysqlite:///")
-OWN = "/mlruns/artifacts/"
+ARTIFACTS = "/mlruns/artifacts/"
 ROOT = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # MLflow's own variable, which only its server reads
 # Runs before model versions, whose places are inside those of runs.
 COLUMNS = (
@@ -125,7 +125,7 @@ def _relocate(database: Path, mlruns: Path, copies: bool) -> None:
 
 def _stored_places(database: Path, table: str, column: str) -> list[tuple[int, str]]:
     """Row numbers and values that may be places of artifacts of a project; none if there is no such table."""
-    query = f"SELECT rowid, {column} FROM {table} WHERE {column} LIKE '%{OWN}%'"
+    query = f"SELECT rowid, {column} FROM {table} WHERE {column} LIKE '%{ARTIFACTS}%'"
     try:
         with closing(sqlite3.connect(database, timeout=WAIT_S)) as connection:
             return list(connection.execute(query))
@@ -138,9 +138,10 @@ def _stored_places(database: Path, table: str, column: str) -> list[tuple[int, s
 def _relocated(text: str, mlruns: Path) -> tuple[Path, Path] | None:
     """A stored place and where it is in the project of `mlruns` now; None if it is right as it is."""
     path = _local(text)
-    head, own, tail = path.rpartition(OWN)
+    head, separator, tail = path.rpartition(ARTIFACTS)
     former = Path(head) / "mlruns"
-    if not own or not head or former == mlruns or _local(os.environ.get(ROOT, "")).startswith(f"{head}{OWN}"[:-1]):
+    is_elsewhere = _local(os.environ.get(ROOT, "")).startswith(f"{head}{ARTIFACTS}"[:-1])
+    if not separator or not head or former == mlruns or is_elsewhere:
         return None
     return (former / "artifacts" / tail, mlruns / "artifacts" / tail) if _is_former_place(former, mlruns) else None
 

@@ -191,8 +191,8 @@ def run_id_of(client: MlflowClient, record: Mapping[str, Any]) -> str | None:
 
     It differs from the recorded id if the run was opened while the server did not answer.
     """
-    known = find_run(client, record["stage"], record["run_id"])
-    return None if known is None else str(known.info.run_id)
+    found_run = find_run(client, record["stage"], record["run_id"])
+    return None if found_run is None else str(found_run.info.run_id)
 
 
 def write_record(path: Path, run: Run, subject: Subject, key: str, fold: str) -> None:

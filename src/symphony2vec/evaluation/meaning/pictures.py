@@ -12,7 +12,7 @@ from symphony2vec.evaluation.meaning.targets import LABELS, MEASURES
 from symphony2vec.evaluation.retrieval import MEASURE
 
 
-def draw(results: pd.DataFrame, names: Sequence[str], folder: Path) -> None:
+def write_figures(results: pd.DataFrame, names: Sequence[str], folder: Path) -> None:
     """Write profile.png and retrieval.png of some models; remove an earlier picture for which there is no data.
 
     Args:

@@ -108,7 +108,7 @@ def _evaluate_fold(project: Project, params: Params, folder: Path, labels: pd.Da
     table, record = project.out("clips", "folds", f"{fold}.csv"), read_json(folder / "run.json", stage)
     if not table.is_file() or record["clips"] != key_of(table):
         raise UserError(f"the clips have changed since the stage {stage} trained {model}; run `dvc repro`")
-    settings = params.meaning.model_dump(exclude={"shown"})
+    settings = params.meaning.model_dump(exclude={"profile_models"})
     code = [Path(__file__).parents[2] / name for name in CODE.split()]
     key = key_of(*code, project.out("labels", "labels.csv"), settings, params.probe.model_dump(), record)
     target = project.out("meaning", stage, model, fold)
@@ -166,11 +166,11 @@ def _metrics(readout: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
 
 
 def _summarize(project: Project, params: Params, folds: Sequence[str]) -> None:
-    """Write the tables over the folds, and the figures of the models of meaning.shown."""
+    """Write the tables over the folds, and the figures of the models of meaning.profile_models."""
     results, pairs = summary.summarize_folds(summary.read_entries(project, folds), params.probe)
     is_retrieval = results["measure"] == retrieval.MEASURE
     home = project.out("meaning")
     write_table(home / "knowledge.csv", results[~is_retrieval])
     write_table(home / "retrieval.csv", results[is_retrieval].drop(columns="measure").rename(columns=summary.RETRIEVED))
     write_table(home / "pairs.csv", pairs)
-    pictures.draw(results, params.meaning.shown, home)
+    pictures.write_figures(results, params.meaning.profile_models, home)
