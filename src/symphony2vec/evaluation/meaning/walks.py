@@ -131,7 +131,7 @@ def write(
     arrays = {name: walk.astype(np.float16) for name, walk in walks.items()}
     np.savez_compressed(target / "walks.npz", allow_pickle=False, rows=pair, row=walking[:1], **arrays)
     starts = [f"{clip['composer']}, {clip['work']}" for _, clip in clips.iloc[[*pair, walking[0]]].iterrows()]
-    _draw(walks, directions, label_measures, starts, params, target)
+    _plot_walks(walks, directions, label_measures, starts, params, target)
     table = _summarize(
         effects, directions, label_measures, mel[np.flatnonzero(clips["split"] == "train")], params.probe
     )
@@ -286,7 +286,7 @@ def _summarize(
     return pd.DataFrame(lines, columns=COLUMNS).round(4)
 
 
-def _draw(
+def _plot_walks(
     walks: dict[str, np.ndarray],
     directions: list[Direction],
     label_measures: list[LabelMeasure],
