@@ -202,9 +202,12 @@ def test_no_module_is_part_of_an_import_cycle():
 
 # Names that say what happened to a thing instead of what it is, and words of an earlier vocabulary.
 VAGUE_NAMES = set(
-    "found told kept asked wanted made drawn heard said spoken one own given named shown taken chosen placed begun "
-    "looked buried crown litter dice along opened answered settled counted decided written titled held known seen noted twins "
-    "strays hush things maker hearing worth yardstick draw draws reading readings".split()
+    (
+        "found told kept asked wanted made drawn heard said spoken one own given named shown taken chosen "
+        "placed begun looked buried crown litter dice along opened answered settled counted decided written "
+        "titled held known seen noted twins strays hush things maker hearing worth yardstick draw draws "
+        "reading readings"
+    ).split()
 )
 
 
