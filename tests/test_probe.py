@@ -136,8 +136,8 @@ def test_accuracy_f1_and_majority_agree_with_scikit_learn(changed):
     assert told.filter(like="p(").sum(axis=1).to_numpy() == pytest.approx(np.ones(len(told)), abs=1e-4)
 
 
-def test_the_bootstrap_draws_whole_groups(changed):
-    settings = changed(probe__bootstrap_draws=4000).probe
+def test_the_bootstrap_resamples_whole_groups(changed):
+    settings = changed(probe__bootstrap_resamples=4000).probe
     always, never = np.diag([10, 0]), np.array([[0, 10], [0, 0]])
     drawn = bootstrap(np.array([always, never]), settings)["test_accuracy"]
     assert set(np.unique(drawn)) == {0.0, 0.5, 1.0}  # never a part of a work
@@ -166,7 +166,7 @@ def test_one_work_of_many_clips_gives_a_wider_interval_than_many_works(changed):
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(changed):
-    settings = changed(probe__bootstrap_draws=500).probe
+    settings = changed(probe__bootstrap_resamples=500).probe
     rng = np.random.default_rng(1)
     held = 0
     for _ in range(200):
@@ -428,7 +428,7 @@ def test_a_second_run_writes_nothing(embedded, changed):
     probe.run(embedded, changed())
     assert times(embedded.out("probe")) == before
     assert [one.info.end_time for one in runs(embedded)] == ended
-    probe.run(embedded, changed(probe__bootstrap_draws=300))
+    probe.run(embedded, changed(probe__bootstrap_resamples=300))
     assert all(times(embedded.out("probe"))[name] != written for name, written in before.items())
 
 
