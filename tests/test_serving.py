@@ -396,13 +396,13 @@ def test_a_small_file_of_hours_is_refused_before_it_is_decoded(service):
     held = file_of(np.zeros(RATE_HZ * 1300, np.float32))
     assert len(held) < 50_000
     assert "lasts 1300 s; the limit is 1200 s" in refusal(service, held)
-    assert "lasts more than 1200 s, the limit" in refusal(service, claiming(held, 0))
+    assert "longer than the limit of 1200 s" in refusal(service, claiming(held, 0))
 
 
 def test_a_header_that_lies_about_its_length_is_refused_or_believed_but_never_exceeded(service):
     held = file_of(tone())
-    assert "cut off: 1.0 of 536870.9 s are there" in refusal(service, claiming(held, 2**32 - 1))
-    assert "cut off: 1.0 of 800.0 s are there" in refusal(service, claiming(held, 800 * RATE_HZ))
+    assert "truncated: 1.0 of 536870.9 s are present" in refusal(service, claiming(held, 2**32 - 1))
+    assert "truncated: 1.0 of 800.0 s are present" in refusal(service, claiming(held, 800 * RATE_HZ))
     longer = file_of(tone(30.0))
     (answer,) = service.answer([Row(audio=text_of(claiming(longer, 2 * RATE_HZ)))])
     assert answer["ends_s"][-1] == 30.0
@@ -412,7 +412,7 @@ def test_a_header_that_lies_about_its_length_is_refused_or_believed_but_never_ex
 def test_a_wav_that_claims_more_than_it_holds_is_refused(service):
     held = bytearray(file_of(tone(), "WAV", "PCM_16"))
     held[40:44] = struct.pack("<I", 2_000_000_000)
-    assert "cut off: 0% of the sound that its header promises" in refusal(service, bytes(held))
+    assert "truncated: 0% of the audio declared in the header" in refusal(service, bytes(held))
 
 
 @pytest.mark.parametrize(("name", "value"), [("SECONDS", "ten"), ("MEGABYTES", "-1"), ("ROWS", "nan"), ("ROWS", "0")])
