@@ -17,7 +17,6 @@ import numpy as np
 import soundfile
 import soxr
 
-from symphony2vec import synthesis
 from symphony2vec.decoding import parts, sources
 from symphony2vec.decoding.mixing import Downmixer
 from symphony2vec.decoding.ranges import FileBytes
@@ -25,7 +24,7 @@ from symphony2vec.errors import Unusable, UserError
 
 BLOCK_FRAMES = 1 << 18
 COMPLETE_SHARE = 0.99  # of the declared duration: some MP3 encoders round it
-MAX_DURATION_S = synthesis.MAX_DURATION_S
+MAX_DURATION_S = 4 * 3600.0  # of a recording that is decoded, and of a score that is rendered
 
 
 def decode(path: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]]:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from symphony2vec.decoding.recording import MAX_DURATION_S
 from symphony2vec.errors import Unusable
 from symphony2vec.synthesis.instruments import STRINGS, select_program
 from symphony2vec.synthesis.movements import select_bars
 from symphony2vec.synthesis.notation import read_score
 from symphony2vec.synthesis.part import Part
 
-MAX_DURATION_S = 4 * 3600.0
 # MIDI velocities of dynamic marks, as in notation programs
 VELOCITIES = {
     "pppp": 10, "ppp": 16, "pp": 33, "p": 49, "mp": 64, "mf": 80, "f": 96, "ff": 112, "fff": 126, "ffff": 127,
