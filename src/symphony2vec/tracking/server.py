@@ -78,7 +78,7 @@ def artifact_root(project: Project, stage: str) -> str | None:
     """Return where the artifacts of an experiment's runs go; None for an HTTP server, which decides itself."""
     if _is_http(project):
         return None
-    root = os.environ.get(places.ROOT) or (project.mlruns / "artifact_root").as_uri()
+    root = os.environ.get(places.ROOT) or (project.mlruns / "artifacts").as_uri()
     return f"{root.rstrip('/')}/{stage}"
 
 
