@@ -167,18 +167,18 @@ def backwards(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: None, r"is missing; `symphony2vec embed FOLDER -o .*` makes it"),
+        (lambda path: None, r"is missing; `symphony2vec embed FOLDER -o .*` writes it"),
         (folder, "is missing"),
         (no_parquet, "cannot be read as parquet"),
-        (plain, "is no collection of symphony2vec"),
-        (no_json, "is no collection of symphony2vec"),
+        (plain, "is not a collection of symphony2vec"),
+        (no_json, "is not a collection of symphony2vec"),
         (timestamps, "of the form 'timestamps'.*--form clips"),
         (empty, "holds no clips"),
         (without_work, "no column work"),
-        (doubles, "column 'vector' is fixed_size_list<.*double"),
+        (doubles, "column 'vector' has the wrong type, fixed_size_list<.*double"),
         (gaps, "column 'composer' has 2 gaps"),
         (not_finite, "vectors that are not finite"),
-        (backwards, r"a piece of a.flac lies from 0.0 to -1.0 s"),
+        (backwards, r"a passage of a.flac is 0.0 to -1.0 s"),
     ],
 )
 def test_what_is_no_collection_of_clips_is_one_clear_line(tmp_path, spoil, message):

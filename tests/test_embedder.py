@@ -52,10 +52,10 @@ def written(path: Path, wave: np.ndarray, rate_hz: int = RATE_HZ, subtype: str =
 
 
 def test_a_recording_of_the_pipeline_has_the_vectors_that_the_stage_wrote(trained, model):
-    model = "vae-mel" if "vae" in model.name else "pca-mfcc"
-    stored = trained.vectors(model=model)
+    name = "vae-mel" if "vae" in model.name else "pca-mfcc"
+    stored = trained.vectors(model=name)
     for sound, rows in trained.rows_of().items():
-        near(model.embed_file(sound).vectors[: len(rows)], stored[rows], 5e-4 if model == "pca-mfcc" else 1e-4)
+        near(model.embed_file(sound).vectors[: len(rows)], stored[rows], 5e-4 if name == "pca-mfcc" else 1e-4)
 
 
 def test_a_recording_as_it_came_has_the_vectors_of_what_the_pipeline_made_of_it(trained, vae):
@@ -299,7 +299,7 @@ def test_an_array_that_is_no_sound_is_refused_with_the_reason(wave, rate_hz, rea
     ("asked", "reason"),
     [
         (("scene",), "unknown form 'scene'; choose one of clips, timestamps, recording"),
-        (("clips", 0.5), "hop_s applies to the form timestamps only, not for clips"),
+        (("clips", 0.5), "hop_s applies to the form timestamps only, not to clips"),
         (("recording", 0.5), "hop_s applies to the form timestamps only"),
         (("timestamps", 0.0), "hop_s is 0; expected seconds above 0 and at most 1"),
         (("timestamps", -1.0), "hop_s is -1"),
