@@ -17,7 +17,7 @@ from torch import nn
 
 from symphony2vec.audio.loudness import LoudnessTarget
 from symphony2vec.errors import UserError
-from symphony2vec.features.stage import Recipe
+from symphony2vec.features.representations import Recipe
 from symphony2vec.package.head import Head
 from symphony2vec.package.model import Frontend, Model
 from symphony2vec.package.scaling import Scaling

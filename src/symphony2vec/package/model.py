@@ -29,7 +29,7 @@ from symphony2vec.audio import loudness
 from symphony2vec.decoding import mixing
 from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable, UserError
-from symphony2vec.features.stage import Recipe, represent
+from symphony2vec.features.representations import Recipe, represent
 from symphony2vec.models.training import precision
 from symphony2vec.package.head import Head
 from symphony2vec.package.scaling import Scaling, middle_crop
