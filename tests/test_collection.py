@@ -314,7 +314,7 @@ def test_a_name_that_is_no_text_is_embedded_or_said_but_never_ends_the_command(l
     made = building.write([library], tmp_path / "x.csv", clip_request)
     (told,) = made.rejected.to_dict("records")
     assert told["path"].endswith("b\\udcff.wav")
-    assert "no UTF-8" in told["reason"]
+    assert "not UTF-8" in told["reason"]
     named = building.write([odd], tmp_path / "y.csv", clip_request)  # by its own name it is wanted as it is
     assert set(named.table["path"]) == {str(library / "b\\udcff.wav")}
     strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/c\xff"))

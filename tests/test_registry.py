@@ -549,7 +549,7 @@ def test_an_event_is_later_than_the_last_one_though_this_clock_is_behind(ladder)
 def test_an_edited_event_is_reported(ladder):
     promote(ladder, "pca-mel")
     client(ladder).set_model_version_tag(registry.MODEL, "1", "champion.today", "me")
-    with pytest.raises(UserError, match=r"^the tag champion.today of version 1 .* is not a valid event; delete it"):
+    with pytest.raises(UserError, match=r"^tag champion.today of version 1 .* is not a valid event; delete it"):
         run_command(ladder, "champions")
 
 

@@ -499,7 +499,7 @@ def test_another_project_that_does_not_fit_is_one_clear_line(project_of, create_
     project, other = project_of(spectrograms()), create_other(small, hop_samples=256)
     for folder_name, message in (
         ("../nowhere", r"temporal.full.unlabelled: no project in .*nowhere \(a folder with params.yaml and out/\)"),
-        (".", "is this project itself, whose test clips must not be used"),
+        (".", "is this project itself; its test clips must not be used"),
         (other.root, "features.hop_samples is 256 in .*other and 512 here; make them equal"),
     ):
         with pytest.raises(UserError, match=message) as error:
@@ -568,7 +568,7 @@ def test_an_invalid_part_names_its_key(part, message, settings):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"models": ["none-3"]}, "none-3 is none of full, context, labels, .* with a latent size"),
+        ({"models": ["none-3"]}, "none-3 must be one of full, context, labels, .* with a latent size"),
         ({"models": ["full"]}, "'temporal.models.0' is 'full': string should match pattern"),
         ({"models": []}, "'temporal.models' is \\[\\]: list should have at least 1 item"),
         ({"parts": {"full": {}}}, "a part cannot be named full"),

@@ -20,7 +20,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from symphony2vec import tracking
-from symphony2vec.artifacts import Project
+from symphony2vec.project import Project
 project = Project(Path(sys.argv[1]))
 subject = tracking.Subject("embeddings", "pca", sys.argv[2], "work-0")
 with tracking.run(project, subject, {"dimensions": 1}, project.params) as opened:
@@ -177,7 +177,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from symphony2vec import tracking
-from symphony2vec.artifacts import Project
+from symphony2vec.project import Project
 project = Project(Path(sys.argv[1]))
 subject = tracking.Subject("embeddings", "pca", "mel", "work-0")
 with tracking.run(project, subject, {}, project.params, project.root / "begun.json"):

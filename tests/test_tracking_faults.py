@@ -354,7 +354,7 @@ KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
 from symphony2vec import tracking
-from symphony2vec.artifacts import Project
+from symphony2vec.project import Project
 from symphony2vec.tracking import server
 server.BUSY_S = 0.05
 project = Project(Path(sys.argv[1]))
@@ -426,7 +426,7 @@ def test_a_damaged_outbox_holds_up_no_other_run(tracked, tmp_path_factory):
         pass
     (left,) = tracking.pending(tracked)
     assert left.name == first.name
-    assert left.fault.endswith(f"mend that line, or remove {first.folder}")
+    assert left.fault.endswith(f"repair that line, or remove {first.folder}")
     assert second.folder.exists() is False
 
 
