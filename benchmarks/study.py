@@ -38,7 +38,7 @@ def project_in(root: Path, clips: int, batch: int, epochs: int) -> Project:
     """Spectrograms of noise, each composer with a level of its own; 60 % of the clips are trained on."""
     shutil.copyfile(ROOT / "dvc.yaml", root / "dvc.yaml")
     values = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    values["study"] |= {"epochs": epochs, "startup_trials": 1000, "repeated": 1, "seeds": 1}
+    values["study"] |= {"epochs": epochs, "startup_trials": 1000, "repeated_trials": 1, "seeds": 1}
     values["study"]["ali"] |= {"latent": [64], "batch": [batch]}
     with (root / "params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(values, file)

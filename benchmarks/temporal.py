@@ -50,7 +50,7 @@ class Baseline(TemporalLearner):
         self.discriminator.requires_grad_(False)
         generator_loss = losses.generator_loss(*self._logits(view, x_hat, c, z, prior_c, prior_z))
         self.discriminator.requires_grad_(True)
-        return {"discriminator_loss": discriminator_loss}, weight * self._setting.adversary * generator_loss
+        return {"discriminator_loss": discriminator_loss}, weight * self._setting.adversarial_weight * generator_loss
 
     def _logits(self, view: Tensor, x_hat: Tensor, *codes: Tensor) -> tuple[Tensor, Tensor]:
         c, z, prior_c, prior_z = codes
@@ -225,7 +225,9 @@ def main() -> None:
     location = torch.cuda.get_device_name() if on_gpu else f"{options.threads} thread(s)"
     precision = f"{'bfloat16' if devices.bf16 else 'float32'}, {'' if devices.compiles else 'not '}compiled"
     print(f"\n{machine.described()}, torch {torch.__version__}, {location}, {precision}\n")
-    print(f"{options.setting}-{options.latent}, {setting.batch} pairs an update, {setting.frames} frames, ", end="")
+    print(
+        f"{options.setting}-{options.latent}, {setting.batch} pairs an update, {setting.crop_frames} frames, ", end=""
+    )
     print(f"{options.rounds} rounds of {options.updates}; median (smallest to largest)\n", *lines, sep="\n")
     if count > 1:
         print("", *all_devices(load, count), sep="\n")

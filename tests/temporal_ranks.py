@@ -33,10 +33,10 @@ SCALING = Scaling(np.zeros(BINS, np.float32), np.ones(BINS, np.float32))
 def setting(**changes: Any) -> TemporalSetting:
     """Return a small setting with all losses; without augmentation, only the codes are random."""
     plain = {
-        "adversary": 0.25, "reconstruction": 1.0, "contrast": 0.5, "positives": "clip", "temperature": 0.2,
-        "unary": True, "step_latent": 3, "width": 2, "frames": FRAMES, "masked_bins": 0, "masked_frames": 0,
-        "shifted_bins": 0, "level": 0.0, "tempo": 0.0, "batch": 7, "learning_rate": 0.001,
-        "discriminator_learning_rate": 0.001, "betas": [0.5, 0.99], "average": 0.9, "epochs": 2, "played": 7,
+        "adversarial_weight": 0.25, "reconstruction_weight": 1.0, "contrastive_weight": 0.5, "positives": "clip",
+        "temperature": 0.2, "unary": True, "step_latent": 3, "width": 2, "crop_frames": FRAMES, "mask_bins": 0,
+        "mask_frames": 0, "shift_bins": 0, "level_shift": 0.0, "time_stretch": 0.0, "batch": 7, "learning_rate": 0.001,
+        "discriminator_learning_rate": 0.001, "betas": [0.5, 0.99], "ema_decay": 0.9, "epochs": 2, "generator_batch": 7,
         "unlabelled": "",
     }  # fmt: skip
     return TemporalSetting.model_validate(plain | changes)
@@ -53,7 +53,9 @@ def exact(devices: Devices, adversary: float = 0.25) -> TemporalLearner:
     try:
         source = Source(clips(), SCALING, devices.device)
         source._cache = source._cache.double()
-        learner = TemporalLearner(source, ROWS, np.arange(CLIPS), LATENT, setting(adversary=adversary), 5, devices)
+        learner = TemporalLearner(
+            source, ROWS, np.arange(CLIPS), LATENT, setting(adversarial_weight=adversary), 5, devices
+        )
     finally:
         torch.set_default_dtype(torch.float32)
     rng = torch.Generator().manual_seed(9)
@@ -85,7 +87,7 @@ def statistics(learner: TemporalLearner) -> dict[str, Tensor]:
 def supervised_learner(devices: Devices) -> SupervisedLearner:
     """Return a supervised learner with random views."""
     source = Source(clips(), SCALING, devices.device)
-    return SupervisedLearner(source, np.arange(CLIPS) % 3, LATENT, 3, setting(frames=16), 5, devices)
+    return SupervisedLearner(source, np.arange(CLIPS) % 3, LATENT, 3, setting(crop_frames=16), 5, devices)
 
 
 def observed(devices: Devices) -> dict[str, Any]:
@@ -97,7 +99,9 @@ def observed(devices: Devices) -> dict[str, Any]:
     results["gradients"], results["statistics"] = gradients(learner), statistics(learner)
     views: list[Tensor] = []
     source = Source(clips(), SCALING, devices.device)
-    random_learner = TemporalLearner(source, ROWS, np.arange(CLIPS), LATENT, setting(frames=16, level=0.1), 5, devices)
+    random_learner = TemporalLearner(
+        source, ROWS, np.arange(CLIPS), LATENT, setting(crop_frames=16, level_shift=0.1), 5, devices
+    )
     encode = random_learner.encoder.forward
     random_learner.encoder.forward = lambda x: views.append(x.detach()) or encode(x)  # type: ignore[method-assign]
     results["losses"] = [dict(random_learner.step(np.random.default_rng(i).permutation(ROWS))) for i in range(UPDATES)]
@@ -118,7 +122,7 @@ def training(folder: Path, **changes: Any) -> Training:
     if not (folder / "mel.npy").is_file():
         np.save(folder / "mel.npy", clips())
     (folder / "kept").mkdir(exist_ok=True)
-    options = setting(**{"batch": 4, "frames": 16, "level": 0.1, "positives": "movement", **changes})
+    options = setting(**{"batch": 4, "crop_frames": 16, "level_shift": 0.1, "positives": "movement", **changes})
     groups = np.arange(CLIPS) // 3
     return Training(
         folder / "mel.npy",

@@ -304,7 +304,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_end(name, study_params,
     def create() -> Any:
         if name == "ALI":
             return ali_learner(study_params, "recorded", monkeypatch)
-        setting = one_rank.setting(batch=4, played=4, frames=16, masked_bins=4, level=0.1)
+        setting = one_rank.setting(batch=4, generator_batch=4, crop_frames=16, mask_bins=4, level_shift=0.1)
         clips_source = Source(one_rank.clips(), one_rank.SCALING, DEVICE)
         groups = np.arange(one_rank.CLIPS) // 3
         return TemporalLearner(clips_source, ROWS, groups, LATENT, setting, 5, Devices(0, 1, DEVICE))
@@ -340,7 +340,9 @@ def train_ali(study_params: Params) -> TrainedNetwork:
 
 
 def train_temporal(study_params: Params) -> TrainedNetwork:
-    setting = study_params.temporal.full.model_copy(update={"width": 4, "step_latent": 4, "batch": BATCH, "played": 4})
+    setting = study_params.temporal.full.model_copy(
+        update={"width": 4, "step_latent": 4, "batch": BATCH, "generator_batch": 4}
+    )
     clip_scaling = scaling.standard(decibels(), ROWS)
     clips_source = Source(decibels(), clip_scaling, DEVICE)
     learner = TemporalLearner(clips_source, ROWS, ROWS // 2, LATENT, setting, 0, Devices(0, 1, DEVICE))

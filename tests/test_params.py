@@ -18,7 +18,9 @@ def keys(values: object, before: str = "") -> set[str]:
 
 def test_the_committed_file_is_valid_and_holds_every_key_there_is(project, settings):
     assert params.read(project.params).model_dump() == settings
-    named = {key for key in keys(settings) if not key.startswith("temporal.parts.")}  # parts have names of their own
+    named = {
+        key for key in keys(settings) if not key.startswith("temporal.ablations.")
+    }  # parts have names of their own
     assert named == set(params.names())
 
 
@@ -56,7 +58,7 @@ def test_an_unknown_key_names_itself_and_the_closest_right_one(settings, section
         ("embeddings", "cae", "contractions", "embeddings.cae.contraction"),
         ("ali", "paper", "discriminator_rate", "ali.paper.discriminator_learning_rate"),
         ("study", "ali", "latents", "study.ali.latent"),
-        ("study", "temporal", "adversar", "study.temporal.adversary"),
+        ("study", "temporal", "adversar", "study.temporal.adversarial_weight"),
     ],
 )
 def test_an_unknown_key_two_floors_down_names_itself_and_the_closest_one(settings, section, inner, key, hint):
@@ -144,7 +146,7 @@ def test_a_wrong_type_or_value_names_the_key_and_the_value(settings, section, ke
         ("study", "ali", "beta_1", {"low": 0.9, "high": 0.5, "log": False}, "low .0.9. must be below high .0.5."),
         ("study", "ali", "beta_2", {"low": 0.0, "high": 0.5, "log": True}, "a logarithmic scale has no 0"),
         ("study", "ali", "learning_rate", {"low": 0.0, "high": 0.5, "log": False}, "learning_rate.low' is 0.0: input"),
-        ("study", "temporal", "masked_bins", [0, -1], "'study.temporal.masked_bins.1' is -1: input should be greater"),
+        ("study", "temporal", "mask_bins", [0, -1], "'study.temporal.mask_bins.1' is -1: input should be greater"),
         ("study", "temporal", "latent", [8, 8], "'study.temporal.latent' is .*: a value is named twice"),
         ("study", "temporal", "temperature", {"low": 0.0, "high": 1.0, "log": False}, "temperature.low' is 0.0: input"),
         ("study", "ali", "dropout", {"low": 0.0, "hi": 0.5, "log": False}, "unknown key 'study.ali.dropout.hi'"),

@@ -84,7 +84,7 @@ def shrink(values: dict[str, Any]) -> None:
     ali["paper"] |= {"batch": 8, "epochs": 3}  # the probe is tried after the second and the third
     ali["encoder"] |= {"batch": 8, "epochs": 1}
     values["temporal"] |= {"models": ["full-8", "labels-8"], "probe_every_epochs": 2, "samples_every_epochs": 2}
-    values["temporal"]["full"] |= {"batch": 4, "epochs": 2, "width": 2, "frames": 64, "masked_frames": 8}
+    values["temporal"]["full"] |= {"batch": 4, "epochs": 2, "width": 2, "crop_frames": 64, "mask_frames": 8}
     values["probe"] |= {"bootstrap_resamples": 200, "strengths": [0.01, 1.0]}
     values["meaning"] |= {"minimum_clips": 2, "penalties": [0.1, 10.0], "shown": ["pca-mel", "paper-8", "full-8"]}
 
@@ -105,7 +105,7 @@ def studied(project: Project) -> None:
     row |= {"discriminator_learning_rate": 2e-5, "beta_1": 0.5, "beta_2": 0.99, "dropout": 0.1, "latent": 8, "batch": 8}
     write_table(project.out("study", "ali", "repeats.csv"), pd.DataFrame([row]))
     own = {name: row[name] for name in ("trial", "value", "mean", "lowest", "highest", "seeds")}
-    write_table(project.out("study", "temporal", "repeats.csv"), pd.DataFrame([own | {"adversary": 0.12345}]))
+    write_table(project.out("study", "temporal", "repeats.csv"), pd.DataFrame([own | {"adversarial_weight": 0.12345}]))
     figures.save(project.out("study", "ali", "importances.png"), figures.importances({"latent": 1.0}, "Study ali"))
 
 

@@ -153,8 +153,8 @@ def shrink(values: dict[str, Any]) -> dict[str, Any]:
     """Return parameters for trials of four epochs and few repeats."""
     values = copy.deepcopy(values)
     values["ali"]["probe_every_epochs"] = 1
-    values["study"] |= {"trials": 4, "epochs": 4, "averaged": 2, "startup_trials": 3, "warm_up_epochs": 1}
-    values["study"] |= {"repeated": 2, "seeds": 2}
+    values["study"] |= {"trials": 4, "epochs": 4, "averaged_probes": 2, "startup_trials": 3, "warm_up_epochs": 1}
+    values["study"] |= {"repeated_trials": 2, "seeds": 2}
     values["study"]["ali"] |= {"latent": [4, 8], "batch": [8, 12]}
     return values
 
@@ -289,7 +289,7 @@ def test_after_the_timeout_no_trial_begins_but_the_best_are_repeated(here, small
     ("section", "key", "value", "difference"),
     [
         ("study", "epochs", 5, "study.epochs 4, now it is 5"),
-        ("study", "averaged", 1, "study.averaged 2, now it is 1"),
+        ("study", "averaged_probes", 1, "study.averaged_probes 2, now it is 1"),
         ("ali", "crop", {"bands": "high", "frames": "random"}, "ali.crop.bands low, now it is high"),
         ("ali", "probe_every_epochs", 2, "ali.probe_every_epochs 1, now it is 2"),
     ],
@@ -505,7 +505,7 @@ def test_test_clips_are_not_used_and_the_stage_trains_the_winner_as_the_study_di
     """NaN in the spectrograms of the test clips would spread to everything that used them."""
     monkeypatch.setattr("symphony2vec.models.ali.latent.RESAMPLES", 50)
     values = small.model_dump()
-    values["study"] |= {"epochs": 2, "repeated": 1, "seeds": 1}
+    values["study"] |= {"epochs": 2, "repeated_trials": 1, "seeds": 1}
     changed_params, array = params.check(values), spectrograms()
     array[SPLITS == "test"] = np.nan
     np.save(here.feature("mel"), array)

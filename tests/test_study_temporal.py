@@ -31,9 +31,9 @@ from test_ali import SPLITS, spectrograms
 from test_study import FakeLearner, database, learners, make_project, mlflow_database, shrink  # noqa: F401 (fixtures)
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-POINT = {"adversary": 0.123456, "reconstruction": 1.54321, "contrast": 0.7, "temperature": 0.25,
-         "learning_rate": 0.00023456, "discriminator_learning_rate": 0.001, "masked_bins": 16, "masked_frames": 0,
-         "shifted_bins": 1, "latent": 40}  # fmt: skip
+POINT = {"adversarial_weight": 0.123456, "reconstruction_weight": 1.54321, "contrastive_weight": 0.7,
+         "temperature": 0.25, "learning_rate": 0.00023456, "discriminator_learning_rate": 0.001, "mask_bins": 16,
+         "mask_frames": 0, "shift_bins": 1, "latent": 40}  # fmt: skip
 
 
 def shrink_more(values: dict[str, Any]) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def shrink_more(values: dict[str, Any]) -> dict[str, Any]:
     values = shrink(values)
     values["clips"]["duration_s"] = lasting(70)
     values["temporal"] |= {"probe_every_epochs": 1}
-    values["temporal"]["full"] |= {"width": 2, "step_latent": 2, "frames": 32, "batch": 8}
-    values["study"] |= {"trials": 2, "averaged": 2, "startup_trials": 3, "repeated": 1, "seeds": 1}
-    values["study"]["temporal"] |= {"epochs": 2, "latent": [4], "masked_bins": [0, 4], "masked_frames": [0, 8]}
+    values["temporal"]["full"] |= {"width": 2, "step_latent": 2, "crop_frames": 32, "batch": 8}
+    values["study"] |= {"trials": 2, "averaged_probes": 2, "startup_trials": 3, "repeated_trials": 1, "seeds": 1}
+    values["study"]["temporal"] |= {"epochs": 2, "latent": [4], "mask_bins": [0, 4], "mask_frames": [0, 8]}
     return values
 
 
@@ -94,7 +94,9 @@ def test_test_clips_are_not_used(finished):
     assert np.isnan(np.load(finished.feature("mel"))[SPLITS == "test"]).all()
     for trial in (*trials_of(finished), *trials_of(finished, 1)):
         run = client(finished).get_run(trial.user_attrs["mlflow_run_id"])
-        assert {"train_contrast", "validation_reconstruction", watch.PROBE_ACCURACY} <= set(run.data.metrics)
+        assert {"train_contrastive_loss", "validation_reconstruction_loss", watch.PROBE_ACCURACY} <= set(
+            run.data.metrics
+        )
         assert np.isfinite(list(run.data.metrics.values())).all()
         assert trial.value > 0.0  # it would be 0 with NaN vectors
 
@@ -140,7 +142,7 @@ def test_the_runs_have_the_parameters_of_the_stage_and_of_this_study_alone(finis
     assert expected.items() <= run.data.params.items()
     assert (run.data.params["model"], run.data.params["representation"]) == ("full", "mel")
     parent = mlflow_client.get_run(run.data.tags["mlflow.parentRunId"])
-    assert "study.temporal.adversary.low" in parent.data.params
+    assert "study.temporal.adversarial_weight.low" in parent.data.params
     assert not [name for name in parent.data.params if name.startswith(("study.ali.", "temporal."))]
 
 
@@ -152,12 +154,12 @@ def test_tables_and_figures_have_the_searched_parameters(finished):
         assert len(table) == count
         assert table[list(TEMPORAL.param_names)].notna().all(axis=None)
     (rows,) = page._studies(finished).values()
-    assert rows[0]["masked_bins"] in (0, 4)
+    assert rows[0]["mask_bins"] in (0, 4)
 
 
 def test_a_parameter_with_one_value_is_not_plotted():
-    table = pd.DataFrame({"latent": [4, 4], "contrast": [0.1, 0.2], "dropout": [None, 0.5]})
-    assert pictures.select_varied(table, list(table)) == ["contrast"]
+    table = pd.DataFrame({"latent": [4, 4], "contrastive_weight": [0.1, 0.2], "dropout": [None, 0.5]})
+    assert pictures.select_varied(table, list(table)) == ["contrastive_weight"]
     assert pictures.select_varied(table[["latent"]], ["latent"]) == ["latent"]
 
 
@@ -166,7 +168,7 @@ def test_apply_gets_the_kind_from_the_study(finished, small):
     result = CliRunner().invoke(cli, words, catch_exceptions=False)
     best = winner.select_winner(small, database(finished), "temporal")
     _, setting = best.kind.make_setting(best.point, small)
-    assert re.search(rf"^\+    adversary: {setting.adversary}$", result.stdout, re.M)
+    assert re.search(rf"^\+    adversarial_weight: {setting.adversarial_weight}$", result.stdout, re.M)
     assert "searched" not in result.stdout
 
 
@@ -182,14 +184,19 @@ def test_every_sample_is_in_its_range_and_makes_a_setting():
         assert current.study.temporal.temperature.low <= point["temperature"] <= current.study.temporal.temperature.high
         latent, setting = TEMPORAL.make_setting(point, current)
         assert latent in current.study.temporal.latent
-        fixed = {"positives", "unary", "width", "frames", "batch", "betas", "average"}
+        fixed = {"positives", "unary", "width", "crop_frames", "batch", "betas", "ema_decay"}
         assert setting.model_dump(include=fixed) == current.temporal.full.model_dump(include=fixed)
 
 
 def test_settings_are_rounded_to_four_digits(small):
     latent, setting = TEMPORAL.make_setting(POINT, small)
-    assert (latent, setting.adversary, setting.reconstruction, setting.learning_rate) == (40, 0.1235, 1.543, 0.0002346)
-    assert (setting.masked_bins, setting.masked_frames, setting.epochs) == (16, 0, 2)
+    assert (latent, setting.adversarial_weight, setting.reconstruction_weight, setting.learning_rate) == (
+        40,
+        0.1235,
+        1.543,
+        0.0002346,
+    )
+    assert (setting.mask_bins, setting.mask_frames, setting.epochs) == (16, 0, 2)
 
 
 def test_all_searched_parameters_but_the_latent_size_are_keys_of_the_setting(small):
@@ -204,7 +211,7 @@ def inside(small: Params) -> Params:
     """The setting of params.yaml is a point of the space."""
     values = small.model_dump()
     values["temporal"]["models"] = ["context-8", "full-4"]
-    values["temporal"]["full"] |= {"masked_bins": 4, "masked_frames": 8}
+    values["temporal"]["full"] |= {"mask_bins": 4, "mask_frames": 8}
     return params.check(values)
 
 
@@ -242,8 +249,8 @@ def test_the_current_setting_is_the_first_trial_and_is_always_repeated(here, ins
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
-        ("full", "adversary", 0.0),
-        ("full", "masked_bins", 3),
+        ("full", "adversarial_weight", 0.0),
+        ("full", "mask_bins", 3),
         ("models", "models", ["full-8"]),
         ("models", "models", ["context-4"]),
     ],
@@ -276,10 +283,10 @@ def test_an_interrupted_current_setting_is_queued_as_such(here):
     [
         ("full", "width", 3, "temporal.full.width 2, now it is 3"),
         ("full", "epochs", 9, None),
-        ("full", "adversary", 0.7, None),
+        ("full", "adversarial_weight", 0.7, None),
         ("space", "epochs", 3, "study.temporal.epochs 2, now it is 3"),
-        ("space", "masked_bins", [0, 5], r"study.temporal.masked_bins \[0, 4\], now it is \[0, 5\]"),
-        ("space", "adversary", {"low": 0.01, "high": 2.0, "log": True}, None),
+        ("space", "mask_bins", [0, 5], r"study.temporal.mask_bins \[0, 4\], now it is \[0, 5\]"),
+        ("space", "adversarial_weight", {"low": 0.01, "high": 2.0, "log": True}, None),
     ],
 )
 def test_a_study_is_resumed_only_under_the_same_conditions(section, key, value, difference, here, small):
@@ -310,7 +317,7 @@ def test_a_study_without_a_recorded_kind_is_one_of_ali(here, small, learners):  
 
 def test_spectrograms_of_the_wrong_length_are_refused(here, small):
     values = small.model_dump()
-    values["temporal"]["full"]["frames"] = 96
+    values["temporal"]["full"]["crop_frames"] = 96
     with pytest.raises(UserError, match="crops of a multiple of 16 frames, no longer than a clip of 70"):
         search.run(here, params.check(values), database(here), "temporal", n_trials=1, kind=TEMPORAL)
 
@@ -336,7 +343,7 @@ def test_only_values_of_full_change_and_comments_stay_in_their_columns():
     assert "    adversary: 0.1235          # weights of the losses; 0 takes a part away" in changed.splitlines()
     names = {after.split(":")[0].strip() for _, after in pairs}
     assert names <= {*TEMPORAL.param_names, "epochs"}
-    assert {"adversary", "contrast", "masked_bins"} <= names
+    assert {"adversarial_weight", "contrastive_weight", "mask_bins"} <= names
     for before, after in pairs:
         assert before.find("#") == after.find("#")
     edited = params.check(YAML(typ="safe").load(changed))

@@ -42,7 +42,7 @@ def here(tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
     project = make_project(tmp_path, mlflow_database, spectrograms())
     values = shrink(YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8")))
-    values["study"] |= {"epochs": 3, "repeated": 1, "seeds": 1, "startup_trials": 10}
+    values["study"] |= {"epochs": 3, "repeated_trials": 1, "seeds": 1, "startup_trials": 10}
     values["study"]["ali"] |= {"latent": [4], "batch": [12]}
     with project.params.open("w", encoding="utf-8") as file:
         YAML().dump(values, file)

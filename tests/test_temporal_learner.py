@@ -34,9 +34,15 @@ TRAINING, HELD_OUT = np.arange(24), np.arange(24, 32)
 MOVEMENTS = np.arange(CLIPS) // 2
 COMPOSERS = np.arange(CLIPS) // 4 % 2
 CPU = torch.device("cpu")
-SMALL = {"width": 2, "step_latent": 2, "frames": 64, "batch": BATCH, "masked_bins": 3, "masked_frames": 9}
-SMALL |= {"adversary": 0.5, "reconstruction": 1.0, "contrast": 0.5, "average": 0.9, "learning_rate": 0.002}
-SMALL |= {"shifted_bins": 0}  # the level of the bands identifies these clips
+SMALL = {"width": 2, "step_latent": 2, "crop_frames": 64, "batch": BATCH, "mask_bins": 3, "mask_frames": 9}
+SMALL |= {
+    "adversarial_weight": 0.5,
+    "reconstruction_weight": 1.0,
+    "contrastive_weight": 0.5,
+    "ema_decay": 0.9,
+    "learning_rate": 0.002,
+}
+SMALL |= {"shift_bins": 0}  # the level of the bands identifies these clips
 GAME = {"discriminator_loss", "generator_loss", "mean_output_real", "mean_output_generated"}
 
 
@@ -125,24 +131,24 @@ def two_pass_gradients(
     """Return the gradients of one step, by name of the network, with one backward pass for each of the two losses."""
     rng = model.rng
     positives = views.PositiveSampler(MOVEMENTS, TRAINING, options.positives)
-    augmentation = views.Augmentation(options.masked_bins, options.masked_frames, options.shifted_bins, options.level)
+    augmentation = views.Augmentation(options.mask_bins, options.mask_frames, options.shift_bins, options.level_shift)
     pairs = np.concatenate([rows, positives.sample(rows, rng)])
-    x = views.shift(views.crop(data.batch(pairs), options.frames, rng, options.tempo), augmentation, rng)
+    x = views.shift(views.crop(data.batch(pairs), options.crop_frames, rng, options.time_stretch), augmentation, rng)
     view, count = views.time_frequency_mask(x, augmentation, rng), len(rows)
     codes = model.encoder(view)
-    generator_loss = options.contrast * losses.info_nce(
+    generator_loss = options.contrastive_weight * losses.info_nce(
         model.projection(codes.c), torch.as_tensor(positives.groups(pairs)), options.temperature
     )
     c, z = (
         mean[:count] + log_sigma[:count].exp() * torch.randn(mean[:count].shape, generator=rng)
         for mean, log_sigma in ((codes.c, codes.c_log_sigma), (codes.z, codes.z_log_sigma))
     )
-    generator_loss = generator_loss + options.reconstruction * l1_loss(model.generator(c, z), x[:count])
+    generator_loss = generator_loss + options.reconstruction_weight * l1_loss(model.generator(c, z), x[:count])
     prior_c, prior_z = (torch.randn(code.shape, generator=rng) for code in (c, z))
     x_hat = views.time_frequency_mask(model.generator(prior_c, prior_z), augmentation, rng)
     discriminator_inputs = (torch.cat([view[:count], x_hat]), torch.cat([c, prior_c]), torch.cat([z, prior_z]))
     logits = model.discriminator(*discriminator_inputs).split(count)
-    generator_loss = generator_loss + options.adversary * losses.generator_loss(*logits)
+    generator_loss = generator_loss + options.adversarial_weight * losses.generator_loss(*logits)
     gradients = {}
     networks_by_loss = {
         losses.discriminator_loss(*logits): {"discriminator": model.discriminator},
@@ -163,11 +169,11 @@ def two_pass_gradients(
     "changes",
     [
         {},
-        {"adversary": 3.0, "reconstruction": 0.1},
-        {"contrast": 0.0, "reconstruction": 0.0},
+        {"adversarial_weight": 3.0, "reconstruction_weight": 0.1},
+        {"contrastive_weight": 0.0, "reconstruction_weight": 0.0},
         {"unary": False, "positives": "clip"},
         {"step_latent": 0},
-        {"shifted_bins": 2, "level": 0.3, "tempo": 0.05},
+        {"shift_bins": 2, "level_shift": 0.3, "time_stretch": 0.05},
     ],
     ids=str,
 )
@@ -200,12 +206,12 @@ def test_a_step_has_the_gradients_of_one_backward_pass_per_loss(changes):
 @pytest.mark.parametrize(
     ("without", "untouched", "names"),
     [
-        ((), set(), {"contrast", "reconstruction"} | GAME),
-        (("adversary",), {"discriminator"}, {"contrast", "reconstruction"}),
-        (("contrast",), {"projection"}, {"reconstruction"} | GAME),
-        (("reconstruction",), set(), {"contrast"} | GAME),
-        (("adversary", "reconstruction"), {"generator", "discriminator"}, {"contrast"}),
-        (("adversary", "contrast"), {"discriminator", "projection"}, {"reconstruction"}),
+        ((), set(), {"contrastive_loss", "reconstruction_loss"} | GAME),
+        (("adversarial_weight",), {"discriminator"}, {"contrastive_loss", "reconstruction_loss"}),
+        (("contrastive_weight",), {"projection"}, {"reconstruction_loss"} | GAME),
+        (("reconstruction_weight",), set(), {"contrastive_loss"} | GAME),
+        (("adversarial_weight", "reconstruction_weight"), {"generator", "discriminator"}, {"contrastive_loss"}),
+        (("adversarial_weight", "contrastive_weight"), {"discriminator", "projection"}, {"reconstruction_loss"}),
     ],
 )
 def test_a_loss_without_weight_is_not_logged_and_leaves_its_network_unchanged(without, untouched, names):
@@ -226,9 +232,9 @@ def test_an_untrained_discriminator_is_at_chance_level():
 
 
 def test_contrastive_and_reconstruction_loss_decrease():
-    model = learner(adversary=0.0, learning_rate=0.02)
+    model = learner(adversarial_weight=0.0, learning_rate=0.02)
     history = [model.step(TRAINING[index::3]) for _ in range(50) for index in range(3)]
-    for name, share in (("contrast", 0.9), ("reconstruction", 0.95)):
+    for name, share in (("contrastive_loss", 0.9), ("reconstruction_loss", 0.95)):
         first, last = (sum(float(metrics[name]) for metrics in part) for part in (history[:12], history[-12:]))
         assert last < share * first, name
 
@@ -338,7 +344,7 @@ def test_composers_of_held_out_clips_do_not_affect_the_supervised_reference():
 
 
 def test_vectors_come_from_the_moving_average_of_the_encoder():
-    model = learner(average=0.6)
+    model = learner(ema_decay=0.6)
     average: dict[str, Tensor] = {}
     for number, rows in enumerate(batches(4)):
         model.step(rows)
@@ -378,13 +384,15 @@ def test_the_validation_error_is_that_of_the_reconstructions(monkeypatch):
     assert copies.shape == (8, BINS, 64)
     expected = np.abs(copies - source().batch(HELD_OUT).numpy()[:, :, 3:67]).mean()
     monkeypatch.setattr(learners, "EVALUATION_BATCH", 3)
-    assert model.evaluate(HELD_OUT)["validation_reconstruction"] == pytest.approx(expected, rel=1e-5)
-    assert set(learner(adversary=0.0, reconstruction=0.0).evaluate(HELD_OUT)) == {"validation_contrast"}
-    assert set(learner(contrast=0.0).evaluate(HELD_OUT)) == {"validation_reconstruction"}
+    assert model.evaluate(HELD_OUT)["validation_reconstruction_loss"] == pytest.approx(expected, rel=1e-5)
+    assert set(learner(adversarial_weight=0.0, reconstruction_weight=0.0).evaluate(HELD_OUT)) == {
+        "validation_contrastive_loss"
+    }
+    assert set(learner(contrastive_weight=0.0).evaluate(HELD_OUT)) == {"validation_reconstruction_loss"}
 
 
 def test_the_validation_contrast_uses_views_as_in_training(monkeypatch):
-    model = train(learner(masked_bins=0, masked_frames=0, positives="clip"))
+    model = train(learner(mask_bins=0, mask_frames=0, positives="clip"))
     monkeypatch.setattr(views, "crop", lambda x, frames, _rng, _tempo: x[:, :, :frames])
     x = source().batch(HELD_OUT)[:, :, :64]
     with torch.inference_mode():
@@ -394,7 +402,7 @@ def test_the_validation_contrast_uses_views_as_in_training(monkeypatch):
             2.0 * similarity.sum(dim=1) - similarity.diag()
         )  # every clip is there twice, a view does not look for itself
         expected = -(similarity.diag() / others).log().mean()
-    assert model.evaluate(HELD_OUT)["validation_contrast"] == pytest.approx(float(expected), rel=1e-4)
+    assert model.evaluate(HELD_OUT)["validation_contrastive_loss"] == pytest.approx(float(expected), rel=1e-4)
     changed = learner(positives="clip")
     assert changed.evaluate(HELD_OUT) == changed.evaluate(HELD_OUT)
 
@@ -404,7 +412,7 @@ def test_validation_batches_mix_movements():
     model = learner(batch=4)
     read_batch = model._source.batch
     model._source.batch = lambda rows: batches_read.append(rows) or read_batch(rows)  # type: ignore[method-assign, func-returns-value]
-    model._validation_contrast(np.arange(CLIPS))
+    model._validation_contrastive_loss(np.arange(CLIPS))
     assert sorted(np.concatenate([rows[:4] for rows in batches_read])) == list(range(CLIPS))
     assert all((MOVEMENTS[rows[:4]] == MOVEMENTS[rows[4:]]).all() for rows in batches_read)
     assert np.mean([len(set(MOVEMENTS[rows[:4]])) for rows in batches_read]) > 3

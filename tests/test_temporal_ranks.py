@@ -227,7 +227,7 @@ def test_an_interrupted_training_that_is_resumed_ends_as_an_uninterrupted_one(tm
 def test_the_stage_trains_on_two_processes(tmp_path, settings, monkeypatch):
     monkeypatch.delenv(tracking.URI, raising=False)
     values = copy.deepcopy(settings)
-    small = {"batch": 8, "epochs": 1, "frames": 32, "width": 2, "step_latent": 4, "masked_frames": 6}
+    small = {"batch": 8, "epochs": 1, "crop_frames": 32, "width": 2, "step_latent": 4, "mask_frames": 6}
     values["temporal"]["full"] |= small
     values["clips"]["duration_s"] = lasting(70)
     project = project_in(tmp_path, spectrograms())

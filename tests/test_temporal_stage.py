@@ -32,7 +32,7 @@ from symphony2vec.project import Project, SplitFold, read_json, read_table, writ
 CLIPS, BINS, FRAMES, LATENT = 40, 32, 70, 3
 SPLITS = np.repeat(["train", "validation", "test"], [24, 8, 8])
 MODELS = ["full-3", "context-3", "labels-3"]
-SMALL = {"width": 2, "step_latent": 2, "batch": 8, "epochs": 2, "masked_bins": 3, "masked_frames": 9}
+SMALL = {"width": 2, "step_latent": 2, "batch": 8, "epochs": 2, "mask_bins": 3, "mask_frames": 9}
 GAME = {"discriminator_loss", "generator_loss", "mean_output_real", "mean_output_generated"}
 
 
@@ -40,7 +40,7 @@ def smaller(values: dict[str, Any], frames: int) -> dict[str, Any]:
     """Return these values of params.yaml with small temporal models of two epochs, evaluated after each."""
     changed = copy.deepcopy(values)
     changed["temporal"] |= {"models": MODELS, "probe_every_epochs": 1, "samples_every_epochs": 2}
-    changed["temporal"]["full"] |= SMALL | {"frames": frames}
+    changed["temporal"]["full"] |= SMALL | {"crop_frames": frames}
     return changed
 
 
@@ -108,11 +108,15 @@ def test_the_supervised_reference_writes_probabilities(trained_models):
     [
         (
             "full-3",
-            {f"{side}_{name}" for side in ("train", "validation") for name in ("contrast", "reconstruction")}
+            {
+                f"{side}_{name}"
+                for side in ("train", "validation")
+                for name in ("contrastive_loss", "reconstruction_loss")
+            }
             | {watch.PROBE_ACCURACY}
             | {f"train_{name}" for name in GAME},
         ),
-        ("context-3", {"train_contrast", "validation_contrast", watch.PROBE_ACCURACY}),
+        ("context-3", {"train_contrastive_loss", "validation_contrastive_loss", watch.PROBE_ACCURACY}),
         ("labels-3", {"train_loss", "validation_loss", "validation_accuracy"}),
     ],
 )
@@ -179,7 +183,7 @@ def test_one_run_holds_settings_metrics_and_the_model(model, trained_models):
         "width": "2",
         "beta_1": "0.5",
     }
-    weights = {"adversary": "0.0", "reconstruction": "0.0"} if setting == "context" else {}
+    weights = {"adversarial_weight": "0.0", "reconstruction_weight": "0.0"} if setting == "context" else {}
     assert {**expected, **weights}.items() <= run.data.params.items()
     packages = {"model"} if setting == "labels" else {"model", "model-pooled"}
     assert packages <= {artifact.path for artifact in tracking_client.list_artifacts(run.info.run_id)}
@@ -531,14 +535,14 @@ def test_an_unknown_model_is_an_error(model, project_of, small):
     ("bins", "frames", "changes", "message"),
     [
         (30, 70, {}, r"a multiple of 16 mel bands \(features.mel_bands is 30\)"),
-        (32, 63, {}, r"no longer than a clip of 63 \(frames of temporal short is 64\)"),
-        (32, 70, {"frames": 60}, r"crops of a multiple of 16 frames, .* \(frames of temporal short is 60\)"),
-        (32, 70, {"masked_bins": 32}, r"masked_bins of temporal short \(32\) must be below the 32 mel bands"),
+        (32, 63, {}, r"no longer than a clip of 63 \(crop_frames of temporal short is 64\)"),
+        (32, 70, {"crop_frames": 60}, r"crops of a multiple of 16 frames, .* \(crop_frames of temporal short is 60\)"),
+        (32, 70, {"mask_bins": 32}, r"mask_bins of temporal short \(32\) must be below the 32 mel bands"),
     ],
 )
 def test_clips_that_do_not_fit_are_one_clear_line(bins, frames, changes, message, project_of, small):
     values = small.model_dump()
-    values["temporal"]["parts"]["short"] |= changes
+    values["temporal"]["ablations"]["short"] |= changes
     project = project_of(np.zeros((CLIPS, bins, frames), np.float32))
     with pytest.raises(UserError, match=message) as error:
         temporal.run(project, params.check(values), "short-3")
@@ -549,17 +553,26 @@ def test_clips_that_do_not_fit_are_one_clear_line(bins, frames, changes, message
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ({"adversery": 0.0}, "unknown key 'parts.context.adversery' (did you mean 'temporal.full.adversary'?)"),
-        ({"widht": 4}, "unknown key 'parts.context.widht' (did you mean 'temporal.full.width'?)"),
-        ({"contrast": -1.0}, "'parts.context.contrast' is -1.0: input should be greater than or equal to 0"),
-        ({"frames": "long"}, "'parts.context.frames' is 'long': input should be a valid integer"),
-        ({"positives": "composer"}, "'parts.context.positives' is 'composer': input should be 'movement' or 'clip'"),
-        ({"frames": 16}, "'parts.context': masked_frames (24) must be below frames (16)"),
+        (
+            {"adversarial_wieght": 0.0},
+            "unknown key 'ablations.context.adversarial_wieght' (did you mean 'temporal.full.adversarial_weight'?)",
+        ),
+        ({"widht": 4}, "unknown key 'ablations.context.widht' (did you mean 'temporal.full.width'?)"),
+        (
+            {"contrastive_weight": -1.0},
+            "'ablations.context.contrastive_weight' is -1.0: input should be greater than or equal to 0",
+        ),
+        ({"crop_frames": "long"}, "'ablations.context.crop_frames' is 'long': input should be a valid integer"),
+        (
+            {"positives": "composer"},
+            "'ablations.context.positives' is 'composer': input should be 'movement' or 'clip'",
+        ),
+        ({"crop_frames": 16}, "'ablations.context': mask_frames (24) must be below crop_frames (16)"),
     ],
 )
 def test_an_invalid_part_names_its_key(part, message, settings):
     values = copy.deepcopy(settings)
-    values["temporal"]["parts"]["context"] = part
+    values["temporal"]["ablations"]["context"] = part
     with pytest.raises(UserError) as error:
         params.check(values, "params.yaml")
     assert str(error.value) == f"params.yaml: 'temporal': {message}"
@@ -571,8 +584,8 @@ def test_an_invalid_part_names_its_key(part, message, settings):
         ({"models": ["none-3"]}, "none-3 must be one of full, context, labels, .* with a latent size"),
         ({"models": ["full"]}, "'temporal.models.0' is 'full': string should match pattern"),
         ({"models": []}, "'temporal.models' is \\[\\]: list should have at least 1 item"),
-        ({"parts": {"full": {}}}, "a part cannot be named full"),
-        ({"parts": {"context": None}}, "'temporal.parts.context' is None: input should be a valid dictionary"),
+        ({"ablations": {"full": {}}}, "an ablation cannot be named full"),
+        ({"ablations": {"context": None}}, "'temporal.ablations.context' is None: input should be a valid dictionary"),
     ],
 )
 def test_models_and_parts_are_checked_as_the_file_is_read(changes, message, settings):
@@ -584,8 +597,8 @@ def test_models_and_parts_are_checked_as_the_file_is_read(changes, message, sett
 
 def test_a_part_is_full_with_its_own_values_changed(settings):
     section = params.check(copy.deepcopy(settings)).temporal
-    assert section.names == ["full", *settings["temporal"]["parts"]]
-    for name, changes in settings["temporal"]["parts"].items():
+    assert section.names == ["full", *settings["temporal"]["ablations"]]
+    for name, changes in settings["temporal"]["ablations"].items():
         assert section.setting(name).model_dump() == {**settings["temporal"]["full"], **changes}
     assert section.setting("full") == section.full
 
@@ -593,6 +606,6 @@ def test_a_part_is_full_with_its_own_values_changed(settings):
 def test_settings_of_a_run_are_those_of_its_part(settings):
     checked = params.check(copy.deepcopy(settings))
     logged = temporal.settings(checked, checked.temporal.setting("context"), 7)
-    assert {"dimensions": 7, "adversary": 0.0, "beta_1": 0.5, "optimiser": "adam"}.items() <= logged.items()
+    assert {"dimensions": 7, "adversarial_weight": 0.0, "beta_1": 0.5, "optimiser": "adam"}.items() <= logged.items()
     assert "betas" not in logged
     assert json.loads(json.dumps(logged)) == logged

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from symphony2vec.models.temporal.views import Augmentation, PositiveSampler, augment, crop
 
-ALL = Augmentation(masked_bins=5, masked_frames=9, shifted_bins=2, level=0.3)
+ALL = Augmentation(mask_bins=5, mask_frames=9, shift_bins=2, level_shift=0.3)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -93,7 +93,7 @@ def test_an_augmentation_of_strength_zero_returns_the_clip():
     assert torch.equal(augment(x, Augmentation(), rng()), x)
 
 
-@pytest.mark.parametrize(("axis", "name"), [(1, "masked_bins"), (2, "masked_frames")])
+@pytest.mark.parametrize(("axis", "name"), [(1, "mask_bins"), (2, "mask_frames")])
 def test_a_mask_is_one_stretch_of_every_width_up_to_its_most_and_lies_everywhere(axis, name):
     x = torch.ones(3000, 12, 20)
     view = augment(x, Augmentation(**{name: 4}), rng())
@@ -109,14 +109,14 @@ def test_a_mask_is_one_stretch_of_every_width_up_to_its_most_and_lies_everywhere
 def test_masks_do_not_depend_on_the_clip():
     """Otherwise the discriminator could tell real and generated clips by their masks."""
     x = torch.cat([torch.full((2000, 8, 8), 0.1), torch.full((2000, 8, 8), 50.0)])
-    hidden = (augment(x, Augmentation(masked_bins=3, masked_frames=5), rng()) == 0.0).float().mean(dim=(1, 2))
+    hidden = (augment(x, Augmentation(mask_bins=3, mask_frames=5), rng()) == 0.0).float().mean(dim=(1, 2))
     assert abs(float(hidden[:2000].mean() - hidden[2000:].mean())) < 0.02
     mask, other_mask = (augment(scale * torch.ones(50, 8, 8), ALL, rng(1)) == 0.0 for scale in (1.0, 7.0))
     assert torch.equal(mask, other_mask)
 
 
 def test_a_shift_moves_bins_and_repeats_those_at_the_edge():
-    view = augment(numbered(400, 6, 3), Augmentation(shifted_bins=2), rng())
+    view = augment(numbered(400, 6, 3), Augmentation(shift_bins=2), rng())
     places = ((view - 10000.0 * torch.arange(400.0)[:, None, None]) / 100.0).floor().int()
     assert (places == places[:, :, :1]).all()
     shifts = {tuple(clip) for clip in places[:, :, 0].tolist()}
@@ -124,25 +124,25 @@ def test_a_shift_moves_bins_and_repeats_those_at_the_edge():
 
 
 def test_a_level_is_one_number_a_clip_of_the_deviation_asked_for():
-    view = augment(torch.zeros(4000, 3, 5), Augmentation(level=0.3), rng())
+    view = augment(torch.zeros(4000, 3, 5), Augmentation(level_shift=0.3), rng())
     assert torch.equal(view, view[:, :1, :1].expand_as(view))
     assert float(view[:, 0, 0].std()) == pytest.approx(0.3, rel=0.05)
     assert float(view[:, 0, 0].mean()) == pytest.approx(0.0, abs=0.02)
 
 
 def test_what_is_masked_stays_the_mean_of_its_band_at_any_level():
-    view = augment(torch.ones(50, 8, 8), Augmentation(masked_bins=3, level=5.0), rng())
+    view = augment(torch.ones(50, 8, 8), Augmentation(mask_bins=3, level_shift=5.0), rng())
     assert max(lengths(view, 1)) == 3
 
 
 def test_a_view_is_differentiable_and_a_masked_value_gets_no_gradient():
     x = torch.rand(6, 16, 32, generator=rng()).requires_grad_()
-    augment(x, Augmentation(masked_bins=5, masked_frames=9, level=0.3), rng(1)).sum().backward()
-    view = augment(torch.ones(6, 16, 32), Augmentation(masked_bins=5, masked_frames=9), rng(1))
+    augment(x, Augmentation(mask_bins=5, mask_frames=9, level_shift=0.3), rng(1)).sum().backward()
+    view = augment(torch.ones(6, 16, 32), Augmentation(mask_bins=5, mask_frames=9), rng(1))
     assert set(x.grad.unique().tolist()) == {0.0, 1.0}
     assert x.grad.shape == view.shape
     clips_with_gradient = torch.ones(2, 6, 3, requires_grad=True)
-    augment(clips_with_gradient, Augmentation(shifted_bins=2), rng()).sum().backward()
+    augment(clips_with_gradient, Augmentation(shift_bins=2), rng()).sum().backward()
     assert float(clips_with_gradient.grad.sum()) == 2 * 6 * 3  # what an edge gets twice another bin does not get
 
 

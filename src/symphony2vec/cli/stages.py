@@ -116,7 +116,7 @@ def ali(folder: Path, model: str) -> None:
 def temporal(folder: Path, model: str, processes: int | None) -> None:
     """Stage 7: train the temporal ALI, which takes whole clips, or an ablation of it, on every fold.
 
-    MODEL is full or an ablation of params.yaml (temporal.parts) and a latent size, as full-40. Reads
+    MODEL is full or an ablation of params.yaml (temporal.ablations) and a latent size, as full-40. Reads
     out/features/mel.npy, writes out/temporal/MODEL/, one MLflow run a fold. After an interruption, the next call
     continues where it stopped.
     """

@@ -7,10 +7,32 @@ from collections.abc import Iterable
 from typing import Any
 
 # Keys of earlier versions -> their present name.
+_TEMPORAL = {
+    "adversary": "adversarial_weight",
+    "reconstruction": "reconstruction_weight",
+    "contrast": "contrastive_weight",
+    "frames": "crop_frames",
+    "masked_bins": "mask_bins",
+    "masked_frames": "mask_frames",
+    "shifted_bins": "shift_bins",
+    "level": "level_shift",
+    "tempo": "time_stretch",
+    "played": "generator_batch",
+    "average": "ema_decay",
+}  # fields of a setting of the temporal ALI
+
 RENAMED = {
     "probe.bootstrap_draws": "probe.bootstrap_resamples",
     "meaning.shown": "meaning.profile_models",
     "registry.minimum_draws": "registry.minimum_folds",
+    "study.averaged": "study.averaged_probes",
+    "study.repeated": "study.repeated_trials",
+    "temporal.parts": "temporal.ablations",
+    **{
+        f"{section}.{old}": f"{section}.{new}"
+        for section in ("temporal.full", "study.temporal")
+        for old, new in _TEMPORAL.items()
+    },
 }
 
 

@@ -8,11 +8,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from symphony2vec.params.messages import describe
 from symphony2vec.params.types import (
+    AblationName,
     AliName,
     Batch,
     Count,
     NotNegative,
-    PartName,
     Positive,
     Section,
     Share0,
@@ -107,68 +107,68 @@ class Ali(Section):
 class TemporalSetting(Section):
     """One setting of the temporal ALI; first the weights of its losses, 0 to leave one out."""
 
-    adversary: NotNegative
-    reconstruction: NotNegative
-    contrast: NotNegative
+    adversarial_weight: NotNegative
+    reconstruction_weight: NotNegative
+    contrastive_weight: NotNegative
     positives: Literal["movement", "clip"]
     unlabelled: str
     temperature: Positive
     unary: bool
     step_latent: Annotated[int, Field(ge=0, le=1024)]
     width: Annotated[int, Field(ge=2, le=512)]
-    frames: Annotated[int, Field(ge=16)]
-    masked_bins: Annotated[int, Field(ge=0)]
-    masked_frames: Annotated[int, Field(ge=0)]
-    shifted_bins: Annotated[int, Field(ge=0)]
-    level: NotNegative
-    tempo: Share0
+    crop_frames: Annotated[int, Field(ge=16)]
+    mask_bins: Annotated[int, Field(ge=0)]
+    mask_frames: Annotated[int, Field(ge=0)]
+    shift_bins: Annotated[int, Field(ge=0)]
+    level_shift: NotNegative
+    time_stretch: Share0
     batch: Batch
-    played: Batch
+    generator_batch: Batch
     learning_rate: Positive
     discriminator_learning_rate: Positive
     betas: Annotated[list[Share0], Field(min_length=2, max_length=2)]
-    average: Share0
+    ema_decay: Share0
     epochs: Count
 
     @model_validator(mode="after")
     def _masks_are_shorter_than_a_crop(self) -> TemporalSetting:
-        if self.masked_frames >= self.frames:
-            raise ValueError(f"masked_frames ({self.masked_frames}) must be below frames ({self.frames})")
+        if self.mask_frames >= self.crop_frames:
+            raise ValueError(f"mask_frames ({self.mask_frames}) must be below crop_frames ({self.crop_frames})")
         return self
 
 
 class Temporal(Section):
     """Settings of the temporal ALI: `models` lists what is trained, as <setting>-<latent size>.
 
-    A setting is `full`, or one of `parts`: `full` with some of its values changed.
+    A setting is `full`, or one of `ablations`: `full` with some of its values changed.
     """
 
     models: Annotated[list[TemporalName], Field(min_length=1)]
     probe_every_epochs: Count
     samples_every_epochs: Count
     full: TemporalSetting
-    parts: dict[PartName, dict[str, Any]]
+    ablations: dict[AblationName, dict[str, Any]]
 
     @property
     def names(self) -> list[str]:
         """Return the names of all settings."""
-        return ["full", *self.parts]
+        return ["full", *self.ablations]
 
     def setting(self, name: str) -> TemporalSetting:
         """Return the setting of this name."""
-        return TemporalSetting.model_validate({**self.full.model_dump(), **self.parts.get(name, {})})
+        return TemporalSetting.model_validate({**self.full.model_dump(), **self.ablations.get(name, {})})
 
     @model_validator(mode="after")
-    def _parts_are_settings(self) -> Temporal:
-        if "full" in self.parts:
-            raise ValueError("a part cannot be named full")
-        for name in self.parts:
+    def _ablations_are_settings(self) -> Temporal:
+        if "full" in self.ablations:
+            raise ValueError("an ablation cannot be named full")
+        for name in self.ablations:
             try:
                 self.setting(name)
             except ValidationError as fault:
                 keys = [f"temporal.full.{field}" for field in TemporalSetting.model_fields]
                 errors = ({**error, "loc": ("temporal", "full", *error["loc"])} for error in fault.errors())
-                lines = (describe(error, keys).replace("temporal.full", f"parts.{name}", 1) for error in errors)
+                lines = (describe(error, keys).replace("temporal.full", f"ablations.{name}", 1) for error in errors)
                 raise ValueError("; ".join(lines)) from None  # a hint names the key of full
         unknown = [model for model in self.models if model.rpartition("-")[0] not in self.names]
         if unknown:

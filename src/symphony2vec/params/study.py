@@ -54,15 +54,15 @@ class TemporalSpace(Section):
     """What the study of the temporal ALI draws from, and the epochs of a trial; the rest is as in `temporal.full`."""
 
     epochs: Count
-    adversary: Range
-    reconstruction: Range
-    contrast: Range
+    adversarial_weight: Range
+    reconstruction_weight: Range
+    contrastive_weight: Range
     temperature: Rates
     learning_rate: Rates
     discriminator_learning_rate: Rates
-    masked_bins: Choices[Annotated[int, Field(ge=0)]]
-    masked_frames: Choices[Annotated[int, Field(ge=0)]]
-    shifted_bins: Choices[Annotated[int, Field(ge=0)]]
+    mask_bins: Choices[Annotated[int, Field(ge=0)]]
+    mask_frames: Choices[Annotated[int, Field(ge=0)]]
+    shift_bins: Choices[Annotated[int, Field(ge=0)]]
     latent: Choices[Latent]
 
 
@@ -71,10 +71,10 @@ class Study(Section):
 
     trials: Count
     epochs: Count
-    averaged: Count
+    averaged_probes: Count
     startup_trials: Count
     warm_up_epochs: Annotated[int, Field(ge=0)]
-    repeated: Count
+    repeated_trials: Count
     seeds: Count
     seed: Annotated[int, Field(ge=0)]
     ali: AliSpace

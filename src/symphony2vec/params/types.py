@@ -17,7 +17,7 @@ ALI_NAME = r"^(paper|original|long|public|searched|encoder)-[1-9][0-9]{0,3}$"
 AliName = Annotated[str, Field(pattern=ALI_NAME)]
 TEMPORAL_NAME = r"^[a-z][a-z0-9_]*-[1-9][0-9]{0,3}$"
 TemporalName = Annotated[str, Field(pattern=TEMPORAL_NAME)]
-PartName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+AblationName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 

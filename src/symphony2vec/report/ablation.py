@@ -67,7 +67,7 @@ def _changes(params: Params, model: str) -> str:
     name = model.rpartition("-")[0]
     if name == "labels":
         return "its encoder, trained with labels"
-    changes = params.temporal.parts.get(name, {}).items()
+    changes = params.temporal.ablations.get(name, {}).items()
     return ", ".join(f"{key.replace('_', ' ')}: {str(value).lower()}" for key, value in changes)
 
 

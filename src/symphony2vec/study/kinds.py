@@ -216,8 +216,9 @@ class _Temporal(StudyKind):
         return Training(learner, data.training, schedule, evaluate, watch.PROBE_ACCURACY)
 
     def format_point(self, point: Point) -> str:
-        weights = f"{point['adversary']:>9.2g}{point['reconstruction']:>16.2g}{point['contrast']:>10.2g}"
-        masks = f"{point['masked_bins']}, {point['masked_frames']}, {point['shifted_bins']}"
+        adversarial, contrastive = point["adversarial_weight"], point["contrastive_weight"]
+        weights = f"{adversarial:>9.2g}{point['reconstruction_weight']:>16.2g}{contrastive:>10.2g}"
+        masks = f"{point['mask_bins']}, {point['mask_frames']}, {point['shift_bins']}"
         return f"{weights}{point['temperature']:>13.2g}  {_format_rates(point):<20}{masks:>14}{point['latent']:>8}"
 
 

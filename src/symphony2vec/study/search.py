@@ -8,9 +8,9 @@ Writes  the database of the study: mlruns/optuna.db, or a PostgreSQL server that
             history.png, importances.png, parallel.png, slices.png
             run.json            the MLflow run of the study, parent of the runs of its trials
 
-A trial is one training of the model. Its value is the mean of its last probes (`study.averaged`), and the same running
-mean is reported at every probe, so that the pruner compares what the study compares. The value is not the maximum over
-the training, which would reward the luckiest of many probes. A probe is scored on about 150 validation clips of few
+A trial is one training of the model. Its value is the mean of its last probes (`study.averaged_probes`), and the same
+running mean is reported at every probe, so that the pruner compares what the study compares. The maximum over the
+training would reward the luckiest of many probes. A probe is scored on about 150 validation clips of few
 works, so its standard error is 4 points or more; the mean reduces the noise of the training, not that of the clips,
 which all trials share. Therefore the best trials are trained again from further seeds, and the winner has the highest
 mean over these alone: the value by which a trial was selected is optimistic. If the winner would replace a setting of

@@ -42,7 +42,7 @@ def collect_conditions(project: Project, kind: StudyKind, params: Params, fold: 
     """Return what must be equal for two trials to be compared: settings by the names of params.yaml, and the data."""
     return {
         **kind.fixed_settings(params),
-        "study.averaged": params.study.averaged,
+        "study.averaged_probes": params.study.averaged_probes,
         **kind.choices(params),
         **kind.evaluation_settings(params),
         "features.dynamic_range_db": params.features.dynamic_range_db,

@@ -129,7 +129,7 @@ def run_repeat(trial: Trial, context: TrialContext, original: FrozenTrial, seed:
 def _train(
     trial: Trial, context: TrialContext, point: Mapping[str, Any], seed: int, name: str, may_prune: bool
 ) -> float:
-    """Return the mean of the last `study.averaged` probes; the same running mean is reported to Optuna at every probe.
+    """Return the mean of the last `study.averaged_probes` probes; the same running mean is reported to Optuna.
 
     Raises:
         TrialPruned: The mean is below the median of the other trials at the same epoch.
@@ -147,7 +147,7 @@ def _train(
             task.log_epoch(row)
             if training.metric in row:
                 accuracies.append(row[training.metric])
-                trial.report(float(np.mean(accuracies[-params.study.averaged :])), int(row["epoch"]))
+                trial.report(float(np.mean(accuracies[-params.study.averaged_probes :])), int(row["epoch"]))
                 if may_prune and row["epoch"] < training.schedule.epochs and trial.should_prune():
                     raise TrialPruned
 
@@ -167,7 +167,7 @@ def _train(
             )
         except TrialPruned:
             is_pruned = True
-        value = float(np.mean(accuracies[-params.study.averaged :]))
+        value = float(np.mean(accuracies[-params.study.averaged_probes :]))
         task.run.metrics({"trial_value": value})
         task.run.tag("trial_state", "pruned" if is_pruned else "complete")
     if is_pruned:

@@ -84,7 +84,7 @@ def rank_finalists(study: Study, repeats: Study, settings: StudyParams, first_se
             kinds.kind_of(study),
             trial.user_attrs.get(CURRENT_SETTING, False),
         )
-        for trial in select_finalists(study, settings.repeated)
+        for trial in select_finalists(study, settings.repeated_trials)
     ]
 
     def rank(trial: Finalist) -> tuple[bool, float, float, int]:
@@ -116,7 +116,7 @@ def missing_repeats(
     return [
         (trial, seed)
         for seed in repeat_seeds(first_seed, settings.seeds)
-        for trial in select_finalists(study, settings.repeated)
+        for trial in select_finalists(study, settings.repeated_trials)
         if (trial.number, seed) not in unavailable
     ]
 

@@ -125,7 +125,7 @@ def run_trials(job: StudyJob, processes: int) -> None:
     study, repeats = job.database.open_studies(job.name)
     n_missing = job.n_trials - len(_trials_in(study, "COMPLETE", "PRUNED"))
     if n_missing > 0 and job.deadline is None:
-        processes = min(processes, max(n_missing, job.params.study.repeated * job.params.study.seeds))
+        processes = min(processes, max(n_missing, job.params.study.repeated_trials * job.params.study.seeds))
     if processes == 1:
         run_worker(job)
     elif n_missing > 0 or _has_open_repeats(job, study, repeats):

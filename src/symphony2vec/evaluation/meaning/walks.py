@@ -98,7 +98,7 @@ def can_walk(params: Params, folder: Path) -> bool:
     if folder.parts[-3] != "temporal" or name not in params.temporal.names or not (folder / NETWORKS).is_file():
         return False
     setting = params.temporal.setting(name)
-    return bool(setting.adversary or setting.reconstruction)
+    return bool(setting.adversarial_weight or setting.reconstruction_weight)
 
 
 def write(

@@ -67,8 +67,8 @@ class TemporalLearner:
         self.discriminator = loop.create_network(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
         self.projection = loop.create_network(lambda: Projection(latent), seed + 3, source.device)
         self._devices.synchronise_batch_norm(self.encoder, self.generator)
-        self.ema_encoder = _moving_average(self.encoder, setting.average)
-        self.ema_generator = _moving_average(self.generator, setting.average)
+        self.ema_encoder = _moving_average(self.encoder, setting.ema_decay)
+        self.ema_generator = _moving_average(self.generator, setting.ema_decay)
         self._devices.compile(self.encoder.convolutions, self.generator.convolutions, self.discriminator)
         self.rng = torch.Generator(source.device).manual_seed(seed)
         self._step_rng = self.rng  # of the current update; see `Devices.step_rng`
@@ -88,7 +88,7 @@ class TemporalLearner:
     @property
     def trains_generator(self) -> bool:
         """Whether the setting trains the generator."""
-        return bool(self._setting.adversary or self._setting.reconstruction)
+        return bool(self._setting.adversarial_weight or self._setting.reconstruction_weight)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """Update all networks on a view of each clip (B,) and one of a positive of it; return the losses."""
@@ -103,26 +103,26 @@ class TemporalLearner:
         self._discriminator_optimiser.zero_grad(set_to_none=True)
         metrics: dict[str, Tensor] = {}
         total = x.new_zeros(())
-        if setting.contrast:
-            metrics["contrast"] = self._contrastive_loss(codes.c, batches)
-            total = total + setting.contrast * metrics["contrast"]
+        if setting.contrastive_weight:
+            metrics["contrastive_loss"] = self._contrastive_loss(codes.c, batches)
+            total = total + setting.contrastive_weight * metrics["contrastive_loss"]
         if self.trains_generator:
-            pairs = rows[: setting.played]
+            pairs = rows[: setting.generator_batch]
             count, weight = len(devices.split_batch(pairs)[devices.rank]), devices.batch_weight(pairs)
             c = self._sample_normal(codes.c[:count], codes.c_log_sigma[:count])
             z = self._sample_normal(codes.z[:count], codes.z_log_sigma[:count])
-            if setting.reconstruction:
+            if setting.reconstruction_weight:
                 x_hat = devices.forward(self.generator, c, z)
-                metrics["reconstruction"] = weight * losses.reconstruction_loss(x[:count], x_hat)
-                total = total + setting.reconstruction * metrics["reconstruction"]
-            if setting.adversary:
+                metrics["reconstruction_loss"] = weight * losses.reconstruction_loss(x[:count], x_hat)
+                total = total + setting.reconstruction_weight * metrics["reconstruction_loss"]
+            if setting.adversarial_weight:
                 adversarial_metrics, encoder_loss = self._adversarial_gradients(view[:count], c, z, weight)
                 metrics |= adversarial_metrics
                 total = total + encoder_loss
         total.backward()
         metrics = devices.average_gradients(self._networks.values(), metrics)
         self._optimiser.step()
-        if setting.adversary:
+        if setting.adversarial_weight:
             self._discriminator_optimiser.step()
         self.ema_encoder.update_parameters(self.encoder)
         if self.trains_generator:
@@ -132,7 +132,7 @@ class TemporalLearner:
     def _augmented_views(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return crops (2 B, F, T) of these clips and then of a positive of each: without and with masks."""
         pairs = np.concatenate([rows, self._positives.sample(rows, self._step_rng)])
-        x = views.crop(self._source.batch(pairs), self._setting.frames, self._step_rng, self._setting.tempo)
+        x = views.crop(self._source.batch(pairs), self._setting.crop_frames, self._step_rng, self._setting.time_stretch)
         x = views.shift(x, self._augmentation, self._step_rng)
         return x, views.time_frequency_mask(x, self._augmentation, self._step_rng)
 
@@ -170,8 +170,7 @@ class TemporalLearner:
         assert x_leaf.grad is not None
         assert c_leaf.grad is not None
         assert z_leaf.grad is not None
-        adversary = self._setting.adversary
-        x_hat.backward(adversary * x_leaf.grad * scale_p[:, None, None])
+        x_hat.backward(self._setting.adversarial_weight * x_leaf.grad * scale_p[:, None, None])
         c_gradient, z_gradient = c_leaf.grad * scale_q[:, None], z_leaf.grad * scale_q[:, None, None]
         metrics = {
             "discriminator_loss": losses.discriminator_loss(logit_q, logit_p),
@@ -179,7 +178,7 @@ class TemporalLearner:
             "mean_output_real": torch.sigmoid(logit_q).mean(),
             "mean_output_generated": torch.sigmoid(logit_p).mean(),
         }
-        encoder_loss = adversary * ((c * c_gradient).sum() + (z * z_gradient).sum())
+        encoder_loss = self._setting.adversarial_weight * ((c * c_gradient).sum() + (z * z_gradient).sum())
         return {name: weight * value for name, value in metrics.items()}, encoder_loss
 
     def evaluate(self, rows: np.ndarray) -> dict[str, float]:
@@ -189,17 +188,17 @@ class TemporalLearner:
         reconstruction error, where the generator is trained, is that of the EMA networks on whole clips.
         """
         metrics: dict[str, float] = {}
-        if self._setting.contrast:
-            metrics["validation_contrast"] = self._validation_contrast(rows)
+        if self._setting.contrastive_weight:
+            metrics["validation_contrastive_loss"] = self._validation_contrastive_loss(rows)
         if self.trains_generator:
-            metrics["validation_reconstruction"] = 0.0
+            metrics["validation_reconstruction_loss"] = 0.0
             for batch in self._source.batches(rows, EVALUATION_BATCH):
                 x = crop_to_steps(self._source.batch(batch)).cpu()
                 error = losses.reconstruction_loss(x, torch.from_numpy(self.reconstruct(batch)))
-                metrics["validation_reconstruction"] += float(error) * len(batch) / len(rows)
+                metrics["validation_reconstruction_loss"] += float(error) * len(batch) / len(rows)
         return metrics
 
-    def _validation_contrast(self, rows: np.ndarray) -> float:
+    def _validation_contrastive_loss(self, rows: np.ndarray) -> float:
         """Return the contrastive loss of these clips.
 
         With few movements a batch holds more positives of a view than in training, which raises the loss: compare it
@@ -213,7 +212,7 @@ class TemporalLearner:
             order = torch.randperm(len(rows), generator=rng, device=rng.device).cpu().numpy()
             for batch in self._source.batches(rows[order], setting.batch):  # unshuffled, it would be of one movement
                 pairs = np.concatenate([batch, positives.sample(batch, rng)])
-                x = views.crop(self._source.batch(pairs), setting.frames, rng, setting.tempo)
+                x = views.crop(self._source.batch(pairs), setting.crop_frames, rng, setting.time_stretch)
                 projected = projection(encoder(views.augment(x, self._augmentation, rng)).c)
                 groups = torch.as_tensor(np.tile(positives.groups(batch), 2), device=x.device)
                 total += float(losses.info_nce(projected, groups, setting.temperature)) * len(batch)
@@ -312,7 +311,7 @@ class SupervisedLearner:
         shape = (latent, setting.step_latent, setting.width, source.shape[0])
         self.network = loop.create_network(lambda: ClipClassifier(*shape, composers), seed, source.device)
         self._devices.synchronise_batch_norm(self.network)
-        self.ema_network = _moving_average(self.network, setting.average)
+        self.ema_network = _moving_average(self.network, setting.ema_decay)
         self._devices.compile(self.network.encoder.convolutions)
         self.rng = torch.Generator(source.device).manual_seed(seed)
         self._augmentation = _build_augmentation(setting)
@@ -323,7 +322,7 @@ class SupervisedLearner:
         self.network.train()
         devices = self._devices
         batch, rng = devices.split_batch(rows)[devices.rank], devices.step_rng(self.rng, self._seed, rows)
-        x = views.crop(self._source.batch(batch), self._setting.frames, rng, self._setting.tempo)
+        x = views.crop(self._source.batch(batch), self._setting.crop_frames, rng, self._setting.time_stretch)
         logits = devices.forward(self.network, views.augment(x, self._augmentation, rng))
         targets = self._codes[torch.as_tensor(batch, device=self._source.device)]
         loss = devices.batch_weight(rows) * cross_entropy(logits, targets)
@@ -370,4 +369,4 @@ def _adam(networks: tuple[nn.Module, ...], learning_rate: float, setting: Tempor
 
 
 def _build_augmentation(setting: TemporalSetting) -> views.Augmentation:
-    return views.Augmentation(setting.masked_bins, setting.masked_frames, setting.shifted_bins, setting.level)
+    return views.Augmentation(setting.mask_bins, setting.mask_frames, setting.shift_bins, setting.level_shift)

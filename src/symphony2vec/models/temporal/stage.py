@@ -13,8 +13,8 @@ Writes  out/temporal/<setting>-<latent>/<fold>/
             run.json              the MLflow run, which holds the model
 
 `full` is the complete model; every other setting is an ablation: `full` with some values changed (params.yaml,
-temporal.parts). `labels` is the supervised reference, the same encoder trained to classify composers. Positives of the
-contrastive loss are clips of one movement: that uses where a movement starts and ends, never who composed it. With
+temporal.ablations). `labels` is the supervised reference, the same encoder trained to classify composers. Positives of
+the contrastive loss are clips of one movement: that uses where a movement starts and ends, never who composed it. With
 `unlabelled`, the clips of another project are added to the training (symphony2vec.models.temporal.unlabelled).
 D latent dimensions, F bins, H features of a step, K composers, T frames.
 """
@@ -76,7 +76,7 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
 
     def train(task: Task) -> None:
         training = _build_training(task, project, array, params, setting, latent, name == SUPERVISED)
-        count = ranks.process_count(processes, min(setting.batch, setting.played, len(training.rows)))
+        count = ranks.process_count(processes, min(setting.batch, setting.generator_batch, len(training.rows)))
         if count > 1:
             task.run.tag("processes", str(count))
         if name == SUPERVISED:
@@ -106,14 +106,14 @@ def check_setting(shape: tuple[int, ...], name: str, setting: TemporalSetting) -
         UserError: the number of bands, the length of a crop or the largest mask does not fit.
     """
     bins, frames = shape
-    if bins % BIN_STRIDE or frames < setting.frames or setting.frames % STRIDE:
+    if bins % BIN_STRIDE or frames < setting.crop_frames or setting.crop_frames % STRIDE:
         raise UserError(
             f"the temporal model takes a multiple of {BIN_STRIDE} mel bands (features.mel_bands is {bins}) and crops "
-            f"of a multiple of {STRIDE} frames, no longer than a clip of {frames} (frames of temporal {name} is "
-            f"{setting.frames})"
+            f"of a multiple of {STRIDE} frames, no longer than a clip of {frames} (crop_frames of temporal {name} is "
+            f"{setting.crop_frames})"
         )
-    if setting.masked_bins >= bins:
-        raise UserError(f"masked_bins of temporal {name} ({setting.masked_bins}) must be below the {bins} mel bands")
+    if setting.mask_bins >= bins:
+        raise UserError(f"mask_bins of temporal {name} ({setting.mask_bins}) must be below the {bins} mel bands")
 
 
 def number_movements(task: Task) -> np.ndarray:
@@ -185,7 +185,7 @@ def _train_temporal(task: Task, array: np.ndarray, params: Params, training: Tra
     write_array(task.folder / "vectors-pooled.npy", codes["pooled"])
     write_table(task.folder / "validation.csv", _count_correct(task, _probe_predictions(codes["c"], task)))
     plots = {"curves": _plot_curves(curves, task.label)}
-    if training.setting.adversary:
+    if training.setting.adversarial_weight:
         plots["game"] = figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), task.label)
     network, arguments = learner.clip_encoder(), _network_arguments(training, array)
     if learner.trains_generator:
@@ -236,7 +236,9 @@ def _to_unit(values_db: np.ndarray, params: Params) -> np.ndarray:
 
 
 def _plot_curves(curves: pd.DataFrame, label: str) -> Figure:
-    losses = [f"{split}_{name}" for name in ("contrast", "reconstruction") for split in ("train", "validation")]
+    losses = [
+        f"{split}_{name}" for name in ("contrastive_loss", "reconstruction_loss") for split in ("train", "validation")
+    ]
     names = [name for name in (*losses, watch.PROBE_ACCURACY) if name in curves]
     return figures.losses(curves, names, label)
 

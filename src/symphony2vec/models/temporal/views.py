@@ -17,14 +17,14 @@ from torch import Tensor
 class Augmentation:
     """Strength of the augmentation; 0 disables a part.
 
-    masked_bins, masked_frames: the largest width of the masks; shifted_bins: the largest shift in frequency; level: the
-    standard deviation of the shift in level.
+    mask_bins, mask_frames: the largest width of the masks; shift_bins: the largest shift in frequency; level_shift:
+    the standard deviation of the shift in level.
     """
 
-    masked_bins: int = 0
-    masked_frames: int = 0
-    shifted_bins: int = 0
-    level: float = 0.0
+    mask_bins: int = 0
+    mask_frames: int = 0
+    shift_bins: int = 0
+    level_shift: float = 0.0
 
 
 class PositiveSampler:
@@ -57,14 +57,14 @@ class PositiveSampler:
         return np.array([clips[int(u * len(clips))] for clips, u in zip(candidates, uniform, strict=True)])
 
 
-def crop(x: Tensor, frames: int, rng: torch.Generator, tempo: float = 0.0) -> Tensor:
+def crop(x: Tensor, frames: int, rng: torch.Generator, time_stretch: float = 0.0) -> Tensor:
     """Return a random crop of every clip: (B, F, T) to (B, F, `frames`).
 
     Args:
         x: (B, F, T).
         frames: length of the crop, at most T.
         rng: source of the random draws.
-        tempo: the largest relative change of tempo: a longer or shorter stretch is resampled linearly to `frames`.
+        time_stretch: the largest relative change of tempo; longer or shorter crops are resampled linearly to `frames`.
 
     Example:
         >>> crop(torch.zeros(3, 64, 431), 128, torch.Generator()).shape
@@ -73,17 +73,17 @@ def crop(x: Tensor, frames: int, rng: torch.Generator, tempo: float = 0.0) -> Te
     count, _, length = x.shape
     device = x.device
     pace = torch.ones(count, device=device)
-    if tempo:
-        pace = 1.0 + tempo * (2.0 * torch.rand(count, generator=rng, device=device) - 1.0)
+    if time_stretch:
+        pace = 1.0 + time_stretch * (2.0 * torch.rand(count, generator=rng, device=device) - 1.0)
         pace = pace.clamp(max=(length - 1) / frames)
     latest = length - 1 - pace * (frames - 1)
     first = torch.rand(count, generator=rng, device=device) * latest
-    if not tempo:
+    if not time_stretch:
         first = first.floor()
     positions = first[:, None] + pace[:, None] * torch.arange(frames, device=device)
     lower = positions.floor().long().clamp(0, length - 1)
     cropped = _gather_frames(x, lower)
-    if tempo:
+    if time_stretch:
         fraction = (positions - lower)[:, None, :]
         upper = (lower + 1).clamp(max=length - 1)
         cropped = cropped * (1.0 - fraction) + _gather_frames(x, upper) * fraction
@@ -94,7 +94,7 @@ def augment(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tens
     """Return an augmented view (B, F, T) of every clip, each with its own random draws; differentiable.
 
     Example:
-        >>> augment(torch.ones(2, 64, 128), Augmentation(masked_bins=8, level=0.1), torch.Generator()).shape
+        >>> augment(torch.ones(2, 64, 128), Augmentation(mask_bins=8, level_shift=0.1), torch.Generator()).shape
         torch.Size([2, 64, 128])
     """
     return time_frequency_mask(shift(x, augmentation, rng), augmentation, rng)
@@ -102,7 +102,7 @@ def augment(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tens
 
 def shift(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tensor:
     """Shift every clip (B, F, T) in frequency and in level: a performance at another pitch, louder or softer."""
-    return shift_level(shift_frequency(x, augmentation.shifted_bins, rng), augmentation.level, rng)
+    return shift_level(shift_frequency(x, augmentation.shift_bins, rng), augmentation.level_shift, rng)
 
 
 def shift_frequency(x: Tensor, max_shift: int, rng: torch.Generator) -> Tensor:
@@ -127,7 +127,7 @@ def time_frequency_mask(x: Tensor, augmentation: Augmentation, rng: torch.Genera
 
     Source: Park et al. 2019 (SpecAugment).
     """
-    for axis, max_width in ((1, augmentation.masked_bins), (2, augmentation.masked_frames)):
+    for axis, max_width in ((1, augmentation.mask_bins), (2, augmentation.mask_frames)):
         if max_width:
             x = x * _random_mask(len(x), x.shape[axis], max_width, rng).unsqueeze(3 - axis)
     return x
