@@ -33,7 +33,7 @@ run: env scm music
 
 # Sets the two parameters in params.yaml and runs what they touch; what was trained before stays.
 paper: needs-git env scm music
-	$(BIN)/dvc exp run -S seeds=5 -S 'clips.splits=[work,movement,clip]'
+	$(BIN)/dvc exp run -S folds=5 -S 'clips.group_by=[work,movement,clip]'
 	@$(BIN)/symphony2vec results
 
 # DVC asks git, unless it is told that there is none: the project may come from a zip file.
@@ -43,7 +43,7 @@ scm: env
 
 needs-git:
 	@$(GIT) || { echo "make paper needs git (dvc exp run), and this folder has no commit of its own. Try:" \
-		"git init && git add . && git commit -m start; or set seeds: 5 and clips.splits: [work, movement, clip]" \
+		"git init && git add . && git commit -m start; or set folds: 5 and clips.group_by: [work, movement, clip]" \
 		"in params.yaml and run: make run"; exit 1; }
 
 music: env

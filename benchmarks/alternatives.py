@@ -220,7 +220,7 @@ ALTERNATIVES = {
     "probe": Alternative(
         "C = 1, not chosen",
         (*BASELINES, *(f"embeddings/{model}-mel" for model in ("ae", "cae", "vae")), *ALI, "ali/long-128"),
-        {"probe.strengths": [1.0]},
+        {"probe.inverse_regularisation": [1.0]},
         probe=True,
     ),
     "untrained": Alternative(

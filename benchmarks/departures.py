@@ -65,10 +65,10 @@ def prepared(alternative: Alternative, source: Project, root: Path) -> tuple[Pro
 
     read.read(source.params)  # says so where it is missing or faulty
     values = YAML(typ="safe").load((source.root / "params.yaml").read_text(encoding="utf-8"))
-    if values["seeds"] < alternative.folds:
-        raise UserError(f"{source.params} has seeds: {values['seeds']}; needed are {alternative.folds} folds")
-    values["seeds"] = alternative.folds
-    values["clips"]["splits"] = ["work"]
+    if values["folds"] < alternative.folds:
+        raise UserError(f"{source.params} has folds: {values['folds']}; needed are {alternative.folds} folds")
+    values["folds"] = alternative.folds
+    values["clips"]["group_by"] = ["work"]
     for key, value in alternative.params.items():
         *above, last = key.split(".")
         owner = values
@@ -147,7 +147,7 @@ def counts(project: Project, params: Params, row: str) -> pd.DataFrame:
     import pandas as pd
 
     stage, _, model = row.partition("/")
-    folds = [SplitFold("work", params.clips.seed + number).name for number in range(params.seeds)]
+    folds = [SplitFold("work", params.clips.first_seed + number).name for number in range(params.folds)]
     found = [
         read_table(project.out("probe", stage, model, fold, "works.csv"), "probe").assign(fold=fold) for fold in folds
     ]
@@ -162,8 +162,8 @@ def probed(source: Project, params: Params, row: str) -> pd.DataFrame:
 
     stage, _, model = row.partition("/")
     found = []
-    for number in range(params.seeds):
-        fold = SplitFold("work", params.clips.seed + number)
+    for number in range(params.folds):
+        fold = SplitFold("work", params.clips.first_seed + number)
         clips = read_table(source.fold(fold), "clips")
         for path in sorted(source.out(stage, model, fold.name).glob("vectors*.npy")):
             works = scores.correct_by_work(regression.fit(read_array(path, stage), clips, params.probe), clips)

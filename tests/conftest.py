@@ -38,7 +38,7 @@ def settings() -> dict[str, Any]:
 
 @pytest.fixture
 def changed(settings: dict[str, Any]) -> Callable[..., params.Params]:
-    """Parameters with some keys changed: changed(clips__seed=3)."""
+    """Parameters with some keys changed: changed(clips__first_seed=3)."""
 
     def change(**changes: Any) -> params.Params:
         values = copy.deepcopy(settings)
@@ -175,7 +175,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], 
             "epochs": 3,
             "learning_rate": 0.002,
         }
-    values["probe"] |= {"bootstrap_resamples": 100, "strengths": [0.1, 1.0]}
+    values["probe"] |= {"bootstrap_resamples": 100, "inverse_regularisation": [0.1, 1.0]}
     shutil.copyfile(ROOT / "dvc.yaml", root / "dvc.yaml")
     made, chosen = Trained(Project(root), params.check(values)), params.check(values)
     YAML().dump(values, made.project.params)

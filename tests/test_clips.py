@@ -171,14 +171,14 @@ def test_a_composer_no_split_can_hold_is_an_error_or_dropped_when_asked(changed)
 )
 def test_a_composer_remains_only_with_enough_groups_for_every_split(changed, kinds, remaining):
     movements = music(TWO_WORKS | {"Beach": [[60.0]] * 3})
-    settings = changed(clips__splits=kinds, clips__fallback="none", clips__small_composers="drop").clips
+    settings = changed(clips__group_by=kinds, clips__fallback="none", clips__small_composers="drop").clips
     table, dropped = splits.drop_small_composers(index.cut_clips(movements, settings)[0], settings)
     assert set(table["composer"]) == remaining | {"Beach"}
     assert set(dropped["composer"]) == {"Haydn", "Bach"} - remaining
 
 
 def test_enough_music_loses_no_clip(changed):
-    settings = changed(clips__splits=["work", "movement", "clip"]).clips
+    settings = changed(clips__group_by=["work", "movement", "clip"]).clips
     cut, _ = index.cut_clips(orchestra(), settings)
     remaining, dropped = splits.drop_small_composers(cut, settings)
     pd.testing.assert_frame_equal(remaining, cut)
@@ -263,22 +263,22 @@ def named(folds: Iterator[SplitFold]) -> list[str]:
 
 def test_every_seed_of_the_first_split_is_a_fold_and_the_first_fold_has_its_first_seed(changed):
     assert named(splits.list_folds(changed())) == ["work-0"]
-    assert named(splits.list_folds(changed(seeds=3, clips__seed=7))) == ["work-7", "work-8", "work-9"]
-    assert named(splits.list_folds(changed(seeds=2, clips__splits=["clip"]))) == ["clip-0", "clip-1"]
+    assert named(splits.list_folds(changed(folds=3, clips__first_seed=7))) == ["work-7", "work-8", "work-9"]
+    assert named(splits.list_folds(changed(folds=2, clips__group_by=["clip"]))) == ["clip-0", "clip-1"]
 
 
-@pytest.mark.parametrize(("seeds", "leak_seeds", "leaks"), [(3, 1, 1), (3, 2, 2), (3, 3, 3), (1, 5, 1)])
-def test_leak_seeds_limits_all_splits_but_the_first(changed, seeds, leak_seeds, leaks):
-    settings = changed(seeds=seeds, clips__leak_seeds=leak_seeds, clips__splits=["work", "movement", "clip"])
+@pytest.mark.parametrize(("folds", "leakage_folds", "leaks"), [(3, 1, 1), (3, 2, 2), (3, 3, 3), (1, 5, 1)])
+def test_leakage_folds_limits_all_groupings_but_the_first(changed, folds, leakage_folds, leaks):
+    settings = changed(folds=folds, clips__leakage_folds=leakage_folds, clips__group_by=["work", "movement", "clip"])
     counts = pd.Series([fold.split for fold in splits.list_folds(settings)]).value_counts().to_dict()
-    assert counts == {"work": seeds, "movement": leaks, "clip": leaks}
+    assert counts == {"work": folds, "movement": leaks, "clip": leaks}
 
 
 def test_other_splits_and_more_seeds_do_not_change_a_fold(project, changed):
     write_table(project.movements, orchestra(composers=2))
-    clips.run(project, changed(seeds=2, clips__splits=["movement"]))
+    clips.run(project, changed(folds=2, clips__group_by=["movement"]))
     alone = project.fold(SplitFold("movement", 1)).read_bytes()
-    clips.run(project, changed(seeds=3, clips__leak_seeds=2, clips__splits=["work", "movement"]))
+    clips.run(project, changed(folds=3, clips__leakage_folds=2, clips__group_by=["work", "movement"]))
     assert project.fold(SplitFold("movement", 1)).read_bytes() == alone
 
 
@@ -286,7 +286,7 @@ def test_other_splits_and_more_seeds_do_not_change_a_fold(project, changed):
 def tables_by_fold(project, changed) -> dict[str, pd.DataFrame]:
     """The tables of six folds, as the stage writes them."""
     write_table(project.movements, orchestra())
-    clips.run(project, changed(seeds=3, clips__leak_seeds=2, clips__splits=["work", "movement", "clip"]))
+    clips.run(project, changed(folds=3, clips__leakage_folds=2, clips__group_by=["work", "movement", "clip"]))
     return {path.stem: read_table(path, "clips") for path in project.out("clips", "folds").iterdir()}
 
 
@@ -319,7 +319,7 @@ def test_the_stage_writes_its_tables_and_pictures(project, changed):
     write_table(project.movements, orchestra(composers=2))
     contents = []
     for _ in range(2):
-        clips.run(project, changed(seeds=2))
+        clips.run(project, changed(folds=2))
         contents.append({path: path.read_bytes() for path in project.out("clips").rglob("*.csv")})
     assert contents[0] == contents[1]
     tables = {"clips.csv", "balance.csv", "splits.csv", "left_out.csv", "folds/work-0.csv", "folds/work-1.csv"}
@@ -330,7 +330,7 @@ def test_the_stage_writes_its_tables_and_pictures(project, changed):
 
 def test_the_stage_summarizes_every_fold_and_removes_folds_that_are_no_longer_configured(project, changed):
     write_table(project.movements, orchestra(composers=2))
-    clips.run(project, changed(seeds=2, clips__splits=["work", "clip"]))
+    clips.run(project, changed(folds=2, clips__group_by=["work", "clip"]))
     assert set(read_table(project.out("clips", "splits.csv"), "clips")["fold"]) == {"work-0", "work-1", "clip-0"}
     clips.run(project, changed())
     assert set(read_table(project.out("clips", "splits.csv"), "clips")["fold"]) == {"work-0"}

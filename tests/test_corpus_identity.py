@@ -622,7 +622,7 @@ def test_the_split_refuses_works_that_may_be_one(project: Project, changed: Call
         UserError, match=r"a split by work needs one name for each work: A B: 'Symphony in D minor' and"
     ):
         clips.run(project, changed())
-    clips.run(project, changed(clips__alike_works="allow"))
+    clips.run(project, changed(clips__ambiguous_works="allow"))
     assert project.clips.is_file()
 
 

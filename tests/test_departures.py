@@ -210,7 +210,7 @@ def test_a_project_of_too_few_splits_is_one_line(trained, tmp_path):
     command = [sys.executable, str(SCRIPT), "pca", "--project", str(trained.project.root), "--scratch", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.strip().splitlines()[-1].endswith("has seeds: 1; needed are 5 folds")
+    assert ended.stderr.strip().splitlines()[-1].endswith("has folds: 1; needed are 5 folds")
     assert "Traceback" not in ended.stderr
 
 

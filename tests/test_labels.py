@@ -325,7 +325,7 @@ SHORT = {
     "corpus__name": "small",
     "clips__duration_s": 2.0,
     "clips__minimum_fill": 0.3,
-    "clips__alike_works": "allow",  # "a.musicxml" and "b.musicxml" look alike
+    "clips__ambiguous_works": "allow",  # "a.musicxml" and "b.musicxml" look alike
     "labels__minimum_notes": 3,
 }
 

@@ -604,7 +604,7 @@ def test_results_of_removed_models_are_removed_unless_one_model_is_selected(eval
 
 def test_only_folds_of_the_first_split_are_evaluated(evaluated, changed):
     with pytest.raises(UserError, match=r"no vectors of a fold by movement below .*; `dvc repro` makes them"):
-        meaning.run(evaluated, changed(clips__splits=["movement", "work"]))
+        meaning.run(evaluated, changed(clips__group_by=["movement", "work"]))
 
 
 def test_classifiers_have_no_vectors(evaluated, changed):

@@ -76,7 +76,7 @@ def shrink(values: dict[str, Any]) -> dict[str, Any]:
     """Parameters of a study that is done in seconds: one fold, one epoch, short clips."""
     values = copy.deepcopy(values)
     values["corpus"]["name"] = "made_up"
-    values["seeds"] = 1
+    values["folds"] = 1
     values["clips"] |= {"duration_s": CLIP_S}
     for own in values["classifiers"].values():
         own |= {"batch": 8, "epochs": 1}
@@ -86,13 +86,13 @@ def shrink(values: dict[str, Any]) -> dict[str, Any]:
     values["ali"] |= {"models": ["paper-8"], "probe_every_epochs": 1}
     # Fewer epochs or lower rates, and all that it generates is the same.
     values["ali"]["paper"] |= {"batch": 8, "epochs": 5, "learning_rate": 0.002, "discriminator_learning_rate": 0.002}
-    values["probe"] |= {"bootstrap_resamples": 200, "strengths": [0.01, 1.0]}
+    values["probe"] |= {"bootstrap_resamples": 200, "inverse_regularisation": [0.01, 1.0]}
     return values
 
 
 def several(values: dict[str, Any]) -> dict[str, Any]:
     """The same on two seeds and two kinds of split: `FOLDS`."""
-    return {**values, "seeds": 2, "clips": {**values["clips"], "splits": ["work", "clip"], "leak_seeds": 1}}
+    return {**values, "folds": 2, "clips": {**values["clips"], "group_by": ["work", "clip"], "leakage_folds": 1}}
 
 
 def movements() -> pd.DataFrame:

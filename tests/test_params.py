@@ -29,13 +29,13 @@ def test_the_committed_file_is_valid_and_holds_every_key_there_is(project, setti
     [
         ("audio", "velocty", "audio.velocity"),
         ("clips", "durations", "clips.duration_s"),
-        ("probe", "strength", "probe.strengths"),
+        ("probe", "inverse_regularization", "probe.inverse_regularisation"),
         ("features", "mel_band", "features.mel_bands"),
         ("ali", "model", "ali.models"),
         ("ali", "probe_every_epoch", "ali.probe_every_epochs"),
         ("classifiers", "fair_cn", "classifiers.fair_cnn"),
         ("embeddings", "dimension", "embeddings.dimensions"),
-        ("clips", "split", "clips.splits"),
+        ("clips", "groupby", "clips.group_by"),
         ("study", "trial", "study.trials"),
     ],
 )
@@ -95,25 +95,25 @@ def test_a_missing_key_and_a_missing_section_are_named(settings):
 @pytest.mark.parametrize(
     ("section", "key", "value", "reason"),
     [
-        ("clips", "seed", "0", "'clips.seed' is '0': input should be a valid integer"),
+        ("clips", "first_seed", "0", "'clips.first_seed' is '0': input should be a valid integer"),
         ("audio", "orchestration", "brass", "'audio.orchestration' is 'brass': input should be 'score' or 'strings'"),
         ("clips", "overlap", 1.0, "'clips.overlap' is 1.0: input should be less than or equal to 0.99"),
         ("embeddings", "dimensions", 1, "'embeddings.dimensions' is 1: input should be greater than or equal to 2"),
         ("clips", "duration_s", float("inf"), "'clips.duration_s' is inf: input should be"),
         ("features", "mfcc_coefficients", 200, "'features.mfcc_coefficients' is 200: input should be"),
-        ("probe", "strengths", [], "probe.strengths.*at least 1 item"),
+        ("probe", "inverse_regularisation", [], "probe.inverse_regularisation.*at least 1 item"),
         ("corpus", "name", "../elsewhere", "'corpus.name' is '../elsewhere': string should match"),
         ("features", "mel_bands", True, "'features.mel_bands' is True: input should be a valid integer"),
-        ("clips", "splits", [], "'clips.splits' is .*at least 1 item"),
-        ("clips", "splits", ["work", "clip", "work"], "'clips.splits' is .*: a split is named twice"),
+        ("clips", "group_by", [], "'clips.group_by' is .*at least 1 item"),
+        ("clips", "group_by", ["work", "clip", "work"], "'clips.group_by' is .*: a split is named twice"),
         (
             "clips",
-            "splits",
+            "group_by",
             ["composer"],
-            "'clips.splits.0' is 'composer': input should be 'work', 'movement' or 'clip'",
+            "'clips.group_by.0' is 'composer': input should be 'work', 'movement' or 'clip'",
         ),
-        ("clips", "splits", "work", "'clips.splits' is 'work': input should be a valid list"),
-        ("clips", "leak_seeds", 0, "'clips.leak_seeds' is 0: input should be greater than or equal to 1"),
+        ("clips", "group_by", "work", "'clips.group_by' is 'work': input should be a valid list"),
+        ("clips", "leakage_folds", 0, "'clips.leakage_folds' is 0: input should be greater than or equal to 1"),
         ("ali", "models", ["paper-128", "paper-x"], "'ali.models.1' is 'paper-x': string should match .*paper"),
         ("ali", "models", ["paper-0"], "'ali.models.0' is 'paper-0': string should match"),
         ("ali", "models", ["papers-128"], "'ali.models.0' is 'papers-128': string should match"),
@@ -159,10 +159,10 @@ def test_a_wrong_value_two_floors_down_is_named_too(settings, section, inner, ke
         params.check(values)
 
 
-@pytest.mark.parametrize("seeds", [0, 101, 1.5])
-def test_seeds_is_a_whole_number_of_draws(settings, seeds):
-    with pytest.raises(UserError, match=rf"'seeds' is {seeds}: input should be"):
-        params.check(copy.deepcopy(settings) | {"seeds": seeds})
+@pytest.mark.parametrize("folds", [0, 101, 1.5])
+def test_folds_is_a_whole_number(settings, folds):
+    with pytest.raises(UserError, match=rf"'folds' is {folds}: input should be"):
+        params.check(copy.deepcopy(settings) | {"folds": folds})
 
 
 def test_a_whole_number_serves_where_a_fraction_is_meant(changed):

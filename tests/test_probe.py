@@ -107,10 +107,13 @@ def test_a_row_that_is_on_no_side_is_answered_and_decides_nothing(changed):
 
 def test_validation_chooses_the_strength_and_the_most_regularised_of_equals(changed):
     vectors, clips = made(6.0)
-    assert regression.fit(vectors, clips, changed().probe).strength == min(changed().probe.strengths)
+    assert regression.fit(vectors, clips, changed().probe).strength == min(changed().probe.inverse_regularisation)
     noisy, clips = made(0.4, seed=3)
-    settings = changed(probe__strengths=[1.0, 1e-6]).probe
-    by_hand = {s: regression.fit(noisy, clips, changed(probe__strengths=[s]).probe) for s in settings.strengths}
+    settings = changed(probe__inverse_regularisation=[1.0, 1e-6]).probe
+    by_hand = {
+        s: regression.fit(noisy, clips, changed(probe__inverse_regularisation=[s]).probe)
+        for s in settings.inverse_regularisation
+    }
     validation = (clips["split"] == "validation").to_numpy()
 
     def accuracy(outcome):
@@ -188,7 +191,9 @@ def test_an_absent_composer_does_not_lower_f1():
 
 def test_a_probe_that_does_not_converge_says_so(changed):
     vectors, clips = made(0.3)
-    outcome = regression.fit(vectors, clips, changed(probe__max_iterations=1, probe__strengths=[1.0]).probe)
+    outcome = regression.fit(
+        vectors, clips, changed(probe__max_iterations=1, probe__inverse_regularisation=[1.0]).probe
+    )
     assert not outcome.converged
 
 
@@ -200,7 +205,7 @@ def test_vectors_that_are_not_numbers_are_refused(changed):
 
 
 def test_a_warm_start_chooses_and_says_what_fresh_fits_would(changed):
-    settings = changed(probe__strengths=[0.001, 0.01, 0.1, 1.0, 10.0]).probe
+    settings = changed(probe__inverse_regularisation=[0.001, 0.01, 0.1, 1.0, 10.0]).probe
     for seed in range(4):
         vectors, clips = made(0.5, seed=seed)
         composer, sides = clips["composer"].to_numpy(), clips["split"].to_numpy()
@@ -209,10 +214,10 @@ def test_a_warm_start_chooses_and_says_what_fresh_fits_would(changed):
             strength: LogisticRegression(C=strength, max_iter=2000).fit(
                 scaled[sides == "train"], composer[sides == "train"]
             )
-            for strength in settings.strengths
+            for strength in settings.inverse_regularisation
         }
         held_out = sides == "validation"
-        best = max(settings.strengths, key=lambda s: fresh[s].score(scaled[held_out], composer[held_out]))
+        best = max(settings.inverse_regularisation, key=lambda s: fresh[s].score(scaled[held_out], composer[held_out]))
         outcome = regression.fit(vectors, clips, settings)
         assert outcome.strength == best
         np.testing.assert_allclose(outcome.probabilities, fresh[best].predict_proba(scaled), atol=2e-3)
@@ -221,8 +226,8 @@ def test_a_warm_start_chooses_and_says_what_fresh_fits_would(changed):
 def test_the_probabilities_of_a_strength_are_not_those_of_a_later_one(changed):
     """The one probe goes on to other strengths after the best: what is returned must not follow it."""
     vectors, clips = made(6.0)
-    first = regression.fit(vectors, clips, changed(probe__strengths=[1e-4]).probe)
-    several = regression.fit(vectors, clips, changed(probe__strengths=[1e-4, 10.0]).probe)
+    first = regression.fit(vectors, clips, changed(probe__inverse_regularisation=[1e-4]).probe)
+    several = regression.fit(vectors, clips, changed(probe__inverse_regularisation=[1e-4, 10.0]).probe)
     assert several.strength == 1e-4
     np.testing.assert_array_equal(several.probabilities, first.probabilities)
 

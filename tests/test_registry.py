@@ -207,7 +207,7 @@ def test_one_fold_is_too_few_to_replace_a_champion(tracked, packed):
     promote(tracked, "pca-mel")
     with pytest.raises(
         UserError,
-        match=r"at least 3 folds are needed: set `seeds: 3` in params.yaml and run `dvc repro`; .* have fewer",
+        match=r"at least 3 folds are needed: set `folds: 3` in params.yaml and run `dvc repro`; .* have fewer",
     ):
         run_command(tracked, "promote", "vae-mel")
 

@@ -156,7 +156,7 @@ def test_too_few_folds_are_refused_with_what_to_do(changed, equal_ok):
     assert not verdict.passed
     assert difference.low > 0.0
     assert verdict.figures.endswith(
-        "over 2 folds (work-0, work-1); at least 3 folds are needed: set `seeds: 3` in params.yaml and run "
+        "over 2 folds (work-0, work-1); at least 3 folds are needed: set `folds: 3` in params.yaml and run "
         "`dvc repro`; the champion has fewer"
     )
     assert gates.check_better(model(0.9), model(0.5, folds=2), True, equal_ok, changed(registry__minimum_folds=2))[

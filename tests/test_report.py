@@ -72,8 +72,8 @@ def recordings(folder: Path) -> None:
 def shrink(values: dict[str, Any]) -> None:
     """A params.yaml that is done in minutes: few and small updates."""
     values["corpus"]["name"] = "recordings"
-    values["seeds"] = 2
-    values["clips"] |= {"splits": ["work", "clip"], "leak_seeds": 1}
+    values["folds"] = 2
+    values["clips"] |= {"group_by": ["work", "clip"], "leakage_folds": 1}
     for own in values["classifiers"].values():
         own |= {"batch": 8, "epochs": 1}
     embeddings, ali = values["embeddings"], values["ali"]
@@ -85,7 +85,7 @@ def shrink(values: dict[str, Any]) -> None:
     ali["encoder"] |= {"batch": 8, "epochs": 1}
     values["temporal"] |= {"models": ["full-8", "labels-8"], "probe_every_epochs": 2, "samples_every_epochs": 2}
     values["temporal"]["full"] |= {"batch": 4, "epochs": 2, "width": 2, "crop_frames": 64, "mask_frames": 8}
-    values["probe"] |= {"bootstrap_resamples": 200, "strengths": [0.01, 1.0]}
+    values["probe"] |= {"bootstrap_resamples": 200, "inverse_regularisation": [0.01, 1.0]}
     values["meaning"] |= {"minimum_clips": 2, "penalties": [0.1, 10.0], "shown": ["pca-mel", "paper-8", "full-8"]}
 
 

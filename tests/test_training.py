@@ -345,7 +345,7 @@ class Training:
         settings = {"rate": 0.1, **settings}
         subject = partial(tracking.Subject, "embeddings", "ae", "mel")
         features = self.project.feature("mel")
-        changed_params = self.changed(seeds=seeds)
+        changed_params = self.changed(folds=seeds)
         folds.train_folds(
             self.project,
             changed_params,

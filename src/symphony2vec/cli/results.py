@@ -17,7 +17,7 @@ from symphony2vec.errors import UserError
 @click.option(
     "--split",
     type=click.Choice(["work", "movement", "clip"]),
-    help="With --against, the kind of split that is compared. [default: the first of clips.splits]",
+    help="With --against, the kind of split that is compared. [default: the first of clips.group_by]",
 )
 @click.option(
     "--counts",

@@ -61,7 +61,7 @@ def refuse_ambiguous_works(movements: pd.DataFrame, distinct: Iterable[tuple[str
         raise UserError(
             f"a split by work needs one name for each work: {'; '.join(map(str, questions[:3]))}{more}. "
             "`symphony2vec corpus check` lists all; give these options to `symphony2vec corpus import`, "
-            "or set clips.alike_works to allow"
+            "or set clips.ambiguous_works to allow"
         )
 
 

@@ -24,10 +24,10 @@ CANDIDATES = 10  # random assignments per composer, the best is used: works diff
 
 def list_folds(params: Params) -> list[SplitFold]:
     """Return all folds that params.yaml defines, beginning with the first seed of the first kind of split."""
-    first, seed = params.clips.splits[0], params.clips.seed
+    first, seed = params.clips.group_by[0], params.clips.first_seed
     counts = {
-        kind: params.seeds if kind == first else min(params.seeds, params.clips.leak_seeds)
-        for kind in params.clips.splits
+        kind: params.folds if kind == first else min(params.folds, params.clips.leakage_folds)
+        for kind in params.clips.group_by
     }
     return [SplitFold(kind, seed + index) for kind, count in counts.items() for index in range(count)]
 
@@ -48,7 +48,7 @@ def drop_small_composers(clips: pd.DataFrame, settings: Clips) -> tuple[pd.DataF
     too_small = [
         str(composer)
         for composer, rows in clips.groupby("composer", sort=True)
-        if any(choose_grouping(rows, kind, settings.fallback) is None for kind in settings.splits)
+        if any(choose_grouping(rows, kind, settings.fallback) is None for kind in settings.group_by)
     ]
     if too_small and settings.small_composers == "error":
         raise UserError(_explain_too_small(clips, too_small, settings))
@@ -185,7 +185,7 @@ def _count_music(clips: pd.DataFrame, composer: str) -> str:
 def _explain_too_small(clips: pd.DataFrame, composers: list[str], settings: Clips) -> str:
     listing = "; ".join(f"{name} has {_count_music(clips, name)}" for name in composers)
     rows = clips[clips["composer"] == composers[0]]
-    kind = next(kind for kind in settings.splits if choose_grouping(rows, kind, settings.fallback) is None)
+    kind = next(kind for kind in settings.group_by if choose_grouping(rows, kind, settings.fallback) is None)
     or_movements = " (or movements)" if kind == "work" and settings.fallback == "movement" else ""
     return (
         f"train, validation and test need at least three {kind}s{or_movements} of each composer, but {listing}. "

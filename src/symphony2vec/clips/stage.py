@@ -27,7 +27,7 @@ def run(project: Project, params: Params) -> None:
     """Run the stage `clips`."""
     settings = params.clips
     movements = index.select_composers(read_table(project.movements, "audio"), settings.composers)
-    if settings.alike_works == "error" and settings.splits[0] == "work":
+    if settings.ambiguous_works == "error" and settings.group_by[0] == "work":
         index.refuse_ambiguous_works(movements, decisions.read(project.corpus(params.corpus.name)).distinct_keys)
     clips, too_short = index.cut_clips(movements, settings)
     clips, too_small = splits.drop_small_composers(clips, settings)

@@ -38,17 +38,17 @@ class Clips(Section):
     max_per_movement: Annotated[int, Field(ge=0)]
     max_per_composer: Annotated[int, Field(ge=0)]
     minimum_fill: Annotated[float, Field(gt=0.0, le=1.0)]
-    splits: Annotated[list[Literal["work", "movement", "clip"]], Field(min_length=1)]
+    group_by: Annotated[list[Literal["work", "movement", "clip"]], Field(min_length=1)]
     fallback: Literal["movement", "none"]
     validation: Share
     test: Share
     composers: list[str]
     small_composers: Literal["error", "drop"]
-    alike_works: Literal["error", "allow"]
-    leak_seeds: Count
-    seed: Annotated[int, Field(ge=0)]
+    ambiguous_works: Literal["error", "allow"]
+    leakage_folds: Count
+    first_seed: Annotated[int, Field(ge=0)]
 
-    @field_validator("splits")
+    @field_validator("group_by")
     @classmethod
     def _each_once(cls, splits: list[str]) -> list[str]:
         if len(set(splits)) < len(splits):

@@ -12,7 +12,7 @@ from symphony2vec.params.types import Count, Positive, Section, Share, Share0
 class Probe(Section):
     """Settings of the logistic regression and of its interval."""
 
-    strengths: Annotated[list[Positive], Field(min_length=1)]
+    inverse_regularisation: Annotated[list[Positive], Field(min_length=1)]
     max_iterations: Count
     bootstrap_resamples: Count
     confidence: Share
@@ -23,7 +23,7 @@ class Meaning(Section):
     """What vectors are asked about music: penalties of the ridge, C of the logistic regression, the fewest clips."""
 
     penalties: Annotated[list[Positive], Field(min_length=1)]
-    strengths: Annotated[list[Positive], Field(min_length=1)]
+    inverse_regularisation: Annotated[list[Positive], Field(min_length=1)]
     minimum_clips: Count
     profile_models: list[str]
 

@@ -22,6 +22,13 @@ _TEMPORAL = {
 }  # fields of a setting of the temporal ALI
 
 RENAMED = {
+    "seeds": "folds",
+    "clips.splits": "clips.group_by",
+    "clips.leak_seeds": "clips.leakage_folds",
+    "clips.seed": "clips.first_seed",
+    "clips.alike_works": "clips.ambiguous_works",
+    "probe.strengths": "probe.inverse_regularisation",
+    "meaning.strengths": "meaning.inverse_regularisation",
     "probe.bootstrap_draws": "probe.bootstrap_resamples",
     "meaning.shown": "meaning.profile_models",
     "registry.minimum_draws": "registry.minimum_folds",

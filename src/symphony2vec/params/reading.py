@@ -21,7 +21,7 @@ from symphony2vec.params.types import Section
 class Params(Section):
     """The whole of params.yaml."""
 
-    seeds: Annotated[int, Field(ge=1, le=100)]
+    folds: Annotated[int, Field(ge=1, le=100)]
     corpus: Corpus
     audio: Audio
     clips: Clips

@@ -209,7 +209,7 @@ def _explain_few_folds(candidate: Folds, champion: Folds, minimum: int) -> str:
     models = (("the challenger", candidate), ("the champion", champion))
     few = [model for model, folds in models if len(_probed(folds)) < minimum]
     lacking = f"; {' and '.join(few)} {'has' if len(few) == 1 else 'have'} fewer" if few else ""
-    return f"at least {minimum} folds are needed: set `seeds: {minimum}` in params.yaml and run `dvc repro`{lacking}"
+    return f"at least {minimum} folds are needed: set `folds: {minimum}` in params.yaml and run `dvc repro`{lacking}"
 
 
 def _list_folds(names: Mapping[str, FoldEvidence] | list[str]) -> str:

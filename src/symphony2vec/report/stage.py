@@ -30,10 +30,10 @@ from symphony2vec.report import ablation, counts, first, page, pictures, tables,
 def run(project: Project, params: Params) -> None:
     """Write the report."""
     all_folds = splits.list_folds(params)
-    folds_of = {str(split): [fold.name for fold in all_folds if fold.split == split] for split in params.clips.splits}
-    folds = folds_of[params.clips.splits[0]]
+    folds_of = {str(split): [fold.name for fold in all_folds if fold.split == split] for split in params.clips.group_by}
+    folds = folds_of[params.clips.group_by[0]]
     entries_of = {split: tables.read_entries(project, names) for split, names in folds_of.items()}
-    entries = entries_of[params.clips.splits[0]]
+    entries = entries_of[params.clips.group_by[0]]
     results, pairs = tables.tabulate_results(entries, *_bootstrap(params))
     reference = first.find_reference(results, params.embeddings.dimensions)
     ali = sorted({entry.model for entry in entries if entry.stage == "ali"})
@@ -129,7 +129,7 @@ def format_comparison(
         UserError: see `symphony2vec.report.counts.compare`.
     """
     path = table or project.out("report", "counts.csv")
-    return counts.compare(path, model, split or params.clips.splits[0], *_bootstrap(params))
+    return counts.compare(path, model, split or params.clips.group_by[0], *_bootstrap(params))
 
 
 def _percent(value: object) -> str:

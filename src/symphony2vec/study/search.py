@@ -140,10 +140,10 @@ def _adopt_run(study: Study, record: Path) -> None:
 
 
 def _run_params(params: Params, kind: StudyKind, seed: int) -> dict[str, Any]:
-    flat = tracking.flat(params, "labels", "classifiers", "embeddings", "ali", "temporal", "probe", "seeds")
+    flat = tracking.flat(params, "labels", "classifiers", "embeddings", "ali", "temporal", "probe", "folds")
     others = tuple(f"study.{other}." for other in KINDS if other != kind.name)
     shared = {name: value for name, value in flat.items() if not name.startswith(others)}
-    return {**shared, "split": params.clips.splits[0], "seed": seed}
+    return {**shared, "split": params.clips.group_by[0], "seed": seed}
 
 
 def _winner_metrics(winner: Finalist) -> dict[str, float]:

@@ -138,7 +138,7 @@ def probe_labels(
     """
     if not np.isfinite(vectors).all():
         raise UserError("some vectors are not finite numbers: the model that made them has diverged")
-    logistic_settings = probe_settings.model_copy(update={"strengths": settings.strengths})
+    logistic_settings = probe_settings.model_copy(update={"inverse_regularisation": settings.inverse_regularisation})
     splits = clips["split"].to_numpy(dtype=str)
     svds: dict[bytes, TrainingSvd] = {}
     for label in labels:

@@ -49,7 +49,7 @@ EXCLUDED_READOUTS = ("sample", "hidden")
 
 def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
     """Evaluate every model that has vectors, or those of one stage, or one model."""
-    split = params.clips.splits[0]
+    split = params.clips.group_by[0]
     folds = [fold.name for fold in splits.list_folds(params) if fold.split == split]
     folders = [folder for folder in vector_folders(project, stage, model) if folder.name in folds]
     if not folders:

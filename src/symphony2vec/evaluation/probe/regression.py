@@ -44,14 +44,14 @@ class ProbeResult:
 
 
 def fit(vectors: np.ndarray, clips: pd.DataFrame, settings: Probe) -> ProbeResult:
-    """Fit the probe on the training clips, with the strength of the best validation accuracy.
+    """Return the probe fitted on the training clips, with the C of the highest validation accuracy.
 
-    Among strengths of equal validation accuracy the smallest, the most regularised, is taken.
+    Of several C with the same validation accuracy the smallest, the most regularised, is taken.
 
     Args:
         vectors: (clips, D).
         clips: columns composer and split, in the order of the vectors.
-        settings: the strengths to try.
+        settings: the values of C to try, and the most iterations.
 
     Raises:
         UserError: some vectors are not finite.
@@ -63,7 +63,8 @@ def fit(vectors: np.ndarray, clips: pd.DataFrame, settings: Probe) -> ProbeResul
         >>> clips = pd.DataFrame({"composer": ["Bach", "Haydn"] * 30, "split": ["train"] * 40 + ["validation"] * 10
         ...                       + ["test"] * 10})
         >>> vectors = rng.standard_normal((60, 4)) + 3.0 * (clips["composer"] == "Bach").to_numpy()[:, None]
-        >>> settings = Probe(strengths=[0.1, 1.0], max_iterations=100, bootstrap_resamples=10, confidence=0.95, seed=0)
+        >>> settings = Probe(inverse_regularisation=[0.1, 1.0], max_iterations=100, bootstrap_resamples=10,
+        ...                  confidence=0.95, seed=0)
         >>> fit(vectors, clips, settings).probabilities.shape
         (60, 2)
     """
@@ -75,7 +76,7 @@ def fit(vectors: np.ndarray, clips: pd.DataFrame, settings: Probe) -> ProbeResul
     scaled = scaler.transform(vectors)
     probe = LogisticRegression(max_iter=settings.max_iterations, warm_start=True)
     best, best_accuracy = None, -1.0
-    for strength in sorted(settings.strengths):  # each starts from the solution of the one before it, which is near
+    for strength in sorted(settings.inverse_regularisation):  # each starts from the solution of the previous one
         probe.set_params(C=strength)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)

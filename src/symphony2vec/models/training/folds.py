@@ -35,7 +35,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 # Code that the result of every training depends on; each stage adds its own.
 SHARED_CODE = ("models/training/loop.py", "models/training/precision.py", "models/training/source.py", "package")
 # Sections of params.yaml that a training does not depend on, or whose values it logs under names of its own.
-UNLOGGED_SECTIONS = "labels classifiers embeddings ali temporal meaning probe registry seeds study".split()
+UNLOGGED_SECTIONS = "labels classifiers embeddings ali temporal meaning probe registry folds study".split()
 
 
 @dataclass(frozen=True)
