@@ -86,9 +86,9 @@ def test_a_key_in_the_wrong_section_is_found_in_the_right_one(settings):
 
 def test_a_missing_key_and_a_missing_section_are_named(settings):
     values = copy.deepcopy(settings)
-    del values["clips"]["seed"]
+    del values["clips"]["first_seed"]
     del values["probe"]
-    with pytest.raises(UserError, match=r"missing key 'clips\.seed'; missing key 'probe'"):
+    with pytest.raises(UserError, match=r"missing key 'clips\.first_seed'; missing key 'probe'"):
         params.check(values)
 
 
