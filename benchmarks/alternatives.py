@@ -239,7 +239,7 @@ ALTERNATIVES = {
         {
             "temporal.full.learning_rate": 1e-12,
             "temporal.full.discriminator_learning_rate": 1e-12,
-            "temporal.full.average": 0.9,
+            "temporal.full.ema_decay": 0.9,
             "temporal.full.epochs": 10,
         },
     ),

@@ -147,7 +147,7 @@ def make_clips(work: Work) -> None:
     starter.fill(project.corpus("starter"))
     for stage in (audio, clips, features):
         seconds = machine.elapsed_s(lambda stage=stage: stage.run(project, settings))
-        work.sheet.row("Clips of the starter corpus", {"stage": stage.__name__.split(".")[-1], "s": f"{seconds:.0f}"})
+        work.sheet.row("Clips of the starter corpus", {"stage": stage.__name__.split(".")[-2], "s": f"{seconds:.0f}"})
 
 
 def measure_training(work: Work) -> None:

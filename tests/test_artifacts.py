@@ -65,7 +65,7 @@ def test_a_named_partial_folder_survives_a_failure_and_is_taken_up_again(tmp_pat
     [
         (errno.ENOSPC, "the disk is full; free some space"),
         (errno.EACCES, "no permission"),
-        (errno.EROFS, "only be read"),
+        (errno.EROFS, "read-only"),
     ],
 )
 def test_the_disks_own_faults_are_one_line(tmp_path, number, reason):

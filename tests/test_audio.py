@@ -139,8 +139,8 @@ def write_unusable_files(folder: Path) -> dict[str, str]:
         "slow.wav": r"^lasts 6\.1 hours; the limit is 4 hours: split it into movements$",
         "text.musicxml": "^not a readable score: XMLSyntaxError",
         "cut.mxl": "^not a readable score: ",
-        "rests.xml": "^the score holds no pitched note$",
-        "five-hours.xml": "^the score would sound for 5 hours; the limit is 4$",
+        "rests.xml": "^the score contains no pitched note$",
+        "five-hours.xml": "^the score would last 5 hours; the limit is 4$",
     }
 
 
@@ -212,7 +212,7 @@ def test_invalid_rows_are_rejected_and_the_others_are_processed(project: Project
     actual = read_reasons(project)
     assert "leads outside the corpus folder" in actual["../../outside.wav"]
     assert "no composer" in actual["c.wav"]
-    assert "stands in row" in actual["a.wav"]
+    assert "is already in row" in actual["a.wav"]
     assert set(pd.read_csv(project.movements)["work"]) == {"a.wav", "b.wav"}
 
 
@@ -229,7 +229,7 @@ def test_an_empty_corpus_is_an_error(project: Project, corpus: Path, small: Para
     with pytest.raises(UserError, match=r"catalogue\.csv is missing"):
         audio.run(project, small)
     catalogue.write(corpus, [])
-    with pytest.raises(UserError, match="names no movement"):
+    with pytest.raises(UserError, match="contains no movement"):
         audio.run(project, small)
 
 
@@ -424,7 +424,7 @@ def test_an_interrupted_run_leaves_no_partial_file_and_the_next_one_resumes(
     _, messages = running.communicate(timeout=60)
 
     assert running.returncode == 130
-    assert "interrupted; run the same command again to go on" in messages
+    assert "interrupted; run the same command again to continue" in messages
     assert "Traceback" not in messages
     assert not project.movements.exists()
     written = {path: path.stat().st_mtime_ns for path in project.out("audio").glob("[!.]*.flac")}

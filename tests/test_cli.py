@@ -115,7 +115,9 @@ def test_one_row_against_others_needs_the_counts_alone(project):
     table.write_text("\n".join(["stage,model,readout,fold,work,clips,right", *lines, ""]), encoding="utf-8")
     told = call("results", "--against", "x", "--counts", str(table), cwd=project.root)
     assert (told.returncode, told.stderr) == (0, "")
-    assert re.search(r"^embeddings/y +20\.0 +\+30\.0  \[\+30\.0, \+30\.0\] +is better$", told.stdout, re.MULTILINE)
+    assert re.search(
+        r"^embeddings/y +20\.0 +\+30\.0  \[\+30\.0, \+30\.0\] +significantly better$", told.stdout, re.MULTILINE
+    )
 
 
 def test_a_wrong_choice_shows_the_right_ones(project):

@@ -575,7 +575,7 @@ def test_only_changed_models_are_evaluated_again(evaluated, changed):
     before = times(evaluated.out("meaning", "embeddings"))
     meaning.run(evaluated, changed())
     assert times(evaluated.out("meaning", "embeddings")) == before
-    meaning.run(evaluated, changed(meaning__shown=["pca-mel"]))  # fig otherwise, not evaluated otherwise
+    meaning.run(evaluated, changed(meaning__profile_models=["pca-mel"]))  # fig otherwise, not evaluated otherwise
     assert times(evaluated.out("meaning", "embeddings")) == before
     _, labels = corpus()
     add(evaluated, "embeddings", "pca", "mel", {"vectors": encoding(labels, noise=9.0)})
@@ -598,7 +598,7 @@ def test_results_of_removed_models_are_removed_unless_one_model_is_selected(eval
     meaning.run(evaluated, changed())
     assert not evaluated.out("meaning", "embeddings", "pca-mel").exists()
     assert set(read_table(evaluated.out("meaning", "knowledge.csv"), "meaning")["model"]) == {"paper-40"}
-    meaning.run(evaluated, changed(meaning__shown=["vae-mel"]))
+    meaning.run(evaluated, changed(meaning__profile_models=["vae-mel"]))
     assert not evaluated.out("meaning", "profile.png").exists()
 
 

@@ -22,7 +22,7 @@ LABELS = {label.name: label for label in targets.LABELS}
 class Bright:
     """A model whose c says all: c[0] is the level of every band, c[1] tilts the spectrum; z ripples along time."""
 
-    def codes(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         c = np.zeros((len(clips_db), DIMENSIONS), dtype=np.float32)
         c[:, 0] = clips_db.mean(axis=(1, 2)) + 40.0
         return c, np.ones((len(clips_db), STEPS, 2), dtype=np.float32) * np.arange(len(clips_db))[:, None, None]
@@ -82,7 +82,7 @@ def test_walking_clips_come_from_as_many_works_as_possible():
 def test_the_ends_of_an_interpolation_are_the_reconstructions_of_the_clips():
     model, clips = Bright(), np.stack([np.full((BINS, FRAMES), level, dtype=np.float32) for level in (-50.0, -20.0)])
     walk = walks.interpolate(model, clips, 5)
-    np.testing.assert_allclose(walk[[0, -1]], model.generate(*model.codes(clips)))
+    np.testing.assert_allclose(walk[[0, -1]], model.generate(*model.encode(clips)))
     np.testing.assert_allclose(walk[2], walk[[0, -1]].mean(axis=0), atol=1e-5)
     assert walk.shape == (5, BINS, FRAMES)
 

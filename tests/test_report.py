@@ -86,7 +86,11 @@ def shrink(values: dict[str, Any]) -> None:
     values["temporal"] |= {"models": ["full-8", "labels-8"], "probe_every_epochs": 2, "samples_every_epochs": 2}
     values["temporal"]["full"] |= {"batch": 4, "epochs": 2, "width": 2, "crop_frames": 64, "mask_frames": 8}
     values["probe"] |= {"bootstrap_resamples": 200, "inverse_regularisation": [0.01, 1.0]}
-    values["meaning"] |= {"minimum_clips": 2, "penalties": [0.1, 10.0], "shown": ["pca-mel", "paper-8", "full-8"]}
+    values["meaning"] |= {
+        "minimum_clips": 2,
+        "penalties": [0.1, 10.0],
+        "profile_models": ["pca-mel", "paper-8", "full-8"],
+    }
 
 
 def fewer(stages: dict[str, Any]) -> None:

@@ -116,7 +116,7 @@ def test_a_killed_and_an_interrupted_worker_lose_no_trial(here):
         os.killpg(process.pid, signal.SIGINT)
         text = output_of(process)
         assert process.returncode == 130, text
-    assert text.endswith("symphony2vec: interrupted; run the same command again to go on\n")
+    assert text.endswith("symphony2vec: interrupted; run the same command again to continue\n")
     assert "was killed by SIGKILL; its trial is run again" in text
     assert "Traceback" not in text
     stopped = trials_of(here)

@@ -24,7 +24,7 @@ from symphony2vec.project import Project
 project = Project(Path(sys.argv[1]))
 subject = tracking.Subject("embeddings", "pca", sys.argv[2], "work-0")
 with tracking.run(project, subject, {"dimensions": 1}, project.params) as opened:
-    run.metrics({"explained_variance": 0.5})
+    opened.metrics({"explained_variance": 0.5})
 """
 
 

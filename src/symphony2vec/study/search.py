@@ -122,7 +122,7 @@ def format_ranking(ranking: list[Finalist], name: str, database: Database) -> st
         f"searched: value in the search; mean: over {seeds} further seed{'s' if seeds > 1 else ''}, by which trial "
         f"{winner.number} wins. All on validation clips.",
         *[
-            f"trial {trial.number} is the setting of params.yaml when the study began."
+            f"trial {trial.number} is the setting that params.yaml had when the study began."
             for trial in ranking
             if trial.is_current
         ],

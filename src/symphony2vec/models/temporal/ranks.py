@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ABORT_TIMEOUT_S = 20.0  # for this process to fail by itself after a follower did, as it does where ranks use sockets
 EXIT_TIMEOUT_S = 20.0  # for a follower to exit when the training is over
-RESUME_HINT = "what is done is kept: run the same command again to go on"
+RESUME_HINT = "what is done is kept: run the same command again to continue"
 
 
 @dataclass(frozen=True)
