@@ -13,7 +13,7 @@ GIT := git rev-parse --verify HEAD >/dev/null 2>&1 && git ls-files --error-unmat
 # dvc runs the stages through a shell, which finds symphony2vec here.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run paper test portable lint env scm needs-git ui bench gpu hear clean music
+.PHONY: help run paper test portable lint env scm needs-git ui bench docs gpu hear clean music
 
 help:
 	@echo "make run    build the environment, fill data/ with the starter corpus if it is empty, run the pipeline, show results;"
@@ -21,6 +21,7 @@ help:
 	@echo "make paper  the whole study: five seeds, and the splits by movement and by clip beside it (hours)"
 	@echo "make test   lint, type-check and test"
 	@echo "make portable  run the numerical tests as on an older processor"
+	@echo "make docs   write the API reference, from the docstrings, to the folder reference/"
 	@echo "make ui     open the MLflow UI on http://127.0.0.1:5001"
 	@echo "make bench  measure speed and memory"
 	@echo "make gpu    test and measure on a GPU, in eight minutes, and write the report to the folder gpu/ (OUT=folder)"
@@ -66,6 +67,11 @@ lint: env
 	$(BIN)/ruff check src tests benchmarks notebooks
 	$(BIN)/ruff format --check src tests benchmarks notebooks
 	$(BIN)/mypy
+
+# Every module but the commands, whose --help says the same.
+docs: env
+	$(BIN)/pdoc --docformat google --no-show-source -o reference \
+		$$(cd src && find symphony2vec -name '[a-z]*.py' ! -path '*/cli/*' | sed 's/\.py$$//; s,/,.,g' | sort)
 
 ui: env
 	uri=$$($(BIN)/symphony2vec runs settle) && exec $(BIN)/mlflow ui --port $(PORT) --backend-store-uri "$$uri"

@@ -340,7 +340,7 @@ def apply_point(text: str, **changes: Any) -> str:
 def test_only_values_of_full_change_and_comments_stay_in_their_columns():
     changed = apply_point(TEXT)
     pairs = [pair for pair in zip(TEXT.splitlines(), changed.splitlines(), strict=True) if pair[0] != pair[1]]
-    assert "    adversary: 0.1235          # weights of the losses; 0 takes a part away" in changed.splitlines()
+    assert "    adversarial_weight: 0.1235 # weights of the losses; a loss of weight 0 is not computed" in changed.splitlines()
     names = {after.split(":")[0].strip() for _, after in pairs}
     assert names <= {*TEMPORAL.param_names, "epochs"}
     assert {"adversarial_weight", "contrastive_weight", "mask_bins"} <= names
@@ -369,8 +369,8 @@ def test_a_winner_of_another_size_is_added_to_the_models():
 
 
 def test_a_comment_without_room_is_moved():
-    narrow = re.sub(r"(?m)^    adversary: [0-9.]+ +#", "    adversary: 0.25 #", TEXT)
-    assert "    adversary: 0.1235 # weights" in apply_point(narrow)
+    narrow = re.sub(r"(?m)^    adversarial_weight: [0-9.]+ +#", "    adversarial_weight: 0.25 #", TEXT)
+    assert "    adversarial_weight: 0.1235 # weights" in apply_point(narrow)
 
 
 def test_a_study_that_is_missing_is_named_with_the_command_that_makes_it(project):
