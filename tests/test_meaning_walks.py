@@ -116,7 +116,7 @@ def test_a_walk_passes_the_reconstruction_and_increases_its_label(few):
     model = Bright()
     walk = walks.walk_along(model, mel_db, directions["loudness_db"], walks.POSITIONS)
     assert walk.shape == (3, 7, BINS, FRAMES)
-    np.testing.assert_allclose(walk[:, 3], model.generate(*model.codes(mel_db)), atol=1e-4)
+    np.testing.assert_allclose(walk[:, 3], model.generate(*model.encode(mel_db)), atol=1e-4)
     table = walks.measure_effect(
         walk, walks.measure_of(LABELS["loudness_db"], clips, clips, labels, few), clips.iloc[:3]
     )
