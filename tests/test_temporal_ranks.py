@@ -163,7 +163,7 @@ def test_an_error_of_a_follower_is_reported(tmp_path):
 
 def test_a_loss_that_is_not_finite_on_one_rank_ends_all(tmp_path):
     training = one_rank.training(tmp_path)
-    with pytest.raises(UserError, match="^full-6 work-0: contrastive_loss is nan at update 2; the training"):
+    with pytest.raises(UserError, match=r"^full-6 work-0: contrastive_loss is nan at update 2; the training"):
         run_ranks(
             partial(one_rank.faulty, training, one_rank.not_finite),
             lambda rank_devices: training.fit(
