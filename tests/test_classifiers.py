@@ -299,7 +299,7 @@ def test_a_seed_is_one_start_and_restoring_brings_it_back(model, small):
     np.testing.assert_array_equal(again.probabilities(rows)[0], start)
     assert (other.probabilities(rows)[0] != start).any()
     one.step(rows[:8])
-    state = copy.deepcopy(one.state())
+    state = copy.deepcopy(one.state_dict())
     second = [float(one.step(rows[:8])["loss"]) for _ in range(2)]
-    again.restore(state)
+    again.load_state_dict(state)
     assert [float(again.step(rows[:8])["loss"]) for _ in range(2)] == second

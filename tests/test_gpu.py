@@ -130,7 +130,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "temporal encoder": lambda: (networks.Encoder(*SHAPE), (VIEW,)),
     "temporal generator": lambda: (networks.Generator(*SHAPE), (C, STEPS)),
     "temporal discriminator": lambda: (networks.Discriminator(*SHAPE, True), (VIEW, C, STEPS)),
-    "temporal projection": lambda: (networks.Projection(LATENT), (C,)),
+    "temporal projection": lambda: (networks.ProjectionHead(LATENT), (C,)),
     "temporal classifier": lambda: (networks.ClipClassifier(*SHAPE, COMPOSERS), (VIEW,)),
     "autoencoder": lambda: (autoencoders.Autoencoder(200, LATENT), (normal(BATCH, 200),)),
     "autoencoder's encoder": lambda: (autoencoders.Encoder(200, LATENT, True), (normal(BATCH, 200),)),
@@ -350,7 +350,7 @@ def train_temporal(study_params: Params) -> TrainedNetwork:
         learner.step(ROWS)
     arguments = dict(zip(("latent", "step_latent", "width", "bins"), SHAPE, strict=True))
     build = {"module": networks.__name__, "name": "ClipEncoder", "arguments": arguments, "method": "encode"}
-    return learner.clip_encoder(), build, clip_scaling
+    return learner.build_clip_encoder(), build, clip_scaling
 
 
 def train_vae(study_params: Params) -> TrainedNetwork:

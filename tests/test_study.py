@@ -62,10 +62,10 @@ class FakeLearner:
         diverged = self.setting.learning_rate > 0.0005 and self.steps > 3
         return {"loss": torch.tensor(math.nan if diverged else 1.0 / self.steps)}
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {}
 
-    def restore(self, state: Any) -> None:
+    def load_state_dict(self, state: Any) -> None:
         raise AssertionError("a trial has no checkpoint")
 
 

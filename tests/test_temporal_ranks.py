@@ -207,7 +207,7 @@ def test_an_interrupted_training_that_is_resumed_ends_as_an_uninterrupted_one(tm
         def fit(rank_devices: Devices) -> dict[str, Any]:
             learner = training.build_learner(rank_devices)
             curves = training.fit(learner, lambda _epoch: {}, log, 0.0)
-            return copy.deepcopy({"state": learner.state(), "curves": curves})
+            return copy.deepcopy({"state": learner.state_dict(), "curves": curves})
 
         return run_ranks(training.follow, fit)
 
