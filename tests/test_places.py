@@ -260,7 +260,7 @@ def test_case_place_3_a_project_is_trained_and_used_under_an_odd_name(promoted: 
     crown(project, run_id)
     call(project, "embed", project.out("audio"), "-o", tmp_path / "x.parquet")
     assert tables.read(tmp_path / "x.parquet").vectors.shape[1] == 3
-    assert "set by other means" in call(project, "champions")
+    assert "set outside symphony2vec" in call(project, "champions")
     assert "%252Fbranch %3F#" in call(project, "results")
     assert [path.name for path in home.iterdir()] == [project.root.name]
 
@@ -314,7 +314,7 @@ def test_case_place_4_a_project_that_can_only_be_read_is_used(
     assert "3 recordings" not in call(project, "embed", sound, project.out("audio"), "-o", out)
     assert call(project, "similar", query(tmp_path / "others", 5), "--in", out).startswith("recordings")
     assert "mean over 3 passages" in call(project, "classify", sound)
-    assert "set by other means" in call(project, "champions")
+    assert "set outside symphony2vec" in call(project, "champions")
     assert "pca-mel" in call(project, "results")
     assert stand(source.root) == before
     with pytest.raises((UserError, OSError), match=r"(?i)read-only|only be read|permission"):
