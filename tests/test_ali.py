@@ -60,7 +60,7 @@ def project_in(root: Path, array: np.ndarray) -> Project:
 def _own_database() -> Iterator[None]:
     """Runs go to the project's own database; confidence intervals use few resamples."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         patch.setattr(latent, "RESAMPLES", 200)
         yield
 

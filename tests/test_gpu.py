@@ -37,7 +37,7 @@ from symphony2vec.models.training.source import Source
 from symphony2vec.package import contents, saving, scaling
 from symphony2vec.package.model import Model
 from symphony2vec.params import Crop, Params
-from symphony2vec.tracking import Subject
+from symphony2vec.tracking import RunIdentity
 
 NAME = os.environ.get("SYMPHONY2VEC_GPU_TESTS", "cuda")
 CPU, DEVICE = torch.device("cpu"), torch.device(NAME)
@@ -191,8 +191,8 @@ def ali_encoder_gradients(study_params: Params, device: torch.device) -> list[Te
 
 
 def classifier_gradients(kind: str, study_params: Params, device: torch.device) -> list[Tensor]:
-    subject, settings = Subject("classifiers", kind, "mel", "work-0"), getattr(study_params.classifiers, kind)
-    learner = ClassifierLearner(subject, source(device, "standard"), CODES, COMPOSERS, settings, 0)
+    identity, settings = RunIdentity("classifiers", kind, "mel", "work-0"), getattr(study_params.classifiers, kind)
+    learner = ClassifierLearner(identity, source(device, "standard"), CODES, COMPOSERS, settings, 0)
     learner.step(ROWS)
     return gradients(learner.network)
 
@@ -360,9 +360,9 @@ def train_vae(study_params: Params) -> TrainedNetwork:
 
 
 def train_lstm(study_params: Params) -> TrainedNetwork:
-    subject, clip_scaling = Subject("classifiers", "lstm", "mel", "work-0"), scaling.standard(decibels(), ROWS)
+    identity, clip_scaling = RunIdentity("classifiers", "lstm", "mel", "work-0"), scaling.standard(decibels(), ROWS)
     learner = ClassifierLearner(
-        subject, Source(decibels(), clip_scaling, DEVICE), CODES, 3, study_params.classifiers.lstm, 0
+        identity, Source(decibels(), clip_scaling, DEVICE), CODES, 3, study_params.classifiers.lstm, 0
     )
     learner.step(ROWS)
     return learner.network, learner.build, clip_scaling

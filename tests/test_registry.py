@@ -29,7 +29,7 @@ DEVIATION = smoke.measure_deviation
 
 @pytest.fixture(autouse=True)
 def _own_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def three(tmp_path_factory: pytest.TempPathFactory, empty_database: Path, packed
     """A database with three models, each far better than the one before: pca-mel, vae-mel, cae-mel."""
     project = with_database(Project(tmp_path_factory.mktemp("three")), empty_database)
     with pytest.MonkeyPatch.context() as patched:
-        patched.delenv(tracking.URI, raising=False)
+        patched.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         for accuracy, model in ((0.3, "pca-mel"), (0.5, "vae-mel"), (0.7, "cae-mel")):
             log_trained(project, accuracy, model, packed=packed)
     with closing(sqlite3.connect(project.mlruns / "mlflow.db")) as connection:
@@ -257,7 +257,7 @@ def test_the_champion_loads_by_its_alias_from_a_new_process(tracked, tmp_path_fa
         "print(mlflow.pyfunc.load_model('models:/symphony2vec@champion').predict(rows)[0]['vectors'])"
     )
     words = [sys.executable, "-c", code]
-    environment = {"MLFLOW_TRACKING_URI": tracking.uri(tracked), "PATH": str(Path(sys.executable).parent)}
+    environment = {"MLFLOW_TRACKING_URI": tracking.tracking_uri(tracked), "PATH": str(Path(sys.executable).parent)}
     process = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
     assert process.stdout.strip() == "[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]"
 
@@ -561,7 +561,7 @@ def test_an_edited_event_is_reported(ladder):
 
 @pytest.mark.parametrize("words", [["promote", "pca-mel"], ["rollback"], ["champions"]])
 def test_a_server_that_is_down_is_one_line(tracked, monkeypatch, words):
-    monkeypatch.setenv(tracking.URI, "http://127.0.0.1:9")
+    monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match=r"^MLflow at http://127\.0\.0\.1:9: .*; check the server"):
         run_command(tracked, *words)

@@ -343,13 +343,13 @@ class Training:
         """The folds that were trained."""
         self.tasks = []
         settings = {"rate": 0.1, **settings}
-        subject = partial(tracking.Subject, "embeddings", "ae", "mel")
+        identity = partial(tracking.RunIdentity, "embeddings", "ae", "mel")
         features = self.project.feature("mel")
         changed_params = self.changed(seeds=seeds)
         folds.train_folds(
             self.project,
             changed_params,
-            lambda fold: subject(fold.name),
+            lambda fold: identity(fold.name),
             settings,
             code or ["errors.py"],
             features,
@@ -379,14 +379,14 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = Project(tmp_path_factory.mktemp("empty"))
     project.mlruns.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         client(project).search_experiments()
     return project.mlruns
 
 
 @pytest.fixture
 def training(tmp_path, changed, monkeypatch, database) -> Training:
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     shutil.copytree(database, tmp_path / "mlruns")
     return Training(project_in(tmp_path, np.arange(16.0 * 6).reshape(16, 2, 3), seeds=3), changed)
 

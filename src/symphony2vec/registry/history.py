@@ -58,7 +58,7 @@ class Event:
 
 def champions(project: Project) -> pd.DataFrame:
     """Return the history of champions, one row per event, oldest first (see `COLUMNS`); empty if there was none."""
-    with tracking.client(project, reads_only=True) as client:
+    with tracking.client(project, read_only=True) as client:
         return tabulate_events(read_events(client), read_aliases(client).get(CHAMPION))
 
 

@@ -110,7 +110,7 @@ def promote(
 
 
 def roll_back(project: Project, to: str = "") -> tuple[str, str]:
-    """Give the alias champion back to the version that had it before, or to any version that once had it.
+    """Restore the alias champion to the version that had it before, or to any version that once had it.
 
     Returns:
         The version that was champion ("" for none) and the version that is champion now.

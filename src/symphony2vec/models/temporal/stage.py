@@ -71,14 +71,14 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
     array = read_array(project.feature("mel"), "features")
     check_setting(array.shape[1:], name, setting)
 
-    def subject(fold: SplitFold) -> tracking.Subject:
-        return tracking.Subject("temporal", name, size, fold.name)
+    def identity(fold: SplitFold) -> tracking.RunIdentity:
+        return tracking.RunIdentity("temporal", name, size, fold.name)
 
     def train(task: Task) -> None:
         training = _build_training(task, project, array, params, setting, latent, name == SUPERVISED)
         count = ranks.process_count(processes, min(setting.batch, setting.generator_batch, len(training.rows)))
         if count > 1:
-            task.run.tag("processes", str(count))
+            task.run.set_tag("processes", str(count))
         if name == SUPERVISED:
             _train_supervised(task, array, training, count)
         else:
@@ -88,7 +88,7 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
     if setting.unlabelled and name != SUPERVISED:
         other = unlabelled.open_project(project, params, setting.unlabelled)
         model_settings["unlabelled_key"] = key_of(other.feature("mel"), other.clips)
-    train_folds(project, params, subject, model_settings, CODE, project.feature("mel"), train)
+    train_folds(project, params, identity, model_settings, CODE, project.feature("mel"), train)
 
 
 def settings(params: Params, setting: TemporalSetting, latent: int) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _train_temporal(task: Task, array: np.ndarray, params: Params, training: Tra
                 ("reconstructions", learner.reconstruct(sample_rows)),
                 ("generated", learner.generate(*prior_codes)),
             ):
-                task.run.image(figures.image(_to_unit(training.scaling.undo(x_hat), params)), name, step=epoch)
+                task.run.log_image(figures.image(_to_unit(training.scaling.undo(x_hat), params)), name, step=epoch)
         return attempt.evaluate(learner, task.codes, task.rows("train"), validation)
 
     with ranks.launch(count, training.follow, task.label) as devices:
@@ -244,7 +244,7 @@ def _plot_curves(curves: pd.DataFrame, label: str) -> Figure:
 
 
 def _write_figure(task: Task, figure: Figure, name: str) -> None:
-    task.run.figure(figure, f"{name}.png")
+    task.run.log_figure(figure, f"{name}.png")
     figures.save(task.folder / f"{name}.png", figure)
 
 
@@ -307,4 +307,4 @@ def _write_quality(
     )
     for name, table in quality.tables(task.clips.iloc[test]).items():
         write_table(task.folder / f"{name}.csv", table)
-    task.run.metrics(quality.metrics)
+    task.run.log_metrics(quality.metrics)
