@@ -47,7 +47,7 @@ def promote(folder: Path, run: tuple[str, ...], readout: str, equal_ok: bool, dr
 @click.option("--to", "version", type=click.IntRange(1), help="A former champion. [default: the last]")
 @click.pass_obj
 def rollback(folder: Path, version: int | None) -> None:
-    """Give the alias champion back to the version that had it before.
+    """Restore the alias champion to the version that had it before.
 
     Two rollbacks undo two promotions. `symphony2vec champions` shows the history.
     """
