@@ -27,7 +27,7 @@ from symphony2vec.corpus import starter
 from symphony2vec.features import representations
 from symphony2vec.labels import measures
 from symphony2vec.models.embeddings import pca
-from symphony2vec.models.temporal.networks import STRIDE, Encoder
+from symphony2vec.models.temporal.networks import FRAMES_PER_STEP, Encoder
 from symphony2vec.models.training import loop
 
 STORED = params.read(Path(__file__).parents[1] / "params.yaml")
@@ -78,7 +78,7 @@ def components() -> np.ndarray:
 def trained() -> dict[str, np.ndarray]:
     """Vectors of a temporal encoder as it starts, and of one after some updates."""
     rng = torch.Generator().manual_seed(0)
-    x = torch.randn((32, 64, 4 * STRIDE), generator=rng)
+    x = torch.randn((32, 64, 4 * FRAMES_PER_STEP), generator=rng)
     target = torch.randn((32, 8), generator=rng)
     encoder = loop.create_network(lambda: Encoder(8, 4, 4, 64), 0, torch.device("cpu"))
     with torch.no_grad():

@@ -125,7 +125,7 @@ def main() -> None:
     asked.add_argument("--clips", type=int, default=500)
     asked.add_argument("--batch", type=int, default=100)
     options = asked.parse_args()
-    os.environ.pop(tracking.URI, None)
+    os.environ.pop(tracking.TRACKING_URI_VARIABLE, None)
     lines = [searched(n, options.trials, options.clips, options.batch, options.epochs) for n in (1, 2)]
     print(f"\n{machine.described()}, Python {platform.python_version()}\n")
     updates = max(1, 3 * options.clips // 5 // options.batch)

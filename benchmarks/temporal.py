@@ -39,7 +39,7 @@ SETTINGS = Path(__file__).resolve().parents[1] / "params.yaml"
 class Baseline(TemporalLearner):
     """The temporal ALI with one pass through the discriminator for each of the two losses."""
 
-    def _adversarial_gradients(
+    def _backpropagate_adversarial(
         self, view: Tensor, c: Tensor, z: Tensor, weight: float
     ) -> tuple[dict[str, Tensor], Tensor]:
         prior_c, prior_z = self._sample_noise(c.shape), self._sample_noise(z.shape)
@@ -61,7 +61,7 @@ class Baseline(TemporalLearner):
 
 @dataclass(frozen=True)
 class Load:
-    """What is measured: a setting, D, the updates of a round, and the rounds."""
+    """What is measured: a setting, the latent size, the updates of a round, and the rounds."""
 
     setting: TemporalSetting
     latent: int
@@ -111,7 +111,7 @@ def limits(devices: Devices, width: int, rounds: int) -> dict[str, float]:
     dtype, on_gpu = torch.bfloat16 if devices.bf16 else torch.float32, devices.device.type == "cuda"
     size = 8192 if on_gpu else 1024
     a, b = (torch.randn(size, size, device=devices.device, dtype=dtype) for _ in range(2))
-    inputs, outputs = (factor * width for factor in networks.CHANNELS[-2:])
+    inputs, outputs = (multiplier * width for multiplier in networks.CHANNEL_MULTIPLIERS[-2:])
     x = torch.randn(256 if on_gpu else 16, inputs, 8, 64, device=devices.device, dtype=dtype)
     layer = torch.nn.Conv2d(inputs, outputs, networks.KERNELS[2], 1, 1, bias=False).to(devices.device, dtype)
     flops = {}

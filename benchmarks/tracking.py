@@ -39,8 +39,8 @@ from symphony2vec.tracking import runs
 ROOT = Path(__file__).parents[1]
 SPLITS = {"train": 606, "validation": 161, "test": 239}  # the starter corpus
 SHAPES = {"mel": (64, 431), "mfcc": (13, 431), "chroma": (12, 431)}
-CALLS = ("_begin", "metrics", "image", "figure", "folder", "_end")
-WORDS = {"_begin": "opening", "metrics": "an epoch's numbers", "folder": "the model", "_end": "ending"}
+CALLS = ("_start", "log_metrics", "log_image", "log_figure", "log_artifacts", "_end")
+WORDS = {"_start": "opening", "log_metrics": "an epoch's metrics", "log_artifacts": "the model", "_end": "ending"}
 
 
 def project_in(root: Path, representation: str) -> Project:
@@ -62,7 +62,7 @@ def project_in(root: Path, representation: str) -> Project:
 
 @contextlib.contextmanager
 def untracked(*_: Any, **__: Any) -> Iterator[Any]:
-    """In place of `tracking.run`: a run that says nothing to anybody."""
+    """In place of `tracking.start_run`: a run that says nothing to anybody."""
     yield SimpleNamespace(run_id="0" * 32, **{name: lambda *_, **__: None for name in CALLS})
 
 
@@ -116,16 +116,16 @@ def serving(folder: Path) -> Iterator[str]:
 
 def trained(project: Project, settings: params.Params, model: str, representation: str, address: str | None) -> float:
     """Seconds of one whole stage; its outputs are removed. `address`: "" for the database, None for no tracking."""
-    os.environ.pop(tracking.URI, None)
+    os.environ.pop(tracking.TRACKING_URI_VARIABLE, None)
     if address:
-        os.environ[tracking.URI] = address
-    run = tracking.run
+        os.environ[tracking.TRACKING_URI_VARIABLE] = address
+    run = tracking.start_run
     if address is None:
-        tracking.run = untracked  # type: ignore[assignment]
+        tracking.start_run = untracked  # type: ignore[assignment]
     try:
         return machine.elapsed_s(lambda: embeddings.run(project, settings, model, representation))
     finally:
-        tracking.run = run
+        tracking.start_run = run
         shutil.rmtree(project.out("embeddings"))
         shutil.rmtree(project.mlruns / "outbox", ignore_errors=True)
 
@@ -166,7 +166,7 @@ def _shares(
     ]
     for contender, own in times.items():
         ratio = machine.spread([t / n for t, n in zip(own, times["none"], strict=True)], 3)
-        during = sum(sum(calls[contender][kind]) for kind in ("metrics", "image")) / rounds
+        during = sum(sum(calls[contender][kind]) for kind in ("log_metrics", "log_image")) / rounds
         all_s = sum(sum(one) for one in calls[contender].values()) / rounds
         whole = statistics.mean(own)
         real = (all_s + (longer - 1) * during) / (whole + (longer - 1) * (whole - (all_s - during)))

@@ -65,7 +65,7 @@ def project(tmp_path: Path) -> Project:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs, to copy: making one takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         made = Project(tmp_path_factory.mktemp("database"))
         with tracking.client(made):
             pass
@@ -78,7 +78,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tracked(project: Project, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The project, with an MLflow database of its own."""
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     return with_database(project, empty_database)
 
 
@@ -104,7 +104,7 @@ def client(project: Project) -> Any:
     """An MLflow client of the project's database."""
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking.uri(project))
+    return MlflowClient(tracking.tracking_uri(project))
 
 
 def runs(project: Project, wanted: str = "", stage: str = "embeddings") -> list[Any]:
@@ -191,7 +191,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], 
         rows.append(catalogue.Movement(*title, f"{seed}.flac", "recording", ("CC0", "CC BY 4.0")[seed // 4], "here"))
     catalogue.write(folder, rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         patch.setenv("SYMPHONY2VEC_WORKERS", "1")
         for stage in (audio, clips, features):
             stage.run(made.project, chosen)

@@ -77,7 +77,7 @@ def log_trained(
     name, _, representation = model.rpartition("-")
     run_ids = []
     for seed in folds:
-        subject = tracking.Subject(stage, name, representation, f"{split}-{seed}")
+        identity = tracking.RunIdentity(stage, name, representation, f"{split}-{seed}")
         run_params = {
             "split": split,
             "seed": seed,
@@ -87,14 +87,14 @@ def log_trained(
             "features.mel_bands": 64,
             **{key.replace("__", "."): value for key, value in parameters.items()},
         }
-        with tracking.run(project, subject, run_params, project.feature(representation)) as run:
+        with tracking.start_run(project, identity, run_params, project.feature(representation)) as run:
             if packed is not None:
                 for folder in ["model", *(f"model-{readout}" for readout in readouts or {})]:
-                    run.folder(packed, folder)
+                    run.log_artifacts(packed, folder)
             if accuracy is not None:
                 tables = [make_works(accuracy, seed)]
                 tables += [make_works(value, seed, readout) for readout, value in (readouts or {}).items()]
                 write_table(project.root / "works.csv", pd.concat(tables))
-                run.file(project.root / "works.csv", "probe")
+                run.log_artifact(project.root / "works.csv", "probe")
         run_ids.append(run.run_id)
     return run_ids

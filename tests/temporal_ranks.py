@@ -105,10 +105,10 @@ def observed(devices: Devices) -> dict[str, Any]:
     encode = random_learner.encoder.forward
     random_learner.encoder.forward = lambda x: views.append(x.detach()) or encode(x)  # type: ignore[method-assign]
     results["losses"] = [dict(random_learner.step(np.random.default_rng(i).permutation(ROWS))) for i in range(UPDATES)]
-    results["state"], results["views"] = random_learner.state(), views
+    results["state"], results["views"] = random_learner.state_dict(), views
     supervised = supervised_learner(devices)
     results["labels"] = [dict(supervised.step(ROWS)) for _ in range(2)]
-    results["labels_state"] = supervised.state()
+    results["labels_state"] = supervised.state_dict()
     return results
 
 

@@ -60,7 +60,7 @@ def project_in(root: Path, array: np.ndarray) -> Project:
 def _own_database() -> Iterator[None]:
     """Runs go to the project's own database; confidence intervals use few resamples."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         patch.setattr(latent, "RESAMPLES", 200)
         yield
 
@@ -409,7 +409,9 @@ def learner(small: params.Params, setting: str, seed: int = 0, **changes: Any) -
 
 
 def weights(ali_learner: AliLearner, name: str) -> torch.Tensor:
-    return torch.cat([value.detach().flatten() for value in ali_learner.state()["networks"][name].values()]).clone()
+    return torch.cat(
+        [value.detach().flatten() for value in ali_learner.state_dict()["networks"][name].values()]
+    ).clone()
 
 
 def test_the_settings_differ_in_what_their_names_say(small):
@@ -466,7 +468,7 @@ def test_looking_changes_neither_weights_nor_random_numbers(small):
     ali_learner = learner(small, "public")
     ali_learner.step(TRAINING[:8])
     before, rng_state = (
-        {name: weights(ali_learner, name) for name in ali_learner.state()["networks"]},
+        {name: weights(ali_learner, name) for name in ali_learner.state_dict()["networks"]},
         ali_learner.rng.get_state(),
     )
     assert ali_learner.losses(np.arange(24, 32)) == ali_learner.losses(np.arange(24, 32))
@@ -479,7 +481,7 @@ def test_looking_changes_neither_weights_nor_random_numbers(small):
 def test_restoring_brings_back_weights_optimisers_and_the_count_of_updates(small):
     one, other = learner(small, "public"), learner(small, "public", seed=5)
     one.step(TRAINING[:8])
-    other.restore(copy.deepcopy(one.state()))
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
     other.rng.set_state(one.rng.get_state())
     losses = []
     for ali_learner in (one, other):

@@ -100,7 +100,7 @@ def test_replayed_updates_are_the_updates_bit_for_bit(small, source):
     losses = updates(plain, batches(UPDATES))
     assert updates(recorded, batches(UPDATES)) == losses
     assert len({update["discriminator_loss"] for update in losses}) == UPDATES
-    assert_equal(recorded.state(), plain.state())
+    assert_equal(recorded.state_dict(), plain.state_dict())
     assert torch.equal(recorded.rng.get_state(), plain.rng.get_state())
     assert (recorder.runs, recorder.recordings) == (WARM_UP, 1)
 
@@ -110,7 +110,7 @@ def test_a_batch_of_another_shape_is_not_replayed(small, source):
     plain, recorded = learner(small, source), learner(small, source, recorder)
     uneven = [*batches(WARM_UP + 1), *batches(1, clips=5), *batches(2)]
     assert updates(recorded, uneven) == updates(plain, uneven)
-    assert_equal(recorded.state(), plain.state())
+    assert_equal(recorded.state_dict(), plain.state_dict())
     assert (recorder.runs, recorder.recordings) == (WARM_UP + 1, 1)
 
 
@@ -118,11 +118,11 @@ def test_a_restored_learner_warms_up_again_and_goes_on_alike(small, source):
     recorder = Repeated()
     plain, recorded = learner(small, source, seed=1), learner(small, source, recorder, seed=2)
     updates(recorded, batches(UPDATES))
-    recorded.restore(copy.deepcopy(plain.state()))
+    recorded.load_state_dict(copy.deepcopy(plain.state_dict()))
     assert not recorded._replay.is_recorded
     recorded.rng.set_state(plain.rng.get_state())
     assert updates(recorded, batches(UPDATES)) == updates(plain, batches(UPDATES))
-    assert_equal(recorded.state(), plain.state())
+    assert_equal(recorded.state_dict(), plain.state_dict())
     assert (recorder.runs, recorder.recordings) == (2 * WARM_UP, 2)
 
 
@@ -132,7 +132,7 @@ def test_looking_at_the_networks_between_updates_does_not_change_what_is_replaye
         updates(ali_learner, batches(WARM_UP + 1))
         ali_learner.encode(TRAINING[:4])  # leaves the networks as they are for evaluation
     assert updates(recorded, batches(2)) == updates(plain, batches(2))
-    assert_equal(recorded.state(), plain.state())
+    assert_equal(recorded.state_dict(), plain.state_dict())
 
 
 # the kind of step -----------------------------------------------------------------------------------------------------

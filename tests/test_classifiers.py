@@ -45,7 +45,7 @@ def pattern(bins: int) -> np.ndarray:
 @pytest.fixture(autouse=True, scope="module")
 def _own_database() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         yield
 
 
@@ -255,11 +255,11 @@ def test_a_training_that_diverges_names_its_model_fold_and_update(settings, tmp_
 def learner(model: str, small: params.Params, representation: str = "chroma", seed: int = 0) -> SimpleNamespace:
     array = pattern(BINS[representation])
     source = Source(array, standard(array, np.arange(32)), torch.device("cpu"))
-    subject, settings = (
-        tracking.Subject("classifiers", model, representation, "work-0"),
+    identity, settings = (
+        tracking.RunIdentity("classifiers", model, representation, "work-0"),
         getattr(small.classifiers, model),
     )
-    return SimpleNamespace(learner=ClassifierLearner(subject, source, CODES, 2, settings, seed), source=source)
+    return SimpleNamespace(learner=ClassifierLearner(identity, source, CODES, 2, settings, seed), source=source)
 
 
 def test_the_first_loss_is_that_of_a_guess(small):
@@ -299,7 +299,7 @@ def test_a_seed_is_one_start_and_restoring_brings_it_back(model, small):
     np.testing.assert_array_equal(again.probabilities(rows)[0], start)
     assert (other.probabilities(rows)[0] != start).any()
     one.step(rows[:8])
-    state = copy.deepcopy(one.state())
+    state = copy.deepcopy(one.state_dict())
     second = [float(one.step(rows[:8])["loss"]) for _ in range(2)]
-    again.restore(state)
+    again.load_state_dict(state)
     assert [float(again.step(rows[:8])["loss"]) for _ in range(2)] == second

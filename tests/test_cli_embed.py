@@ -28,7 +28,7 @@ Run = Callable[..., Result]
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYMPHONY2VEC_WORKERS", "1")
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="module")

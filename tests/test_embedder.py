@@ -376,7 +376,7 @@ def test_no_room_for_the_decoded_sound_is_no_fault_of_the_file(vae, tmp_path, mo
 
 
 def test_a_run_its_model_and_its_folder_are_one_embedder(trained, monkeypatch):
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     run_id, root = trained.record("embeddings", "vae-mel")["run_id"], trained.project.root
     ways = [Embedder.load(way, root) for way in (run_id, f"runs:/{run_id}/model", trained.package())]
     assert [one.source for one in ways] == [f"runs:/{run_id}/model"] * 2 + [str(trained.package())]
@@ -387,7 +387,7 @@ def test_a_run_its_model_and_its_folder_are_one_embedder(trained, monkeypatch):
 
 
 def test_an_alias_is_the_version_that_bears_it(trained, monkeypatch, tmp_path):
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     known, root = client(trained.project), trained.project.root
     with pytest.raises(UserError, match=r"no version of 'symphony2vec' in MLflow is called champion .*promote"):
         Embedder.load(project=root)

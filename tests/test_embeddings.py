@@ -120,7 +120,7 @@ def small(settings: dict[str, Any], **changes: Any) -> params.Params:
 @pytest.fixture(autouse=True, scope="module")
 def _own_database():
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         yield
 
 

@@ -37,7 +37,7 @@ from symphony2vec.models.training.source import Source
 from symphony2vec.package import contents, saving, scaling
 from symphony2vec.package.model import Model
 from symphony2vec.params import Crop, Params
-from symphony2vec.tracking import Subject
+from symphony2vec.tracking import RunIdentity
 
 NAME = os.environ.get("SYMPHONY2VEC_GPU_TESTS", "cuda")
 CPU, DEVICE = torch.device("cpu"), torch.device(NAME)
@@ -130,7 +130,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "temporal encoder": lambda: (networks.Encoder(*SHAPE), (VIEW,)),
     "temporal generator": lambda: (networks.Generator(*SHAPE), (C, STEPS)),
     "temporal discriminator": lambda: (networks.Discriminator(*SHAPE, True), (VIEW, C, STEPS)),
-    "temporal projection": lambda: (networks.Projection(LATENT), (C,)),
+    "temporal projection": lambda: (networks.ProjectionHead(LATENT), (C,)),
     "temporal classifier": lambda: (networks.ClipClassifier(*SHAPE, COMPOSERS), (VIEW,)),
     "autoencoder": lambda: (autoencoders.Autoencoder(200, LATENT), (normal(BATCH, 200),)),
     "autoencoder's encoder": lambda: (autoencoders.Encoder(200, LATENT, True), (normal(BATCH, 200),)),
@@ -191,8 +191,8 @@ def ali_encoder_gradients(study_params: Params, device: torch.device) -> list[Te
 
 
 def classifier_gradients(kind: str, study_params: Params, device: torch.device) -> list[Tensor]:
-    subject, settings = Subject("classifiers", kind, "mel", "work-0"), getattr(study_params.classifiers, kind)
-    learner = ClassifierLearner(subject, source(device, "standard"), CODES, COMPOSERS, settings, 0)
+    identity, settings = RunIdentity("classifiers", kind, "mel", "work-0"), getattr(study_params.classifiers, kind)
+    learner = ClassifierLearner(identity, source(device, "standard"), CODES, COMPOSERS, settings, 0)
     learner.step(ROWS)
     return gradients(learner.network)
 
@@ -350,7 +350,7 @@ def train_temporal(study_params: Params) -> TrainedNetwork:
         learner.step(ROWS)
     arguments = dict(zip(("latent", "step_latent", "width", "bins"), SHAPE, strict=True))
     build = {"module": networks.__name__, "name": "ClipEncoder", "arguments": arguments, "method": "encode"}
-    return learner.clip_encoder(), build, clip_scaling
+    return learner.build_clip_encoder(), build, clip_scaling
 
 
 def train_vae(study_params: Params) -> TrainedNetwork:
@@ -360,9 +360,9 @@ def train_vae(study_params: Params) -> TrainedNetwork:
 
 
 def train_lstm(study_params: Params) -> TrainedNetwork:
-    subject, clip_scaling = Subject("classifiers", "lstm", "mel", "work-0"), scaling.standard(decibels(), ROWS)
+    identity, clip_scaling = RunIdentity("classifiers", "lstm", "mel", "work-0"), scaling.standard(decibels(), ROWS)
     learner = ClassifierLearner(
-        subject, Source(decibels(), clip_scaling, DEVICE), CODES, 3, study_params.classifiers.lstm, 0
+        identity, Source(decibels(), clip_scaling, DEVICE), CODES, 3, study_params.classifiers.lstm, 0
     )
     learner.step(ROWS)
     return learner.network, learner.build, clip_scaling

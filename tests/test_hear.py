@@ -38,7 +38,7 @@ def package(tmp_path_factory, settings) -> Path:
     network = Encoder(**arguments)
     level = {"loudness_lufs": -23.0, "peak_dbfs": -1.0, "silence_db": 60.0}
     config = contents.Config(
-        subject={"stage": "embeddings", "model": "ae", "representation": "mel", "fold": "work-0"},
+        identity={"stage": "embeddings", "model": "ae", "representation": "mel", "fold": "work-0"},
         readout="",
         build={
             "module": Encoder.__module__, "name": "Encoder", "arguments": arguments, "method": "encode", "flatten": True
@@ -208,8 +208,10 @@ def inside(tracked: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_without_a_name_it_is_the_champion_of_the_project(inside, package):
-    with tracking.run(inside, tracking.Subject("embeddings", "ae", "mel", "work-0"), {}, inside.params) as opened:
-        opened.folder(package, "model")
+    with tracking.start_run(
+        inside, tracking.RunIdentity("embeddings", "ae", "mel", "work-0"), {}, inside.params
+    ) as opened:
+        opened.log_artifacts(package, "model")
     known = client(inside)
     known.create_registered_model(registry.MODEL)
     made = known.create_model_version(registry.MODEL, f"runs:/{opened.run_id}/model", opened.run_id)

@@ -66,11 +66,11 @@ def _alike() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         patch.setattr(ali, "_write_samples", lambda *_: None)
         patch.setattr(ali, "_test_claim", lambda *_: None)
         patch.setattr(figures, "save", lambda *_: None)
-        patch.setattr(tracking.Run, "figure", lambda *_: None)
+        patch.setattr(tracking.Run, "log_figure", lambda *_: None)
         yield
     torch.set_num_threads(threads)
 

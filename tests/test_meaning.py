@@ -478,12 +478,12 @@ WRITTEN = {"meaning.csv", "retrieval.csv", "works.csv", "record.json"}
 
 def add(project: Project, stage: str, model: str, representation: str, arrays: dict[str, np.ndarray]) -> Path:
     """One finished training of a model on the one fold: its arrays by file name, and its run."""
-    subject = tracking.Subject(stage, model, representation, FOLD.name)
-    folder = project.out(stage, subject.name, FOLD.name)
+    identity = tracking.RunIdentity(stage, model, representation, FOLD.name)
+    folder = project.out(stage, identity.entry, FOLD.name)
     for name, array in arrays.items():
         write_array(folder / f"{name}.npy", array)
-    with tracking.run(project, subject, {"dimensions": 8}, project.clips) as opened:
-        tracking.write_record(folder / "run.json", opened, subject, "k", key_of(project.fold(FOLD)))
+    with tracking.start_run(project, identity, {"dimensions": 8}, project.clips) as opened:
+        tracking.write_run_record(folder / "run.json", opened, identity, "k", key_of(project.fold(FOLD)))
     return folder
 
 
@@ -498,7 +498,7 @@ def original(tmp_path_factory, settings, empty_database) -> Project:
     write_table(made.fold(FOLD), clips)
     write_table(made.out("labels", "labels.csv"), labels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         add(made, "embeddings", "pca", "mel", {"vectors": encoding(labels)})
         readouts = {"vectors-crops": encoding(labels, noise=1.0), "vectors-hidden": noise(clips)}
         add(made, "ali", "paper", "40", {"vectors": noise(clips), **readouts})
@@ -510,7 +510,7 @@ def original(tmp_path_factory, settings, empty_database) -> Project:
 @pytest.fixture
 def evaluated(original, tmp_path, monkeypatch) -> Project:
     """A copy of the original for one test; its database is its own, too."""
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     shutil.copytree(original.root, tmp_path, dirs_exist_ok=True)
     return Project(tmp_path)
 
@@ -556,7 +556,7 @@ def test_the_values_of_a_fold_follow_from_the_sums_of_its_works(original):
 
 
 def test_the_numbers_are_in_the_models_run(original, monkeypatch):
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     record = read_json(original.out("ali", "paper-40", "work-0", "run.json"), "ali")
     logged = client(original).get_run(record["run_id"])
     assert logged.info.status == "FINISHED"

@@ -144,7 +144,7 @@ def finished(tmp_path_factory, settings) -> Project:
     shutil.copyfile(ROOT / "dvc.yaml", root / "dvc.yaml")
     project = Project(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         build(project, shrink(settings))
     return project
 
@@ -173,7 +173,7 @@ def build(project: Project, values: dict[str, Any]) -> None:
 
 def run(name: str, project: Project, monkeypatch: pytest.MonkeyPatch, home: Path, last: str = "") -> Any:
     """The notebook with its outputs, run inside a project in a kernel of this environment; `last` is one more cell."""
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(home / variable.lower()))

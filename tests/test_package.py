@@ -66,7 +66,7 @@ ABSENT = "dvc matplotlib mutagen partitura pretty_midi midirenderer optuna lxml 
 def packages(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The package of every kind of model, copied out of its run to a folder elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         patch.setattr("symphony2vec.models.ali.latent.RESAMPLES", 100)
         for model in ("ff-crop", "lstm-mel"):
             classifiers.run(trained.project, trained.params, *model.split("-"))
@@ -320,7 +320,7 @@ def test_a_config_with_the_keys_of_earlier_versions_is_the_same_model(packages, 
     path = folder / "artifacts" / "config.json"
     config = json.loads(path.read_text())
     config["hearing"], config["reading"] = config.pop("frontend"), config.pop("readout")
-    config["subject"]["draw"] = config["subject"].pop("fold")
+    config["identity"]["draw"] = config["identity"].pop("fold")
     path.write_text(json.dumps(config))
     after = contents.read(folder, Model)
     assert (after.name, after.fingerprint) == (before.name, before.fingerprint)

@@ -32,7 +32,7 @@ from symphony2vec.models.embeddings import stage as embeddings
 from symphony2vec.project import Project, read_json, write_table
 from symphony2vec.registry import candidates, gates
 from symphony2vec.study.database import Database
-from symphony2vec.tracking import places
+from symphony2vec.tracking import sqlite_store
 
 GIT = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
 NAMES = ["feature%2Fbranch", "a%20b", "100%", "a?b", "a#b", "a?uri=true", "a;b", "semi:colon", "ünï с 🎵", 'it\'s "q"']
@@ -55,7 +55,7 @@ RESULTS = {
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYMPHONY2VEC_WORKERS", "1")
-    for name in (tracking.URI, places.ROOT):
+    for name in (tracking.TRACKING_URI_VARIABLE, sqlite_store.ARTIFACT_ROOT_VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -65,7 +65,7 @@ def promoted(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path
     root = tmp_path_factory.mktemp("promoted") / "project"
     shutil.copytree(trained.project.root, root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         crown(Project(root), trained.record("embeddings", "pca-mel")["run_id"])
     import pandas as pd
 
@@ -132,13 +132,13 @@ def test_case_place_1_a_moved_project_works(promoted: Path, tmp_path: Path, monk
     here.root.parent.mkdir()
     there.root.rename(here.root)
     assert "pca-mel" in call(here, "embed", query(tmp_path), "-o", tmp_path / "x.parquet")
-    plain = MlflowClient(tracking.uri(here))  # as MLflow's UI and its servers look at it
+    plain = MlflowClient(tracking.tracking_uri(here))  # as MLflow's UI and its servers look at it
     for model in ("pca-mel", "vae-mel"):
         run_id = run_of(here, model)
         assert plain.get_run(run_id).info.artifact_uri == artifacts_of(here, run_id).as_uri()
         assert "model/MLmodel" in {one.path for one in plain.list_artifacts(run_id, "model")}
     with monkeypatch.context() as patch:
-        patch.setenv(tracking.URI, tracking.uri(here))
+        patch.setenv(tracking.TRACKING_URI_VARIABLE, tracking.tracking_uri(here))
         got = mlflow.artifacts.download_artifacts("models:/symphony2vec@champion", dst_path=str(tmp_path / "served"))
         assert registry.locate_model(here, "champion")[0] == artifacts_of(here, run_of(here, "pca-mel")) / "model"
     assert (Path(got) / "MLmodel").is_file()
@@ -156,7 +156,7 @@ def test_the_first_command_after_a_move_may_be_a_training_or_a_promotion(promote
         if word == "train":
             assert (artifacts_of(here, train(here, 3)) / "model" / "MLmodel").is_file()
         else:
-            assert call(here, "runs", "settle").strip() == tracking.uri(here)
+            assert call(here, "runs", "settle").strip() == tracking.tracking_uri(here)
         assert not there.root.exists()
         known = client(here)
         assert registry.sources.fetch_model(here, known, "models:/symphony2vec/1").is_relative_to(here.root)
@@ -192,7 +192,7 @@ def test_what_an_earlier_version_wrote_into_the_original_is_brought_home(promote
     run_id = run_of(second, "vae-mel")
     shutil.rmtree(artifacts_of(second, run_id).parent)  # as if it had been trained in B, into A
     before = stand(first.root)
-    assert call(second, "runs", "settle").strip() == tracking.uri(second)
+    assert call(second, "runs", "settle").strip() == tracking.tracking_uri(second)
     assert stand(first.root) == before
     shutil.rmtree(first.root)
     assert (registry.locate_model(second, run_id)[0] / "artifacts" / "weights.safetensors").is_file()
@@ -202,10 +202,10 @@ def test_artifacts_that_were_sent_elsewhere_from_the_first_stay_there(
     tracked: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = tmp_path / "disk" / "mlruns" / "artifacts"
-    monkeypatch.setenv(places.ROOT, disk.as_uri())
+    monkeypatch.setenv(sqlite_store.ARTIFACT_ROOT_VARIABLE, disk.as_uri())
     run_id = logged(tracked)
     assert registry.locate_model(tracked, run_id)[0].is_relative_to(disk)
-    monkeypatch.delenv(places.ROOT)
+    monkeypatch.delenv(sqlite_store.ARTIFACT_ROOT_VARIABLE)
     assert registry.locate_model(tracked, run_id)[0].is_relative_to(disk)
     assert not (tracked.mlruns / "artifacts").exists()
 
@@ -215,8 +215,10 @@ def logged(project: Project) -> str:
     packed = project.root / "packed"
     packed.mkdir(exist_ok=True)
     (packed / "MLmodel").write_text("flavors: {}\n")
-    with tracking.run(project, tracking.Subject("embeddings", "pca", "mel", "work-0"), {}, project.params) as opened:
-        opened.folder(packed, "model")
+    with tracking.start_run(
+        project, tracking.RunIdentity("embeddings", "pca", "mel", "work-0"), {}, project.params
+    ) as opened:
+        opened.log_artifacts(packed, "model")
     return opened.run_id
 
 
@@ -239,7 +241,7 @@ def test_case_place_3_everything_is_inside_a_project_of_any_name(
     assert registry.locate_model(project, "champion") == (model, "models:/symphony2vec/1")
     with closing(sqlite3.connect(project.mlruns / "mlflow.db")) as connection:
         assert connection.execute("SELECT run_uuid FROM runs").fetchall() == [(run_id,)]
-    assert places.database_of(tracking.uri(project)) == project.mlruns / "mlflow.db"
+    assert sqlite_store.sqlite_path(tracking.tracking_uri(project)) == project.mlruns / "mlflow.db"
     study = Database.from_url(project, None)
     assert not study.exists()
     assert study.storage.get_all_studies() == []
@@ -260,7 +262,7 @@ def test_case_place_3_a_project_is_trained_and_used_under_an_odd_name(promoted: 
     crown(project, run_id)
     call(project, "embed", project.out("audio"), "-o", tmp_path / "x.parquet")
     assert tables.read(tmp_path / "x.parquet").vectors.shape[1] == 3
-    assert "set by other means" in call(project, "champions")
+    assert "set outside symphony2vec" in call(project, "champions")
     assert "%252Fbranch %3F#" in call(project, "results")
     assert [path.name for path in home.iterdir()] == [project.root.name]
 
@@ -314,7 +316,7 @@ def test_case_place_4_a_project_that_can_only_be_read_is_used(
     assert "3 recordings" not in call(project, "embed", sound, project.out("audio"), "-o", out)
     assert call(project, "similar", query(tmp_path / "others", 5), "--in", out).startswith("recordings")
     assert "mean over 3 passages" in call(project, "classify", sound)
-    assert "set by other means" in call(project, "champions")
+    assert "set outside symphony2vec" in call(project, "champions")
     assert "pca-mel" in call(project, "results")
     assert stand(source.root) == before
     with pytest.raises((UserError, OSError), match=r"(?i)read-only|only be read|permission"):
@@ -531,7 +533,7 @@ def test_case_dvc_2_the_model_that_out_holds_is_promoted(
     assert candidates.find_candidate(client(versioned), ids[3], "", versioned).run_id == ids[3]
     call(versioned, "probe", "embeddings", "pca-mel")
     monkeypatch.setattr(gates, "check_package", lambda _: gates.Verdict("smoke", True, "asked in other tests"))
-    with pytest.raises(UserError, match="at least 3 folds are needed"):
+    with pytest.raises(UserError, match="at least 3 shared folds are needed"):
         call(versioned, "promote", "pca-mel")
     (challenger,) = client(versioned).search_model_versions(f"run_id = '{ids[4]}'")
     assert registry.locate_model(versioned, "challenger")[1] == f"models:/symphony2vec/{challenger.version}"
@@ -575,12 +577,12 @@ def test_case_zip_the_pipeline_runs_without_git(unpacked: Project) -> None:
     told = shell(unpacked.root, "make", "run")
     assert (unpacked.root / "made.txt").read_text() == "made\n"
     assert "pca-mel" in told
-    assert tracking.commit(unpacked) == ""
+    assert tracking.git_commit(unpacked) == ""
     shell(unpacked.root.parent, "git", "init", "-q")  # of somebody's home folder, which knows nothing of the project
     (unpacked.root.parent / "notes").touch()
     shell(unpacked.root.parent, "git", "add", "notes")
     shell(unpacked.root.parent, "git", "commit", "-qm", "notes")
-    assert tracking.commit(unpacked) == ""
+    assert tracking.git_commit(unpacked) == ""
     (unpacked.root / "made.txt").unlink()
     shell(unpacked.root, "make", "run")
     assert (unpacked.root / "made.txt").is_file()
@@ -589,7 +591,7 @@ def test_case_zip_the_pipeline_runs_without_git(unpacked: Project) -> None:
     shell(unpacked.root, "git", "commit", "-qm", "start")
     shell(unpacked.root, "make", "scm")
     assert "no_scm" not in (unpacked.root / ".dvc" / "config.local").read_text()
-    assert tracking.commit(unpacked)
+    assert tracking.git_commit(unpacked)
 
 
 def test_case_zip_the_whole_study_says_at_once_that_it_needs_git(unpacked: Project) -> None:

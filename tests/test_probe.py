@@ -269,12 +269,12 @@ FOLD = SplitFold("work", 0)
 
 def add(project, stage: str, model: str, representation: str, arrays: dict[str, np.ndarray], key: str = "k") -> Path:
     """One finished training of a model on the one fold: its arrays by file name, and its run."""
-    subject = tracking.Subject(stage, model, representation, FOLD.name)
-    folder = project.out(stage, subject.name, FOLD.name)
+    identity = tracking.RunIdentity(stage, model, representation, FOLD.name)
+    folder = project.out(stage, identity.entry, FOLD.name)
     for name, array in arrays.items():
         write_array(folder / f"{name}.npy", array)
-    with tracking.run(project, subject, {"dimensions": 8}, project.clips) as opened:
-        tracking.write_record(folder / "run.json", opened, subject, key, key_of(project.fold(FOLD)))
+    with tracking.start_run(project, identity, {"dimensions": 8}, project.clips) as opened:
+        tracking.write_run_record(folder / "run.json", opened, identity, key, key_of(project.fold(FOLD)))
     return folder
 
 
@@ -288,7 +288,7 @@ def original(tmp_path_factory) -> Project:
     write_table(made_once.clips, clips.drop(columns=["group", "split"]))
     write_table(made_once.fold(FOLD), clips)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         add(made_once, "embeddings", "pca", "mel", {"vectors": vectors})
     return made_once
 
@@ -296,7 +296,7 @@ def original(tmp_path_factory) -> Project:
 @pytest.fixture
 def embedded(original, tmp_path, monkeypatch) -> Project:
     """A copy of the original for one test; its database is its own, too."""
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     shutil.copytree(original.root, tmp_path, dirs_exist_ok=True)
     return Project(tmp_path)
 

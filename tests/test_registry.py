@@ -29,7 +29,7 @@ DEVIATION = smoke.measure_deviation
 
 @pytest.fixture(autouse=True)
 def _own_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def three(tmp_path_factory: pytest.TempPathFactory, empty_database: Path, packed
     """A database with three models, each far better than the one before: pca-mel, vae-mel, cae-mel."""
     project = with_database(Project(tmp_path_factory.mktemp("three")), empty_database)
     with pytest.MonkeyPatch.context() as patched:
-        patched.delenv(tracking.URI, raising=False)
+        patched.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         for accuracy, model in ((0.3, "pca-mel"), (0.5, "vae-mel"), (0.7, "cae-mel")):
             log_trained(project, accuracy, model, packed=packed)
     with closing(sqlite3.connect(project.mlruns / "mlflow.db")) as connection:
@@ -98,10 +98,11 @@ def stored(project: Project) -> list[Any]:
 def test_the_first_model_has_nothing_to_beat(ladder):
     output = run_command(ladder, "promote", "pca-mel")
     assert output.splitlines()[0] == "pca-mel work-0 (version 1) against no champion"
-    assert "data    passed   no champion to compare with" in output
-    assert "better  passed   no champion to compare with; accuracy 29.7 (25.6 to 33.9, 95 %) over 3 folds" in output
+    assert "data         passed   no champion to compare with" in output
+    assert "improvement  passed   no champion to compare with; accuracy 29.7 % (95 % CI 25.6 to 33.9) over 3" in output
     assert (
-        "smoke   passed   the vectors of its example deviate from the golden vectors by 1.0e-07 of their norm" in output
+        "smoke        passed   relative deviation of the example's vectors from golden.npy: 1.0e-07 (tolerance 1e-04)"
+        in output
     )
     assert output.splitlines()[-1] == "pca-mel work-0 is champion"
     assert aliases(ladder) == {"champion": "1"}
@@ -115,12 +116,12 @@ def test_a_better_model_takes_the_place_and_the_history_says_by_how_much(ladder)
     assert (decision.version, decision.champion, decision.opponent) == ("2", "1", "pca-mel work-0")
     assert aliases(ladder) == {"champion": "2"}
     assert events(ladder) == [("1", "promoted", ""), ("2", "promoted", "1")]
-    figures = history.read_events(client(ladder))[1].figures
-    assert figures["difference"] == pytest.approx(0.2, abs=0.03)
-    assert 0.0 < figures["difference_low"] <= figures["difference"] <= figures["difference_high"]
-    assert figures["accuracy"] == pytest.approx(0.5, abs=0.02)
-    assert figures["accuracy_low"] < figures["accuracy"] < figures["accuracy_high"]
-    assert figures["folds"] == 3
+    metrics = history.read_events(client(ladder))[1].metrics
+    assert metrics["difference"] == pytest.approx(0.2, abs=0.03)
+    assert 0.0 < metrics["difference_low"] <= metrics["difference"] <= metrics["difference_high"]
+    assert metrics["accuracy"] == pytest.approx(0.5, abs=0.02)
+    assert metrics["accuracy_low"] < metrics["accuracy"] < metrics["accuracy_high"]
+    assert metrics["folds"] == 3
 
 
 def test_a_worse_model_stays_challenger_and_every_gate_is_shown(ladder):
@@ -128,10 +129,10 @@ def test_a_worse_model_stays_challenger_and_every_gate_is_shown(ladder):
     with pytest.raises(UserError) as error:
         run_command(ladder, "promote", "pca-mel")
     line, *table = str(error.value).splitlines()
-    assert line.startswith("pca-mel work-0 stays challenger; better: -19.7 (-20.0 to -19.2, 95 %) points over 3 folds")
-    assert [row.split()[:2] for row in table if row.startswith(("data", "better", "smoke"))] == [
+    assert line.startswith("pca-mel work-0 stays challenger; improvement: accuracy difference -19.7 points (95 % ")
+    assert [row.split()[:2] for row in table if row.startswith(("data", "improvement", "smoke"))] == [
         ["data", "passed"],
-        ["better", "refused"],
+        ["improvement", "refused"],
         ["smoke", "passed"],
     ]
     assert aliases(ladder) == {"champion": "1", "challenger": "2"}
@@ -172,7 +173,7 @@ def test_a_dry_run_checks_all_gates_and_changes_nothing(ladder, passes):
         assert "cae-mel work-0 (not registered yet) against champion version 1, vae-mel work-0" in output
         assert output.endswith("cae-mel work-0 would be champion\n")
     else:
-        with pytest.raises(UserError, match=r"^pca-mel work-0 would stay challenger; better: "):
+        with pytest.raises(UserError, match=r"^pca-mel work-0 would stay challenger; improvement: "):
             run_command(ladder, "promote", "pca-mel", "--dry-run")
     assert stored(ladder) == before
 
@@ -196,8 +197,10 @@ def test_a_model_of_other_clips_is_refused_whatever_its_accuracy(tracked, packed
     promote(tracked, "pca-mel")
     with pytest.raises(UserError) as error:
         run_command(tracked, "promote", "vae-mel", "--equal-ok")
-    assert "data: work-0: audio.soundfont other.sf2 against TimGM6mb; work-1: " in str(error.value)
-    assert "| better: not compared: the data differ\n" in str(error.value)
+    assert "data: work-0: audio.soundfont differs (challenger other.sf2, champion TimGM6mb); work-1: " in str(
+        error.value
+    )
+    assert "| improvement: not compared: the data differ\n" in str(error.value)
     assert aliases(tracked) == {"champion": "1", "challenger": "2"}
 
 
@@ -207,7 +210,7 @@ def test_one_fold_is_too_few_to_replace_a_champion(tracked, packed):
     promote(tracked, "pca-mel")
     with pytest.raises(
         UserError,
-        match=r"at least 3 folds are needed: set `folds: 3` in params.yaml and run `dvc repro`; .* have fewer",
+        match=r"at least 3 shared folds are needed: set `folds: 3` .* run `dvc repro`; .* the champion has only 1",
     ):
         run_command(tracked, "promote", "vae-mel")
 
@@ -216,7 +219,7 @@ def test_a_package_that_drifted_is_refused_though_it_is_better(ladder, monkeypat
     promote(ladder, "pca-mel")
     monkeypatch.setattr(smoke, "measure_deviation", lambda _: 0.25)
     with pytest.raises(
-        UserError, match=r"stays challenger; smoke: the vectors .* 2.5e-01 of their norm; .* 1e-04 is allowed\n"
+        UserError, match=r"stays challenger; smoke: relative deviation .*: 2.5e-01 \(tolerance 1e-04\)\n"
     ):
         run_command(ladder, "promote", "vae-mel")
     assert aliases(ladder) == {"champion": "1", "challenger": "2"}
@@ -229,7 +232,7 @@ def test_a_run_without_a_package_or_a_probe_registers_nothing_or_stays_out(track
     assert stored(tracked) == [[]] * len(TABLES)
     log_trained(tracked, None, "vae-mel", packed=packed)
     with pytest.raises(
-        UserError, match=r"stays challenger; better: no fold of the challenger was probed; run `dvc repro probe`"
+        UserError, match=r"stays challenger; improvement: no fold of the challenger was probed; run `dvc repro probe`"
     ):
         run_command(tracked, "promote", "vae-mel")
     assert aliases(tracked) == {"challenger": "1"}
@@ -254,7 +257,7 @@ def test_the_champion_loads_by_its_alias_from_a_new_process(tracked, tmp_path_fa
         "print(mlflow.pyfunc.load_model('models:/symphony2vec@champion').predict(rows)[0]['vectors'])"
     )
     words = [sys.executable, "-c", code]
-    environment = {"MLFLOW_TRACKING_URI": tracking.uri(tracked), "PATH": str(Path(sys.executable).parent)}
+    environment = {"MLFLOW_TRACKING_URI": tracking.tracking_uri(tracked), "PATH": str(Path(sys.executable).parent)}
     process = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
     assert process.stdout.strip() == "[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]"
 
@@ -297,7 +300,7 @@ def test_of_two_promotions_at_once_the_second_is_judged_against_the_first(ladder
 @contextmanager
 def another_machine(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> Iterator[None]:
     """Act through the same server after a challenger has been judged and before an alias is set."""
-    judge, actions = gates.check_better, [act]
+    judge, actions = gates.check_improvement, [act]
 
     def judge_and_act(*args: Any) -> Any:
         verdict = judge(*args)
@@ -306,7 +309,7 @@ def another_machine(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) ->
         return verdict
 
     with monkeypatch.context() as patched:
-        patched.setattr(gates, "check_better", judge_and_act)
+        patched.setattr(gates, "check_improvement", judge_and_act)
         yield
     assert not actions
 
@@ -354,13 +357,13 @@ def test_a_lost_alias_is_reported(ladder, monkeypatch):
 def test_promotion_gives_up_if_the_champion_keeps_changing(ladder, monkeypatch):
     promote(ladder, "pca-mel")
     promote(ladder, "vae-mel")
-    judge, versions = gates.check_better, iter(["1", "2"] * promotion.MAX_ATTEMPTS)
+    judge, versions = gates.check_improvement, iter(["1", "2"] * promotion.MAX_ATTEMPTS)
 
     def move_alias_and_judge(*args: Any) -> Any:
         client(ladder).set_registered_model_alias(registry.MODEL, "champion", next(versions))
         return judge(*args)
 
-    monkeypatch.setattr(gates, "check_better", move_alias_and_judge)
+    monkeypatch.setattr(gates, "check_improvement", move_alias_and_judge)
     with pytest.raises(
         UserError, match=r"^the champion changed 5 times while cae-mel work-0 was being judged; promote it again"
     ):
@@ -459,7 +462,7 @@ def test_rollback_of_a_champion_set_by_hand_gives_the_last_recorded_one(ladder):
     promote(ladder, "pca-mel")
     client(ladder).set_registered_model_alias(registry.MODEL, "champion", "2")
     assert run_command(ladder, "champions").splitlines()[-1].split("  ")[0] == "*"
-    assert "set by other means" in run_command(ladder, "champions")
+    assert "set outside symphony2vec" in run_command(ladder, "champions")
     assert registry.roll_back(ladder) == ("2", "1")
 
 
@@ -558,7 +561,7 @@ def test_an_edited_event_is_reported(ladder):
 
 @pytest.mark.parametrize("words", [["promote", "pca-mel"], ["rollback"], ["champions"]])
 def test_a_server_that_is_down_is_one_line(tracked, monkeypatch, words):
-    monkeypatch.setenv(tracking.URI, "http://127.0.0.1:9")
+    monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match=r"^MLflow at http://127\.0\.0\.1:9: .*; check the server"):
         run_command(tracked, *words)

@@ -40,7 +40,9 @@ def test_an_unfinished_run_does_not_count(tracked):
     (run_id,) = log_trained(tracked, 0.4, folds=(0,))
     with (
         pytest.raises(KeyboardInterrupt),
-        tracking.run(tracked, tracking.Subject("embeddings", "pca", "mel", "work-0"), {}, tracked.params) as opened,
+        tracking.start_run(
+            tracked, tracking.RunIdentity("embeddings", "pca", "mel", "work-0"), {}, tracked.params
+        ) as opened,
     ):
         raise KeyboardInterrupt
     assert candidates.find_candidate(client(tracked), "pca-mel").run_id == run_id

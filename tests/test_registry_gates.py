@@ -15,6 +15,7 @@ from promoted import GOLDEN, make_works, save_package
 from symphony2vec.registry import gates, smoke
 from symphony2vec.registry.evidence import FoldEvidence
 
+OTHER_WORKS = "different test works, or different numbers of clips per work"
 SETTINGS = {"audio.soundfont": "TimGM6mb", "features.mel_bands": "64"}
 
 
@@ -36,22 +37,34 @@ def model(accuracy: float, folds: int = 3, **changes: Any) -> dict[str, FoldEvid
 def test_the_same_data_in_the_shared_folds_pass():
     verdict = gates.check_data(model(0.5, folds=4), model(0.4))
     assert verdict.passed
-    assert verdict.figures == "same clips, splits and audio in 3 folds (work-0, work-1, work-2)"
+    assert verdict.details == "same clips, splits and audio in 3 folds (work-0, work-1, work-2)"
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"clips_key": "0123456789abcdef"}, "work-1: clips_key 0123456789ab against clips of wo"),
-        ({"clips_key": ""}, "work-1: clips_key unknown against clips of wor"),
-        ({"works": make_works(0.5)[:11]}, "work-1: the test works, or their numbers of clips, differ"),
-        ({"works": make_works(0.5).assign(clips=9)}, "work-1: the test works, or their numbers of clips, differ"),
-        ({"settings": {**SETTINGS, "audio.soundfont": "x.sf2"}}, "work-1: audio.soundfont x.sf2 against TimGM6mb"),
-        ({"dataset_hash": "b.dir"}, "work-1: DVC's hash of out/features/mel.npy b.dir against a.dir"),
-        ({"dataset_hash": ""}, "work-1: DVC's hash of out/features/mel.npy unknown against a.dir"),
+        (
+            {"clips_key": "0123456789abcdef"},
+            "work-1: different clips or splits (clips_key: challenger 0123456789ab, champion clips of wor); train both",
+        ),
+        (
+            {"clips_key": ""},
+            "work-1: different clips or splits (clips_key: challenger unknown, champion clips of wor); ",
+        ),
+        ({"works": make_works(0.5)[:11]}, f"work-1: {OTHER_WORKS}; run `dvc repro probe`"),
+        ({"works": make_works(0.5).assign(clips=9)}, f"work-1: {OTHER_WORKS}; run `dvc repro probe`"),
+        (
+            {"settings": {**SETTINGS, "audio.soundfont": "x.sf2"}},
+            "work-1: audio.soundfont differs (challenger x.sf2, champion TimGM6mb); train both",
+        ),
+        (
+            {"dataset_hash": "b.dir"},
+            "work-1: out/features/mel.npy differs (DVC's hash: challenger b.dir, champion a.dir)",
+        ),
+        ({"dataset_hash": ""}, "work-1: out/features/mel.npy differs (DVC's hash: challenger unknown, champion a.dir)"),
         (
             {"dataset": "out/features/mfcc.npy", "dataset_hash": "b.dir"},
-            "work-1: DVC's hash of out/features/mfcc.npy b.dir against",
+            "work-1: out/features/mfcc.npy differs (DVC's hash: challenger b.dir, champion a.dir)",
         ),
     ],
 )
@@ -60,7 +73,7 @@ def test_data_that_differ_in_one_fold_are_named_with_both_values(changes, expect
     folds["work-1"] = replace(folds["work-1"], **changes)
     verdict = gates.check_data(folds, model(0.4))
     assert not verdict.passed
-    assert verdict.figures.startswith(expected)
+    assert verdict.details.startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -82,37 +95,49 @@ def test_another_representation_of_the_same_audio_passes(changes):
 def test_missing_dvc_hashes_are_mentioned():
     verdict = gates.check_data(model(0.5, dataset_hash=""), model(0.4, dataset_hash=""))
     assert verdict.passed
-    assert verdict.figures.endswith("; DVC has no hash of the arrays")
+    assert verdict.details.endswith("; the arrays were not compared: DVC's hash of them is unknown")
 
 
 def test_models_without_a_shared_fold_say_whose_are_missing():
     other = {"work-7": fold(7, 0.5)}
-    assert gates.check_data(model(0.5, 1), other).figures == "no fold in common: work-0 against work-7"
+    challenger = model(0.5, 1) | {"work-7": fold(7, 0.5, works=None)}  # a fold that was trained, but not probed
+    assert gates.check_data(challenger, other).details == (
+        "no probed fold in common (challenger work-0, champion work-7); train and probe both with the same `seeds` and "
+        "`clips.seed`"
+    )
     unprobed = model(0.5, works=None)
-    assert "no fold of the champion was probed; run `dvc repro probe`" in gates.check_data(other, unprobed).figures
-    assert "no fold of the challenger was probed" in gates.check_data(unprobed, other).figures
+    assert "no fold of the champion was probed; run `dvc repro probe`" in gates.check_data(other, unprobed).details
+    assert "no fold of the challenger was probed" in gates.check_data(unprobed, other).details
     assert not gates.check_data(other, unprobed).passed
 
 
 def test_many_differences_are_counted_and_not_all_listed():
-    figures = gates.check_data(model(0.5, 9, clips_key="x"), model(0.4, 9)).figures
-    assert figures.count("clips_key") == gates.MAX_LISTED
-    assert figures.endswith(f"; and 5 more ({gates.START_OVER})")
+    details = gates.check_data(model(0.5, 9, clips_key="x"), model(0.4, 9)).details
+    assert details.count("clips_key") == gates.MAX_LISTED_DIFFERENCES
+    assert details.endswith(f"; and 5 more; {gates.RETRAIN}")
+
+
+def test_only_the_remedies_of_the_differences_are_named():
+    challenger = model(0.5, works=make_works(0.5)[:11])
+    assert gates.RETRAIN not in gates.check_data(challenger, model(0.4)).details
+    challenger["work-2"] = replace(challenger["work-2"], clips_key="x")
+    assert gates.check_data(challenger, model(0.4)).details.endswith(f"; {gates.PROBE}; {gates.RETRAIN}")
 
 
 # Better ---------------------------------------------------------------------------------------------------------------
 
 
-def test_better_requires_an_interval_above_zero(changed):
-    verdict, difference = gates.check_better(model(0.7), model(0.5), True, False, changed())
+def test_an_improvement_requires_an_interval_above_zero(changed):
+    verdict, difference = gates.check_improvement(model(0.7), model(0.5), True, False, changed())
     assert verdict.passed
     assert difference.mean == pytest.approx(0.2, abs=0.02)
     assert 0.0 < difference.low <= difference.mean <= difference.high
-    assert verdict.figures.startswith(
-        f"{100 * difference.mean:+.1f} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f}, 95 %)"
+    assert verdict.details.startswith(
+        f"accuracy difference {100 * difference.mean:+.1f} points (95 % CI {100 * difference.low:+.1f} to "
+        f"{100 * difference.high:+.1f}) over 3 folds"
     )
-    assert verdict.figures.endswith(
-        "points over 3 folds (work-0, work-1, work-2); significantly better: the interval lies above 0"
+    assert verdict.details.endswith(
+        " over 3 folds (work-0, work-1, work-2); significantly better: the interval lies above 0"
     )
 
 
@@ -127,57 +152,59 @@ def test_the_difference_is_antisymmetric(changed):
 
 
 def test_an_equal_model_passes_only_with_equal_ok(changed):
-    strict, _ = gates.check_better(model(0.5), model(0.5), True, False, changed())
+    strict, _ = gates.check_improvement(model(0.5), model(0.5), True, False, changed())
     assert not strict.passed
-    assert strict.figures.endswith("the interval must lie above 0 but begins at +0.0")
-    lenient, _ = gates.check_better(model(0.5), model(0.5), True, True, changed())
+    assert strict.details.endswith("; not significantly better: the interval must lie above 0")
+    lenient, _ = gates.check_improvement(model(0.5), model(0.5), True, True, changed())
     assert lenient.passed
-    assert lenient.figures.endswith("not worse: the mean is at least -1")
+    assert lenient.details.endswith(
+        "; not inferior: the mean difference is at least -1 points and the interval not below 0"
+    )
 
 
 def test_a_refusal_says_by_how_much_it_fell_short(changed):
     worse = {
         name: replace(fold, works=fold.works.assign(right=fold.works["right"] - 1)) for name, fold in model(0.5).items()
     }
-    strict, difference = gates.check_better(worse, model(0.5), True, False, changed())
+    strict, difference = gates.check_improvement(worse, model(0.5), True, False, changed())
     assert (difference.mean, difference.low, difference.high) == pytest.approx((-0.1, -0.1, -0.1))
-    assert strict.figures.endswith("the interval must lie above 0 but begins at -10.0")
-    lenient, _ = gates.check_better(worse, model(0.5), True, True, changed())
+    assert "accuracy difference -10.0 points (95 % CI -10.0 to -10.0)" in strict.details
+    lenient, _ = gates.check_improvement(worse, model(0.5), True, True, changed())
     assert not lenient.passed
-    assert lenient.figures.endswith("the mean must be at least -1 and is 9.0 below that")
-    wide, _ = gates.check_better(worse, model(0.5), True, True, changed(registry__margin=0.11))
+    assert lenient.details.endswith("; inferior: a mean difference of at least -1 points is required")
+    wide, _ = gates.check_improvement(worse, model(0.5), True, True, changed(registry__margin=0.11))
     assert not wide.passed  # the mean is within the margin, but significantly below 0
-    assert wide.figures.endswith("significantly worse: the interval lies below 0")
+    assert wide.details.endswith("significantly worse: the interval lies below 0")
 
 
 @pytest.mark.parametrize("equal_ok", [False, True])
 def test_too_few_folds_are_refused_with_what_to_do(changed, equal_ok):
-    verdict, difference = gates.check_better(model(0.9), model(0.5, folds=2), True, equal_ok, changed())
+    verdict, difference = gates.check_improvement(model(0.9), model(0.5, folds=2), True, equal_ok, changed())
     assert not verdict.passed
     assert difference.low > 0.0
-    assert verdict.figures.endswith(
-        "over 2 folds (work-0, work-1); at least 3 folds are needed: set `folds: 3` in params.yaml and run "
-        "`dvc repro`; the champion has fewer"
+    assert verdict.details.endswith(
+        "over 2 folds (work-0, work-1); at least 3 shared folds are needed: set `folds: 3` in params.yaml and run "
+        "`dvc repro`; the champion has only 2"
     )
-    assert gates.check_better(model(0.9), model(0.5, folds=2), True, equal_ok, changed(registry__minimum_folds=2))[
+    assert gates.check_improvement(model(0.9), model(0.5, folds=2), True, equal_ok, changed(registry__minimum_folds=2))[
         0
     ].passed
 
 
 def test_models_of_other_data_are_not_compared(changed):
-    verdict, difference = gates.check_better(model(0.9), model(0.5), False, True, changed())
-    assert (verdict.passed, verdict.figures, difference) == (False, "not compared: the data differ", None)
+    verdict, difference = gates.check_improvement(model(0.9), model(0.5), False, True, changed())
+    assert (verdict.passed, verdict.details, difference) == (False, "not compared: the data differ", None)
 
 
 def test_the_first_champion_needs_a_probe_and_no_opponent(changed):
-    data, better, accuracy = gates.check_first(model(0.5, folds=1), changed().probe)
+    data, improvement, accuracy = gates.check_without_champion(model(0.5, folds=1), changed().probe)
     assert data.passed
-    assert better.passed
+    assert improvement.passed
     assert accuracy.mean == pytest.approx(0.5, abs=0.02)
-    assert better.figures == f"no champion to compare with; accuracy {accuracy.format()} over 1 fold (work-0)"
-    _, unprobed, nothing = gates.check_first(model(0.5, works=None), changed().probe)
+    assert improvement.details == f"no champion to compare with; accuracy {accuracy.format(' %')} over 1 fold (work-0)"
+    _, unprobed, nothing = gates.check_without_champion(model(0.5, works=None), changed().probe)
     assert (unprobed.passed, nothing) == (False, None)
-    assert unprobed.figures == "no fold of the challenger was probed; run `dvc repro probe`"
+    assert unprobed.details == "no fold of the challenger was probed; run `dvc repro probe`"
 
 
 # The package ----------------------------------------------------------------------------------------------------------
@@ -195,9 +222,9 @@ def writing(vectors: Any) -> Any:
 def test_an_unchanged_package_returns_its_golden_vectors_in_a_new_process(packed):
     before = {path: path.stat().st_mtime_ns for path in packed.rglob("*")}
     verdict = gates.check_package(packed)
-    assert (verdict.passed, verdict.figures) == (
+    assert (verdict.passed, verdict.details) == (
         True,
-        "the vectors of its example deviate from the golden vectors by 0.0e+00 of their norm",
+        "relative deviation of the example's vectors from golden.npy: 0.0e+00 (tolerance 1e-04)",
     )
     assert {path: path.stat().st_mtime_ns for path in packed.rglob("*")} == before  # the process had a copy
 
@@ -205,7 +232,7 @@ def test_an_unchanged_package_returns_its_golden_vectors_in_a_new_process(packed
 def test_a_package_that_raises_is_refused_with_its_message(tmp_path):
     verdict = gates.check_package(save_package(tmp_path, {"fault": "weights.safetensors is damaged"}))
     assert not verdict.passed
-    assert verdict.figures == "it cannot be loaded and run: RuntimeError: weights.safetensors is damaged"
+    assert verdict.details == "it cannot be loaded and run: RuntimeError: weights.safetensors is damaged"
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.9e-4, True), (1.1e-4, False), (0.5, False)])
@@ -215,8 +242,7 @@ def test_vectors_may_deviate_by_a_ten_thousandth_of_their_norm(packed, monkeypat
     monkeypatch.setattr(smoke, "_embed_example", writing(GOLDEN + error))
     verdict = gates.check_package(packed)
     assert verdict.passed is passed
-    assert verdict.figures.startswith(f"the vectors of its example deviate from the golden vectors by {share:.1e}")
-    assert verdict.figures.endswith("; at most 1e-04 is allowed") is not passed
+    assert verdict.details.endswith(f" from golden.npy: {share:.1e} (tolerance 1e-04)")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +261,7 @@ def test_vectors_that_cannot_be_compared_are_refused(packed, monkeypatch, vector
 def test_a_package_without_its_example_is_refused(packed, tmp_path):
     bare = shutil.copytree(packed, tmp_path / "bare")
     (bare / "artifacts" / "golden.npy").unlink()
-    assert gates.check_package(bare).figures == "the package has no artifacts/golden.npy"
+    assert gates.check_package(bare).details == "the package has no artifacts/golden.npy"
 
 
 def test_a_package_that_hangs_is_refused(packed, monkeypatch):
@@ -243,7 +269,7 @@ def test_a_package_that_hangs_is_refused(packed, monkeypatch):
         raise subprocess.TimeoutExpired(command, timeout)
 
     monkeypatch.setattr(smoke.subprocess, "run", hang)
-    assert gates.check_package(packed).figures == "it did not return vectors within 600 s"
+    assert gates.check_package(packed).details == "it did not return vectors within 600 s"
 
 
 def test_the_new_process_does_not_see_the_tracking_server(packed, monkeypatch, tmp_path):

@@ -17,14 +17,14 @@ from symphony2vec.registry import sources
 
 def run_with(project: Project, *models: str) -> str:
     """Return the id of a finished run with these model folders, which have little more than an MLmodel."""
-    subject = tracking.Subject("embeddings", "pca", "mel", "work-0")
-    with tracking.run(project, subject, {}, project.params) as opened:
+    identity = tracking.RunIdentity("embeddings", "pca", "mel", "work-0")
+    with tracking.start_run(project, identity, {}, project.params) as opened:
         for name in models:
             packed = project.root / "packed" / name
             (packed / "artifacts").mkdir(parents=True, exist_ok=True)
             (packed / "MLmodel").write_text("flavors: {}\n")
             (packed / "artifacts" / "config.json").write_text("{}")
-            opened.folder(packed, name)
+            opened.log_artifacts(packed, name)
     return opened.run_id
 
 
@@ -141,11 +141,11 @@ def test_a_changed_model_is_downloaded_again(remote):
     project, downloads = remote
     run_id = run_with(project, "model")
     first, _ = registry.locate_model(project, run_id)
-    subject = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0"}
+    identity = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0"}
     head = project.root / "head.json"
     head.write_text("{}")
-    with tracking.reopen(project, {"run_id": run_id, **subject}) as opened:
-        opened.file(head, "model/artifacts")
+    with tracking.resume_run(project, {"run_id": run_id, **identity}) as opened:
+        opened.log_artifact(head, "model/artifacts")
     second, _ = registry.locate_model(project, run_id)
     assert len(downloads) == 2
     assert (second / "artifacts" / "head.json").is_file()

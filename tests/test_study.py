@@ -62,10 +62,10 @@ class FakeLearner:
         diverged = self.setting.learning_rate > 0.0005 and self.steps > 3
         return {"loss": torch.tensor(math.nan if diverged else 1.0 / self.steps)}
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {}
 
-    def restore(self, state: Any) -> None:
+    def load_state_dict(self, state: Any) -> None:
         raise AssertionError("a trial has no checkpoint")
 
 
@@ -100,10 +100,10 @@ class FakeRun(tracking.Run):
     def __init__(self) -> None:
         self.run_id = uuid.uuid4().hex
 
-    def metrics(self, values: Any, step: int = 0) -> None:
+    def log_metrics(self, values: Any, step: int = 0) -> None:
         assert all(map(math.isfinite, values.values()))
 
-    def tag(self, key: str, value: str) -> None:
+    def set_tag(self, key: str, value: str) -> None:
         assert key
         assert value
 
@@ -116,7 +116,7 @@ def fake_run(*_: Any) -> Iterator[FakeRun]:
 @pytest.fixture
 def learners(monkeypatch: pytest.MonkeyPatch) -> list[FakeLearner]:
     """Replace trainings, MLflow runs and figures by what takes no time; give the list of learners."""
-    monkeypatch.setattr(tracking, "run", fake_run)
+    monkeypatch.setattr(tracking, "start_run", fake_run)
     monkeypatch.setattr(trials.StudyRun, "close_dead_runs", lambda *_: None)
     monkeypatch.setattr(study_pictures, "write_outputs", lambda *_: None)
     return replace_learner(monkeypatch)
@@ -124,7 +124,7 @@ def learners(monkeypatch: pytest.MonkeyPatch) -> list[FakeLearner]:
 
 @pytest.fixture(autouse=True)
 def _own_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -411,7 +411,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path, sm
     good = [point(dropout=drop, learning_rate=rate) for drop, rate in ((0.1, RATE), (0.2, 0.0002), (0.0, 0.00015))]
     opened = enqueue(project, point(learning_rate=0.0009), *good, point(learning_rate=0.00003), point(dropout=0.3))
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         replace_learner(patch)
         search.run(project, small, opened, n_trials=5)
     return project

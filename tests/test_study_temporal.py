@@ -69,7 +69,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path, sm
     with project.params.open("w", encoding="utf-8") as file:
         YAML().dump(small.model_dump(), file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         patch.delenv("OPTUNA_STORAGE", raising=False)
         result = CliRunner().invoke(cli, ["--project", str(project.root), "study", "temporal"], catch_exceptions=False)
     assert result.exit_code == 0

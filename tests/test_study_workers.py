@@ -38,7 +38,7 @@ TIMEOUT_S = 240.0
 @pytest.fixture
 def here(tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Project:  # noqa: F811
     """A project whose trials take six updates, and whose study repeats one of them once."""
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
     project = make_project(tmp_path, mlflow_database, spectrograms())
     values = shrink(YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8")))

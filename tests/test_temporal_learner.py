@@ -105,7 +105,7 @@ def differing_keys(state: Any, other_state: Any) -> set[str]:
 
 
 def copy_networks(model: TemporalLearner) -> dict[str, Any]:
-    return copy.deepcopy(dict(model.state()["networks"]))
+    return copy.deepcopy(dict(model.state_dict()["networks"]))
 
 
 # the gradients --------------------------------------------------------------------------------------------------------
@@ -137,11 +137,11 @@ def two_pass_gradients(
     view, count = views.time_frequency_mask(x, augmentation, rng), len(rows)
     codes = model.encoder(view)
     generator_loss = options.contrastive_weight * losses.info_nce(
-        model.projection(codes.c), torch.as_tensor(positives.groups(pairs)), options.temperature
+        model.projection(codes.c_mean), torch.as_tensor(positives.groups(pairs)), options.temperature
     )
     c, z = (
         mean[:count] + log_sigma[:count].exp() * torch.randn(mean[:count].shape, generator=rng)
-        for mean, log_sigma in ((codes.c, codes.c_log_sigma), (codes.z, codes.z_log_sigma))
+        for mean, log_sigma in ((codes.c_mean, codes.c_log_sigma), (codes.z_mean, codes.z_log_sigma))
     )
     generator_loss = generator_loss + options.reconstruction_weight * l1_loss(model.generator(c, z), x[:count])
     prior_c, prior_z = (torch.randn(code.shape, generator=rng) for code in (c, z))
@@ -247,24 +247,24 @@ LEARNERS = {"temporal": learner, "labels": supervised}
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_a_seed_determines_the_weights_bit_for_bit(kind):
     create = LEARNERS[kind]
-    first = train(create()).state()
-    assert not differing_keys(first, train(create()).state())
-    assert differing_keys(first, train(create(seed=1)).state())
+    first = train(create()).state_dict()
+    assert not differing_keys(first, train(create()).state_dict())
+    assert differing_keys(first, train(create(seed=1)).state_dict())
 
 
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_a_restored_learner_continues_bit_for_bit(kind):
     create = LEARNERS[kind]
     model, file = train(create(), 2), io.BytesIO()
-    torch.save({"state": model.state(), "generator": model.rng.get_state()}, file)
+    torch.save({"state": model.state_dict(), "generator": model.rng.get_state()}, file)
     file.seek(0)
     checkpoint = torch.load(file, weights_only=True)
     other = train(create(seed=5), 1)
-    other.restore(checkpoint["state"])
+    other.load_state_dict(checkpoint["state"])
     other.rng.set_state(checkpoint["generator"])
-    assert not differing_keys(model.state(), other.state())
-    assert not differing_keys(train(model).state(), train(other).state())
-    assert differing_keys(model.state(), checkpoint["state"])
+    assert not differing_keys(model.state_dict(), other.state_dict())
+    assert not differing_keys(train(model).state_dict(), train(other).state_dict())
+    assert differing_keys(model.state_dict(), checkpoint["state"])
 
 
 def fit(model: Any, folder: Path, every_s: float = 0.0) -> list[dict[str, float]]:
@@ -287,7 +287,7 @@ def train_verbosely(folder: str) -> None:
 
     model.step = slow  # type: ignore[method-assign]
     curves = fit(model, Path(folder))
-    torch.save({"state": model.state(), "curves": curves}, Path(folder, "found.pt"))
+    torch.save({"state": model.state_dict(), "curves": curves}, Path(folder, "found.pt"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -317,7 +317,7 @@ def test_a_killed_training_that_is_resumed_ends_bit_for_bit_as_an_uninterrupted_
     torch.set_num_threads(threads)
     results = torch.load(tmp_path / "killed" / "found.pt", weights_only=True)
     assert results["curves"] == curves
-    assert not differing_keys(results["state"], model.state())
+    assert not differing_keys(results["state"], model.state_dict())
 
 
 @pytest.mark.parametrize("kind", LEARNERS)
@@ -328,7 +328,7 @@ def test_held_out_clips_do_not_affect_the_weights(kind, tmp_path):
     for learner_, name in ((model, "a"), (other_model, "b")):
         (tmp_path / name).mkdir()
         fit(learner_, tmp_path / name, 60.0)
-    assert not differing_keys(model.state(), other_model.state())
+    assert not differing_keys(model.state_dict(), other_model.state_dict())
     assert model.evaluate(HELD_OUT) != other_model.evaluate(HELD_OUT)
 
 
@@ -336,7 +336,7 @@ def test_composers_of_held_out_clips_do_not_affect_the_supervised_reference():
     other = COMPOSERS.copy()
     other[HELD_OUT] = 1 - other[HELD_OUT]
     model, changed = train(supervised()), train(supervised(composers=other))
-    assert not differing_keys(model.state(), changed.state())
+    assert not differing_keys(model.state_dict(), changed.state_dict())
     assert model.evaluate(HELD_OUT) != changed.evaluate(HELD_OUT)
 
 
@@ -350,12 +350,12 @@ def test_vectors_come_from_the_moving_average_of_the_encoder():
         model.step(rows)
         now = {name: value.clone() for name, value in model.encoder.state_dict().items() if value.is_floating_point()}
         average = {name: 0.6 * average[name] + 0.4 * value if number else value for name, value in now.items()}
-    network = model.clip_encoder()
+    network = model.build_clip_encoder()
     for name, value in average.items():
         torch.testing.assert_close(network.encoder.state_dict()[name], value, rtol=1e-4, atol=1e-6)
     expected = network.encode(source().batch(HELD_OUT)).detach().numpy()
     np.testing.assert_allclose(model.encode(HELD_OUT), expected, atol=1e-6)
-    learning = model.encoder.eval()(source().batch(HELD_OUT)[:, :, 3:67]).c.detach().numpy()
+    learning = model.encoder.eval()(source().batch(HELD_OUT)[:, :, 3:67]).c_mean.detach().numpy()
     assert np.abs(learning - expected).max() > 1e-4
 
 
@@ -364,8 +364,8 @@ def test_evaluation_does_not_change_the_learner():
     model.evaluate(HELD_OUT)
     model.reconstruct(HELD_OUT)
     model.generate(*model.sample_prior(4, 0))
-    model.clip_encoder()
-    assert not differing_keys(train(model).state(), train(other).state())
+    model.build_clip_encoder()
+    assert not differing_keys(train(model).state_dict(), train(other).state_dict())
 
 
 def test_codes_are_of_whole_clips_and_independent_of_the_batch(monkeypatch):
@@ -396,7 +396,7 @@ def test_the_validation_contrast_uses_views_as_in_training(monkeypatch):
     monkeypatch.setattr(views, "crop", lambda x, frames, _rng, _tempo: x[:, :, :frames])
     x = source().batch(HELD_OUT)[:, :, :64]
     with torch.inference_mode():
-        projected = model.projection.eval()(model.encoder.eval()(x).c)
+        projected = model.projection.eval()(model.encoder.eval()(x).c_mean)
         similarity = (projected @ projected.T / model._setting.temperature).exp()
         others = (
             2.0 * similarity.sum(dim=1) - similarity.diag()

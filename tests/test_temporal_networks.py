@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pytest
 import torch
@@ -10,15 +12,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from symphony2vec.models.temporal import networks
 from symphony2vec.models.temporal.networks import (
+    FRAMES_PER_STEP,
     RENAMED_WEIGHTS,
-    STRIDE,
     AttentionPooling,
     ClipClassifier,
     ClipEncoder,
     Discriminator,
     Encoder,
     Generator,
-    Projection,
+    ProjectionHead,
     crop_to_steps,
 )
 from symphony2vec.models.training import loop
@@ -50,18 +52,18 @@ def discriminator(step: int = STEP, bins: int = 16, unary: bool = True) -> Discr
 @pytest.mark.parametrize("bins", [16, 32])
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_all_three_networks_agree_on_steps_and_bins(steps, bins, step):
-    x = noise(3, bins, steps * STRIDE)
+    x = noise(3, bins, steps * FRAMES_PER_STEP)
     codes = encoder(step, bins)(x)
-    assert codes.c.shape == codes.c_log_sigma.shape == (3, LATENT)
-    assert codes.z.shape == codes.z_log_sigma.shape == (3, steps, step)
+    assert codes.c_mean.shape == codes.c_log_sigma.shape == (3, LATENT)
+    assert codes.z_mean.shape == codes.z_log_sigma.shape == (3, steps, step)
     assert codes.pooled.shape == (3, 2 * HIDDEN)
-    x_hat = generator(step, bins)(codes.c, codes.z)
+    x_hat = generator(step, bins)(codes.c_mean, codes.z_mean)
     assert x_hat.shape == x.shape
-    assert discriminator(step, bins)(x_hat, codes.c, codes.z).shape == (3,)
+    assert discriminator(step, bins)(x_hat, codes.c_mean, codes.z_mean).shape == (3,)
 
 
 def test_the_last_layer_has_eight_times_the_width():
-    assert encoder().step_features(noise(1, 16, 64)).shape == (1, 4, networks.CHANNELS[-1] * WIDTH)
+    assert encoder().step_features(noise(1, 16, 64)).shape == (1, 4, networks.CHANNEL_MULTIPLIERS[-1] * WIDTH)
 
 
 @pytest.mark.parametrize("step", [0, STEP])
@@ -69,10 +71,10 @@ def test_every_weight_of_every_network_affects_its_output(step):
     x = noise(4, 32, 64)
     models = {"encoder": encoder(step, 32), "generator": generator(step, 32), "discriminator": discriminator(step, 32)}
     codes = models["encoder"](x)
-    x_hat = models["generator"](codes.c, codes.z)
-    logits = models["discriminator"](x_hat, codes.c, codes.z)
+    x_hat = models["generator"](codes.c_mean, codes.z_mean)
+    logits = models["discriminator"](x_hat, codes.c_mean, codes.z_mean)
     log_sigmas = codes.c_log_sigma.sum() + codes.z_log_sigma.sum()
-    (logits.sum() + x_hat.square().sum() + codes.c.sum() + log_sigmas).backward()
+    (logits.sum() + x_hat.square().sum() + codes.c_mean.sum() + log_sigmas).backward()
     for name, network in models.items():
         silent = [
             key
@@ -82,13 +84,13 @@ def test_every_weight_of_every_network_affects_its_output(step):
         assert not silent, name
 
 
-def test_weights_with_the_former_bias_of_the_attention_score_load():
+def test_weights_with_the_former_bias_of_the_attention_load():
     before = encoder().eval()
     state = before.state_dict() | {"pool.score.2.bias": torch.tensor([3.0])}
     after = loop.create_network(lambda: Encoder(LATENT, STEP, WIDTH, 16), 1, CPU).eval()
     after.load_state_dict(state)
     x = noise(2, 16, 64)
-    torch.testing.assert_close(after(x).c, before(x).c, rtol=0.0, atol=0.0)
+    torch.testing.assert_close(after(x).c_mean, before(x).c_mean, rtol=0.0, atol=0.0)
 
 
 FORMER_NAMES = {  # first parts of the names of weights in version 0.1
@@ -98,16 +100,13 @@ FORMER_NAMES = {  # first parts of the names of weights in version 0.1
         "of_clip", "fold", "of_codes", "joint", "of_steps", "of_whole", "clip_alone", "codes_alone"
     },
 }  # fmt: skip
+LATER_NAMES = {"z_branch", "z_unary", "clip_code", "step_code", "score"}
 
 
-def with_former_names(state: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """The state dict as version 0.1 saved it."""
-    former = {attribute: name for name, attribute in RENAMED_WEIGHTS.items()}
-    renamed = {key: value for key, value in state.items() if not key.startswith(prefix)}
-    for key in state.keys() - renamed.keys():
-        attribute, dot, parameter = key.removeprefix(prefix).partition(".")
-        renamed[f"{prefix}{former.get(attribute, attribute)}{dot}{parameter}"] = state[key]
-    return renamed
+def with_former_names(state: dict[str, Tensor], names: Collection[str] = RENAMED_WEIGHTS) -> dict[str, Tensor]:
+    """The state dict with every attribute under the first of these names that it had, as earlier versions saved it."""
+    former = {RENAMED_WEIGHTS[name]: name for name in reversed(RENAMED_WEIGHTS) if name in names}
+    return {".".join(former.get(part, part) for part in key.split(".")): value for key, value in state.items()}
 
 
 @pytest.mark.parametrize("make", [encoder, generator, discriminator])
@@ -115,13 +114,14 @@ def test_weights_with_former_names_load(make):
     network = make()
     state = with_former_names(network.state_dict())
     assert {key.partition(".")[0] for key in state} == FORMER_NAMES[type(network)]
-    other = make()
-    for parameter in other.parameters():
-        torch.nn.init.zeros_(parameter)
-    other.load_state_dict(state)
-    expected = network.state_dict()
-    assert other.state_dict().keys() == expected.keys()
-    assert all(torch.equal(value, expected[key]) for key, value in other.state_dict().items())
+    for former_state in (state, with_former_names(network.state_dict(), LATER_NAMES)):
+        other = make()
+        for parameter in other.parameters():
+            torch.nn.init.zeros_(parameter)
+        other.load_state_dict(former_state)
+        expected = network.state_dict()
+        assert other.state_dict().keys() == expected.keys()
+        assert all(torch.equal(value, expected[key]) for key, value in other.state_dict().items())
     assert "gru.bias_ih_l0" not in state  # loading leaves the caller's dict as it is
     incomplete = {key: value for key, value in state.items() if not key.startswith(("fold.", "enter."))}
     with pytest.raises(RuntimeError, match="Missing key"):
@@ -131,9 +131,8 @@ def test_weights_with_former_names_load(make):
 @pytest.mark.parametrize("make", [lambda: ClipEncoder(LATENT, STEP, WIDTH, 16), lambda: AveragedModel(encoder())])
 def test_weights_with_former_names_load_inside_packages_and_moving_averages(make):
     network = make()
-    prefix = "encoder." if isinstance(network, ClipEncoder) else "module."
     state = {key: value + 1 for key, value in network.state_dict().items()}
-    network.load_state_dict(with_former_names(state, prefix))
+    network.load_state_dict(with_former_names(state))
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 
@@ -153,9 +152,9 @@ def test_a_code_does_not_depend_on_the_other_clips_of_its_batch():
 
 
 def test_a_step_code_depends_on_the_full_clip_in_both_directions():
-    network, x = encoder().eval(), noise(1, 16, 5 * STRIDE).requires_grad_()
-    network(x).z[0, 2].sum().backward()
-    by_step = x.grad.abs().sum(dim=1).unflatten(1, (5, STRIDE)).sum(dim=2)[0]
+    network, x = encoder().eval(), noise(1, 16, 5 * FRAMES_PER_STEP).requires_grad_()
+    network(x).z_mean[0, 2].sum().backward()
+    by_step = x.grad.abs().sum(dim=1).unflatten(1, (5, FRAMES_PER_STEP)).sum(dim=2)[0]
     assert (by_step > 0.0).all()
 
 
@@ -168,8 +167,8 @@ def test_an_untrained_encoder_has_little_noise_in_its_codes():
 def test_log_deviations_are_bounded():
     network = encoder().eval()
     with torch.no_grad():
-        network.clip_code.bias[LATENT:] = torch.tensor([-99.0, 0.0, 99.0])
-        network.clip_code.weight.zero_()
+        network.clip_head.bias[LATENT:] = torch.tensor([-99.0, 0.0, 99.0])
+        network.clip_head.weight.zero_()
     low, middle, high = network(noise(1, 16, 64)).c_log_sigma[0].tolist()
     assert (low, middle, high) == (networks.LOG_SIGMA_LOW, 0.0, networks.LOG_SIGMA_HIGH)
 
@@ -184,8 +183,8 @@ def test_the_weights_of_the_attention_sum_to_one():
 
 def test_the_attention_is_a_weighted_mean_and_deviation_by_hand():
     network, steps = loop.create_network(lambda: AttentionPooling(HIDDEN), 0, CPU), noise(1, 6, HIDDEN)
-    scores = network.score(steps)[0, :, 0].detach().numpy().astype(float)
-    shares = np.exp(scores) / np.exp(scores).sum()
+    logits = network.attention_logits(steps)[0, :, 0].detach().numpy().astype(float)
+    shares = np.exp(logits) / np.exp(logits).sum()
     values = steps[0].numpy().astype(float)
     mean = shares @ values
     deviation = np.sqrt(shares @ (values - mean) ** 2 + 1e-5)
@@ -205,7 +204,7 @@ def test_a_step_code_affects_its_own_step_most_and_the_clip_code_all_steps():
 
     def moved_by_step(other_c: Tensor, other_z: Tensor) -> Tensor:
         moved = (network(other_c, other_z) - network(c, z)).abs().mean(dim=(0, 1))
-        return moved.unflatten(0, (6, STRIDE)).mean(dim=1)
+        return moved.unflatten(0, (6, FRAMES_PER_STEP)).mean(dim=1)
 
     other_z = z.clone()
     other_z[:, 2] += 3.0
@@ -236,7 +235,7 @@ def test_a_logit_depends_on_its_pair_alone(unary, training):
 
 def test_the_unary_terms_are_optional():
     with_parts, without = (set(discriminator(unary=unary).state_dict()) for unary in (True, False))
-    assert {name.partition(".")[0] for name in with_parts - without} == {"x_unary", "z_unary"}
+    assert {name.partition(".")[0] for name in with_parts - without} == {"x_unary", "code_unary"}
     assert without < with_parts
 
 
@@ -255,7 +254,7 @@ def test_the_linear_layers_of_the_discriminator_have_spectral_norm_one():
 
 
 def test_projections_are_unit_vectors():
-    output = loop.create_network(lambda: Projection(LATENT), 0, CPU)(noise(6, LATENT))
+    output = loop.create_network(lambda: ProjectionHead(LATENT), 0, CPU)(noise(6, LATENT))
     assert output.shape == (6, 256)
     torch.testing.assert_close(output.norm(dim=1), torch.ones(6))
 
@@ -274,7 +273,7 @@ def test_cropping_to_steps_takes_the_middle(frames, first, length):
 def test_a_clip_encoder_is_the_encoder_on_the_middle_of_clips():
     network, x = loop.create_network(lambda: ClipEncoder(LATENT, STEP, WIDTH, 16), 0, CPU).eval(), noise(3, 16, 70)
     codes = network.encoder(x[:, :, 3:67])
-    torch.testing.assert_close(network.encode(x), codes.c)
+    torch.testing.assert_close(network.encode(x), codes.c_mean)
     torch.testing.assert_close(network.encode_pooled(x), codes.pooled)
 
 

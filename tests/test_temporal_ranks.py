@@ -207,7 +207,7 @@ def test_an_interrupted_training_that_is_resumed_ends_as_an_uninterrupted_one(tm
         def fit(rank_devices: Devices) -> dict[str, Any]:
             learner = training.build_learner(rank_devices)
             curves = training.fit(learner, lambda _epoch: {}, log, 0.0)
-            return copy.deepcopy({"state": learner.state(), "curves": curves})
+            return copy.deepcopy({"state": learner.state_dict(), "curves": curves})
 
         return run_ranks(training.follow, fit)
 
@@ -225,7 +225,7 @@ def test_an_interrupted_training_that_is_resumed_ends_as_an_uninterrupted_one(tm
 
 
 def test_the_stage_trains_on_two_processes(tmp_path, settings, monkeypatch):
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     values = copy.deepcopy(settings)
     small = {"batch": 8, "epochs": 1, "crop_frames": 32, "width": 2, "step_latent": 4, "mask_frames": 6}
     values["temporal"]["full"] |= small

@@ -53,7 +53,7 @@ def trained_models(trained: Trained) -> Trained:
     values = smaller(trained.params.model_dump(), 32)
     models = Trained(trained.project, params.check(values))
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         for model in MODELS:
             temporal.run(models.project, models.params, model)
         probe.run(models.project, models.params, "temporal")
@@ -227,7 +227,7 @@ def test_the_probe_takes_every_reading(model, readouts, trained_models):
 
 
 def test_a_finished_draw_is_kept_as_it_is(trained_models, monkeypatch):
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     monkeypatch.setattr(temporal, "_train_temporal", lambda *_: pytest.fail("trained again"))
     temporal.run(trained_models.project, trained_models.params, "full-3")
     changed = trained_models.params.model_dump()
@@ -334,9 +334,9 @@ def project_in(root: Path, empty_database: Path, array: np.ndarray, composers: n
 def _local_runs() -> Iterator[None]:
     """Log to the database of the project, without packages and figures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         patch.setattr(saving, "log", lambda *_: None)
-        patch.setattr(tracking.Run, "figure", lambda *_: None)
+        patch.setattr(tracking.Run, "log_figure", lambda *_: None)
         yield
 
 

@@ -14,7 +14,7 @@ from symphony2vec import tracking
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project
 
-SUBJECT = tracking.Subject("embeddings", "pca", "mel", "work-0")
+IDENTITY = tracking.RunIdentity("embeddings", "pca", "mel", "work-0")
 
 WRITER = """
 import sys
@@ -22,15 +22,15 @@ from pathlib import Path
 from symphony2vec import tracking
 from symphony2vec.project import Project
 project = Project(Path(sys.argv[1]))
-subject = tracking.Subject("embeddings", "pca", sys.argv[2], "work-0")
-with tracking.run(project, subject, {"dimensions": 1}, project.params) as opened:
-    opened.metrics({"explained_variance": 0.5})
+identity = tracking.RunIdentity("embeddings", "pca", sys.argv[2], "work-0")
+with tracking.start_run(project, identity, {"dimensions": 1}, project.params) as run:
+    run.log_metrics({"explained_variance": 0.5})
 """
 
 
 @pytest.fixture(autouse=True)
 def _own_database(monkeypatch):
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_several_first_writers_at_once_all_succeed(project):
 
 def test_everything_lies_below_mlruns(project):
     shutil.rmtree(project.mlruns)
-    with tracking.run(project, SUBJECT, {}, project.params) as opened:
-        opened.file(project.params)
+    with tracking.start_run(project, IDENTITY, {}, project.params) as opened:
+        opened.log_artifact(project.params)
     uri = client(project).get_run(opened.run_id).info.artifact_uri
     assert (project.mlruns / "mlflow.db").is_file()
     assert uri.startswith((project.mlruns / "artifacts" / "embeddings").as_uri())
@@ -61,7 +61,7 @@ def test_everything_lies_below_mlruns(project):
 
 
 def test_a_run_that_raises_is_failed_and_says_why(project):
-    with pytest.raises(ZeroDivisionError), tracking.run(project, SUBJECT, {}, project.params) as opened:
+    with pytest.raises(ZeroDivisionError), tracking.start_run(project, IDENTITY, {}, project.params) as opened:
         raise ZeroDivisionError("no clips")
     run = client(project).get_run(opened.run_id)
     assert run.info.status == "FAILED"
@@ -75,7 +75,7 @@ def test_the_data_set_carries_dvcs_hash_and_the_run_its_lock_and_stage(project, 
     monkeypatch.setenv("DVC_STAGE", "embeddings@pca-mel")
     project.feature("mel").parent.mkdir(parents=True)
     project.feature("mel").write_bytes(b"")
-    with tracking.run(project, SUBJECT, {"dimensions": 40}, project.feature("mel")) as opened:
+    with tracking.start_run(project, IDENTITY, {"dimensions": 40}, project.feature("mel")) as opened:
         pass
     (found,) = runs(project, f"dataset.digest = '{digest}'")
     assert found.info.run_id == opened.run_id
@@ -89,17 +89,17 @@ def test_the_commit_says_when_files_differ_from_it(project):
         settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", *settings, *words], cwd=project.root, check=True, capture_output=True)
 
-    assert tracking.commit(project) == ""
+    assert tracking.git_commit(project) == ""
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "first")
-    assert len(tracking.commit(project)) == 40
+    assert len(tracking.git_commit(project)) == 40
     project.params.write_text("changed: true\n")
-    assert tracking.commit(project).endswith("+changes")
+    assert tracking.git_commit(project).endswith("+changes")
 
 
 def test_asking_a_server_that_is_down_is_one_line(project, monkeypatch):
-    monkeypatch.setenv(tracking.URI, "http://127.0.0.1:9")
+    monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, "http://127.0.0.1:9")
     line = r"^MLflow at http://127\.0\.0\.1:9: no answer: connection refused; check the server, or unset MLFLOW_TRACK"
     with pytest.raises(UserError, match=line), tracking.client(project) as asked:
         asked.search_experiments()
@@ -109,19 +109,19 @@ def test_two_projects_in_one_process_keep_their_runs_apart(project, tmp_path_fac
     other = Project(tmp_path_factory.mktemp("other"))
     for one in (project, other):
         (one.root / "params.yaml").write_text("")
-        with tracking.run(one, SUBJECT, {}, one.params):
+        with tracking.start_run(one, IDENTITY, {}, one.params):
             pass
     assert [len(runs(one)) for one in (project, other)] == [1, 1]
 
 
 def test_an_interrupted_run_is_killed_not_running(project):
-    with pytest.raises(KeyboardInterrupt), tracking.run(project, SUBJECT, {}, project.params) as opened:
+    with pytest.raises(KeyboardInterrupt), tracking.start_run(project, IDENTITY, {}, project.params) as opened:
         raise KeyboardInterrupt
     assert client(project).get_run(opened.run_id).info.status == "KILLED"
 
 
 def test_a_run_says_which_model_and_which_draw_it_is(project):
-    with tracking.run(project, SUBJECT, {"batch": 32}, project.params) as opened:
+    with tracking.start_run(project, IDENTITY, {"batch": 32}, project.params) as opened:
         pass
     found = client(project).get_run(opened.run_id)
     assert found.info.run_name == "pca-mel work-0"
@@ -131,10 +131,10 @@ def test_a_run_says_which_model_and_which_draw_it_is(project):
 
 
 def test_numbers_keep_the_update_at_which_they_were_true(project):
-    with tracking.run(project, SUBJECT, {}, project.params) as opened:
+    with tracking.start_run(project, IDENTITY, {}, project.params) as opened:
         for update in (10, 20, 30):
-            opened.metrics({"train_loss": 1.0 / update, "validation_loss": 2.0}, step=update)
-        opened.metrics({"accuracy": np.float32(0.5)})
+            opened.log_metrics({"train_loss": 1.0 / update, "validation_loss": 2.0}, step=update)
+        opened.log_metrics({"accuracy": np.float32(0.5)})
     history = client(project).get_metric_history(opened.run_id, "train_loss")
     assert [(one.step, one.value) for one in history] == [(10, 0.1), (20, 0.05), (30, 1.0 / 30)]
     assert client(project).get_run(opened.run_id).data.metrics["accuracy"] == 0.5
@@ -144,9 +144,9 @@ def test_images_and_folders_become_artifacts(project, tmp_path_factory):
     folder = tmp_path_factory.mktemp("folder")
     for name in ("a.txt", "b.txt"):
         (folder / name).write_text(name)
-    with tracking.run(project, SUBJECT, {}, project.params) as opened:
-        opened.image(np.zeros((4, 6, 3), np.uint8), "reconstructions", step=5)
-        opened.folder(folder, "samples")
+    with tracking.start_run(project, IDENTITY, {}, project.params) as opened:
+        opened.log_image(np.zeros((4, 6, 3), np.uint8), "reconstructions", step=5)
+        opened.log_artifacts(folder, "samples")
     held = client(project)
     assert {one.path for one in held.list_artifacts(opened.run_id, "samples")} == {"samples/a.txt", "samples/b.txt"}
     images = [one.path for one in held.list_artifacts(opened.run_id, "images")]
@@ -160,12 +160,12 @@ def test_images_and_folders_become_artifacts(project, tmp_path_factory):
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, ZeroDivisionError])
 def test_a_stopped_run_goes_on_as_the_same_run(project, fault):
     begun = project.root / "begun.json"
-    with pytest.raises(fault), tracking.run(project, SUBJECT, {"batch": 32}, project.params, begun) as first:
-        first.metrics({"loss": 2.0}, step=1)
+    with pytest.raises(fault), tracking.start_run(project, IDENTITY, {"batch": 32}, project.params, begun) as first:
+        first.log_metrics({"loss": 2.0}, step=1)
         raise fault
-    with tracking.run(project, SUBJECT, {"batch": 32}, project.params, begun) as second:
+    with tracking.start_run(project, IDENTITY, {"batch": 32}, project.params, begun) as second:
         assert client(project).get_run(second.run_id).info.status == "RUNNING"
-        second.metrics({"loss": 1.0}, step=2)
+        second.log_metrics({"loss": 1.0}, step=2)
     (found,) = runs(project)
     assert found.info.run_id == first.run_id == second.run_id
     assert found.info.status == "FINISHED"
@@ -179,8 +179,8 @@ from pathlib import Path
 from symphony2vec import tracking
 from symphony2vec.project import Project
 project = Project(Path(sys.argv[1]))
-subject = tracking.Subject("embeddings", "pca", "mel", "work-0")
-with tracking.run(project, subject, {}, project.params, project.root / "begun.json"):
+identity = tracking.RunIdentity("embeddings", "pca", "mel", "work-0")
+with tracking.start_run(project, identity, {}, project.params, project.root / "begun.json"):
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -190,7 +190,7 @@ def test_a_killed_run_goes_on_as_the_same_run(project):
     assert subprocess.run([sys.executable, "-c", KILLED, str(project.root)], capture_output=True).returncode == -9
     (left,) = runs(project)
     assert left.info.status == "RUNNING"
-    with tracking.run(project, SUBJECT, {}, project.params, project.root / "begun.json") as opened:
+    with tracking.start_run(project, IDENTITY, {}, project.params, project.root / "begun.json") as opened:
         pass
     (found,) = runs(project)
     assert (found.info.run_id, found.info.status) == (opened.run_id, "FINISHED")
@@ -199,11 +199,11 @@ def test_a_killed_run_goes_on_as_the_same_run(project):
 
 def test_the_next_training_after_a_finished_one_is_a_run_of_its_own(project):
     begun = project.root / "begun.json"
-    with tracking.run(project, SUBJECT, {}, project.params, begun) as first:
+    with tracking.start_run(project, IDENTITY, {}, project.params, begun) as first:
         assert json.loads(begun.read_text()) == {"run_id": first.run_id}
     ended = client(project).get_run(first.run_id).info.end_time
     begun.unlink()  # as a training does that has reached its end
-    with tracking.run(project, SUBJECT, {}, project.params, begun) as second:
+    with tracking.start_run(project, IDENTITY, {}, project.params, begun) as second:
         assert client(project).get_run(first.run_id).info.status == "FINISHED"
     assert second.run_id != first.run_id
     assert client(project).get_run(first.run_id).info.end_time == ended
@@ -214,23 +214,26 @@ def test_two_draws_that_both_stopped_keep_to_their_own_runs(project):
     stopped = {}
     for fold in ("work-0", "work-1"):
         begun = project.root / f"{fold}.json"
-        subject = tracking.Subject("embeddings", "pca", "mel", fold)
-        with pytest.raises(KeyboardInterrupt), tracking.run(project, subject, {}, project.params, begun) as opened:
+        identity = tracking.RunIdentity("embeddings", "pca", "mel", fold)
+        with (
+            pytest.raises(KeyboardInterrupt),
+            tracking.start_run(project, identity, {}, project.params, begun) as opened,
+        ):
             raise KeyboardInterrupt
         stopped[fold] = opened.run_id
     for fold, run_id in stopped.items():
-        subject = tracking.Subject("embeddings", "pca", "mel", fold)
-        with tracking.run(project, subject, {}, project.params, project.root / f"{fold}.json") as opened:
+        identity = tracking.RunIdentity("embeddings", "pca", "mel", fold)
+        with tracking.start_run(project, identity, {}, project.params, project.root / f"{fold}.json") as opened:
             assert opened.run_id == run_id
             assert client(project).get_run(run_id).data.tags["fold"] == fold
 
 
 def test_a_stopped_run_that_somebody_deleted_begins_anew(project):
     begun = project.root / "begun.json"
-    with pytest.raises(KeyboardInterrupt), tracking.run(project, SUBJECT, {}, project.params, begun) as first:
+    with pytest.raises(KeyboardInterrupt), tracking.start_run(project, IDENTITY, {}, project.params, begun) as first:
         raise KeyboardInterrupt
     client(project).delete_run(first.run_id)
-    with tracking.run(project, SUBJECT, {"batch": 1}, project.params, begun) as second:
+    with tracking.start_run(project, IDENTITY, {"batch": 1}, project.params, begun) as second:
         assert json.loads(begun.read_text()) == {"run_id": second.run_id}
     (found,) = runs(project)
     assert (found.info.run_id, found.data.params["batch"]) == (second.run_id, "1")
@@ -242,8 +245,8 @@ def test_a_stopped_run_that_somebody_deleted_begins_anew(project):
 
 def recorded(project: Project) -> dict[str, str]:
     """The record of a finished run."""
-    with tracking.run(project, SUBJECT, {}, project.params) as opened:
-        tracking.write_record(project.out("run.json"), opened, SUBJECT, "a key", "clips and sides")
+    with tracking.start_run(project, IDENTITY, {}, project.params) as opened:
+        tracking.write_run_record(project.out("run.json"), opened, IDENTITY, "a key", "clips and sides")
     record: dict[str, str] = json.loads(project.out("run.json").read_text())
     return record
 
@@ -251,14 +254,14 @@ def recorded(project: Project) -> dict[str, str]:
 def test_a_record_names_its_run_its_subject_and_what_it_was_made_from(project):
     record = recorded(project)
     assert client(project).get_run(record.pop("run_id")).info.status == "FINISHED"
-    subject = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0"}
-    assert record == {"key": "a key", "clips": "clips and sides", **subject}
+    identity = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0"}
+    assert record == {"key": "a key", "clips": "clips and sides", **identity}
 
 
 def test_a_later_stage_adds_to_the_run_of_the_record(project):
     record = recorded(project)
-    with tracking.reopen(project, record) as opened:
-        opened.metrics({"accuracy": 0.5})
+    with tracking.resume_run(project, record) as opened:
+        opened.log_metrics({"accuracy": 0.5})
     (found,) = runs(project)
     assert found.info.run_id == record["run_id"]
     assert found.info.status == "FINISHED"
@@ -267,8 +270,8 @@ def test_a_later_stage_adds_to_the_run_of_the_record(project):
 
 def test_a_run_that_the_server_does_not_know_is_stood_for_by_a_new_one(project):
     record = recorded(project) | {"run_id": "0" * 32}
-    with tracking.reopen(project, record) as opened:
-        opened.metrics({"accuracy": 0.5})
+    with tracking.resume_run(project, record) as opened:
+        opened.log_metrics({"accuracy": 0.5})
     (found,) = runs(project, f"tags.stands_for = '{'0' * 32}'")
     assert found.info.run_id == opened.run_id
     assert found.info.run_name == "pca-mel work-0"
@@ -276,7 +279,7 @@ def test_a_run_that_the_server_does_not_know_is_stood_for_by_a_new_one(project):
 
 def test_parameters_are_flat_and_leave_out_what_a_run_has_no_part_in(changed):
     without = "ali embeddings labels meaning registry study folds temporal".split()
-    found = tracking.flat(changed(clips__first_seed=3), *without)
+    found = tracking.flatten_params(changed(clips__first_seed=3), *without)
     assert found["clips.first_seed"] == 3
     assert found["classifiers.lstm.chunk_frames"] == 36
     assert not any(isinstance(value, dict) for value in found.values())

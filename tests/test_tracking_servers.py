@@ -80,7 +80,7 @@ def test_the_first_writers_of_an_empty_database_all_succeed(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "params.yaml").touch()
-    monkeypatch.setenv(tracking.URI, database)
+    monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, database)
     words = [sys.executable, "-c", WRITER, str(tmp_path)]
     writers = [subprocess.Popen([*words, name], stderr=subprocess.PIPE, text=True) for name in ("mel", "mfcc")]
     told = [writer.communicate()[1] for writer in writers]
@@ -92,7 +92,7 @@ def test_runs_go_straight_to_postgresql_and_their_artifacts_to_s3(
     clips: Project, database: str, s3: str, five: params.Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emptied(database)
-    monkeypatch.setenv(tracking.URI, database)
+    monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, database)
     monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://mlflow/straight/")
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", s3)
     run = trained(clips, five)
@@ -118,10 +118,12 @@ def test_without_another_word_artifacts_stay_in_the_project_that_made_them(
     project: Project, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emptied(database)
-    monkeypatch.setenv(tracking.URI, database)
+    monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, database)
     monkeypatch.chdir("/")
-    with tracking.run(project, tracking.Subject("ali", "paper", "mel", "work-0"), {}, project.params) as opened:
-        opened.file(project.params)
+    with tracking.start_run(
+        project, tracking.RunIdentity("ali", "paper", "mel", "work-0"), {}, project.params
+    ) as opened:
+        opened.log_artifact(project.params)
     (run,) = runs(project, stage="ali")
     assert run.info.artifact_uri.startswith((project.mlruns / "artifacts" / "ali").as_uri())
 
@@ -132,7 +134,7 @@ def test_a_server_keeps_runs_in_postgresql_and_artifacts_in_s3(
     emptied(database)
     words = ["--backend-store-uri", database, "--artifacts-destination", "s3://mlflow/served"]
     with servers.mlflow_server(tmp_path, *words, MLFLOW_S3_ENDPOINT_URL=s3) as url:
-        monkeypatch.setenv(tracking.URI, url)
+        monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, url)
         for name in servers.SECRETS:  # the server alone has the keys
             monkeypatch.delenv(name)
         run = trained(clips, five)
@@ -140,8 +142,8 @@ def test_a_server_keeps_runs_in_postgresql_and_artifacts_in_s3(
     assert files
     kept = {key.split(f"{run.info.run_id}/artifacts/")[-1] for key in servers.stored(s3, "mlflow") if "served/" in key}
     assert kept == files
-    monkeypatch.setenv(tracking.URI, database)
+    monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, database)
     assert client(clips).get_run(run.info.run_id).data.metrics == run.data.metrics
     vectors = np.load(clips.out("embeddings", "pca-mel", "work-0", "vectors.npy"))
     assert vectors.shape == (60, 5)
-    assert os.environ[tracking.URI] == database
+    assert os.environ[tracking.TRACKING_URI_VARIABLE] == database

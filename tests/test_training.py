@@ -60,10 +60,10 @@ class Regression:
         self._optimiser.step()
         return {"loss": loss.detach(), "size": self.weights.detach().norm()}
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {"weights": self.weights.detach(), "optimiser": self._optimiser.state_dict()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         with torch.no_grad():
             self.weights.copy_(state["weights"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -171,7 +171,7 @@ def print_updates(folder: str) -> None:
 
 def test_a_killed_process_started_again_ends_in_the_same_bits(tmp_path, undisturbed):
     words = [sys.executable, "-c", f"import test_training; test_training.print_updates({str(tmp_path)!r})"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     begin = partial(subprocess.Popen, words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     rng = np.random.default_rng()
     updates = rng.integers(2, 14, size=2).tolist()
@@ -343,13 +343,13 @@ class Training:
         """The folds that were trained."""
         self.tasks = []
         settings = {"rate": 0.1, **settings}
-        subject = partial(tracking.Subject, "embeddings", "ae", "mel")
+        identity = partial(tracking.RunIdentity, "embeddings", "ae", "mel")
         features = self.project.feature("mel")
         changed_params = self.changed(folds=seeds)
         folds.train_folds(
             self.project,
             changed_params,
-            lambda fold: subject(fold.name),
+            lambda fold: identity(fold.name),
             settings,
             code or ["errors.py"],
             features,
@@ -379,14 +379,14 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = Project(tmp_path_factory.mktemp("empty"))
     project.mlruns.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(tracking.URI, raising=False)
+        patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         client(project).search_experiments()
     return project.mlruns
 
 
 @pytest.fixture
 def training(tmp_path, changed, monkeypatch, database) -> Training:
-    monkeypatch.delenv(tracking.URI, raising=False)
+    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     shutil.copytree(database, tmp_path / "mlruns")
     return Training(project_in(tmp_path, np.arange(16.0 * 6).reshape(16, 2, 3), seeds=3), changed)
 

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """A fault that the user can mend. The command line prints its message alone, without a traceback."""
+    """An error that the user can fix. The command line prints its message alone, without a traceback."""
 
 
 class Unusable(Exception):  # noqa: N818 - a verdict on one file, not a failure of the program

@@ -143,22 +143,22 @@ def is_project(folder: Path) -> bool:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; it replaces `path` only if the block succeeds."""
+    """Yield a temporary path beside `path` to write to; it replaces `path` only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]  # a long name stays legal
     partial = path.with_name(f".{digest}.{platform.node()}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)
-    except OSError as fault:
-        raise _no_room(fault, path) from fault
+    except OSError as error:
+        raise _no_room(error, path) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path, partial: Path | None = None) -> Iterator[Path]:
-    """Give an empty folder to fill; it replaces `path` only if the block succeeds.
+    """Yield an empty folder to fill; it replaces `path` only if the block succeeds.
 
     With `partial` the caller names the folder: it is used with its contents, and stays if the block fails, so that long
     work can continue where it stopped.
@@ -172,14 +172,14 @@ def atomic_folder(path: Path, partial: Path | None = None) -> Iterator[Path]:
             shutil.rmtree(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         folder.replace(path)
-    except OSError as fault:
-        raise _no_room(fault, path) from fault
+    except OSError as error:
+        raise _no_room(error, path) from error
     finally:
         if is_temporary:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _no_room(fault: OSError, path: Path) -> Exception:
+def _no_room(error: OSError, path: Path) -> Exception:
     """An error of the disk in plain words; any other error unchanged."""
     reasons = {
         errno.ENOSPC: "the disk is full; free some space and run the command again",
@@ -188,7 +188,7 @@ def _no_room(fault: OSError, path: Path) -> Exception:
         errno.EROFS: "the disk is read-only",
         errno.EACCES: "no permission to write there",
     }
-    return UserError(f"cannot write {path}: {reasons[fault.errno]}") if fault.errno in reasons else fault
+    return UserError(f"cannot write {path}: {reasons[error.errno]}") if error.errno in reasons else error
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -206,8 +206,8 @@ def read_table(path: Path, made_by: str) -> pd.DataFrame:
         numbers = [name for name in pd.read_csv(path, nrows=0).columns if name not in TEXT]
         empty = {name: [""] for name in numbers}
         return pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXT, str))
-    except (ValueError, OSError) as fault:  # pandas' own errors are ValueErrors
-        raise _damaged(path, made_by, fault) from None
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise _damaged(path, made_by, error) from None
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -222,8 +222,8 @@ def read_json(path: Path, made_by: str) -> Any:
         raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as fault:
-        raise _damaged(path, made_by, fault) from None
+    except (ValueError, OSError) as error:
+        raise _damaged(path, made_by, error) from None
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -240,8 +240,8 @@ def read_array(path: Path, made_by: str) -> np.ndarray:
         raise UserError(f"{path} is missing; `dvc repro {made_by}` writes it")
     try:
         mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as fault:
-        raise _damaged(path, made_by, fault) from None
+    except (ValueError, EOFError, OSError) as error:
+        raise _damaged(path, made_by, error) from None
     return mapped
 
 
@@ -258,5 +258,5 @@ def key_of(*sources: Any) -> str:
     return digest.hexdigest()[:32]
 
 
-def _damaged(path: Path, made_by: str, fault: Exception) -> UserError:
-    return UserError(f"{path} is damaged or cannot be read ({fault}); `dvc repro -f {made_by}` writes it again")
+def _damaged(path: Path, made_by: str, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged or cannot be read ({error}); `dvc repro -f {made_by}` writes it again")

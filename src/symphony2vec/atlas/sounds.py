@@ -128,8 +128,8 @@ def _seekable(recording: Path) -> Iterator[Any]:
     try:
         with soundfile.SoundFile(recording) as file:
             yield file
-    except soundfile.LibsndfileError as fault:
-        raise Unusable(f"cannot be read as audio: {_reason(fault)}") from None
+    except soundfile.LibsndfileError as error:
+        raise Unusable(f"cannot be read as audio: {_reason(error)}") from None
 
 
 def _cut_all(missing: dict[Path, list[Cut]]) -> dict[Path, str]:
@@ -155,9 +155,9 @@ def _find_recording(path: Path, collection: Path) -> tuple[Path, str]:
     for place in (path, collection.parent / path):
         try:
             status = place.stat()
-        except OSError as fault:
-            if not isinstance(fault, FileNotFoundError):
-                reason = f"the recording cannot be opened: {fault.strerror}"
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                reason = f"the recording cannot be opened: {error.strerror}"
             continue
         if place.is_file():
             return place, f"{place.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
@@ -197,10 +197,10 @@ def _write(path: Path, wave: np.ndarray, rate_hz: int) -> None:
     padded = np.pad(scaled, (0, max(0, round(SHORTEST_S * mp3_hz) - len(scaled)))).astype(np.float32)
     try:
         listening.write_mp3(path, padded, mp3_hz)
-    except soundfile.LibsndfileError as fault:
-        raise UserError(f"cannot write {path.parent}: {_reason(fault)}; is the disk full?") from None
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"cannot write {path.parent}: {_reason(error)}; is the disk full?") from None
 
 
-def _reason(fault: Any) -> str:
+def _reason(error: Any) -> str:
     """Return libsndfile's message without its full stop."""
-    return str(fault.error_string).strip().rstrip(".")
+    return str(error.error_string).strip().rstrip(".")

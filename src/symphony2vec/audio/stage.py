@@ -293,8 +293,8 @@ def _checksum(source: Path) -> str:
         if source.exists() and not source.is_file() and not source.is_dir():
             raise Unusable("cannot be opened: not a regular file")  # reading a pipe would never end
         return catalogue.checksum(source)
-    except OSError as fault:
-        raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
+    except OSError as error:
+        raise Unusable(f"cannot be opened: {error.strerror or error}") from None
 
 
 def _make_rejection(movement: catalogue.Movement, reason: Unusable) -> dict[str, str]:

@@ -71,16 +71,16 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = cli.main(prog_name="symphony2vec", standalone_mode=False)
-    except click.ClickException as fault:
-        fault.show()
-        status = fault.exit_code
-    except (UserError, MemoryError) as fault:
-        status = _fail(f"{fault or 'out of memory'}", 1)
-    except OSError as fault:
-        if isinstance(fault, BrokenPipeError):
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (UserError, MemoryError) as error:
+        status = _fail(f"{error or 'out of memory'}", 1)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        status = _fail(f"{fault.filename or 'the system'}: {fault.strerror or fault}", 1)
+        status = _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
     except (KeyboardInterrupt, click.Abort):
         status = _fail("interrupted; run the same command again to continue", 130)
     sys.exit(status if isinstance(status, int) else 0)

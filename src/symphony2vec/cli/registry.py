@@ -20,7 +20,7 @@ HEADING = ("", "when (UTC)", "version", "model", "accuracy (%)", "event", "by")
 
 @click.command()
 @click.argument("run", nargs=-1, required=True)
-@click.option("--readout", default="", metavar="NAME", help="Another readout of the run's network, as crops of ALI.")
+@click.option("--readout", default="", metavar="NAME", help="Another readout of the run's network, such as crops.")
 @click.option("--equal-ok", is_flag=True, help="Accept a model that is not worse than the champion.")
 @click.option("--dry-run", is_flag=True, help="Check all gates, but change nothing in the registry.")
 @click.pass_obj
@@ -28,7 +28,7 @@ def promote(folder: Path, run: tuple[str, ...], readout: str, equal_ok: bool, dr
     """Register a run's model as challenger, and make it champion if it passes three gates.
 
     RUN is an MLflow run id (or its first eight or more digits), or a model's name with or without a fold. The gates:
-    measured on the same data as the champion; significantly better, by a paired bootstrap over the test works of at
+    evaluated on the same data as the champion; significantly better, by a paired bootstrap over the test works of at
     least three folds; and the package still returns, for its example, the vectors that it returned when it was saved.
 
     \b
@@ -47,7 +47,7 @@ def promote(folder: Path, run: tuple[str, ...], readout: str, equal_ok: bool, dr
 @click.option("--to", "version", type=click.IntRange(1), help="A former champion. [default: the last]")
 @click.pass_obj
 def rollback(folder: Path, version: int | None) -> None:
-    """Give the alias champion back to the version that had it before.
+    """Restore the alias champion to the version that had it before.
 
     Two rollbacks undo two promotions. `symphony2vec champions` shows the history.
     """
@@ -56,7 +56,7 @@ def rollback(folder: Path, version: int | None) -> None:
 
 
 @click.command()
-@click.option("--csv", is_flag=True, help="Print CSV, with all figures.")
+@click.option("--csv", is_flag=True, help="Print CSV, with all values.")
 @click.pass_obj
 def champions(folder: Path, csv: bool) -> None:
     """Print the history of champions with their accuracies; * marks the present one."""
@@ -77,9 +77,9 @@ def _print_decision(decision: Decision, dry_run: bool) -> None:
         return
     opponent = f"champion version {decision.champion}, {decision.opponent}" if decision.champion else "no champion"
     click.echo(f"{decision.name} ({version}) against {opponent}\n")
-    rows = [(verdict.gate, "passed" if verdict.passed else "refused", verdict.figures) for verdict in decision.verdicts]
-    click.echo("\n".join(_align([("gate", "verdict", "figures"), *rows])))
-    refusals = [f"{verdict.gate}: {verdict.figures}" for verdict in decision.verdicts if not verdict.passed]
+    rows = [(verdict.gate, "passed" if verdict.passed else "refused", verdict.details) for verdict in decision.verdicts]
+    click.echo("\n".join(_align([("gate", "verdict", "details"), *rows])))
+    refusals = [f"{verdict.gate}: {verdict.details}" for verdict in decision.verdicts if not verdict.passed]
     if refusals:
         stays = "would stay challenger" if dry_run else "stays challenger"
         raise UserError(f"{decision.name} {stays}; {' | '.join(refusals)}")

@@ -13,7 +13,9 @@ from symphony2vec.errors import UserError
 
 
 @click.command("results")
-@click.option("--against", metavar="MODEL", help="Print the difference of MODEL to every other model, as pca-mfcc.")
+@click.option(
+    "--against", metavar="MODEL", help="Print the difference of MODEL to every other model, such as pca-mfcc."
+)
 @click.option(
     "--split",
     type=click.Choice(["work", "movement", "clip"]),
@@ -30,7 +32,7 @@ def results(folder: Path, against: str | None, split: str | None, table: Path | 
     """Print the table of results, the path of the report, and how to open the MLflow UI.
 
     With --against, print the difference of one model to every other in percentage points, with its interval by a
-    paired bootstrap over works. This needs only counts of clips: published figures can be compared without their
+    paired bootstrap over works. This needs only counts of clips: published results can be compared without their
     models.
 
     \b
@@ -46,7 +48,7 @@ def results(folder: Path, against: str | None, split: str | None, table: Path | 
     project = lazy.project.Project.around(folder)
     click.echo(lazy.report.format_results(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
-    address = shlex.quote(lazy.tracking.redact(lazy.tracking.uri(project)))
+    address = shlex.quote(lazy.tracking.redact(lazy.tracking.tracking_uri(project)))
     click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri {address})")
 
 

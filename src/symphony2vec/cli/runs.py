@@ -12,7 +12,7 @@ from symphony2vec.cli import lazy
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
-    from symphony2vec.tracking import Pending
+    from symphony2vec.tracking import PendingRun
 
 NOTHING_QUEUED = "nothing is queued: MLflow has everything that was logged"
 
@@ -21,8 +21,8 @@ NOTHING_QUEUED = "nothing is queued: MLflow has everything that was logged"
 def runs() -> None:
     """Send what MLflow could not receive, and correct its paths in a moved project.
 
-    While the tracking server does not answer, training goes on and its calls are queued in mlruns/outbox/. A later run
-    sends them; so does `symphony2vec runs send`.
+    While the tracking server does not answer, training continues and its calls are queued in mlruns/outbox/. A later
+    run sends them; so does `symphony2vec runs send`.
     """
 
 
@@ -30,7 +30,7 @@ def runs() -> None:
 @click.pass_obj
 def pending_command(folder: Path) -> None:
     """List the runs with queued calls: how many, since when, and for which server."""
-    pending_runs = lazy.tracking.pending(lazy.project.Project.around(folder))
+    pending_runs = lazy.tracking.list_pending_runs(lazy.project.Project.around(folder))
     for pending in pending_runs:
         click.echo(_describe(pending))
     if not pending_runs:
@@ -42,10 +42,10 @@ def pending_command(folder: Path) -> None:
 def send_command(folder: Path) -> None:
     """Send the queued calls to the MLflow server, the oldest run first.
 
-    After an interruption, the next call continues where it stopped. What the server refuses stays queued, with the
+    After an interruption, the next call continues where it stopped. What the server rejects stays queued, with the
     reason.
     """
-    deliveries = lazy.tracking.send(lazy.project.Project.around(folder))
+    deliveries = lazy.tracking.send_queued_calls(lazy.project.Project.around(folder))
     for delivery in deliveries:
         pending = delivery.pending
         outcome = f"sent, {_count_calls(pending)}, as run {delivery.run_id}" if delivery.run_id else delivery.reason
@@ -62,23 +62,23 @@ def send_command(folder: Path) -> None:
 def settle_command(folder: Path) -> None:
     """Correct where MLflow looks for artifacts in a moved or copied project; print the tracking URI of its runs.
 
-    Commands that write do the same. MLflow's own programs do not: `make ui` calls this first.
+    Commands that write do the same. MLflow's own tools do not: `make ui` calls this first.
 
     \b
     Example:  MLFLOW_TRACKING_URI=$(symphony2vec runs settle) mlflow models serve -m models:/symphony2vec@champion
     """
     project = lazy.project.Project.around(folder)
     with lazy.tracking.client(project):
-        click.echo(lazy.tracking.uri(project))
+        click.echo(lazy.tracking.tracking_uri(project))
 
 
-def _count_calls(pending: Pending) -> str:
+def _count_calls(pending: PendingRun) -> str:
     return f"{pending.calls} call{'' if pending.calls == 1 else 's'}"
 
 
-def _describe(pending: Pending) -> str:
-    if pending.fault:
-        return f"{pending.label}: {pending.fault}"
+def _describe(pending: PendingRun) -> str:
+    if pending.error:
+        return f"{pending.label}: {pending.error}"
     since = f"{datetime.fromtimestamp(pending.since_ms / 1e3, UTC):%Y-%m-%d %H:%M} UTC"
     server = pending.server or "mlruns/mlflow.db"
     calls = f"{_count_calls(pending):>10}"

@@ -99,7 +99,7 @@ def embeddings(folder: Path, model: str, representation: str) -> None:
 def ali(folder: Path, model: str) -> None:
     """Stage 6: train ALI, or its encoder as a classifier, on 32x32 crops (Tables 5 to 7).
 
-    MODEL is a setting of params.yaml and a latent size, as paper-128. Reads out/features/mel.npy, writes
+    MODEL is a setting of params.yaml and a latent size, such as paper-128. Reads out/features/mel.npy, writes
     out/ali/MODEL/, one MLflow run a fold. After an interruption, the next call continues where it stopped.
     """
     lazy.ali.run(*open_project(folder), model)
@@ -116,7 +116,7 @@ def ali(folder: Path, model: str) -> None:
 def temporal(folder: Path, model: str, processes: int | None) -> None:
     """Stage 7: train the temporal ALI, which takes whole clips, or an ablation of it, on every fold.
 
-    MODEL is full or an ablation of params.yaml (temporal.ablations) and a latent size, as full-40. Reads
+    MODEL is full or an ablation of params.yaml (temporal.ablations) and a latent size, such as full-40. Reads
     out/features/mel.npy, writes out/temporal/MODEL/, one MLflow run a fold. After an interruption, the next call
     continues where it stopped.
     """

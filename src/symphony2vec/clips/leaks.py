@@ -86,8 +86,8 @@ def fingerprint_clips(task: FingerprintTask) -> list[np.ndarray]:
                 file.seek(start)
                 wave = file.read(task.samples, dtype="float32")
                 words.append(fingerprints.compute_fingerprint(soxr.resample(wave, task.rate_hz, fingerprints.RATE_HZ)))
-    except (soundfile.LibsndfileError, OSError) as fault:
-        raise Unusable(f"cannot be read ({fault})") from None
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise Unusable(f"cannot be read ({error})") from None
     return words
 
 

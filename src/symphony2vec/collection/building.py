@@ -145,8 +145,8 @@ def find_recordings(places: Sequence[Path], request: EmbeddingRequest) -> tuple[
         for path, relative, known_titles in candidates:
             try:
                 recording = _examine(path, relative, known_titles, request)
-            except (OSError, Unusable) as fault:
-                reason = str(getattr(fault, "strerror", None) or fault)
+            except (OSError, Unusable) as error:
+                reason = str(getattr(error, "strerror", None) or error)
                 rejected.append({"path": collection_path(path), "reason": reason})
             else:
                 recordings[recording.text] = recording
@@ -278,8 +278,8 @@ def _lock(parts: Path, out: Path) -> Iterator[None]:
         parts.mkdir(exist_ok=True)
     except filelock.Timeout:
         raise UserError(f"another command is writing {out} now; wait for it, or choose another output") from None
-    except OSError as fault:
-        raise UserError(f"cannot write {out}: {fault.strerror or fault}") from None
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from None
     try:
         yield
     finally:
@@ -347,8 +347,8 @@ def _state(path: Path) -> tuple[int, int]:
     """Return size and modification time, by which a changed recording is recognised."""
     try:
         status = path.stat()
-    except OSError as fault:
-        raise Unusable(f"cannot be opened: {os.strerror(fault.errno or 0)}") from None
+    except OSError as error:
+        raise Unusable(f"cannot be opened: {os.strerror(error.errno or 0)}") from None
     return status.st_size, status.st_mtime_ns
 
 

@@ -74,9 +74,9 @@ def read(path: Path) -> Collection:
         raise UserError(f"{path} is missing; `symphony2vec embed FOLDER -o {path.name}` writes it")
     table, vectors, facts = _read_parquet(path) if path.suffix == ".parquet" else _read_plain(path)
     missing = [name for name in COLUMNS if name not in table.columns]
-    fault = f"no column {', '.join(missing)}" if missing else "its vectors do not fit its rows"
+    reason = f"no column {', '.join(missing)}" if missing else "its vectors do not fit its rows"
     if missing or vectors.ndim != 2 or len(vectors) != len(table) or (len(table) and not vectors.shape[1]):
-        raise UserError(f"{path} is not a collection of symphony2vec ({fault}); `symphony2vec embed` writes one")
+        raise UserError(f"{path} is not a collection of symphony2vec ({reason}); `symphony2vec embed` writes one")
     _check_rows(table, vectors, path)
     return Collection(table[COLUMNS], vectors, facts, pd.DataFrame(columns=["path", "reason"]))
 
@@ -134,8 +134,8 @@ def _write_parquet(path: Path, collection: Collection) -> None:
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]]:
     try:
         columns = pq.read_table(path)
-    except (pa.ArrowException, OSError) as fault:
-        raise UserError(f"{path} cannot be read as parquet: {str(fault).splitlines()[0]}") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read as parquet: {str(error).splitlines()[0]}") from None
     facts = (columns.schema.metadata or {}).get(FACTS)
     if facts is None or "vector" not in columns.column_names:
         raise UserError(f"{path} is not a collection of symphony2vec; `symphony2vec embed` writes one")
@@ -171,28 +171,28 @@ def _read_plain(path: Path) -> tuple[pd.DataFrame, np.ndarray, Mapping[str, Any]
     if path.suffix == ".npy":
         try:
             return read_table(_index_path(path), "embed"), np.load(path, allow_pickle=False), facts
-        except (ValueError, EOFError, OSError) as fault:
-            raise UserError(f"{path} cannot be read as .npy: {fault}") from None
+        except (ValueError, EOFError, OSError) as error:
+            raise UserError(f"{path} cannot be read as .npy: {error}") from None
     table = read_table(path, "embed")
     values = [name for name in table.columns if name[:1] == "v" and name[1:].isdecimal()]
     try:
         return table, table[values].to_numpy(dtype=np.float32), facts
-    except ValueError as fault:
-        raise UserError(f"{path} is damaged: one of its vectors is not numeric ({fault})") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: one of its vectors is not numeric ({error})") from None
 
 
 def _read_facts(path: Path) -> Mapping[str, Any]:
     try:
         return _parse_facts(path.read_bytes(), path)
-    except OSError as fault:
-        raise UserError(f"{path} cannot be read: {fault.strerror or fault}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _parse_facts(text: bytes, path: Path) -> Mapping[str, Any]:
     try:
         facts = json.loads(text)
-    except ValueError as fault:
-        raise UserError(f"{path} is damaged: its facts are not JSON ({fault})") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: its facts are not JSON ({error})") from None
     if not isinstance(facts, dict) or not set(FACT_NAMES) <= facts.keys():
         raise UserError(f"{path} is not a collection of symphony2vec, or of another version; choose another output")
     return facts

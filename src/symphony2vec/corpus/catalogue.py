@@ -135,17 +135,17 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        raise UserError(f"{path} is not UTF-8 text (byte {fault.start}); save it as CSV in UTF-8") from None
-    except OSError as fault:
-        raise UserError(f"{path} cannot be read: {fault.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     first_line = text.partition("\n")[0]
     separator = ";" if first_line.count(";") > first_line.count(",") else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         header, *rows = list(reader) or [[]]
-    except csv.Error as fault:
-        raise UserError(f"{path}, line {reader.line_num}, is not valid CSV: {fault}") from None
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}, is not valid CSV: {error}") from None
     header = [name.strip() for name in header]
     missing = [name for name in required if name not in header]
     if missing:
@@ -313,6 +313,6 @@ def _find_file_fault(path: Path, sha256: str) -> str:
             return f"{path} is missing"
         if sha256 and checksum(path) != sha256:
             return f"{path} has changed: its sha256 differs from the catalogue"
-    except OSError as fault:
-        return f"{path} cannot be read: {fault.strerror}"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
     return ""

@@ -47,9 +47,9 @@ def find(
     faults: list[UnidentifiedRecording] = []
     other_files: Counter[str] = Counter()
 
-    def add_unreadable_folder(fault: OSError) -> None:
-        path = Path(fault.filename).relative_to(root).as_posix()
-        faults.append(UnidentifiedRecording(path, f"cannot be opened: {fault.strerror}"))
+    def add_unreadable_folder(error: OSError) -> None:
+        path = Path(error.filename).relative_to(root).as_posix()
+        faults.append(UnidentifiedRecording(path, f"cannot be opened: {error.strerror}"))
 
     for place, folders, names in os.walk(root, onerror=add_unreadable_folder, followlinks=follow):
         here = Path(place)
@@ -116,10 +116,10 @@ def _find_fault(file: Path, path: str, root: Path, follow: bool) -> str:
         if not follow and _leads_outside(file, root):
             return _OUTSIDE
         status = file.stat()
-    except OSError as fault:
-        if fault.errno == errno.ELOOP:
+    except OSError as error:
+        if error.errno == errno.ELOOP:
             return _LINK_LOOP
-        return f"cannot be opened: {fault.strerror}{_describe_store(file)}"
+        return f"cannot be opened: {error.strerror}{_describe_store(file)}"
     except RuntimeError:  # raised by pathlib for a loop up to Python 3.12
         return _LINK_LOOP
     if not stat.S_ISREG(status.st_mode):

@@ -113,8 +113,8 @@ def _checkout(paths: Sequence[str], url: str, commit: str) -> Iterator[Path]:
         fetch = ("fetch", "--quiet", "--depth=1", "--no-tags")
         try:
             _git(tree, url, *fetch, "--filter=blob:none", "origin", commit)
-        except UserError as fault:
-            if "filter" not in str(fault):
+        except UserError as error:
+            if "filter" not in str(error):
                 raise
             _git(tree, url, *fetch, "origin", commit)
         # A sparse checkout requests all its blobs at once; `git checkout COMMIT -- PATHS` requests one by one.

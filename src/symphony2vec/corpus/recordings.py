@@ -348,8 +348,8 @@ def _compute_checksums(
     def compute(path: str) -> str | OSError:
         try:
             return catalogue.checksum(folder / path)
-        except OSError as fault:
-            return fault
+        except OSError as error:
+            return error
 
     paths = list(dict.fromkeys(recording.path for recording in recordings))
     bar = tqdm(total=len(paths), desc="checksums", unit="file", disable=None, leave=False)

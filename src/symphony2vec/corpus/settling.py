@@ -1,4 +1,4 @@
-"""Give each composer and each work of a library one name, and each recording a title of its own."""
+"""Normalise composer and work names of a library, and assign each recording a title of its own."""
 
 from __future__ import annotations
 

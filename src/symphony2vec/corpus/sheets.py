@@ -92,16 +92,16 @@ def _read_sheet(folder: Path, place: PurePosixPath, names: list[str], file: Path
     try:
         raw = file.read_bytes() if file.stat().st_size <= cue.LARGEST_BYTES else b""
         sheet = cue.parse(cue.decode(raw))
-    except OSError as fault:
-        results.hints.append(f"the cue sheet {sheet_path} cannot be read: {fault.strerror}")
+    except OSError as error:
+        results.hints.append(f"the cue sheet {sheet_path} cannot be read: {error.strerror}")
         return
-    except cue.SheetError as fault:
+    except cue.SheetError as error:
         stem = PurePosixPath(file.stem).stem if file.stem in names else file.stem  # "x.cue" or "x.flac.cue"
         path = next(((place / name).as_posix() for name in names if PurePosixPath(name).stem == stem), None)
         if path is None:
-            results.hints.append(f"the cue sheet {sheet_path} cannot be used: {fault}")
+            results.hints.append(f"the cue sheet {sheet_path} cannot be used: {error}")
         else:
-            reason = f"its cue sheet '{sheet_path}' cannot be used: {fault}; fix or remove it"
+            reason = f"its cue sheet '{sheet_path}' cannot be used: {error}; fix or remove it"
             results.faults[path] = UnidentifiedRecording(path, reason)
         return
     for file_line in dict.fromkeys(track.file for track in sheet.tracks):
@@ -121,8 +121,8 @@ def _read_embedded_sheet(folder: Path, path: str, text: str, results: _Results) 
         sheet = cue.parse(text)
         if len(sheet.files) > 1:
             raise cue.SheetError("it has several FILE lines")
-    except cue.SheetError as fault:
-        results.faults[path] = UnidentifiedRecording(path, f"{description} cannot be used: {fault}; fix or remove it")
+    except cue.SheetError as error:
+        results.faults[path] = UnidentifiedRecording(path, f"{description} cannot be used: {error}; fix or remove it")
         return
     _add_tracks(folder, path, sheet.files[0], sheet, description, results)
 
@@ -135,8 +135,8 @@ def _add_tracks(folder: Path, path: str, file_line: str, sheet: cue.Sheet, descr
             bounds = cue.compute_bounds(tracks, header_length_s(folder / path))
         except cue.SheetError:  # the header may state less than the file contains
             bounds = cue.compute_bounds(tracks, decoded_length_s(folder / path))
-    except cue.SheetError as fault:
-        results.faults[path] = UnidentifiedRecording(path, f"{description} does not fit it: {fault}; fix or remove it")
+    except cue.SheetError as error:
+        results.faults[path] = UnidentifiedRecording(path, f"{description} does not fit it: {error}; fix or remove it")
         return
     if len(tracks) == 1 and len(sheet.files) > 1:  # one file per track: the sheet only names them
         bounds = [(0.0, None)]

@@ -40,7 +40,7 @@ class WorkName:
 
     @property
     def is_specific(self) -> bool:
-        """Whether the text identifies a work, and not only a type of movement."""
+        """Return whether the text identifies a work, and not only a type of movement."""
         strong = self.genre and self.genre not in vocabulary.WEAK_GENRES
         return bool(self.catalogue or (strong and (self.number is not None or self.key)))
 

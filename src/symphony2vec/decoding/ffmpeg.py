@@ -92,8 +92,8 @@ class FfmpegSource:
         options = {"ignore_editlist": "1"} if ignore_edit_list else {}
         try:
             self._demuxer = av.open(file, format=container, options=options, metadata_errors="replace")
-        except (av.error.FFmpegError, ValueError) as fault:
-            reason = getattr(fault, "strerror", None) or str(fault)
+        except (av.error.FFmpegError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             raise Unusable(f"not readable as audio, or damaged: {reason}") from None
         try:
             self._stream = self._select_stream()

@@ -61,7 +61,7 @@ class Stream:
 
     @property
     def is_layer_2(self) -> bool:
-        """Whether this is MP2, whose encoders write no header frame."""
+        """Return whether this is MP2, whose encoders write no header frame."""
         return self.layout >> 2 & 3 == 2
 
     @property

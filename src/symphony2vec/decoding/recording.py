@@ -84,11 +84,11 @@ def open_recording(path: Path, max_duration_s: float) -> Iterator[Recording]:
                 raise Unusable("the file is empty")
             data = FileBytes(file)
             yield Recording(file, data, parts.examine_file(file, data), max_duration_s)
-    except soundfile.LibsndfileError as fault:
-        reason = fault.error_string.strip().rstrip(".").removeprefix("Error : ")
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.strip().rstrip(".").removeprefix("Error : ")
         raise Unusable(f"not readable as audio, or damaged: {reason}") from None
-    except OSError as fault:
-        raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
+    except OSError as error:
+        raise Unusable(f"cannot be opened: {error.strerror or error}") from None
 
 
 class Recording:
@@ -190,8 +190,8 @@ def memory_map(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
                 file.write(np.ascontiguousarray(block, dtype=np.float32).data)
             file.flush()
             yield np.memmap(file, np.float32, mode="r") if file.tell() else np.zeros(0, np.float32)
-    except OSError as fault:
+    except OSError as error:
         raise UserError(
-            f"no room for decoded audio among the temporary files ({fault.strerror or fault}); free some space, or set "
+            f"no room for decoded audio among the temporary files ({error.strerror or error}); free some space, or set "
             "TMPDIR to another folder"
         ) from None

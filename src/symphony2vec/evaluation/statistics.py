@@ -40,8 +40,8 @@ def count(tables: Sequence[Sequence[pd.DataFrame]]) -> Counts:
 
     Example:
         >>> import pandas as pd
-        >>> one = pd.DataFrame({"work": ["a", "b"], "clips": [4, 6], "right": [3, 2]})
-        >>> count([[one]]).accuracy()
+        >>> table = pd.DataFrame({"work": ["a", "b"], "clips": [4, 6], "right": [3, 2]})
+        >>> count([[table]]).accuracy()
         array([[0.5]])
     """
     works = sorted({name for folds in tables for table in folds for name in table["work"]})

@@ -141,8 +141,8 @@ def _represent_clips(task: ExtractionTask) -> Iterator[dict[str, np.ndarray]]:
                 file.seek(start)
                 wave = file.read(task.recipe.samples, dtype="float32", fill_value=0.0)
                 yield represent(wave, task.recipe)
-    except (soundfile.LibsndfileError, OSError) as fault:
-        raise Unusable(f"cannot be read ({fault})") from None
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise Unusable(f"cannot be read ({error})") from None
 
 
 def _open_arrays(task: ExtractionTask) -> dict[str, np.ndarray]:

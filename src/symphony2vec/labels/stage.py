@@ -102,8 +102,8 @@ def label_movement(task: LabelTask) -> list[dict[str, Any]]:
                 if notes is not None:
                     row |= measures.measure_notes(notes, start_s, task.duration_s, task.minimum_notes)
                 rows.append(row)
-    except (soundfile.LibsndfileError, OSError) as fault:
-        raise Unusable(f"{task.sound} cannot be read ({fault}); `dvc repro -f audio` makes it again") from None
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise Unusable(f"{task.sound} cannot be read ({error}); `dvc repro -f audio` makes it again") from None
     return rows
 
 
@@ -130,8 +130,8 @@ def _list_scores(
             path = catalogue.source(folder, movement)
             try:
                 sha256 = movement.sha256 or catalogue.checksum(path)
-            except OSError as fault:
-                left_out.append(_reason(file, f"cannot be opened: {fault.strerror or fault}"))
+            except OSError as error:
+                left_out.append(_reason(file, f"cannot be opened: {error.strerror or error}"))
                 continue
             target = project.out("labels", "notes", f"{Path(file).stem}-{key_of(inputs, sha256)[:8]}.npz")
             sound = project.out("audio", file)

@@ -69,8 +69,8 @@ def read(path: Path) -> Transcript:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Transcript(**arrays)
-    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as fault:
-        raise Unusable(f"{path} cannot be read ({fault}); remove it, and `dvc repro labels` writes it again") from None
+    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise Unusable(f"{path} cannot be read ({error}); remove it, and `dvc repro labels` writes it again") from None
 
 
 def transcribe(task: TranscriptionTask) -> Transcript:
@@ -78,8 +78,8 @@ def transcribe(task: TranscriptionTask) -> Transcript:
     try:
         if catalogue.checksum(task.path) != task.sha256:
             raise Unusable("the file has changed since it was catalogued; run `symphony2vec corpus` again")
-    except OSError as fault:
-        raise Unusable(f"cannot be opened: {fault.strerror or fault}") from None
+    except OSError as error:
+        raise Unusable(f"cannot be opened: {error.strerror or error}") from None
     notes = synthesis.read_notes(task.path, replace(task.interpretation, orchestration="score"), task.start, task.end)
     rendered = notes
     if task.interpretation.orchestration == "strings":
@@ -105,8 +105,8 @@ def measure_trimmed_s(notes: Sequence[synthesis.Note], sound: Path, soundfont_by
         with soundfile.SoundFile(sound) as file:
             rate_hz = file.samplerate
             wave = file.read(int(OPENINGS_S[-1] / 2.0 * rate_hz), dtype="float32")
-    except (soundfile.LibsndfileError, OSError) as fault:
-        raise Unusable(f"its sound cannot be read: {fault}") from None
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise Unusable(f"its sound cannot be read: {error}") from None
     for duration_s in OPENINGS_S:
         opening = _render_opening(notes, duration_s, rate_hz, soundfont_bytes)
         lag, correlation = _find_lag(opening, wave[: len(opening) // 2])

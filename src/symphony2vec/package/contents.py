@@ -65,7 +65,7 @@ class Config:
 
     @property
     def is_classifier(self) -> bool:
-        """Whether the network outputs probabilities of its composers, and no vectors."""
+        """Return whether the network outputs probabilities of its composers, and no vectors."""
         return str(self.build["method"]).startswith("probabilities")
 
 
@@ -123,9 +123,9 @@ def read(folder: Path, kind: type[M]) -> M:
             _fingerprint(config, artifacts / WEIGHTS),
             config.composers if config.is_classifier else None,
         )
-    except DAMAGE as fault:
+    except DAMAGE as error:
         raise UserError(
-            f"{folder}: the model cannot be loaded ({_first_line(fault)}); it is damaged, or of another version"
+            f"{folder}: the model cannot be loaded ({_first_line(error)}); it is damaged, or of another version"
         ) from None
 
 
@@ -160,7 +160,7 @@ def _fingerprint(config: Config, weights: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _first_line(fault: Exception) -> str:
-    if isinstance(fault, KeyError):
-        return f"{fault} is missing"
-    return (str(fault).splitlines() or [type(fault).__name__])[0]
+def _first_line(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return (str(error).splitlines() or [type(error).__name__])[0]

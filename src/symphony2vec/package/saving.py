@@ -68,12 +68,12 @@ def log(
         representation: of the input: mel, mfcc or chroma.
         readout: the name of the readout that `build` calls; "" for the main one.
     """
-    subject = {name: getattr(task.subject, name) for name in ("stage", "model", "representation", "fold")}
+    subject = {name: getattr(task.identity, name) for name in ("stage", "model", "representation", "fold")}
     frontend = frontend_config(task.params, representation)
     config = Config(subject, readout, build, scaling.as_plain(), frontend, task.composers, _describe_data(task))
     with tempfile.TemporaryDirectory() as scratch:
         package = save(Path(scratch), network, config)
-        task.run.folder(package, folder_name(readout))
+        task.run.log_artifacts(package, folder_name(readout))
     write_json(task.folder / f"{folder_name(readout)}.json", asdict(config))
 
 
@@ -89,10 +89,10 @@ def complete(run: Run, config_path: Path, head: Head | None, scores: Mapping[str
     config, package = rename_keys(read_json(config_path, "probe")), config_path.stem
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / CARD).write_text(card.text(config, scores), encoding="utf-8")
-        run.file(Path(scratch) / CARD, package)
+        run.log_artifact(Path(scratch) / CARD, package)
         if head is not None:
             (Path(scratch) / HEAD).write_text(json.dumps(head.as_plain()), encoding="utf-8")
-            run.file(Path(scratch) / HEAD, f"{package}/artifacts")
+            run.log_artifact(Path(scratch) / HEAD, f"{package}/artifacts")
 
 
 def save(folder: Path, network: nn.Module, config: Config) -> Path:

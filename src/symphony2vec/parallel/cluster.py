@@ -111,9 +111,9 @@ def _connect(address: str) -> Iterator[Client]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about different versions, which are refused
             client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False, name=PACKAGE)
-    except (OSError, ValueError, RuntimeError, TypeError) as fault:  # TypeError: tls:// without certificates
-        reason = " ".join(str(fault).split()) or "no reason given"
-        raise UserError(f"no Dask scheduler answers at {address} ({reason}); start it with `dask scheduler`") from fault
+    except (OSError, ValueError, RuntimeError, TypeError) as error:  # TypeError: tls:// without certificates
+        reason = " ".join(str(error).split()) or "no reason given"
+        raise UserError(f"no Dask scheduler answers at {address} ({reason}); start it with `dask scheduler`") from error
     try:
         yield client
     finally:
@@ -152,8 +152,8 @@ def _require_same_versions(client: Client) -> None:
     def hash_code() -> str:
         try:
             return str(key_of(Path(symphony2vec.__file__).parent)[:12])
-        except ImportError as fault:
-            return f"none ({fault})"
+        except ImportError as error:
+            return f"none ({error})"
 
     local = {CODE: _collect_versions()[CODE]}
     for name, code in {"the scheduler": client.run_on_scheduler(hash_code), **client.run(hash_code)}.items():
@@ -227,8 +227,8 @@ def _get_result(client: Client, address: str, future: Future) -> Any:
 
     try:
         return _wait(client, address, functools.partial(_poll_result, future))
-    except KilledWorker as fault:
-        return TaskAbandoned(str(fault))
+    except KilledWorker as error:
+        return TaskAbandoned(str(error))
     except FutureCancelledError:
         raise UserError(
             f"the scheduler at {address} is gone; finished tasks are kept: start it, and run the same command again"

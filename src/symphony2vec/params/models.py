@@ -165,10 +165,10 @@ class Temporal(Section):
         for name in self.ablations:
             try:
                 self.setting(name)
-            except ValidationError as fault:
+            except ValidationError as error:
                 keys = [f"temporal.full.{field}" for field in TemporalSetting.model_fields]
-                errors = ({**error, "loc": ("temporal", "full", *error["loc"])} for error in fault.errors())
-                lines = (describe(error, keys).replace("temporal.full", f"ablations.{name}", 1) for error in errors)
+                errors = ({**detail, "loc": ("temporal", "full", *detail["loc"])} for detail in error.errors())
+                lines = (describe(detail, keys).replace("temporal.full", f"ablations.{name}", 1) for detail in errors)
                 raise ValueError("; ".join(lines)) from None  # a hint names the key of full
         unknown = [model for model in self.models if model.rpartition("-")[0] not in self.names]
         if unknown:

@@ -48,10 +48,10 @@ def read(path: Path) -> Params:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run the command inside the project, or name it with --project") from None
-    except (YAMLError, UnicodeDecodeError) as fault:
-        mark = getattr(fault, "problem_mark", None)
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line} is not valid YAML: {getattr(fault, 'problem', fault)}") from None
+        raise UserError(f"{path}{line} is not valid YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold sections ({', '.join(Params.model_fields)}), not {type(values).__name__}")
     return check(values, str(path))
@@ -61,9 +61,9 @@ def check(values: dict[str, Any], source: str = "params") -> Params:
     """Turn plain values into `Params`; `source` is named in the error."""
     try:
         return Params.model_validate(values)
-    except ValidationError as fault:
+    except ValidationError as error:
         keys = names()
-        raise UserError(f"{source}: " + "; ".join(describe(error, keys) for error in fault.errors())) from None
+        raise UserError(f"{source}: " + "; ".join(describe(detail, keys) for detail in error.errors())) from None
 
 
 def names(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""Find the MLflow run that a user means: by run id, or by name as "vae-mel" or "vae-mel work-0".
+"""Find the MLflow run that a user means: by run id, or by name, such as "vae-mel" or "vae-mel work-0".
 
 A model's name alone means its first fold of the split "work". If out/ holds that model (trained here or restored by
 `dvc checkout`), the run that made it is meant; otherwise the newest finished run of that name.
@@ -49,17 +49,17 @@ class Candidate:
 
     @property
     def source(self) -> str:
-        """The model's MLflow URI, as "runs:/<id>/model-crops"."""
+        """Return the model's MLflow URI, such as "runs:/<id>/model-crops"."""
         return f"runs:/{self.run_id}/{self.folder}"
 
     @property
     def fold(self) -> str:
-        """The fold's name, as "work-0"."""
+        """Return the fold's name, such as "work-0"."""
         return fold_name(self.run)
 
     @property
     def name(self) -> str:
-        """The name shown to users, as "long-128 crops work-0"."""
+        """Return the name shown to users, such as "long-128 crops work-0"."""
         return " ".join(part for part in (_model_name(self.run), self.readout, self.fold) if part)
 
 
@@ -117,7 +117,7 @@ def search_runs(client: MlflowClient, filter_string: str, experiments: Sequence[
 
 
 def fold_name(run: Run) -> str:
-    """Return the fold of a run, as "work-0"; runs of earlier versions have it under "draw"."""
+    """Return the fold of a run, such as "work-0"; runs of earlier versions have it under "draw"."""
     tags = run.data.tags
     return str(tags.get("fold") or tags.get("draw", ""))
 
@@ -179,7 +179,7 @@ def _run_of_record(client: MlflowClient, query: str, path: Path, record: Mapping
     Raises:
         UserError: The run is not in this MLflow.
     """
-    run_id = tracking.run_id_of(client, record)
+    run_id = tracking.find_run_id(client, record)
     run = client.get_run(run_id) if run_id else None
     if run is None or "stands_for" in run.data.tags:
         stage, model, fold = path.parts[-4:-1]
@@ -192,7 +192,7 @@ def _run_of_record(client: MlflowClient, query: str, path: Path, record: Mapping
         )
     newest = search_runs(client, f"{FINISHED} = '{run.info.run_name}'", [run.info.experiment_id])
     if newest and newest[0].info.run_id != run.info.run_id:
-        tracking.notify(
+        tracking.print_notice(
             f"'{query}' is run {run.info.run_id[:12]}, which made the model in out/; the newest run of that name is "
             f"{newest[0].info.run_id[:12]}: give its id to promote it"
         )

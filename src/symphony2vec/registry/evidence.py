@@ -34,12 +34,12 @@ class FoldEvidence:
     """One fold of one model.
 
     Attributes:
-        name: Fold, as "work-0".
+        name: Fold, such as "work-0".
         run_id: MLflow run.
         works: One row per test work (work, clips, right); None if the fold has not been probed.
         clips_key: Hash of the clips and their splits.
         settings: Parameters of the audio and of the features.
-        dataset: Array that the model was trained on, as "out/features/mel.npy".
+        dataset: Array that the model was trained on, such as "out/features/mel.npy".
         dataset_hash: DVC's hash of it (of its folder if it ends in ".dir"); "" if there is none.
     """
 
@@ -87,7 +87,7 @@ def _evidence_of_run(project: Project, run: Run, readout: str) -> FoldEvidence:
 
 def _download_works(project: Project, run_id: str, readout: str) -> pd.DataFrame | None:
     """Return the test works of one readout of a run; None if it has not been probed."""
-    server = tracking.uri(project)
+    server = tracking.tracking_uri(project)
     files = list_artifacts(artifact_uri=f"runs:/{run_id}/{WORKS.rpartition('/')[0]}", tracking_uri=server)
     if WORKS not in {file.path for file in files}:
         return None

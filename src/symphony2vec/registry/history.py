@@ -1,7 +1,7 @@
 """The history of champions, kept as tags of the registered model's versions, so that it moves with the registry.
 
 Key champion.<time>, value JSON: event ("promoted" or "rolled back"), by, replaced (the version before, "" for none),
-name of the model, and for a promotion its accuracy and its difference from the replaced champion.
+name of the model, and figures: for a promotion its accuracy and its difference from the replaced champion.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Event:
         by: User name.
         replaced: The version that was champion before; "" for none.
         name: Name of the model.
-        figures: Accuracy and difference with their confidence intervals.
+        metrics: Accuracy and difference with their confidence intervals.
     """
 
     when: str
@@ -53,12 +53,12 @@ class Event:
     by: str
     replaced: str
     name: str
-    figures: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def champions(project: Project) -> pd.DataFrame:
     """Return the history of champions, one row per event, oldest first (see `COLUMNS`); empty if there was none."""
-    with tracking.client(project, reads_only=True) as client:
+    with tracking.client(project, read_only=True) as client:
         return tabulate_events(read_events(client), read_aliases(client).get(CHAMPION))
 
 
@@ -84,14 +84,14 @@ def list_versions(client: MlflowClient) -> list[ModelVersion]:
 
 
 def record_event(
-    client: MlflowClient, version: str, event: str, replaced: str, name: str, figures: Mapping[str, float]
+    client: MlflowClient, version: str, event: str, replaced: str, name: str, metrics: Mapping[str, float]
 ) -> None:
     """Record that a version has just become champion."""
     times = (datetime.fromisoformat(earlier.when) for earlier in read_events(client))
     last = max(times, default=datetime.min.replace(tzinfo=UTC))
     now = max(datetime.now(UTC), last + timedelta(microseconds=1))  # the clock of another machine may be ahead
     when = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    value = {"event": event, "by": _user(), "replaced": replaced, "name": name, "figures": dict(figures)}
+    value = {"event": event, "by": _user(), "replaced": replaced, "name": name, "figures": dict(metrics)}
     client.set_model_version_tag(MODEL, version, f"{PREFIX}{when}", json.dumps(value))
 
 
@@ -121,10 +121,10 @@ def previous_champion(events: Iterable[Event], champion: str) -> str | None:
 
 def tabulate_events(events: Iterable[Event], champion: str | None) -> pd.DataFrame:
     """Return one row per event, oldest first; `present` marks the event that made today's champion."""
-    rows = [{**vars(event), "model": event.name, "present": "", **event.figures} for event in events]
+    rows = [{**vars(event), "model": event.name, "present": "", **event.metrics} for event in events]
     if champion and (not rows or rows[-1]["version"] != champion):
         unknown = dict.fromkeys(("when", "model", "replaced", "by"), "")
-        rows.append({**unknown, "version": champion, "event": "set by other means", "present": ""})
+        rows.append({**unknown, "version": champion, "event": "set outside symphony2vec", "present": ""})
     if champion:
         rows[-1]["present"] = "champion"
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -132,8 +132,9 @@ def tabulate_events(events: Iterable[Event], champion: str | None) -> pd.DataFra
 
 def _parse_event(key: str, version: str, value: str) -> Event:
     try:
-        return Event(key.removeprefix(PREFIX), version, **json.loads(value))
-    except (ValueError, TypeError):
+        values = json.loads(value)
+        return Event(key.removeprefix(PREFIX), version, metrics=values.pop("figures", {}), **values)
+    except (ValueError, TypeError, AttributeError):
         raise UserError(
             f"tag {key} of version {version} of '{MODEL}' is not a valid event; delete it in MLflow's UI"
         ) from None

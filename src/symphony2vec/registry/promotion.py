@@ -4,8 +4,8 @@ On one machine a lock in mlruns/ lets one promotion or rollback at a time read t
 the second of two concurrent promotions is judged against the result of the first. MLflow has no compare-and-set, so
 between machines that share a server the alias is read again before and after it is set; if it changed in between, the
 challenger is judged again. What remains is two machines that set the alias within the same few milliseconds. Then one
-alias stands, the other machine is told, and `champions` shows two events that replaced the same version; promote the
-better model again.
+alias stands, the other command reports that its alias was overwritten, and `champions` shows two events that replaced
+the same version; promote the better model again.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Decision:
     """The outcome of a promotion.
 
     Attributes:
-        name: Name of the candidate.
+        name: Name of the challenger.
         version: Its version; "" on a dry run if it has none.
         champion: The version that it was compared with; "" for none.
         opponent: Name of that version.
         verdicts: One per gate.
-        figures: Accuracy and difference, as the history records them.
-        is_champion_already: Whether the candidate was champion before; then no gate is asked.
+        metrics: Accuracy and difference, as the history records them.
+        is_champion_already: Whether the challenger was champion before; then no gate is checked.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Decision:
     champion: str
     opponent: str
     verdicts: tuple[Verdict, ...]
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     is_champion_already: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether all gates passed."""
+        """Return whether all gates passed."""
         return all(verdict.passed for verdict in self.verdicts)
 
 
@@ -71,12 +71,12 @@ def promote(
         project: Project whose tracking server is used.
         params: Its sections probe (the bootstrap) and registry.
         query: A run id or the beginning of one, or a model's name with or without a fold.
-        readout: Readout of the run's model, as "crops"; "" for the default one.
+        readout: Readout of the run's model, such as "crops"; "" for the default one.
         equal_ok: Accept a model that is not worse than the champion.
         dry_run: Change nothing in the registry.
 
     Returns:
-        The verdicts, and the versions of candidate and champion.
+        The verdicts, and the versions of challenger and champion.
 
     Raises:
         UserError: No run matches the query, its model cannot be promoted, or the champion kept changing.
@@ -101,8 +101,8 @@ def promote(
                 if decision.is_champion_already or not decision.passed:
                     return decision
                 if sources.read_aliases(client).get(CHAMPION, "") == decision.champion:
-                    replaced, name, figures = decision.champion, decision.name, decision.figures
-                    _set_champion(client, version, history.PROMOTED, replaced, name, figures)
+                    replaced, name, metrics = decision.champion, decision.name, decision.metrics
+                    _set_champion(client, version, history.PROMOTED, replaced, name, metrics)
                     return decision
         raise UserError(
             f"the champion changed {MAX_ATTEMPTS} times while {candidate.name} was being judged; promote it again"
@@ -110,7 +110,7 @@ def promote(
 
 
 def roll_back(project: Project, to: str = "") -> tuple[str, str]:
-    """Give the alias champion back to the version that had it before, or to any version that once had it.
+    """Restore the alias champion to the version that had it before, or to any version that once had it.
 
     Returns:
         The version that was champion ("" for none) and the version that is champion now.
@@ -137,7 +137,7 @@ def roll_back(project: Project, to: str = "") -> tuple[str, str]:
 
 def _accuracy(folds: gates.Folds, params: Params) -> dict[str, float]:
     probed = sum(fold.works is not None for fold in folds.values())
-    return {**_figures("accuracy", gates.estimate_accuracy(folds, params.probe)), "folds": probed}
+    return {**_estimate_metrics("accuracy", gates.estimate_accuracy(folds, params.probe)), "folds": probed}
 
 
 def _judge(
@@ -147,24 +147,24 @@ def _judge(
     champion = sources.read_aliases(client).get(CHAMPION, "")
     pending = replace(pending, champion=champion)
     if not champion:
-        data, better, _ = gates.check_first(folds, params.probe)
-        return replace(pending, verdicts=(data, better, *pending.verdicts))
+        data, improvement, _ = gates.check_without_champion(folds, params.probe)
+        return replace(pending, verdicts=(data, improvement, *pending.verdicts))
     if champion == pending.version:
         return replace(pending, verdicts=(), is_champion_already=True)
     opponent = candidates.candidate_of_source(client, client.get_model_version(MODEL, champion).source)
     if opponent is None:
         text = f"the run of champion version {champion} is deleted, so there is nothing to compare with; roll back, or"
         data = Verdict("data", False, f"{text} delete the alias {CHAMPION} in MLflow's UI")
-        better, _ = gates.check_better({}, {}, False, equal_ok, params)
-        return replace(pending, verdicts=(data, better, *pending.verdicts))
+        improvement, _ = gates.check_improvement({}, {}, False, equal_ok, params)
+        return replace(pending, verdicts=(data, improvement, *pending.verdicts))
     opponent_folds = evidence.collect_evidence(client, project, opponent)
     data = gates.check_data(folds, opponent_folds)
-    better, difference = gates.check_better(folds, opponent_folds, data.passed, equal_ok, params)
-    figures = {**pending.figures, **_figures("difference", difference)}
-    return replace(pending, opponent=opponent.name, verdicts=(data, better, *pending.verdicts), figures=figures)
+    improvement, difference = gates.check_improvement(folds, opponent_folds, data.passed, equal_ok, params)
+    metrics = {**pending.metrics, **_estimate_metrics("difference", difference)}
+    return replace(pending, opponent=opponent.name, verdicts=(data, improvement, *pending.verdicts), metrics=metrics)
 
 
-def _figures(name: str, estimate: Estimate | None) -> dict[str, float]:
+def _estimate_metrics(name: str, estimate: Estimate | None) -> dict[str, float]:
     if estimate is None:
         return {}
     ends = {f"{name}_low": round(estimate.low, 6), f"{name}_high": round(estimate.high, 6)}
@@ -172,11 +172,11 @@ def _figures(name: str, estimate: Estimate | None) -> dict[str, float]:
 
 
 def _set_champion(
-    client: MlflowClient, version: str, event: str, replaced: str, name: str, figures: Mapping[str, float]
+    client: MlflowClient, version: str, event: str, replaced: str, name: str, metrics: Mapping[str, float]
 ) -> None:
     """Set the alias, record it in the history, and check that the alias stands."""
     client.set_registered_model_alias(MODEL, CHAMPION, version)
-    history.record_event(client, version, event, replaced, name, figures)
+    history.record_event(client, version, event, replaced, name, metrics)
     aliases = sources.read_aliases(client)
     if aliases.get(CHALLENGER) == version:
         client.delete_registered_model_alias(MODEL, CHALLENGER)

@@ -60,7 +60,7 @@ def measure_deviation(package: Path) -> float:
 
 def _embed_example(package: Path, output: Path) -> None:
     """Write the vectors of the example from a new process that does not see the tracking server."""
-    hidden = (tracking.URI, "MLFLOW_REGISTRY_URI")
+    hidden = (tracking.TRACKING_URI_VARIABLE, "MLFLOW_REGISTRY_URI")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     command = [sys.executable, "-c", SCRIPT, str(package), str(package / EXAMPLE), str(output)]
     try:

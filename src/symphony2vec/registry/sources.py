@@ -41,7 +41,7 @@ MODEL_URI = re.compile(r"models:/([^/@]+)(?:@([\w-]+)|/([1-9][0-9]*))/?")
 
 
 def locate_model(project: Project, source: str) -> tuple[Path, str]:
-    """Return the folder of a model (with its file MLmodel) and its exact source, as "models:/symphony2vec/3".
+    """Return the folder of a model (with its file MLmodel) and its exact source, such as "models:/symphony2vec/3".
 
     Args:
         project: Project whose tracking server is used.
@@ -50,7 +50,7 @@ def locate_model(project: Project, source: str) -> tuple[Path, str]:
     Raises:
         UserError: The source is malformed, or MLflow has no such model, alias, version or run, or no files of it.
     """
-    with tracking.client(project, reads_only=True) as client:
+    with tracking.client(project, read_only=True) as client:
         exact = resolve_source(client, source)
         return fetch_model(project, client, exact), exact
 

@@ -31,7 +31,7 @@ def tabulate_ablations(project: Project, params: Params, reference: str, folds: 
 
     Args:
         project, params: of the study.
-        reference: the full model, as "full-40"; "" if there is none.
+        reference: the full model, such as "full-40"; "" if there is none.
         folds: names of the folds.
     """
     size = reference.rpartition("-")[2]

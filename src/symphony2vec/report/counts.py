@@ -40,7 +40,7 @@ def compare(path: Path, model: str, split: str, resamples: int, confidence: floa
 
     Args:
         path: a table of counts.
-        model: as "pca-mfcc" or "lstm-mel chunks"; with its stage if needed, as "ali/encoder-128 crops".
+        model: such as "pca-mfcc" or "lstm-mel chunks"; with its stage if needed, such as "ali/encoder-128 crops".
         split: the kind of split whose folds are used.
         resamples: bootstrap resamples.
         confidence: of the interval.

@@ -93,7 +93,7 @@ def render(
         majority_composer=scores[0]["majority_composer"],
         few_works=sorted({name for values in scores for name in values["few_test_works"]}),
         by_movement=by_movement if params.clips.group_by[0] == "work" else [],
-        commit=tracking.commit(project),
+        commit=tracking.git_commit(project),
         version=__version__,
         most_reasons=MOST_REASONS,
         studies=_studies(project),

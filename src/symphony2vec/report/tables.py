@@ -82,7 +82,7 @@ class ResultsEntry:
 
     @property
     def name(self) -> str:
-        """The name for readers, as "lstm-mel chunks"."""
+        """Return the display name, such as "lstm-mel chunks"."""
         return f"{self.model} {self.readout}".strip()
 
 

@@ -122,7 +122,7 @@ def _answer(service: Service, body: bytes) -> Any:
     is_list = body.lstrip()[:1] == b"["
     try:
         rows = ROWS.validate_json(body) if is_list else [Row.model_validate_json(body)]
-    except ValidationError as fault:
-        raise UserError(explain(fault)) from None
+    except ValidationError as error:
+        raise UserError(explain(error)) from None
     answers = service.answer(rows)
     return answers if is_list else answers[0]

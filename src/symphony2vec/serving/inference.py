@@ -157,16 +157,16 @@ class _Budget:
                 raise UserError(f"hop_s of {hop_s:g} s makes more than {MAX_VECTORS} vectors, the limit per request")
 
 
-def explain(fault: ValidationError) -> str:
-    """Return the first fault of a request in one line, without the request's own data.
+def explain(error: ValidationError) -> str:
+    """Return the first error of a request in one line, without the request's own data.
 
     >>> try:
     ...     Row.model_validate({"audio": 3})
-    ... except ValidationError as fault:
-    ...     explain(fault)
+    ... except ValidationError as error:
+    ...     explain(error)
     'audio: Input should be a valid string'
     """
-    first = fault.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if first["type"] == "extra_forbidden":
         place, message = first["loc"][:-1], f"unknown key; expected {', '.join(Row.model_fields)}"
     else:
@@ -196,8 +196,8 @@ def _decode_base64(text: str, megabytes: float) -> bytes:
         raise UserError(f"audio holds {len(text) * 0.75e-6:.0f} MB; the limit is {megabytes:g} MB")
     try:
         audio = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as fault:
-        raise UserError(f"audio is not base64 ({fault}); expected {AUDIO}, not a path or address") from None
+    except (binascii.Error, ValueError) as error:
+        raise UserError(f"audio is not base64 ({error}); expected {AUDIO}, not a path or address") from None
     if not ffmpeg.detect_container(audio):
         raise UserError(f"audio does not begin like a supported sound file; expected {AUDIO}")
     return audio

@@ -62,8 +62,8 @@ def _row(number: int, values: dict[Any, Any], params: dict[str, Any]) -> Row:
         cells["hop_s"] = params.get("hop_s")
     try:
         return Row.model_validate({**cells, "form": params.get("form", "clips")})
-    except ValidationError as fault:
-        raise UserError(f"row {number}: {explain(fault)}") from None
+    except ValidationError as error:
+        raise UserError(f"row {number}: {explain(error)}") from None
 
 
 mlflow.models.set_model(PackagedModel())

@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, Prog
 
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project
-from symphony2vec.tracking import places
+from symphony2vec.tracking import sqlite_store
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -57,7 +57,7 @@ class Database:
             UserError: The URL is malformed or of another kind of database.
         """
         if url is None:
-            return cls(places.url(project.mlruns / "optuna.db"))
+            return cls(sqlite_store.sqlite_url(project.mlruns / "optuna.db"))
         for scheme in ("postgresql://", "postgres://"):
             if url.startswith(scheme):
                 url = "postgresql+psycopg://" + url.removeprefix(scheme)
@@ -81,7 +81,7 @@ class Database:
 
     def exists(self) -> bool:
         """Return whether the database file exists; True for a server, which only opening can tell."""
-        path = places.database_of(self.url)
+        path = sqlite_store.sqlite_path(self.url)
         return path is None or path.is_file()
 
     @contextmanager

@@ -39,13 +39,13 @@ def write_outputs(folder: Path, name: str, study: Study, ranking: list[Finalist]
         plots["importances"] = figures.importances(importances, title)
     for plot, figure in plots.items():
         figures.save(folder / f"{plot}.png", figure)
-        run.file(folder / f"{plot}.png")
+        run.log_artifact(folder / f"{plot}.png")
     for file in ("trials.csv", "repeats.csv"):
-        run.file(folder / file)
+        run.log_artifact(folder / file)
     with tempfile.TemporaryDirectory() as place:
         page = Path(place, "study.html")
         if _write_page(page, study, bool(importances)):
-            run.file(page)
+            run.log_artifact(page)
 
 
 def select_varied(table: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -88,13 +88,13 @@ def run(
         point = kind.current_point(params)
         if not study.get_trials(deepcopy=False) and space.contains(kind.space(params), point):
             study.enqueue_trial(point, user_attrs={CURRENT_SETTING: True})
-        subject, record = tracking.Subject("study", name, "mel", fold.name), project.out("study", name, "run.json")
+        identity, record = tracking.RunIdentity("study", name, "mel", fold.name), project.out("study", name, "run.json")
         _adopt_run(study, record)
         run_params = _run_params(params, kind, fold.seed)
-        with tracking.run(project, subject, run_params, project.feature("mel"), record) as run:
+        with tracking.start_run(project, identity, run_params, project.feature("mel"), record) as run:
             study.set_user_attr("mlflow_run_id", run.run_id)
             study_run = trials.StudyRun(project, run.run_id)
-            run.tag("mlflow.runName", f"study {name}")
+            run.set_tag("mlflow.runName", f"study {name}")
             study_run.close_dead_runs(study, repeats)
             count = n_trials or params.study.trials
             job = workers.StudyJob(project, params, database, name, count, deadline, os.getpid())
@@ -105,7 +105,7 @@ def run(
             pictures.write_outputs(folder, name, study, ranking, run)
             if not ranking:
                 raise UserError(f"no trial of the study '{name}' was completed; see {folder}")
-            run.metrics(_winner_metrics(ranking[0]))
+            run.log_metrics(_winner_metrics(ranking[0]))
     return ranking
 
 
@@ -140,7 +140,7 @@ def _adopt_run(study: Study, record: Path) -> None:
 
 
 def _run_params(params: Params, kind: StudyKind, seed: int) -> dict[str, Any]:
-    flat = tracking.flat(params, "labels", "classifiers", "embeddings", "ali", "temporal", "probe", "folds")
+    flat = tracking.flatten_params(params, "labels", "classifiers", "embeddings", "ali", "temporal", "probe", "folds")
     others = tuple(f"study.{other}." for other in KINDS if other != kind.name)
     shared = {name: value for name, value in flat.items() if not name.startswith(others)}
     return {**shared, "split": params.clips.group_by[0], "seed": seed}

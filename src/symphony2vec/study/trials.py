@@ -43,8 +43,8 @@ class StudyRun:
 
     def adopt(self, run: tracking.Run, name: str) -> None:
         """Make a run a child of this one."""
-        run.tag("mlflow.runName", name)
-        run.tag("mlflow.parentRunId", self.run_id)
+        run.set_tag("mlflow.runName", name)
+        run.set_tag("mlflow.parentRunId", self.run_id)
 
     def close_dead_runs(self, *studies: Study) -> None:
         """End the runs that killed workers left running: those of failed trials without a recorded reason."""
@@ -107,12 +107,12 @@ class TrialContext:
     @contextmanager
     def open_task(self, latent: int, setting: Any, seed: int) -> Iterator[folds.Task]:
         """Open an MLflow run for one training, and give the task that logs its curves."""
-        subject = tracking.Subject("study", self.kind.setting_name, str(latent), self.fold.name)
+        identity = tracking.RunIdentity("study", self.kind.setting_name, str(latent), self.fold.name)
         run_params = {**self.kind.run_params(self.params, setting, latent), "seed": seed}
         run_params = folds.collect_parameters(self.params, self.fold, self.clips_table, run_params)
-        with tracking.run(self.project, subject, run_params, self.project.feature("mel")) as run:
+        with tracking.start_run(self.project, identity, run_params, self.project.feature("mel")) as run:
             unused = self.project.out(".partial")
-            yield folds.Task(subject, self.fold, self.clips_table, unused, unused, run, self.params, [])
+            yield folds.Task(identity, self.fold, self.clips_table, unused, unused, run, self.params, [])
 
 
 def run_trial(trial: Trial, context: TrialContext) -> float:
@@ -168,8 +168,8 @@ def _train(
         except TrialPruned:
             is_pruned = True
         value = float(np.mean(accuracies[-params.study.averaged_probes :]))
-        task.run.metrics({"trial_value": value})
-        task.run.tag("trial_state", "pruned" if is_pruned else "complete")
+        task.run.log_metrics({"trial_value": value})
+        task.run.set_tag("trial_state", "pruned" if is_pruned else "complete")
     if is_pruned:
         raise TrialPruned
     return value
@@ -193,7 +193,7 @@ def record_failure(trial: Trial) -> Iterator[None]:
 
 def _end_run(client: MlflowClient, run_id: str) -> None:
     """End a run as FAILED if the server has it and it is still running."""
-    known_id = tracking.run_id_of(client, {"stage": "study", "run_id": run_id})
+    known_id = tracking.find_run_id(client, {"stage": "study", "run_id": run_id})
     if known_id is not None and client.get_run(known_id).info.status == "RUNNING":
         client.set_tag(known_id, "failure", "its worker was killed")
         client.set_terminated(known_id, "FAILED")

@@ -40,7 +40,7 @@ class Finalist:
 
     @property
     def is_stable(self) -> bool:
-        """Whether no repeat failed (and there is at least one)."""
+        """Return whether no repeat failed (and there is at least one)."""
         return bool(self.repeats) and not any(map(math.isnan, self.repeats.values()))
 
     @property

@@ -76,7 +76,7 @@ class StudyJob:
 
     @property
     def is_active(self) -> bool:
-        """Whether the command is still running: it is this process or its parent."""
+        """Return whether the command is still running: it is this process or its parent."""
         return self.command_pid in (os.getpid(), os.getppid())
 
     def check_active(self) -> None:

@@ -30,8 +30,8 @@ def read_parts(path: Path) -> tuple[list[Part], bool]:
             score = partitura.load_kern(str(path))
             parts = [_convert(part) for part in score.parts if part.first_point is not None and len(part.notes_tied)]
             percussion = any(next(iter(p.iter_all(partitura.score.UnpitchedNote)), None) for p in score.parts)
-    except Exception as fault:  # the parser raises errors of any type
-        raise unreadable(fault) from fault
+    except Exception as error:  # the parser raises errors of any type
+        raise unreadable(error) from error
     return parts, percussion
 
 

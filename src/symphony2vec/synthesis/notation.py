@@ -50,10 +50,10 @@ def parse_xml(path: Path) -> Any:
     """
     try:
         return _parse(_read_xml(path))
-    except (etree.LxmlError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as fault:
-        raise unreadable(fault) from fault
-    except (KeyError, NotImplementedError, RuntimeError) as fault:  # of zipfile: no such entry, method, or password
-        raise unreadable(fault) from fault
+    except (etree.LxmlError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise unreadable(error) from error
+    except (KeyError, NotImplementedError, RuntimeError) as error:  # of zipfile: no such entry, method, or password
+        raise unreadable(error) from error
 
 
 def _read_xml(path: Path) -> bytes:

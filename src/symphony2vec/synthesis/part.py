@@ -75,10 +75,10 @@ class Part:
         )
 
 
-def unreadable(fault: Exception) -> Unusable:
+def unreadable(error: Exception) -> Unusable:
     """Return the error for a file that a parser cannot read, with the first line of the parser's message."""
-    lines = str(fault.args[0] if isinstance(fault, KeyError) and fault.args else fault).strip().splitlines()
-    return Unusable(f"not a readable score: {type(fault).__name__}{': ' + lines[0][:200] if lines else ''}")
+    lines = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip().splitlines()
+    return Unusable(f"not a readable score: {type(error).__name__}{': ' + lines[0][:200] if lines else ''}")
 
 
 def _marks_in_force(marks: Sequence[Any], start_q: float, end_q: float) -> tuple[Any, ...]:

@@ -1,10 +1,10 @@
-"""Experiment tracking with MLflow: one run a model and fold, in the experiment of its stage.
+"""Experiment tracking with MLflow: one run per model and fold; every stage is an experiment.
 
-Runs go to `MLFLOW_TRACKING_URI` where that is set, a server or a database, else to the database mlruns/mlflow.db of the
-project. With a database their artifacts lie under mlruns/artifacts/<stage>, or under `MLFLOW_DEFAULT_ARTIFACT_ROOT`, as
-s3://bucket/runs; a server has a place of its own. A run carries its parameters under the same flat names in every
-model, the data it saw with DVC's hash, the git commit, the stage and the hash of dvc.lock. A run that raises is marked
-FAILED.
+Runs are logged to `MLFLOW_TRACKING_URI` (a server or a database) if it is set, otherwise to the project's own database,
+mlruns/mlflow.db. An HTTP server decides where artifacts are stored. For a database they go to mlruns/artifacts/<stage>,
+or to <root>/<stage> if `MLFLOW_DEFAULT_ARTIFACT_ROOT` (such as s3://bucket/runs) is set. Every run logs its parameters
+under dotted names that are the same for all models, its input data with DVC's hash, the git commit, the stage and the
+hash of dvc.lock. A run that raises is marked FAILED.
 
 A server that does not answer does not stop a training: calls that cannot be delivered are queued in mlruns/outbox and
 sent in order later.
@@ -12,29 +12,29 @@ sent in order later.
 
 from __future__ import annotations
 
-from symphony2vec.tracking.delivery import Delivery, Pending, notify, pending, send
-from symphony2vec.tracking.provenance import Subject, commit, dvc_hash, flat, lock_hash
-from symphony2vec.tracking.runs import Run, reopen, run, run_id_of, write_record
-from symphony2vec.tracking.server import URI, client, redact, uri
+from symphony2vec.tracking.delivery import Delivery, PendingRun, list_pending_runs, print_notice, send_queued_calls
+from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, flatten_params, git_commit, lock_hash
+from symphony2vec.tracking.runs import Run, find_run_id, resume_run, start_run, write_run_record
+from symphony2vec.tracking.server import TRACKING_URI_VARIABLE, client, redact, tracking_uri
 
 __all__ = [
-    "URI",
+    "TRACKING_URI_VARIABLE",
     "Delivery",
-    "Pending",
+    "PendingRun",
     "Run",
-    "Subject",
+    "RunIdentity",
     "client",
-    "commit",
     "dvc_hash",
-    "flat",
+    "find_run_id",
+    "flatten_params",
+    "git_commit",
+    "list_pending_runs",
     "lock_hash",
-    "notify",
-    "pending",
+    "print_notice",
     "redact",
-    "reopen",
-    "run",
-    "run_id_of",
-    "send",
-    "uri",
-    "write_record",
+    "resume_run",
+    "send_queued_calls",
+    "start_run",
+    "tracking_uri",
+    "write_run_record",
 ]

@@ -1,9 +1,10 @@
 """Calls to MLflow about a run, as plain values that can be queued on disk, and how they are sent.
 
-A call has a kind, its values and the time at which it was made, so that it means the same whenever it is sent. Sent
-twice it changes nothing: a run is found again by its tag `local_id`; parameters, tags, data sets and files are replaced
-by themselves; MLflow keeps one of several equal metrics; an image is looked for first. An image of which only the full
-size arrived, without its thumbnail, is sent again under a second name.
+A call has a kind (key "call"), its values and the time at which it was made, so that it means the same whenever it is
+sent. Calls are idempotent, so that they can be sent again after an interruption: runs are looked up by their tag
+`local_id`; parameters, tags, inputs and artifacts overwrite themselves; MLflow deduplicates equal metrics; images are
+logged only if they are missing. One exception: an image whose thumbnail did not arrive is logged a second time under
+another name.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from symphony2vec.project import Project
 from symphony2vec.tracking import server
-from symphony2vec.tracking.provenance import Subject, dvc_hash, tags
+from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, tags
 
 Call = dict[str, Any]
-LARGE = ("file", "folder")  # kinds that a server may need long to store
-PARENT = "mlflow.parentRunId"
+UPLOAD_KINDS = ("file", "folder")  # the server may need long to store their data
+PARENT_RUN_TAG = "mlflow.parentRunId"
 METRICS_PER_REQUEST = 500  # metrics of one request; MLflow takes 1,000
 
 
@@ -37,52 +38,53 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def open_call(
+def build_open_call(
     project: Project,
-    subject: Subject,
+    identity: RunIdentity,
     local_id: str,
     parameters: Mapping[str, Any],
     inputs: Iterable[Path] = (),
-    stands_for: str = "",
+    replaces_run_id: str = "",
 ) -> Call:
-    """Return the call that opens a run, or continues the one of this id.
+    """Return the call that creates a run, or resumes the one with this ID.
 
     Args:
-        project: whose versions of code and data are noted.
-        subject: what the run is about.
-        local_id: the id of the run to continue, or a new one: the run's id here until MLflow has given one.
-        parameters: flat names and plain values.
+        project: the project whose git commit and DVC hashes are logged.
+        identity: stage, model, representation and fold.
+        local_id: ID of the run to resume, or a new one, which identifies the run until MLflow has assigned its own.
+        parameters: dotted names and plain values.
         inputs: files or folders that the run learns from.
-        stands_for: the id of a finished run that is only added to; "" for a training.
+        replaces_run_id: ID of the finished run whose results are extended; "" for a training. A run that is created
+            because the server does not know that one has this ID in its tag `stands_for`.
     """
-    run_parameters = {"row": subject.name, "model": subject.model, "representation": subject.input, **parameters}
+    names = {"row": identity.entry, "model": identity.model, "representation": identity.input_representation}
+    replaced = {"stands_for": replaces_run_id} if replaces_run_id else {}
     digests = [(path, dvc_hash(project, path)) for path in inputs]
     return {
         "call": "open",
-        "stage": subject.stage,
-        "name": subject.label,
+        "stage": identity.stage,
+        "name": identity.run_name,
         "local_id": local_id,
-        "tags": tags(project, subject) | ({"stands_for": stands_for} if stands_for else {}) | {"local_id": local_id},
-        "parameters": {name: str(value) for name, value in run_parameters.items()},
+        "tags": tags(project, identity) | replaced | {"local_id": local_id},
+        "parameters": {name: str(value) for name, value in (names | dict(parameters)).items()},
         "data": [
             {"source": str(project.home / inside), "name": inside.as_posix(), "digest": digest}
             for inside, digest in ((path.relative_to(project.root), digest) for path, digest in digests)
         ],
-        "runs_again": not stands_for,
+        "runs_again": not replaces_run_id,
         "at_ms": now_ms(),
     }
 
 
 def find_run(client: MlflowClient, stage: str, run_id: str) -> Any:
-    """Return the run of this id, or else the one opened under it while the server was away; None without either.
+    """Return the run with this MLflow ID, or the one whose tag `local_id` has this value; None if there is neither.
 
-    A deleted run counts as none.
+    Deleted runs are ignored.
     """
-
     try:
         run = client.get_run(run_id)
-    except MlflowException as fault:
-        if fault.error_code != "RESOURCE_DOES_NOT_EXIST":
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
     else:
         if run.info.lifecycle_stage == "active":
@@ -95,12 +97,11 @@ def find_run(client: MlflowClient, stage: str, run_id: str) -> Any:
 
 
 def open_run(client: MlflowClient, project: Project, call: Call, is_new: bool) -> str:
-    """Send an opening call and return the id that MLflow gives; a run that `is_new` is not looked for first."""
-
+    """Create or resume the run of an open call and return its MLflow ID; `is_new` skips the lookup."""
     run = None if is_new else find_run(client, call["stage"], call["local_id"])
     if run is None:
-        home = _experiment(client, project, call["stage"])
-        run = client.create_run(home, start_time=call["at_ms"], tags=call["tags"], run_name=call["name"])
+        experiment_id = _get_or_create_experiment(client, project, call["stage"])
+        run = client.create_run(experiment_id, start_time=call["at_ms"], tags=call["tags"], run_name=call["name"])
     else:
         _resume(client, run, call["runs_again"])
     run_id = str(run.info.run_id)
@@ -115,11 +116,11 @@ def send_call(client: MlflowClient, run_id: str, call: Call, attachment: Any = N
     """Send a call about an open run.
 
     Args:
-        client: of the server.
-        run_id: the run's id there.
-        call: any but an opening one.
-        attachment: what belongs to it: an image (H, W, 3) uint8, or the path of a file or folder.
-        repeated: whether it may have been sent before.
+        client: client of the tracking server.
+        run_id: MLflow's ID of the run.
+        call: any call except "open".
+        attachment: the payload of an image, file or folder call: an array (H, W, 3) uint8, or a path.
+        repeated: whether the call may have been sent before.
     """
     match call["call"]:
         case "metrics":
@@ -132,16 +133,16 @@ def send_call(client: MlflowClient, run_id: str, call: Call, attachment: Any = N
         case "folder":
             client.log_artifacts(run_id, str(attachment), call["name"])
         case "tag":
-            client.set_tag(run_id, call["key"], _value(client, call))
+            client.set_tag(run_id, call["key"], _resolve_tag_value(client, call))
         case "end":
             if call["failure"]:
                 client.set_tag(run_id, "failure", call["failure"])
             client.set_terminated(run_id, call["status"], call["at_ms"])
 
 
-def _value(client: MlflowClient, call: Call) -> str:
-    """The value of a tag; the parent's is its id on this server, which was unknown while the server was silent."""
-    if call["key"] != PARENT:
+def _resolve_tag_value(client: MlflowClient, call: Call) -> str:
+    """Return the value of a tag; a parent's local ID is replaced by its MLflow ID."""
+    if call["key"] != PARENT_RUN_TAG:
         return str(call["value"])
     parent = find_run(client, call["stage"], call["value"])
     return str(call["value"] if parent is None else parent.info.run_id)
@@ -159,21 +160,21 @@ def _metrics(call: Call) -> list[Metric]:
 
 
 def _has_image(client: MlflowClient, run_id: str, call: Call) -> bool:
-    """Whether the run has an image in both sizes, the full one and the thumbnail."""
+    """Return whether the run has an image in both sizes, the full one and the thumbnail."""
     start = f"images/{call['key'].replace('/', '~')}+step+{call['step']}+timestamp+{call['at_ms']}+"
     paths = [file.path for file in client.list_artifacts(run_id, "images") if file.path.startswith(start)]
     return {path.rpartition(".")[2] for path in paths} == {"png", "webp"}
 
 
-def _resume(client: MlflowClient, run: Any, runs_again: bool) -> None:
+def _resume(client: MlflowClient, run: Any, resumes_training: bool) -> None:
     if "failure" in run.data.tags:
         client.delete_tag(run.info.run_id, "failure")
-    if runs_again:
+    if resumes_training:
         client.update_run(run.info.run_id, status="RUNNING")
 
 
-def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
-    """The id of the stage's experiment, created if it is missing."""
+def _get_or_create_experiment(client: MlflowClient, project: Project, stage: str) -> str:
+    """Return the ID of the stage's experiment, created if it is missing."""
     project.mlruns.mkdir(exist_ok=True)
     with filelock.FileLock(project.mlruns / ".experiment.lock"):
         experiment = client.get_experiment_by_name(stage)
@@ -185,11 +186,11 @@ def _experiment(client: MlflowClient, project: Project, stage: str) -> str:
 
 
 def _log_inputs(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> None:
-    """Log data sets. If two runs are the first to use one, MLflow refuses the slower, which then tries again."""
+    """Log inputs. If two runs log the same new data set at once, one of them gets a uniqueness error and retries."""
     try:
         client.log_inputs(run_id, data)
-    except MlflowException as fault:
-        if not re.search("unique|duplicate", str(fault), re.I):
+    except MlflowException as error:
+        if not re.search("unique|duplicate", str(error), re.I):
             raise
         client.log_inputs(run_id, data)
 

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from tqdm import tqdm
 
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project
 from symphony2vec.tracking import server
-from symphony2vec.tracking.outbox import Outbox, outboxes
+from symphony2vec.tracking.outbox import Outbox, QueueUnavailableError, outboxes
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingRun:
     """The queued calls of one run.
 
     Attributes:
-        name: the run's id, or a local one.
-        label: as "vae-mel work-0".
+        name: name of the queue: MLflow's run ID, or the local ID if the run has none yet.
+        label: display name, such as "vae-mel work-0".
         calls: how many are queued.
         since_ms: when the first was queued.
-        server: the server they are meant for; "" is the project's own database.
+        server: the server that they are for; "" is the project's own database.
         folder: where they are stored.
-        fault: what is wrong with the folder, if it is damaged.
+        error: what is wrong with the folder, if it is damaged.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Pending:
     since_ms: int
     server: str
     folder: Path
-    fault: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,77 +43,90 @@ class Delivery:
     """The outcome of sending one run's calls.
 
     Attributes:
-        pending: what was to be sent.
-        state: sent; busy (its training goes on, or another process sends it); silent (the server does not answer);
-            elsewhere (it is meant for another server); refused (by the server).
-        run_id: the run's id on the server, if it was sent.
-        reason: why it was not sent.
+        pending: the queued calls.
+        state: sent;
+            busy: the run is still training, or another process is sending its calls;
+            unreachable: the server does not answer;
+            unrecorded: calls were sent, but that could not be recorded, so they will be sent again;
+            other_server: the calls are for another server;
+            rejected: by the server, or because the folder is damaged.
+        run_id: MLflow's run ID, if the calls were sent.
+        reason: why they were not sent.
     """
 
-    pending: Pending
-    state: str
+    pending: PendingRun
+    state: Literal["sent", "busy", "unreachable", "unrecorded", "other_server", "rejected"]
     run_id: str = ""
     reason: str = ""
 
 
-def pending(project: Project) -> list[Pending]:
+def list_pending_runs(project: Project) -> list[PendingRun]:
     """Return the runs with queued calls, the oldest first."""
     pending_runs = [pending_run for outbox in outboxes(project) if (pending_run := _describe(outbox))]
     return sorted(pending_runs, key=lambda pending_run: pending_run.since_ms)
 
 
-def send(project: Project) -> list[Delivery]:
-    """Send all queued calls that no other process is sending, the oldest first, until the server is silent."""
+def send_queued_calls(project: Project) -> list[Delivery]:
+    """Send all queued calls that no other process is sending, the oldest first; stop if the server does not answer."""
     outcomes: list[Delivery] = []
-    no_answer = ""
-    for pending_run in pending(project):
-        if no_answer:
-            outcomes.append(Delivery(pending_run, "silent", reason=no_answer))
+    obstacle: Delivery | None = None
+    for pending_run in list_pending_runs(project):
+        if obstacle:
+            outcomes.append(replace(obstacle, pending=pending_run))
         elif outcome := _deliver(project, pending_run):
             outcomes.append(outcome)
-            no_answer = outcome.reason if outcome.state == "silent" else ""
+            obstacle = outcome if outcome.state in ("unreachable", "unrecorded") else None
     return outcomes
 
 
-def notify(line: str) -> None:
+def print_notice(line: str) -> None:
     """Print one line on stderr, above a progress bar if there is one."""
     tqdm.write(f"symphony2vec: {line}", file=sys.stderr)
 
 
-def _deliver(project: Project, pending_run: Pending) -> Delivery | None:
+def _deliver(project: Project, pending_run: PendingRun) -> Delivery | None:
     """Send one outbox; None if another process has done so meanwhile."""
     outbox = Outbox(project, pending_run.name)
-    if pending_run.fault:
-        return Delivery(pending_run, "refused", reason=pending_run.fault)
+    if pending_run.error:
+        return Delivery(pending_run, "rejected", reason=pending_run.error)
     if not outbox.acquire(timeout_s=0):
-        return Delivery(pending_run, "busy", reason="its training goes on, or another process sends it")
+        reason = "the run is still training, or another process is sending its calls; try again later"
+        return Delivery(pending_run, "busy", reason=reason)
     try:
         if outbox.is_empty():
             return None
         if pending_run.server != server.server_name():
-            meant = pending_run.server or "the project's own database"
-            return Delivery(
-                pending_run, "elsewhere", reason=f"it is meant for {meant}; set or unset {server.URI} for that"
-            )
+            return Delivery(pending_run, "other_server", reason=_explain_other_server(pending_run.server))
         return Delivery(pending_run, "sent", outbox.deliver())
-    except server.NoAnswer as fault:
-        address = server.redact(server.uri(project))
-        return Delivery(pending_run, "silent", reason=f"MLflow at {address} does not answer ({fault})")
-    except UserError as fault:
-        return Delivery(pending_run, "refused", reason=f"{fault}; to discard it, remove {pending_run.folder}")
+    except server.ServerUnavailableError as error:
+        address = server.redact(server.tracking_uri(project))
+        return Delivery(pending_run, "unreachable", reason=f"MLflow at {address} does not answer ({error})")
+    except QueueUnavailableError as error:
+        return Delivery(pending_run, "unrecorded", reason=str(error))
+    except UserError as error:
+        reason = f"{error}; to discard the queued calls, delete {pending_run.folder}"
+        return Delivery(pending_run, "rejected", reason=reason)
     finally:
         outbox.release()
 
 
-def _describe(outbox: Outbox) -> Pending | None:
-    """The queued calls of an outbox; None if it is empty or was sent meanwhile. A damaged one stops no other."""
+def _explain_other_server(name: str) -> str:
+    variable = server.TRACKING_URI_VARIABLE
+    if name:
+        return f"its calls are for {name}; set {variable} to that address and send again"
+    return f"its calls are for the project's own database; unset {variable} and send again"
+
+
+def _describe(outbox: Outbox) -> PendingRun | None:
+    """Return the queued calls of an outbox; None if there are none. If it is damaged, `error` says so."""
     try:
         if outbox.is_empty():
             return None
         header = outbox.header
         since_ms = int(header["since_ms"])
-        return Pending(outbox.name, header["label"], outbox.waiting_calls(), since_ms, header["server"], outbox.folder)
-    except UserError as fault:
+        calls = outbox.count_queued_calls()
+        return PendingRun(outbox.name, header["label"], calls, since_ms, header["server"], outbox.folder)
+    except UserError as error:
         if outbox.folder.exists():
-            return Pending(outbox.name, outbox.name, 0, 0, server.server_name(), outbox.folder, str(fault))
+            return PendingRun(outbox.name, outbox.name, 0, 0, server.server_name(), outbox.folder, str(error))
         return None

@@ -1,15 +1,15 @@
 """A queue on disk of the calls about one run, kept until the tracking server answers.
 
-mlruns/outbox/<id>/     id: the run's own, or a local one until MLflow has given one; <id>.<server> if calls of that run
-                        are already queued there for another server
-    about.json          server: the one the calls are meant for; label, as "vae-mel work-0"; since_ms
-    calls.jsonl         one call a line; a last line without its line end was cut off by a kill and is ignored
-    things/<name>/      the attachment of a call: an image's array, a file or a folder
-    sent.json           calls: how many of them the server has taken; run_id: the run's id there
-mlruns/outbox/.locks/   one lock an id, held by the process that writes or sends and released when it ends
+mlruns/outbox/<id>/     MLflow's run ID, or the local ID; <id>.<hash of the server> if calls of that run are already
+                        queued for another server
+    about.json          server: the one that the calls are for; label, such as "vae-mel work-0"; since_ms
+    calls.jsonl         one call per line; an incomplete last line (the process was killed) is ignored
+    things/<uuid>/      the attachment of a call (its key "thing"): an image's array, a file or a folder
+    sent.json           calls: number of calls already sent; run_id: MLflow's run ID
+mlruns/outbox/.locks/   one lock per ID, held by the process that writes or sends and released when it ends
 
-Runs are not written to the project's own database first and copied from there: a run has one id, which the registry,
-out/ and the MLflow UI share, and a copy would have another.
+Why are runs not logged to the project's own database first and copied from there? The copy would have another run ID
+than the one in the registry, in out/ and in the MLflow UI.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ from filelock import BaseFileLock
 from mlflow import MlflowClient
 
 from symphony2vec.errors import UserError
-from symphony2vec.project import Project, read_json, write_json
+from symphony2vec.project import Project, write_json
 from symphony2vec.tracking import server
 from symphony2vec.tracking.calls import METRICS_PER_REQUEST, Call, now_ms, open_run, send_call, send_metrics
 
-LOCK_TIMEOUT_S = 60.0  # a sender that has the outbox is waited for
+LOCK_TIMEOUT_S = 60.0  # how long to wait for another process that is sending
+
+
+class QueueUnavailableError(Exception):
+    """The queued calls cannot be sent, or not be marked as sent; they stay queued. The message is the full reason."""
 
 
 class Outbox:
@@ -47,16 +51,15 @@ class Outbox:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Return its server, label and since_ms."""
-        values: dict[str, Any] = read_json(self.folder / "about.json", "")
-        return values
+        """Return the content of about.json: server, label and since_ms."""
+        return self._read("about.json")
 
     def acquire(self, timeout_s: float = LOCK_TIMEOUT_S) -> bool:
         """Lock it for this process; return False if another process holds it for longer than the timeout."""
         if self._lock is None:
-            place = self.folder.parent / ".locks" / self.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(place)
+            path = self.folder.parent / ".locks" / self.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(path)
             try:
                 lock.acquire(timeout=timeout_s)
             except filelock.Timeout:
@@ -76,7 +79,7 @@ class Outbox:
         Args:
             call: plain values.
             attachment: an array or a path that belongs to it; copied, since the original may be removed.
-            label: of the run, for people.
+            label: display name of the run.
 
         Raises:
             OSError, UserError: it cannot be written.
@@ -91,45 +94,58 @@ class Outbox:
     def calls(self) -> list[Call]:
         """Return all complete calls, including those already sent."""
         raw = self._journal.read_bytes() if self._journal.is_file() else b""
-        try:
-            return [json.loads(line) for line in raw[: raw.rfind(b"\n") + 1].splitlines()]
-        except ValueError as fault:
-            raise UserError(
-                f"{self._journal} is damaged ({fault}); repair that line, or remove {self.folder}"
-            ) from None
+        return [self._parse(number, line) for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), 1)]
 
-    def waiting_calls(self) -> int:
+    def _parse(self, number: int, line: bytes) -> Call:
+        try:
+            call: Call = json.loads(line)
+        except ValueError:
+            raise UserError(
+                f"{self._journal}, line {number} is not valid JSON; repair it, or delete {self.folder} to discard the "
+                "queued calls"
+            ) from None
+        return call
+
+    def count_queued_calls(self) -> int:
         """Return how many calls are queued."""
         return len(self.calls()) - int(self._progress()["calls"])
 
     def is_empty(self) -> bool:
         """Return whether there is nothing to send."""
-        return not self._journal.is_file() or not self.waiting_calls()
+        return not self._journal.is_file() or not self.count_queued_calls()
 
-    def is_elsewhere(self) -> bool:
-        """Return whether the calls are meant for another server than the present one."""
+    def is_for_other_server(self) -> bool:
+        """Return whether the calls are for another server than the one now configured."""
         return not self.is_empty() and self.header["server"] != server.server_name()
 
     def deliver(self) -> str:
-        """Send the queued calls in order, remove them, and return the run's id on the server.
+        """Send the queued calls in order, remove them, and return MLflow's run ID.
 
         After an interruption it continues where it stopped: the call that was on its way is sent again, see `calls`.
+
+        Raises:
+            ServerUnavailableError: The server does not answer.
+            QueueUnavailableError: A call was sent, but that could not be recorded.
+            UserError: The server rejects a call, or the queue is damaged.
         """
         progress = self._progress()
-        for start, group in _group_metrics(self.calls(), progress["calls"]):
-            is_large = any("thing" in call for call in group)
-            with server.client_session(self.project, server.UPLOAD_S if is_large else server.ANSWER_S) as client:
+        for start, group in _batch_calls(self.calls(), progress["calls"]):
+            has_upload = any("thing" in call for call in group)
+            timeout_s = server.UPLOAD_TIMEOUT_S if has_upload else server.CALL_TIMEOUT_S
+            with server.client_session(self.project, timeout_s) as client:
                 progress["run_id"] = self._send(client, progress["run_id"], group)
             progress["calls"] = start + len(group)
             try:
                 write_json(self.folder / "sent.json", progress)
-            except (OSError, UserError) as fault:  # a full disk ends no training; the call is sent once more
-                raise server.NoAnswer(f"sent, but not recorded: {fault}") from fault
+            except (OSError, UserError) as error:  # a full disk must not stop training
+                raise QueueUnavailableError(
+                    f"queued calls were sent to MLflow, but not recorded as sent ({error}); they are sent again later"
+                ) from error
         self._remove()
         return str(progress["run_id"])
 
     def _remove(self) -> None:
-        """Rename the folder before it is removed: a kill in between would leave calls that look unsent."""
+        """Remove the folder; it is renamed first, so that a killed process leaves no calls that look unsent."""
         self.folder.replace(self.folder.with_name(f".sent-{uuid.uuid4().hex}"))
         for sent in self.folder.parent.glob(".sent-*"):
             shutil.rmtree(sent, ignore_errors=True)
@@ -145,12 +161,21 @@ class Outbox:
         return run_id
 
     def _progress(self) -> dict[str, Any]:
-        sent = self.folder / "sent.json"
-        return dict(read_json(sent, "")) if sent.is_file() else {"calls": 0, "run_id": self.name}
+        is_started = (self.folder / "sent.json").is_file()
+        return self._read("sent.json") if is_started else {"calls": 0, "run_id": self.name}
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.folder / name).read_text(encoding="utf-8")))
+        except (ValueError, TypeError, OSError) as error:
+            raise UserError(
+                f"{self.folder / name} is missing or damaged ({error}); repair it, or delete {self.folder} to discard "
+                "the queued calls"
+            ) from None
 
     def _append(self, line: bytes) -> None:
         with self._journal.open("ab", buffering=0) as file:
-            start = self._intact_size(file.tell())
+            start = self._complete_size(file.tell())
             try:
                 os.truncate(file.fileno(), start)
                 if file.write(line) != len(line):
@@ -160,8 +185,8 @@ class Outbox:
                 os.truncate(file.fileno(), start)
                 raise
 
-    def _intact_size(self, size: int) -> int:
-        """The size of the journal without an incomplete last line."""
+    def _complete_size(self, size: int) -> int:
+        """Return the size in bytes of the journal up to its last complete line."""
         with self._journal.open("rb") as file:
             file.seek(max(0, size - 1))
             return size if size == 0 or file.read(1) == b"\n" else self._journal.read_bytes().rfind(b"\n") + 1
@@ -169,7 +194,7 @@ class Outbox:
     def _copy_attachment(self, attachment: Any) -> str:
         """Copy the attachment of a call; return its path below the outbox."""
         name = uuid.uuid4().hex
-        partial, place = self.folder / "things" / f".{name}", self.folder / "things" / name
+        partial, complete = self.folder / "things" / f".{name}", self.folder / "things" / name
         partial.mkdir(parents=True)
         try:
             if not isinstance(attachment, Path):
@@ -178,11 +203,11 @@ class Outbox:
             else:
                 inside = partial / attachment.name
                 (shutil.copytree if attachment.is_dir() else shutil.copyfile)(attachment, inside)
-            partial.replace(place)
+            partial.replace(complete)
         except OSError:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        return (place / inside.name).relative_to(self.folder).as_posix()
+        return (complete / inside.name).relative_to(self.folder).as_posix()
 
     def _attachment(self, call: Call) -> Any:
         if "thing" not in call:
@@ -197,8 +222,8 @@ def outboxes(project: Project) -> list[Outbox]:
     return [Outbox(project, header.parent.name) for header in headers]
 
 
-def _group_metrics(calls: list[Call], start: int) -> Iterator[tuple[int, list[Call]]]:
-    """Yield the calls from `start` on with their index: one by one, but consecutive metrics together."""
+def _batch_calls(calls: list[Call], start: int) -> Iterator[tuple[int, list[Call]]]:
+    """Yield (index, group) from `start` on: single calls, but up to `METRICS_PER_REQUEST` consecutive metrics calls."""
     while start < len(calls):
         group = [calls[start]]
         while (

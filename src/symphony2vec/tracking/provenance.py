@@ -1,4 +1,4 @@
-"""Provenance of a run: its subject, its parameters, and the versions of code and data."""
+"""Provenance of a run: its identity, its parameters, and the versions of code and data."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ import yaml
 from symphony2vec.params import Params
 from symphony2vec.project import Project
 
-# dvc.lock changes while `dvc repro` runs, without a change of the code.
-CHANGES = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)dvc.lock")
+# Arguments that list uncommitted changes; dvc.lock is excluded, because `dvc repro` rewrites it.
+GIT_STATUS = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)dvc.lock")
 DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What a run is about: its stage (the experiment), model, representation and fold.
+class RunIdentity:
+    """What distinguishes a run from others: its stage (the experiment), model, representation and fold.
 
-    ALI has its latent size in place of the representation; its input is the mel spectrogram.
+    ALI and the temporal models have their latent size in place of the representation, such as "128"; their input is the
+    mel spectrogram.
     """
 
     stage: str
@@ -32,25 +33,25 @@ class Subject:
     fold: str
 
     @property
-    def name(self) -> str:
-        """The name of the model's folder, as "pca-mel"."""
+    def entry(self) -> str:
+        """Return the full name of the model, that of its folder, such as "pca-mel"."""
         return f"{self.model}-{self.representation}"
 
     @property
-    def input(self) -> str:
-        """The representation that the model takes, or the part of it, as "crop"."""
+    def input_representation(self) -> str:
+        """Return what the model takes: mel, mfcc, chroma, or "crop" for a crop of the mel spectrogram."""
         return "mel" if self.representation.isdecimal() else self.representation
 
     @property
-    def label(self) -> str:
-        """The name of the run, as "pca-mel work-0"."""
-        return f"{self.name} {self.fold}"
+    def run_name(self) -> str:
+        """Return the name of the run, such as "pca-mel work-0"."""
+        return f"{self.entry} {self.fold}"
 
 
-def flat(params: Params, *without: str) -> dict[str, Any]:
-    """Return every parameter by its dotted name, except the sections named in `without`."""
+def flatten_params(params: Params, *excluded_sections: str) -> dict[str, Any]:
+    """Return every parameter by its dotted name, except those of some sections."""
     flattened: dict[str, Any] = {}
-    queue: list[tuple[str, Any]] = [item for item in params.model_dump().items() if item[0] not in without]
+    queue: list[tuple[str, Any]] = [item for item in params.model_dump().items() if item[0] not in excluded_sections]
     while queue:
         name, value = queue.pop(0)
         if isinstance(value, dict):
@@ -60,26 +61,26 @@ def flat(params: Params, *without: str) -> dict[str, Any]:
     return flattened
 
 
-def tags(project: Project, subject: Subject) -> dict[str, str]:
-    """Return the tags of a run: what it is about, and the versions of code and data."""
-    subject_tags = {
-        "stage": subject.stage,
-        "kind": "classifier" if subject.stage == "classifiers" else "embedding",
-        "fold": subject.fold,
-        "git.commit": commit(project),
+def tags(project: Project, identity: RunIdentity) -> dict[str, str]:
+    """Return the tags of a run: stage, kind (classifier or embedding), fold, and the versions of code and data."""
+    version_tags = {
+        "stage": identity.stage,
+        "kind": "classifier" if identity.stage == "classifiers" else "embedding",
+        "fold": identity.fold,
+        "git.commit": git_commit(project),
         "dvc.lock.md5": lock_hash(project),
     }
     environment = {f"dvc.{name.removeprefix('DVC_').lower()}": os.environ.get(name, "") for name in DVC_VARIABLES}
-    return {name: value for name, value in {**subject_tags, **environment}.items() if value}
+    return {name: value for name, value in {**version_tags, **environment}.items() if value}
 
 
-def commit(project: Project) -> str:
-    """Return the git commit of the project, with "+changes" if files differ from it; "" outside git.
+def git_commit(project: Project) -> str:
+    """Return the git commit of the project, with the suffix "+changes" if files have changed since; "" outside git.
 
-    A project that was unpacked below another repository is outside git.
+    A project that was unpacked inside another repository, which does not track it, counts as outside git.
     """
     head = _git(project, "rev-parse", "HEAD") if _git(project, "ls-files", project.params.name) else ""
-    return f"{head}+changes" if head and _git(project, *CHANGES) else head
+    return f"{head}+changes" if head and _git(project, *GIT_STATUS) else head
 
 
 def lock_hash(project: Project) -> str:
@@ -89,15 +90,16 @@ def lock_hash(project: Project) -> str:
 
 
 def dvc_hash(project: Project, path: Path) -> str:
-    """Return the hash in dvc.lock of an output, or of the output folder around it; "" if it has neither."""
+    """Return the md5 that dvc.lock records for a path, or for the closest output above it; "" if there is none."""
 
     lock = project.root / "dvc.lock"
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # in C, a twentieth of ruamel.yaml's time
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml: 20 times as fast as ruamel.yaml
     text = lock.read_text(encoding="utf-8") if lock.is_file() else "stages: {}"
     stages = yaml.load(text, Loader=loader)["stages"]
     outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     inside = path.relative_to(project.root)
-    return next((outputs[place.as_posix()] for place in (inside, *inside.parents) if place.as_posix() in outputs), "")
+    names = (folder.as_posix() for folder in (inside, *inside.parents))
+    return next((outputs[name] for name in names if name in outputs), "")
 
 
 def _git(project: Project, *words: str) -> str:

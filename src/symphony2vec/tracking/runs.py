@@ -1,4 +1,4 @@
-"""MLflow runs: opened, logged to and ended. Calls that the server does not take are queued and the training goes on."""
+"""Open, log to and end MLflow runs. If the server does not answer, calls are queued on disk and training continues."""
 
 from __future__ import annotations
 
@@ -15,98 +15,102 @@ from mlflow import MlflowClient
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project, key_of, read_json, write_json
 from symphony2vec.tracking import server
-from symphony2vec.tracking.calls import LARGE, Call, find_run, now_ms, open_call, open_run, send_call
-from symphony2vec.tracking.delivery import notify, send
-from symphony2vec.tracking.outbox import Outbox
-from symphony2vec.tracking.provenance import Subject
-from symphony2vec.tracking.server import NoAnswer
+from symphony2vec.tracking.calls import UPLOAD_KINDS, Call, build_open_call, find_run, now_ms, open_run, send_call
+from symphony2vec.tracking.delivery import print_notice, send_queued_calls
+from symphony2vec.tracking.outbox import Outbox, QueueUnavailableError
+from symphony2vec.tracking.provenance import RunIdentity
+from symphony2vec.tracking.server import ServerUnavailableError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_reported: set[str] = set()  # outboxes whose failure this process has reported
+_reported_outboxes: set[str] = set()  # those whose failure this process has reported
 
 
 class Run:
     """An open MLflow run.
 
-    A call that the server does not answer is queued in the outbox, and so are those after it. The server is tried again
-    every 30 s or less often, and then gets the queued calls first. A call that it refuses raises a UserError.
+    A call that the server does not answer is queued in the outbox, and so are those after it. The server is retried at
+    most every 30 s; queued calls are sent first, in order. A call that the server rejects raises a `UserError`.
 
     Attributes:
-        run_id: its id in MLflow; a local one until the server has answered.
+        run_id: its ID in MLflow; a local one until the server has answered.
     """
 
-    def __init__(self, project: Project, open_call: Call, is_new: bool) -> None:
-        self.run_id: str = open_call["local_id"]
-        self._project, self._label, self._stage = project, str(open_call["name"]), str(open_call["stage"])
-        self._opening: Call | None = open_call  # until the server or the outbox has it
+    def __init__(self, project: Project, opening: Call, is_new: bool) -> None:
+        self.run_id: str = opening["local_id"]
+        self._project, self._label, self._stage = project, str(opening["name"]), str(opening["stage"])
+        self._opening: Call | None = opening  # until the server or the outbox has it
         self._is_new = is_new
         self._outbox = Outbox(project, self.run_id)
-        if self._outbox.is_elsewhere():
+        if self._outbox.is_for_other_server():
             self._outbox = Outbox(project, f"{self.run_id}.{key_of(server.server_name())[:8]}")
-        self._has_warned, self._has_warned_of_loss, self._lost_calls = False, False, 0
+        self._has_warned, self._has_warned_of_drops, self._dropped_calls = False, False, 0
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics in one call; `step` is the update at which they were measured."""
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log metrics in one call; `step` is the number of optimiser updates so far."""
         plain = {name: float(value) for name, value in values.items()}
         self._send({"call": "metrics", "values": plain, "step": step, "at_ms": now_ms()})
 
-    def image(self, image: np.ndarray, key: str, step: int) -> None:
+    def log_image(self, image: np.ndarray, key: str, step: int) -> None:
         """Log one image (H, W, 3) uint8 of the series `key`."""
         self._send({"call": "image", "key": key, "step": step, "at_ms": now_ms()}, image)
 
-    def figure(self, figure: Figure, file: str) -> None:
-        """Log a figure as an image."""
-        with tempfile.TemporaryDirectory() as place:
-            image_file = Path(place, Path(file).name)
+    def log_figure(self, figure: Figure, path: str) -> None:
+        """Log a figure as an artifact at `path`, whose suffix determines the format."""
+        with tempfile.TemporaryDirectory() as scratch:
+            image_file = Path(scratch, Path(path).name)
             figure.savefig(image_file)
-            folder = Path(file).parent.as_posix()
-            self.file(image_file, None if folder == "." else folder)
+            folder = Path(path).parent.as_posix()
+            self.log_artifact(image_file, None if folder == "." else folder)
 
-    def file(self, path: Path, folder: str | None = None) -> None:
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Log a file as an artifact."""
         self._send({"call": "file", "folder": folder}, Path(path))
 
-    def folder(self, path: Path, name: str) -> None:
+    def log_artifacts(self, path: Path, name: str) -> None:
         """Log all files of a folder as artifacts below `name`."""
         self._send({"call": "folder", "name": name}, Path(path))
 
-    def tag(self, key: str, value: str) -> None:
+    def set_tag(self, key: str, value: str) -> None:
         """Set a tag; MLflow's own begin with "mlflow."."""
         self._send({"call": "tag", "key": key, "value": value, "stage": self._stage})
 
     def _start(self) -> None:
-        self._send(None, at_once=True)
+        self._send(None, skip_interval=True)
 
     def _end(self, status: str, failure: str = "") -> None:
-        if self._lost_calls:
-            self._send({"call": "tag", "key": "lost_calls", "value": str(self._lost_calls)}, at_once=True)
-        self._send({"call": "end", "status": status, "failure": failure, "at_ms": now_ms()}, at_once=True)
+        if self._dropped_calls:
+            self._send({"call": "tag", "key": "dropped_calls", "value": str(self._dropped_calls)}, skip_interval=True)
+        self._send({"call": "end", "status": status, "failure": failure, "at_ms": now_ms()}, skip_interval=True)
 
-    def _send(self, call: Call | None, attachment: Any = None, at_once: bool = False) -> None:
-        """Send a call to the server, or queue it; None sends what opens the run."""
-        if server.should_ask(self._project, at_once):
+    def _send(self, call: Call | None, attachment: Any = None, skip_interval: bool = False) -> None:
+        """Send a call, or queue it if the server does not answer; None only sends queued calls and opens the run."""
+        address, reason = server.redact(server.tracking_uri(self._project)), ""
+        if server.should_retry(self._project, skip_interval):
             try:
                 self._flush()
                 if call is not None:
-                    waits_s = server.UPLOAD_S if call["call"] in LARGE else server.ANSWER_S
-                    with server.client_session(self._project, waits_s) as client:
+                    timeout_s = server.UPLOAD_TIMEOUT_S if call["call"] in UPLOAD_KINDS else server.CALL_TIMEOUT_S
+                    with server.client_session(self._project, timeout_s) as client:
                         send_call(client, self.run_id, call, attachment)
                 return
-            except NoAnswer as fault:
-                self._warn(f"does not answer ({fault})")
-        self._warn("does not answer")
+            except ServerUnavailableError as error:
+                reason = f"MLflow at {address} does not answer ({error})"
+            except QueueUnavailableError as error:
+                reason = str(error)
+        self._warn(reason or f"MLflow at {address} does not answer")
         self._queue(call, attachment)
 
     def _flush(self) -> None:
         """Send the queued calls, or open the run if that has not been done."""
         if not self._outbox.is_empty() and not self._outbox.acquire():
-            raise NoAnswer("another process sends the queued calls")
+            raise QueueUnavailableError(f"another process is sending the calls queued in {self._queue_name()}")
         if not self._outbox.is_empty():
             self._adopt_id(self._outbox.deliver())
-            notify(f"MLflow at {server.redact(server.uri(self._project))} answers again and has all queued calls")
+            address = server.redact(server.tracking_uri(self._project))
+            print_notice(f"MLflow at {address} is reachable again; all queued calls have been sent")
             self._has_warned = False
         if self._opening is not None:
             is_new, self._is_new = self._is_new, False  # a call that fails halfway has created the run
@@ -116,129 +120,141 @@ class Run:
             self._adopt_id(run_id)
 
     def _adopt_id(self, run_id: str) -> None:
-        """Queue later calls under the id that MLflow gave."""
+        """Queue later calls under the ID that MLflow assigned."""
         if run_id != self.run_id:
             self._outbox.release()
             self.run_id, self._outbox = run_id, Outbox(self._project, run_id)
 
     def _queue(self, call: Call | None, attachment: Any) -> None:
-        """Queue a call in the outbox. If the disk does not take it, it is lost: a training does not end for that."""
+        """Queue a call in the outbox. If it cannot be written, it is dropped: training must not stop for that."""
         try:
             if not self._outbox.acquire():
-                raise TimeoutError(f"another process sends {self._outbox.folder}")
+                raise TimeoutError(f"another process is sending the calls in {self._outbox.folder}")
             if self._opening is not None:
                 self._outbox.add(self._opening, None, self._label)
                 self._opening = None
             if call is not None:
                 self._outbox.add(call, attachment, self._label)
-        except (OSError, UserError) as fault:
-            self._lost_calls += call is not None
-            if not self._has_warned_of_loss:
-                why = getattr(fault, "strerror", None) or fault
-                notify(f"{self._label}: calls cannot be queued either ({why}) and are lost; the training goes on")
-                self._has_warned_of_loss = True
+        except (OSError, UserError) as error:
+            self._dropped_calls += call is not None
+            if not self._has_warned_of_drops:
+                why = getattr(error, "strerror", None) or error
+                print_notice(
+                    f"{self._label}: MLflow calls cannot be queued in {self._queue_name()} ({why}) and are dropped; "
+                    "training continues"
+                )
+                self._has_warned_of_drops = True
 
-    def _warn(self, why: str) -> None:
+    def _warn(self, reason: str) -> None:
         if not self._has_warned:
-            queue = self._outbox.folder.relative_to(self._project.home)
-            notify(
-                f"MLflow at {server.redact(server.uri(self._project))} {why}; {self._label} goes on. What it logs is "
-                f"queued in {queue} and sent when MLflow answers, by a later run, or by `symphony2vec runs send`"
+            print_notice(
+                f"{reason}; {self._label} continues. Its calls are queued in {self._queue_name()} and sent later: by "
+                "this run or another one when MLflow answers, or by `symphony2vec runs send`"
             )
             self._has_warned = True
+
+    def _queue_name(self) -> Path:
+        return self._outbox.folder.relative_to(self._project.home)
 
     def _release(self) -> None:
         self._outbox.release()
 
 
 @contextmanager
-def run(
-    project: Project, subject: Subject, parameters: Mapping[str, Any], inputs: Path, marker: Path | None = None
+def start_run(
+    project: Project, identity: RunIdentity, parameters: Mapping[str, Any], inputs: Path, marker: Path | None = None
 ) -> Iterator[Run]:
     """Open a run for one training of a model.
 
     Args:
-        project: whose database is used.
-        subject: stage, model, representation and fold.
-        parameters: flat names and plain values.
+        project: the project whose tracking server or database is used.
+        identity: stage, model, representation and fold.
+        parameters: dotted names and plain values.
         inputs: the file or folder that the model learns from; logged as its data set with DVC's hash.
         marker: a file that records the run while it is open. If it exists already, left by an interrupted training,
-            that run is continued instead of a new one.
+            that run is resumed instead of a new one.
     """
     interrupted_id = read_json(marker, "")["run_id"] if marker is not None and marker.is_file() else ""
-    call = open_call(project, subject, interrupted_id or uuid.uuid4().hex, parameters, (inputs, project.clips))
-    with _open(project, call, not interrupted_id) as active:
+    call = build_open_call(project, identity, interrupted_id or uuid.uuid4().hex, parameters, (inputs, project.clips))
+    with _open(project, call, not interrupted_id) as run:
         if marker is not None:
-            write_json(marker, {"run_id": active.run_id})
-        yield active
+            write_json(marker, {"run_id": run.run_id})
+        yield run
 
 
 @contextmanager
-def reopen(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
-    """Open the run of a `write_record` file again, to add the results of a later stage.
+def resume_run(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
+    """Resume a finished run to add the results of a later stage.
 
-    If the tracking server does not know that run (a fresh database under outputs that DVC restored, say), a new run
-    takes its place, with its id in the tag `stands_for`.
+    If the tracking server does not know the run (for example if DVC restored out/, but mlruns/ is new), a new run takes
+    its place, with its ID in the tag `stands_for`.
+
+    Args:
+        project: the project whose tracking server or database is used.
+        record: the content of run.json, see `write_run_record`.
     """
-    subject = Subject(*(record[name] for name in ("stage", "model", "representation", "fold")))
-    call = open_call(project, subject, record["run_id"], {}, stands_for=record["run_id"])
-    with _open(project, call, is_new=False) as active:
-        yield active
+    identity = RunIdentity(*(record[name] for name in ("stage", "model", "representation", "fold")))
+    call = build_open_call(project, identity, record["run_id"], {}, replaces_run_id=record["run_id"])
+    with _open(project, call, is_new=False) as run:
+        yield run
 
 
-def run_id_of(client: MlflowClient, record: Mapping[str, Any]) -> str | None:
-    """Return the id under which the server knows the run of a `write_record` file; None if it does not know it.
+def find_run_id(client: MlflowClient, record: Mapping[str, Any]) -> str | None:
+    """Return the MLflow ID of the run that `record` (run.json) describes; None if the server has no such run.
 
-    It differs from the recorded id if the run was opened while the server did not answer.
+    It differs from the recorded ID if the run was opened while the server did not answer.
     """
-    found_run = find_run(client, record["stage"], record["run_id"])
-    return None if found_run is None else str(found_run.info.run_id)
+    run = find_run(client, record["stage"], record["run_id"])
+    return None if run is None else str(run.info.run_id)
 
 
-def write_record(path: Path, run: Run, subject: Subject, key: str, fold: str) -> None:
-    """Record which run made the files of a folder and from what, for the stages that add to it.
+def write_run_record(path: Path, run: Run, identity: RunIdentity, content_hash: str, clips_hash: str) -> None:
+    """Write run.json: which MLflow run produced the files of a folder, and the hashes of its inputs.
 
     Args:
         path: the JSON file to write.
         run: the run.
-        subject: what it is about.
-        key: a hash of everything that the files were made from.
-        fold: a hash of the clips and their splits alone.
+        identity: stage, model, representation and fold.
+        content_hash: of everything that the files were made from; stored as "key".
+        clips_hash: of the clips and their splits alone; stored as "clips".
     """
-    fields = {name: getattr(subject, name) for name in ("stage", "model", "representation", "fold")}
-    write_json(path, {"run_id": run.run_id, "key": key, "clips": fold, **fields})
+    fields = {name: getattr(identity, name) for name in ("stage", "model", "representation", "fold")}
+    write_json(path, {"run_id": run.run_id, "key": content_hash, "clips": clips_hash, **fields})
 
 
 @contextmanager
 def _open(project: Project, call: Call, is_new: bool) -> Iterator[Run]:
-    """Give an open run, which ends as FINISHED, as KILLED if interrupted, or as FAILED with the reason as a tag."""
-    _send_queued(project)
+    """Yield an open run. It ends as FINISHED, or as KILLED (Ctrl-C) or FAILED, with the exception as tag `failure`."""
+    _send_earlier_calls(project)
     active = Run(project, call, is_new)
     try:
         active._start()
         try:
             yield active
-        except BaseException as fault:
-            status = "KILLED" if isinstance(fault, KeyboardInterrupt) else "FAILED"
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
             try:
-                active._end(status, f"{type(fault).__name__}: {fault}"[:500])
-            except UserError as refused:  # the user must see what ended the run
-                if not isinstance(fault, UserError):
-                    notify(str(refused))
+                active._end(status, f"{type(error).__name__}: {error}"[:500])
+            except UserError as rejection:  # the user must see what ended the run
+                if not isinstance(error, UserError):
+                    print_notice(str(rejection))
             raise
         active._end("FINISHED")
     finally:
         active._release()
 
 
-def _send_queued(project: Project) -> None:
-    """Send the queued calls of earlier runs; report once what stays queued. A silent server is left to the new run."""
-    if not (project.mlruns / "outbox").is_dir() or not server.should_ask(project, at_once=True):
+def _send_earlier_calls(project: Project) -> None:
+    """Send the queued calls of earlier runs; report once per process what could not be sent.
+
+    If the server does not answer, the new run reports that itself.
+    """
+    if not (project.mlruns / "outbox").is_dir() or not server.should_retry(project, skip_interval=True):
         return
-    for outcome in send(project):
+    for outcome in send_queued_calls(project):
         name = outcome.pending.name
         if outcome.state == "sent":
-            notify(f"{outcome.pending.label}: sent the queued calls of an earlier run to MLflow")
-        elif outcome.state in ("elsewhere", "refused") and name not in _reported:
-            notify(f"{outcome.pending.label}: the queued calls of an earlier run are not sent: {outcome.reason}")
-            _reported.add(name)
+            print_notice(f"{outcome.pending.label}: sent the queued calls of an earlier run to MLflow")
+        elif outcome.state not in ("busy", "unreachable") and name not in _reported_outboxes:
+            print_notice(f"{outcome.pending.label}: the queued calls of an earlier run were not sent: {outcome.reason}")
+            _reported_outboxes.add(name)

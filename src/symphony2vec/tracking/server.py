@@ -1,8 +1,8 @@
 """The tracking server: its address, timeouts, and what its errors mean.
 
-A server that does not answer (refused, timed out, 5xx, a locked database) raises `NoAnswer`: the call is fine and can
-be sent later. A server that answers with a refusal (no permission, a bad parameter) raises a `UserError`. Passwords are
-removed from every address that is shown.
+A server that does not answer (connection refused, timeout, 5xx, a locked database) raises `ServerUnavailableError`: the
+call is valid and can be sent later. A server that rejects a call (no permission, a bad parameter) raises a `UserError`.
+Passwords are removed from every address that is shown.
 """
 
 from __future__ import annotations
@@ -24,67 +24,67 @@ from mlflow.store.db import utils
 
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project
-from symphony2vec.tracking import places
+from symphony2vec.tracking import sqlite_store
 
-URI = "MLFLOW_TRACKING_URI"
-# MLflow's own timeouts add up to minutes a call. One retry tells whether a reused connection was stale.
-BOUNDS = {
+TRACKING_URI_VARIABLE = "MLFLOW_TRACKING_URI"
+# MLflow's own values can block one call for minutes. One retry is enough to replace a stale keep-alive connection.
+MLFLOW_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of every run that ends, in the middle of a progress bar
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # else MLflow prints it into the progress bar
 }
-TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-ANSWER_S, UPLOAD_S = 10, 120  # a server may store a large file before it answers
-CONNECTIONS = 3  # tries to reach a database by MLflow, which makes ten in 100 s
-BUSY_S = 5.0  # a locked sqlite database is waited for
-AGAIN_AFTER_S = 30.0  # a silent server is tried again
-COST = 50.0  # but not before this many times the seconds that the last try took: at most 2 % of a training
+TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+CALL_TIMEOUT_S, UPLOAD_TIMEOUT_S = 10, 120  # a server may store a large file before it answers
+CONNECTION_ATTEMPTS = 3  # of MLflow to reach a database; its own value is 10, about 100 s
+LOCK_TIMEOUT_S = 5.0  # how long to wait for another process that writes to a SQLite database
+RETRY_INTERVAL_S = 30.0  # between two attempts to reach a server that does not answer
+RETRY_COST_FACTOR = 50.0  # the interval is at least this many times as long as the last attempt took: at most 2 %
 
-SILENT = frozenset(
+UNREACHABLE_ERRORS = frozenset(
     (
         "requests.exceptions.ConnectionError requests.exceptions.Timeout requests.exceptions.RetryError "
         "botocore.exceptions.HTTPClientError"
     ).split()
 )
-WRONG = "requests.exceptions.SSLError"  # a ConnectionError, but of a server that is there
-LIBRARIES = ("mlflow.", "requests.", "sqlalchemy.", "sqlite3.", "botocore.", "boto3.")
-DATABASES = frozenset(("sqlalchemy.exc.OperationalError", "sqlite3.OperationalError"))
-MISCONFIGURED = re.compile(r"authentication|does not exist|pg_hba|denied|unable to open|readonly|no such|syntax", re.I)
-BUSY = (408, 429)
-SHORT = re.compile(
+TLS_ERROR = "requests.exceptions.SSLError"  # a ConnectionError, but of a server that is reachable: misconfigured
+CLIENT_LIBRARIES = ("mlflow.", "requests.", "sqlalchemy.", "sqlite3.", "botocore.", "boto3.")
+DATABASE_ERRORS = frozenset(("sqlalchemy.exc.OperationalError", "sqlite3.OperationalError"))
+MISCONFIGURATION = re.compile(
+    r"authentication|does not exist|pg_hba|denied|unable to open|readonly|no such|syntax", re.I
+)
+RETRYABLE_STATUS = (408, 429)
+SHORT_REASON = re.compile(
     r"\[Errno -?\d+\] ([\w ]+)|(timed out)|(too many \d+ error responses)|(database is locked)|(error code 5\d\d)"
 )
 
-_existing: set[str] = set()  # databases elsewhere that were found or created
-_silent: dict[str, tuple[float, float]] = {}  # by address: when it was found silent, and the seconds that took
+_initialised_databases: set[str] = set()  # other databases than the project's own that were found or created
+_last_failures: dict[str, tuple[float, float]] = {}  # by address: time and duration in s of the last failed attempt
 
 
-class NoAnswer(Exception):  # noqa: N818 - not an error of the call
+class ServerUnavailableError(Exception):
     """The tracking server does not answer; the message is a short reason."""
 
 
-def uri(project: Project) -> str:
+def tracking_uri(project: Project) -> str:
     """Return the address of the tracking server or database."""
-    return os.environ.get(URI) or places.url(project.mlruns / "mlflow.db")
-
-
-def is_remote() -> bool:
-    """Whether the environment names a server; otherwise runs go to the project's own database."""
-    return bool(os.environ.get(URI))
+    return os.environ.get(TRACKING_URI_VARIABLE) or sqlite_store.sqlite_url(project.mlruns / "mlflow.db")
 
 
 def artifact_root(project: Project, stage: str) -> str | None:
-    """Return where the artifacts of an experiment's runs go; None for an HTTP server, which decides itself."""
+    """Return the artifact location of an experiment; None for an HTTP server, which decides itself."""
     if _is_http(project):
         return None
-    root = os.environ.get(places.ROOT) or (project.mlruns / "artifacts").as_uri()
+    root = os.environ.get(sqlite_store.ARTIFACT_ROOT_VARIABLE) or (project.mlruns / "artifacts").as_uri()
     return f"{root.rstrip('/')}/{stage}"
 
 
 def server_name() -> str:
-    """The server's name in an outbox: "" for the project's own database, wherever the project lies."""
-    return redact(os.environ.get(URI, ""))
+    """Return the tracking TRACKING_URI_VARIABLE without password, as stored in an outbox.
+
+    It is "" for the project's own database, so that the project can be moved.
+    """
+    return redact(os.environ.get(TRACKING_URI_VARIABLE, ""))
 
 
 def redact(address: str) -> str:
@@ -93,79 +93,85 @@ def redact(address: str) -> str:
     return re.sub(r"(?i)([?&][^=&\s]*(?:password|pwd|secret|token)[^=&\s]*)=[^&\s]*", r"\1=***", hidden)
 
 
-def is_own(project: Project) -> bool:
-    """Whether runs go to the project's own database, even if the environment names that file."""
-    database = places.database_of(uri(project))
+def uses_project_database(project: Project) -> bool:
+    """Return whether the tracking TRACKING_URI_VARIABLE is the project's own database, by default or explicitly."""
+    database = sqlite_store.sqlite_path(tracking_uri(project))
     return database is not None and database.absolute() == project.mlruns / "mlflow.db"
 
 
 @contextmanager
-def client(project: Project, reads_only: bool = False) -> Iterator[MlflowClient]:
-    """Give an MLflow client of the tracking server.
+def client(project: Project, read_only: bool = False) -> Iterator[MlflowClient]:
+    """Yield an MLflow client of the tracking server.
 
     MLflow's errors within the block, and a server that does not answer, become a UserError of one line. No global state
-    of MLflow is changed, so that two projects can be used in one process. With `reads_only` nothing is written in the
+    of MLflow is changed, so that two projects can be used in one process. With `read_only` nothing is written in the
     project, not even a lock.
     """
     try:
-        with client_session(project, writes=False, reads_only=reads_only) as session:
+        with client_session(project, wait_for_lock=False, read_only=read_only) as session:
             yield session
-    except NoAnswer as fault:
-        raise UserError(_with_advice(project, f"no answer: {fault}")) from fault
+    except ServerUnavailableError as error:
+        raise UserError(_with_advice(project, f"no answer: {error}")) from error
 
 
 @contextmanager
 def client_session(
-    project: Project, waits_s: int = ANSWER_S, writes: bool = True, reads_only: bool = False
+    project: Project, timeout_s: int = CALL_TIMEOUT_S, wait_for_lock: bool = True, read_only: bool = False
 ) -> Iterator[MlflowClient]:
-    """Give a client for a few calls, whose errors become `NoAnswer` or a UserError and whose logging is quiet.
+    """Yield a client for a few calls, whose errors become `ServerUnavailableError` or a UserError, without their logs.
 
     Args:
-        project: whose server is used.
-        waits_s: seconds that MLflow waits for an answer, unless the user has set them.
-        writes: the calls write: a sqlite database must not be locked, and a full disk counts as no answer.
-        reads_only: the calls change nothing, and nothing in the project may be written.
+        project: the project whose tracking server is used.
+        timeout_s: timeout of one request in seconds, unless MLFLOW_HTTP_REQUEST_TIMEOUT is set.
+        wait_for_lock: for calls whose data can be queued: wait until a SQLite database is not locked, and treat a full
+            disk as a server that does not answer.
+        read_only: the calls change nothing, and nothing in the project may be written.
     """
 
-    address, start, handled = uri(project), monotonic(), sys.exception()
+    # An error that was already being handled on entry is no cause of those in this block.
+    address, start, outer_error = tracking_uri(project), monotonic(), sys.exception()
     try:
-        with _request_limits(waits_s), ExitStack() as stack:
-            _quiet_logging(address)
-            if not reads_only:
+        with _request_limits(timeout_s), ExitStack() as stack:
+            _configure_mlflow(address)
+            if not read_only:
                 _create_database(project)
-            if writes:
+            if wait_for_lock:
                 _wait_for_lock(address)
-            yield MlflowClient(stack.enter_context(_read_only_address(project)) if reads_only else address)
+            yield MlflowClient(stack.enter_context(_read_only_address(project)) if read_only else address)
     except UserError:
         raise
-    except Exception as fault:
-        chain = list(_chain(fault, handled))
-        if any(_means_no_answer(link) or (writes and _is_full(link)) for link in chain):
+    except Exception as error:
+        chain = list(_chain(error, outer_error))
+        if any(_means_unavailable(link) or (wait_for_lock and _is_disk_full(link)) for link in chain):
             now = monotonic()
-            _silent[address] = (now, now - start)
-            raise NoAnswer(_reason(chain)) from fault
-        if not any(name.startswith(LIBRARIES) for name in _class_names(fault)):
+            _last_failures[address] = (now, now - start)
+            raise ServerUnavailableError(_short_reason(chain)) from error
+        if not any(name.startswith(CLIENT_LIBRARIES) for name in _class_names(error)):
             raise
-        _silent.pop(address, None)
-        raise UserError(_with_advice(project, _line(str(fault)))) from fault
-    _silent.pop(address, None)
+        _last_failures.pop(address, None)
+        raise UserError(_with_advice(project, _first_line(str(error)))) from error
+    _last_failures.pop(address, None)
 
 
-def should_ask(project: Project, at_once: bool = False) -> bool:
-    """Return whether to try the server now: not if it was silent a short while ago.
+def should_retry(project: Project, skip_interval: bool = False) -> bool:
+    """Return whether to contact the server now; False shortly after a failed attempt.
 
-    `at_once` skips the fixed wait, for the start and the end of a run.
+    `skip_interval` shortens the wait to `RETRY_COST_FACTOR`, for the start and the end of a run.
     """
-    if uri(project) not in _silent:
+    if tracking_uri(project) not in _last_failures:
         return True
-    since, cost_s = _silent[uri(project)]
-    return monotonic() - since >= max(0.0 if at_once else AGAIN_AFTER_S, COST * cost_s)
+    since, cost_s = _last_failures[tracking_uri(project)]
+    return monotonic() - since >= max(0.0 if skip_interval else RETRY_INTERVAL_S, RETRY_COST_FACTOR * cost_s)
 
 
 @contextmanager
-def _request_limits(waits_s: int) -> Iterator[None]:
-    """Short timeouts for MLflow, except those that the user has set; restored when the block ends."""
-    defaults = {name: value for name, value in (BOUNDS | {TIMEOUT: str(waits_s)}).items() if name not in os.environ}
+def _request_limits(timeout_s: int) -> Iterator[None]:
+    """Set MLflow's timeouts for the duration of the block, except those that the user has set."""
+    defaults = {
+        name: value
+        for name, value in (MLFLOW_DEFAULTS | {TIMEOUT_VARIABLE: str(timeout_s)}).items()
+        if name not in os.environ
+    }
     os.environ.update(defaults)
     try:
         yield
@@ -174,30 +180,30 @@ def _request_limits(waits_s: int) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _quiet_logging(address: str) -> None:
-    """Silence MLflow's progress messages, and its log of tracebacks that are raised as well."""
+def _configure_mlflow(address: str) -> None:
+    """Silence MLflow's progress messages and the tracebacks that it logs before it raises; limit its attempts."""
     levels = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3.connectionpool": logging.ERROR}
     for name, level in (levels | {"mlflow.store.db.utils": logging.CRITICAL}).items():
         logging.getLogger(name).setLevel(level)
     if not address.startswith(("http", "databricks")):
-        utils.MAX_RETRY_COUNT = CONNECTIONS
+        utils.MAX_RETRY_COUNT = CONNECTION_ATTEMPTS
 
 
 def _create_database(project: Project) -> None:
     """Create the database once, however many processes start at the same time."""
-    if _is_http(project) or uri(project) in _existing:
+    if _is_http(project) or tracking_uri(project) in _initialised_databases:
         return
 
     project.mlruns.mkdir(exist_ok=True)
     database = project.mlruns / "mlflow.db"
     with filelock.FileLock(project.mlruns / ".mlflow.db.lock"):
-        if is_own(project) and database.is_file() and database.stat().st_size:
-            places.relocate_artifacts(database)
+        if uses_project_database(project) and database.is_file() and database.stat().st_size:
+            sqlite_store.relocate_artifacts(database)
             return
 
-        MlflowClient(uri(project)).search_experiments(max_results=1)
-        if not is_own(project):
-            _existing.add(uri(project))
+        MlflowClient(tracking_uri(project)).search_experiments(max_results=1)
+        if not uses_project_database(project):
+            _initialised_databases.add(tracking_uri(project))
             return
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -205,88 +211,89 @@ def _create_database(project: Project) -> None:
 
 @contextmanager
 def _read_only_address(project: Project) -> Iterator[str]:
-    """Give the address to read from; a copy of a sqlite database, since sqlite and MLflow write to what they open."""
-    database = places.database_of(uri(project))
+    """Yield an address for reading: a temporary copy of a SQLite database, since MLflow may write to what it opens."""
+    database = sqlite_store.sqlite_path(tracking_uri(project))
     if database is None:
-        yield uri(project)
+        yield tracking_uri(project)
         return
-    if is_own(project) and database.is_file() and places.is_writable(database):
-        _create_database(project)  # so that MLflow's own programs find the artifacts of a moved project
-    with places.snapshot(database) as copy:
-        yield places.url(copy)
+    if uses_project_database(project) and database.is_file() and sqlite_store.is_writable(database):
+        _create_database(project)  # so that MLflow's own tools find the artifacts of a moved project
+    with sqlite_store.snapshot(database) as copy:
+        yield sqlite_store.sqlite_url(copy)
 
 
 def _is_http(project: Project) -> bool:
-    """Whether runs go to an HTTP server, rather than to a database that this process writes to."""
-    return urlsplit(uri(project)).scheme in ("http", "https")
+    """Return whether runs go to an HTTP server, rather than to a database that this process writes to."""
+    return urlsplit(tracking_uri(project)).scheme in ("http", "https")
 
 
 def _wait_for_lock(address: str) -> None:
-    """Wait until no other process writes to a sqlite database: MLflow itself waits 20 s at every call."""
-    path = places.database_of(address)
+    """Wait until no other process writes to a SQLite database: MLflow itself waits 20 s at every call."""
+    path = sqlite_store.sqlite_path(address)
     if path is None or not path.is_file():
         return
-    with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as connection:
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
-        except sqlite3.OperationalError as fault:
-            if "locked" in str(fault):
-                raise NoAnswer("database is locked") from fault
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise ServerUnavailableError("database is locked") from error
 
 
-def _chain(fault: BaseException | None, handled: BaseException | None) -> Iterator[BaseException]:
-    """An error and its causes, without those that were already being handled before."""
-    while fault is not None and fault is not handled:
-        yield fault
-        fault = fault.__cause__ or fault.__context__
+def _chain(error: BaseException | None, outer_error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes, up to the one that was already being handled on entry."""
+    while error is not None and error is not outer_error:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
-def _class_names(fault: BaseException) -> set[str]:
-    return {f"{base.__module__}.{base.__qualname__}" for base in type(fault).__mro__}
+def _class_names(error: BaseException) -> set[str]:
+    return {f"{base.__module__}.{base.__qualname__}" for base in type(error).__mro__}
 
 
-def _means_no_answer(fault: BaseException) -> bool:
-    names = _class_names(fault)
-    if isinstance(fault, NoAnswer):
+def _means_unavailable(error: BaseException) -> bool:
+    names = _class_names(error)
+    if isinstance(error, ServerUnavailableError):
         return True
-    if names & DATABASES:
-        return not MISCONFIGURED.search(str(fault))
-    if names & SILENT:
-        return WRONG not in names
+    if names & DATABASE_ERRORS:
+        return not MISCONFIGURATION.search(str(error))
+    if names & UNREACHABLE_ERRORS:
+        return TLS_ERROR not in names
     if "requests.exceptions.HTTPError" in names:
-        status = getattr(getattr(fault, "response", None), "status_code", 0)
-        return status >= 500 or status in BUSY
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        return status >= 500 or status in RETRYABLE_STATUS
     if "mlflow.exceptions.MlflowException" in names:
-        return re.search(r"failed with error code 5\d\d", str(fault)) is not None
+        return re.search(r"failed with error code 5\d\d", str(error)) is not None
     return False
 
 
-def _is_full(fault: BaseException) -> bool:
-    return isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT)
+def _is_disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _reason(chain: list[BaseException]) -> str:
-    """The first familiar phrase in a chain of errors."""
-    for fault in reversed(chain):
-        match = SHORT.search(str(fault))
+def _short_reason(chain: list[BaseException]) -> str:
+    """Return the first familiar phrase in a chain of errors, the innermost error first."""
+    for error in reversed(chain):
+        match = SHORT_REASON.search(str(error))
         if match:
             return next(words for words in match.groups() if words).strip().lower()
-    return _line(str(chain[-1]))[:120]
+    return _first_line(str(chain[-1]))[:120]
 
 
-def _line(text: str) -> str:
-    """The first line of an error message, without the password of the address."""
+def _first_line(text: str) -> str:
+    """Return the first line of an error message, without the password of the address."""
     line = (text.strip() or "no reason given").splitlines()[0][:300]
-    password = re.search(r"://[^:/@]*:(.*)@", os.environ.get(URI, ""))
+    password = re.search(r"://[^:/@]*:(.*)@", os.environ.get(TRACKING_URI_VARIABLE, ""))
     for secret in {password.group(1), unquote(password.group(1))} if password and password.group(1) else ():
         line = line.replace(secret, "***")
     return redact(line)
 
 
 def _with_advice(project: Project, line: str) -> str:
-    if is_remote():
-        advice = f"check the server, or unset {URI} to use mlruns/"
+    if os.environ.get(TRACKING_URI_VARIABLE):
+        advice = f"check the server, or unset {TRACKING_URI_VARIABLE} to use mlruns/"
     else:
-        advice = "close what else uses it" if "locked" in line else f"check that file, or name a server in {URI}"
-    return f"MLflow at {redact(uri(project))}: {line}; {advice}"
+        check = f"check that the file is a writable SQLite database, or set {TRACKING_URI_VARIABLE} to a server"
+        advice = "close other programs that use this database" if "locked" in line else check
+    return f"MLflow at {redact(tracking_uri(project))}: {line}; {advice}"

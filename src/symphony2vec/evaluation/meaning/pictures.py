@@ -17,7 +17,7 @@ def write_figures(results: pd.DataFrame, names: Sequence[str], folder: Path) -> 
 
     Args:
         results: from `symphony2vec.evaluation.meaning.summary.summarize_folds`.
-        names: the models in order, as "vae-mel" or "paper-40 crops"; those without results are left out.
+        names: the models in order, such as "vae-mel" or "paper-40 crops"; those without results are left out.
         folder: of the pictures.
     """
     rows = results[results["row"].isin(names) & results["value"].notna()]

@@ -121,14 +121,14 @@ def _evaluate_fold(project: Project, params: Params, folder: Path, labels: pd.Da
         readout: evaluate(_read_vectors(path, clips), clips, labels, params)
         for readout, path in _readouts(folder).items()
     }
-    with tracking.reopen(project, record) as run, atomic_folder(target) as partial:
-        run.metrics(_write_tables(measurements, params, partial))
+    with tracking.resume_run(project, record) as run, atomic_folder(target) as partial:
+        run.log_metrics(_write_tables(measurements, params, partial))
         write_json(partial / "record.json", {"stage": stage, "model": model, "fold": fold, "key": key})
         for name in ("meaning", "retrieval"):
-            run.file(partial / f"{name}.csv", "meaning")
+            run.log_artifact(partial / f"{name}.csv", "meaning")
         if walks.can_walk(params, folder):
-            run.metrics(walks.write(project, params, folder, clips, labels, partial))
-            run.file(partial / "walks.csv", "meaning")
+            run.log_metrics(walks.write(project, params, folder, clips, labels, partial))
+            run.log_artifact(partial / "walks.csv", "meaning")
 
 
 def _read_vectors(path: Path, clips: pd.DataFrame) -> np.ndarray:
@@ -157,7 +157,7 @@ def _write_tables(measurements: dict[str, list[probes.Measurement]], params: Par
 
 
 def _metrics(readout: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    """Yield metrics by name, as "crops.meaning.loudness_db.r2" and "meaning.same_work.map"."""
+    """Yield metrics by name, such as "crops.meaning.loudness_db.r2" and "meaning.same_work.map"."""
     prefix = f"{readout}." if readout else ""
     for line in table[table["reason"] == ""].itertuples():
         name = f"{prefix}meaning.{str(line.label).replace(' ', '_')}"

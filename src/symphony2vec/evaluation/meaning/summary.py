@@ -54,7 +54,7 @@ class MeaningEntry:
 
     @property
     def name(self) -> str:
-        """The name for readers, as "paper-40 crops"."""
+        """Return the display name, such as "paper-40 crops"."""
         return f"{self.model} {self.readout}".strip()
 
 

@@ -96,7 +96,7 @@ def _probe_fold(project: Project, settings: Probe, folder: Path) -> None:
     if (target / "scores.json").is_file() and read_json(target / "scores.json", "probe").get("key") == key:
         return
     clips = read_table(table, "clips")
-    with tracking.reopen(project, record) as run, atomic_folder(target) as partial:
+    with tracking.resume_run(project, record) as run, atomic_folder(target) as partial:
         results = {name: _result(path, clips, settings) for name, path in _readouts(folder).items()}
         scored = [{"readout": name, **scores.score(*result, settings)} for name, result in results.items()]
         write_json(
@@ -107,10 +107,10 @@ def _probe_fold(project: Project, settings: Probe, folder: Path) -> None:
         write_table(partial / "works.csv", pd.concat(works))
         title = f"{model}, {fold}: test clips"
         figure = figures.confusion(np.array(scored[0]["confusion"]), results[""][0].composers, title)
-        run.figure(figure, "confusion.png")
+        run.log_figure(figure, "confusion.png")
         figures.save(partial / "confusion.png", figure)
-        run.metrics({name: value for values in scored for name, value in _metrics(values).items()})
-        run.file(partial / "works.csv", "probe")
+        run.log_metrics({name: value for values in scored for name, value in _metrics(values).items()})
+        run.log_artifact(partial / "works.csv", "probe")
         _complete_packages(run, folder, {values["readout"]: values for values in scored}, results)
 
 
@@ -120,7 +120,7 @@ def _complete_packages(
     scored: Mapping[str, Any],
     results: Mapping[str, tuple[ProbeResult, pd.DataFrame]],
 ) -> None:
-    """Add the fitted probe and the figures of the model card to the model's packages."""
+    """Add the fitted probe and the scores of the model card to the model's packages."""
     for readout, (result, _) in results.items():
         config = folder / f"{contents.folder_name(readout)}.json"
         if config.is_file():

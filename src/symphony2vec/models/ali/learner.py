@@ -181,7 +181,7 @@ class AliLearner:
             x_hat: np.ndarray = torch.cat([self.generator(part)[:, 0].cpu() for part in parts]).numpy()
         return x_hat
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the states of networks and optimisers, and the number of updates."""
         return {
             "networks": {name: network.state_dict() for name, network in self._networks.items()},
@@ -189,8 +189,8 @@ class AliLearner:
             "updates": self._updates,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state returned by `state_dict`."""
         for name, network in self._networks.items():
             network.load_state_dict(state["networks"][name])
         for optimiser, optimiser_state in zip(self._game.optimisers, state["optimisers"], strict=True):

@@ -86,12 +86,12 @@ class Game:
     def step(self, x: Tensor, z: Tensor, noise: Tensor, instance_noise: float = 0.0) -> dict[str, Tensor]:
         """Update all three networks with one backward pass through D.
 
-        Without batch norm in D, logit i depends on pair i alone, so the gradient of a loss by that pair is the
-        derivative of the loss by the logit times a factor that is the same for both losses. For q the derivatives of
-        the discriminator's loss and of the generator's are -sigmoid(-q)/B and sigmoid(q)/B, and their ratio is -exp(q);
-        for p it is -exp(-p). One backward pass of the discriminator's loss is therefore enough: its gradient by the
-        pairs, times this ratio, is that of the generator's loss. Logits are clamped at LOGIT_LIMIT, where D's own
-        gradient would underflow; the product stays correct for encoder and generator.
+        Without batch norm in D, logit i depends on pair i alone, so the gradient of a loss with respect to that pair is
+        the derivative of the loss with respect to the logit times a factor that is the same for both losses. For q the
+        derivatives of the discriminator's loss and of the generator's are -sigmoid(-q)/B and sigmoid(q)/B, and their
+        ratio is -exp(q); for p it is -exp(-p). One backward pass of the discriminator's loss is therefore enough: its
+        gradient with respect to the pairs, times this ratio, is that of the generator's loss. Logits are clamped at
+        LOGIT_LIMIT, where D's own gradient would underflow; the product stays correct for encoder and generator.
 
         Args:
             x: (B, 1, 32, 32) crops.

@@ -93,7 +93,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Whether a pair (x, z) comes from the encoder: branches for x and for z, and a joint part over both.
+    """Discriminator: one logit per pair (x, z), with branches for x and for z, and a joint part over both.
 
     Dropout is where the SVHN configuration of the original code has it: at the input of every layer, including the raw
     x and z and the logit. With `batch_norm`, every convolution of the x branch but the first is normalised, as in the
@@ -224,7 +224,7 @@ def initialise(module: nn.Module, rng: torch.Generator) -> None:
 
 
 def _rename_weights(_module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Give the weights of a discriminator that was saved under earlier names their present names."""
+    """Rename the weights of a discriminator that were saved under earlier names."""
     for earlier, name in RENAMED_WEIGHTS.items():
         for key in [key for key in state_dict if key.startswith(f"{prefix}{earlier}.")]:
             state_dict[key.replace(f"{prefix}{earlier}.", f"{prefix}{name}.", 1)] = state_dict.pop(key)

@@ -53,7 +53,7 @@ class RecordedUpdate:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the next batch of the same shape is replayed."""
+        """Return whether the next batch of the same shape is replayed."""
         return self._replay is not None
 
     def __call__(self, batch: Tensor) -> Losses:
@@ -104,13 +104,13 @@ class CudaGraph:
         try:
             with self._game.recording(), torch.cuda.graph(graph):
                 output = work()
-        except RuntimeError as fault:
-            cause = fault.__context__ or fault  # ending a recording that failed raises another error
+        except RuntimeError as error:
+            cause = error.__context__ or error  # ending a recording that failed raises another error
             line = (str(cause).splitlines() or [type(cause).__name__])[0]
             raise UserError(
                 f"ALI's update cannot be recorded as a CUDA graph ({line}); set SYMPHONY2VEC_ALI_STEP=eager and run "
                 "the same command again"
-            ) from fault
+            ) from error
 
         def replay() -> Tensor:
             graph.replay()

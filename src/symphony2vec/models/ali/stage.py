@@ -55,14 +55,14 @@ def run(project: Project, params: Params, model: str) -> None:
     dimensions, array = int(size), read_array(project.feature("mel"), "features")
     scaling.middle_crop(array[:1], params.ali.crop.bands)  # raises if the spectrograms are too small
 
-    def subject(fold: SplitFold) -> tracking.Subject:
-        return tracking.Subject("ali", setting, size, fold.name)
+    def identity(fold: SplitFold) -> tracking.RunIdentity:
+        return tracking.RunIdentity("ali", setting, size, fold.name)
 
     def train(task: Task) -> None:
         (_train_encoder if setting == "encoder" else _train_ali)(task, array, params, dimensions)
 
     parameters = settings(params, getattr(params.ali, setting), dimensions)
-    train_folds(project, params, subject, parameters, CODE, project.feature("mel"), train)
+    train_folds(project, params, identity, parameters, CODE, project.feature("mel"), train)
 
 
 def settings(params: Params, setting: Setting | Network, latent: int) -> dict[str, Any]:
@@ -75,20 +75,20 @@ def settings(params: Params, setting: Setting | Network, latent: int) -> dict[st
 
 
 def _train_ali(task: Task, array: np.ndarray, params: Params, dimensions: int) -> None:
-    ali, setting, seed = params.ali, getattr(params.ali, task.subject.model), task.fold.seed
+    ali, setting, seed = params.ali, getattr(params.ali, task.identity.model), task.fold.seed
     scaled = scaling.unit("mel", array.shape[1], params.features.dynamic_range_db)
     source = Source(array, scaled, loop.device())
     data = attempt.FoldData(source, task.codes, task.rows("train"), task.rows("validation"))
     learner = attempt.build_learner(data, dimensions, setting, ali.crop, seed)
     if source.device.type == "cuda":
-        task.run.tag("step", learner.step_kind)
+        task.run.set_tag("step", learner.step_kind)
     fixed_z = np.random.default_rng(seed).standard_normal((2 * EXAMPLES, dimensions))
 
     def evaluate(epoch: int) -> dict[str, float]:
         if epoch % ali.samples_every_epochs == 0:
             reconstructions = learner.reconstruct(data.validation[:EXAMPLES])
-            task.run.image(figures.image(learner.generate(fixed_z)), "generated", step=epoch)
-            task.run.image(figures.image(reconstructions), "reconstructions", step=epoch)
+            task.run.log_image(figures.image(learner.generate(fixed_z)), "generated", step=epoch)
+            task.run.log_image(figures.image(reconstructions), "reconstructions", step=epoch)
         return attempt.evaluate(learner, data)
 
     schedule = attempt.make_schedule(setting, ali.probe_every_epochs, seed)
@@ -155,7 +155,7 @@ def _test_claim(task: Task, learner: AliLearner, params: Params) -> None:
     figure = figures.correlation(rays["distance"], rays["loudness"], task.label, "loudness (dB)", *interval)
     task.log_figures({"latent": figure})
     names = {f"rho_{METRIC_SOURCES[row['source']]}_{row['measure']}": row["rho"] for row in rows}
-    task.run.metrics({name: rho for name, rho in names.items() if np.isfinite(rho)})
+    task.run.log_metrics({name: rho for name, rho in names.items() if np.isfinite(rho)})
 
 
 def _decibels(params: Params) -> Callable[[np.ndarray], np.ndarray]:

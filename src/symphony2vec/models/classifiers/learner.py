@@ -16,7 +16,7 @@ from symphony2vec.models.classifiers import networks
 from symphony2vec.models.training import loop, precision
 from symphony2vec.models.training.source import Source
 from symphony2vec.params import Lstm, Network
-from symphony2vec.tracking import Subject
+from symphony2vec.tracking import RunIdentity
 
 BATCH = 256  # clips of a pass without gradients
 
@@ -25,7 +25,7 @@ class ClassifierLearner(loop.NetworkLearner[networks.Classifier]):
     """A classifier and its training. An LSTM is trained on chunks with the composer of their clip, others on clips.
 
     Args:
-        subject: its model and representation.
+        identity: its model and representation.
         source: the scaled clips.
         codes: (clips,) composers as integers.
         composers: K.
@@ -34,11 +34,11 @@ class ClassifierLearner(loop.NetworkLearner[networks.Classifier]):
     """
 
     def __init__(
-        self, subject: Subject, source: Source, codes: np.ndarray, composers: int, settings: Network, seed: int
+        self, identity: RunIdentity, source: Source, codes: np.ndarray, composers: int, settings: Network, seed: int
     ) -> None:
         arguments: dict[str, Any] = {
-            "kind": subject.model,
-            "representation": subject.representation,
+            "kind": identity.model,
+            "representation": identity.representation,
             "shape": list(source.shape),
             "composers": composers,
             "chunk_frames": settings.chunk_frames if isinstance(settings, Lstm) else 0,

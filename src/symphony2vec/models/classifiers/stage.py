@@ -49,20 +49,20 @@ def run(project: Project, params: Params, model: str, representation: str) -> No
         array = scaling.middle_crop(array, params.ali.crop.bands)
         settings["crop_bands"] = params.ali.crop.bands
 
-    def subject(fold: SplitFold) -> tracking.Subject:
-        return tracking.Subject("classifiers", model, representation, fold.name)
+    def identity(fold: SplitFold) -> tracking.RunIdentity:
+        return tracking.RunIdentity("classifiers", model, representation, fold.name)
 
     def train(task: Task) -> None:
         _train(task, array, network_settings)
 
-    train_folds(project, params, subject, settings, ["models/classifiers"], features, train)
+    train_folds(project, params, identity, settings, ["models/classifiers"], features, train)
 
 
 def _train(task: Task, array: np.ndarray, settings: Network) -> None:
     training, validation = task.rows("train"), task.rows("validation")
     scaled = scaling.standard(array, training)
     source = Source(array, scaled, loop.device())
-    learner = ClassifierLearner(task.subject, source, task.codes, len(task.composers), settings, task.fold.seed)
+    learner = ClassifierLearner(task.identity, source, task.codes, len(task.composers), settings, task.fold.seed)
     schedule = loop.Schedule(settings.epochs, settings.batch, task.fold.seed)
     curves = task.fit(learner, schedule, lambda epoch: learner.losses(validation))
     task.log_figures({"curves": figures.losses(curves, CLASSIFIER_CURVES, task.label)})
@@ -70,7 +70,7 @@ def _train(task: Task, array: np.ndarray, settings: Network) -> None:
     write_array(task.folder / "probabilities.npy", probabilities)
     if chunks is not None:
         write_array(task.folder / "probabilities-chunks.npy", chunks)
-    build, representation = dict(learner.build), task.subject.representation
+    build, representation = dict(learner.build), task.identity.representation
     if representation == CROP:
         build["crop"], representation = task.params.ali.crop.bands, "mel"
     saving.log(task, learner.network, build, scaled, representation)

@@ -1,6 +1,6 @@
 """Save and load a trained temporal ALI in the folder of its fold: encoder, generator and scaling.
 
-Axes: B clips, F bins, T frames, S steps of `STRIDE` frames, D and Z dimensions; spectrograms in dB.
+Axes: B clips, F bins, T frames, S steps of `FRAMES_PER_STEP` frames, L and Z dimensions; spectrograms in dB.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class SavedModel:
     scaling: Scaling
 
     def encode(self, clips_db: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the means of the codes c (B, D) and z (B, S, Z) of clips (B, F, T)."""
+        """Return the posterior means of c (B, L) and z (B, S, Z) of clips (B, F, T)."""
         with torch.inference_mode():
             codes = self.encoder(crop_to_steps(torch.from_numpy(self.scaling.apply(clips_db))))
-        return codes.c.numpy(), codes.z.numpy()
+        return codes.c_mean.numpy(), codes.z_mean.numpy()
 
     def generate(self, c: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Generate clips (B, F, S * STRIDE) from codes c (B, D) and z (B, S, Z)."""
+        """Generate clips (B, F, S * FRAMES_PER_STEP) from codes c (B, L) and z (B, S, Z)."""
         with torch.inference_mode():
             x_hat = self.generator(torch.from_numpy(np.float32(c)), torch.from_numpy(np.float32(z))).numpy()
         return self.scaling.undo(x_hat)
@@ -47,7 +47,7 @@ class SavedModel:
 def save(
     path: Path, encoder: Encoder, generator: Generator, shape: tuple[int, int, int, int], scaling: Scaling
 ) -> None:
-    """Write both networks with the arguments that build them, `shape`: D, Z, width and F."""
+    """Write both networks with the arguments that build them, `shape`: L, Z, width and F."""
     weights = {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, network in (("encoder", encoder), ("generator", generator))

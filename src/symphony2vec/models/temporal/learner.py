@@ -1,6 +1,7 @@
 """Training of the temporal ALI, and of its encoder as a supervised classifier.
 
-B clips of a batch, F bins, T frames, S steps, D and Z dimensions, K composers; symbols as in networks.py.
+Axes: B batch, F mel bins, T frames, S steps, L and Z dimensions of the clip and the step codes, H features of a step,
+K composers. Symbols x, c, z, x_hat and the networks E, G, D: see networks.py.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from symphony2vec.models.temporal import losses, views
 from symphony2vec.models.temporal.devices import Devices, single_device
 from symphony2vec.models.temporal.networks import (
-    STRIDE,
+    FRAMES_PER_STEP,
     ClipClassifier,
     ClipEncoder,
     Codes,
     Discriminator,
     Encoder,
     Generator,
-    Projection,
+    ProjectionHead,
     crop_to_steps,
 )
 from symphony2vec.models.training import loop, precision, watch
@@ -35,15 +36,16 @@ EVALUATION_BATCH = 128
 
 
 class TemporalLearner:
-    """Encoder, generator, discriminator and projection head; a loss of weight 0 takes no part in the training.
+    """Train the temporal ALI: encoder, generator, discriminator and projection head.
 
-    After training, the encoder and the generator are exponential moving averages (EMA) of those that were trained.
+    A loss with weight 0 is not computed. Inference (`encode`, `generate`, `build_clip_encoder`) uses exponential moving
+    averages (EMA) of encoder and generator.
 
     Args:
-        source: the scaled clips.
-        training: rows of the training clips.
-        movements: (clips,) the number of the movement of every clip.
-        latent: D.
+        source: mel spectrograms of all clips, standardised per band.
+        training_rows: indices of the training clips in `source`.
+        movements: (clips,) an integer for the movement that each clip belongs to.
+        latent: L, the dimensions of the clip code.
         setting: weights of the losses, sizes of the networks, augmentation and optimisers.
         seed: of initialisation, augmentation and noise.
         devices: the devices of the training; the device of `source` alone by default.
@@ -52,7 +54,7 @@ class TemporalLearner:
     def __init__(
         self,
         source: Source,
-        training: np.ndarray,
+        training_rows: np.ndarray,
         movements: np.ndarray,
         latent: int,
         setting: TemporalSetting,
@@ -61,22 +63,22 @@ class TemporalLearner:
     ) -> None:
         self._source, self._setting, self.latent = source, setting, latent
         self._devices, self._seed = devices or single_device(source.device), seed
-        shape = (latent, setting.step_latent, setting.width, source.shape[0])
-        self.encoder = loop.create_network(lambda: Encoder(*shape), seed, source.device)
-        self.generator = loop.create_network(lambda: Generator(*shape), seed + 1, source.device)
-        self.discriminator = loop.create_network(lambda: Discriminator(*shape, setting.unary), seed + 2, source.device)
-        self.projection = loop.create_network(lambda: Projection(latent), seed + 3, source.device)
+        sizes = (latent, setting.step_latent, setting.width, source.shape[0])
+        self.encoder = loop.create_network(lambda: Encoder(*sizes), seed, source.device)
+        self.generator = loop.create_network(lambda: Generator(*sizes), seed + 1, source.device)
+        self.discriminator = loop.create_network(lambda: Discriminator(*sizes, setting.unary), seed + 2, source.device)
+        self.projection = loop.create_network(lambda: ProjectionHead(latent), seed + 3, source.device)
         self._devices.synchronise_batch_norm(self.encoder, self.generator)
-        self.ema_encoder = _moving_average(self.encoder, setting.ema_decay)
-        self.ema_generator = _moving_average(self.generator, setting.ema_decay)
+        self.ema_encoder = _build_ema(self.encoder, setting.ema_decay)
+        self.ema_generator = _build_ema(self.generator, setting.ema_decay)
         self._devices.compile(self.encoder.convolutions, self.generator.convolutions, self.discriminator)
         self.rng = torch.Generator(source.device).manual_seed(seed)
-        self._step_rng = self.rng  # of the current update; see `Devices.step_rng`
+        self._step_rng = self.rng  # replaced at every update; see `Devices.step_rng`
         self._movements = movements
-        self._positives = views.PositiveSampler(movements, training, setting.positives)
+        self._positives = views.PositiveSampler(movements, training_rows, setting.positives)
         self._augmentation = _build_augmentation(setting)
-        generators = (self.encoder, self.generator, self.projection)
-        self._optimiser = _adam(generators, setting.learning_rate, setting)
+        main_networks = (self.encoder, self.generator, self.projection)
+        self._main_optimiser = _adam(main_networks, setting.learning_rate, setting)
         self._discriminator_optimiser = _adam((self.discriminator,), setting.discriminator_learning_rate, setting)
         self._networks: dict[str, nn.Module] = {
             "encoder": self.encoder,
@@ -87,11 +89,11 @@ class TemporalLearner:
 
     @property
     def trains_generator(self) -> bool:
-        """Whether the setting trains the generator."""
+        """Return whether the setting trains the generator."""
         return bool(self._setting.adversarial_weight or self._setting.reconstruction_weight)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
-        """Update all networks on a view of each clip (B,) and one of a positive of it; return the losses."""
+        """Update all networks on the clips `rows` (B,), each with a random positive; return losses as 0-d tensors."""
         setting, devices = self._setting, self._devices
         for network in self._networks.values():
             network.train()
@@ -99,29 +101,30 @@ class TemporalLearner:
         self._step_rng = devices.step_rng(self.rng, self._seed, rows)
         x, view = self._augmented_views(batches[devices.rank])
         codes: Codes = devices.forward(self.encoder, view)
-        self._optimiser.zero_grad(set_to_none=True)
+        self._main_optimiser.zero_grad(set_to_none=True)
         self._discriminator_optimiser.zero_grad(set_to_none=True)
         metrics: dict[str, Tensor] = {}
         total = x.new_zeros(())
         if setting.contrastive_weight:
-            metrics["contrastive_loss"] = self._contrastive_loss(codes.c, batches)
+            metrics["contrastive_loss"] = self._contrastive_loss(codes.c_mean, batches)
             total = total + setting.contrastive_weight * metrics["contrastive_loss"]
         if self.trains_generator:
-            pairs = rows[: setting.generator_batch]
-            count, weight = len(devices.split_batch(pairs)[devices.rank]), devices.batch_weight(pairs)
-            c = self._sample_normal(codes.c[:count], codes.c_log_sigma[:count])
-            z = self._sample_normal(codes.z[:count], codes.z_log_sigma[:count])
+            generator_rows = rows[: setting.generator_batch]
+            count = len(devices.split_batch(generator_rows)[devices.rank])
+            weight = devices.batch_weight(generator_rows)
+            c = self._sample_normal(codes.c_mean[:count], codes.c_log_sigma[:count])
+            z = self._sample_normal(codes.z_mean[:count], codes.z_log_sigma[:count])
             if setting.reconstruction_weight:
                 x_hat = devices.forward(self.generator, c, z)
                 metrics["reconstruction_loss"] = weight * losses.reconstruction_loss(x[:count], x_hat)
                 total = total + setting.reconstruction_weight * metrics["reconstruction_loss"]
             if setting.adversarial_weight:
-                adversarial_metrics, encoder_loss = self._adversarial_gradients(view[:count], c, z, weight)
+                adversarial_metrics, encoder_surrogate = self._backpropagate_adversarial(view[:count], c, z, weight)
                 metrics |= adversarial_metrics
-                total = total + encoder_loss
+                total = total + encoder_surrogate
         total.backward()
         metrics = devices.average_gradients(self._networks.values(), metrics)
-        self._optimiser.step()
+        self._main_optimiser.step()
         if setting.adversarial_weight:
             self._discriminator_optimiser.step()
         self.ema_encoder.update_parameters(self.encoder)
@@ -130,33 +133,37 @@ class TemporalLearner:
         return metrics
 
     def _augmented_views(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return crops (2 B, F, T) of these clips and then of a positive of each: without and with masks."""
-        pairs = np.concatenate([rows, self._positives.sample(rows, self._step_rng)])
-        x = views.crop(self._source.batch(pairs), self._setting.crop_frames, self._step_rng, self._setting.time_stretch)
+        """Return x and view, each (2 B, F, T): random crops of these clips, followed by crops of a positive of each.
+
+        x is shifted but not masked, the target of the reconstruction; view is masked as well, the input of E.
+        """
+        setting, rows = self._setting, np.concatenate([rows, self._positives.sample(rows, self._step_rng)])
+        x = views.crop(self._source.batch(rows), setting.crop_frames, self._step_rng, setting.time_stretch)
         x = views.shift(x, self._augmentation, self._step_rng)
         return x, views.time_frequency_mask(x, self._augmentation, self._step_rng)
 
     def _contrastive_loss(self, c: Tensor, batches: list[np.ndarray]) -> Tensor:
-        """Return the InfoNCE loss over the views of all ranks, from the codes c (2 B, D) of this one."""
+        """Return the InfoNCE loss over the views of all ranks, from the codes c (2 B, L) of this rank."""
         all_groups = np.concatenate([np.tile(self._positives.groups(batch), 2) for batch in batches])
         groups = torch.as_tensor(all_groups, device=c.device)
         all_c = self._devices.gather(c, [2 * len(batch) for batch in batches])
         return losses.info_nce(self._devices.forward(self.projection, all_c), groups, self._setting.temperature)
 
-    def _adversarial_gradients(
+    def _backpropagate_adversarial(
         self, view: Tensor, c: Tensor, z: Tensor, weight: float
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Compute the gradients of D and, from the generated pairs, those of G, in a single pass through D.
+        """Accumulate the gradients of D and, from the generated pairs, of G, with a single pass through D.
 
         See `losses.logit_gradients`.
 
         Args:
             view: (B, F, T) the views of the encoder's pairs.
-            c, z: (B, D) and (B, S, Z) their codes.
-            weight: of these pairs in the mean over all devices.
+            c, z: (B, L) and (B, S, Z) their codes.
+            weight: of this rank's pairs in the mean over all ranks; 1 for parts of equal size.
 
         Returns:
-            The losses to log, and a scalar whose gradient is that of the generator loss by the codes of the encoder.
+            The losses to log, and a surrogate scalar, which is not a loss to log: its gradient with respect to the
+            encoder's codes is that of the generator loss.
         """
         prior_c, prior_z = self._sample_noise(c.shape), self._sample_noise(z.shape)
         x_hat = self._devices.forward(self.generator, prior_c, prior_z)
@@ -178,11 +185,11 @@ class TemporalLearner:
             "mean_output_real": torch.sigmoid(logit_q).mean(),
             "mean_output_generated": torch.sigmoid(logit_p).mean(),
         }
-        encoder_loss = self._setting.adversarial_weight * ((c * c_gradient).sum() + (z * z_gradient).sum())
-        return {name: weight * value for name, value in metrics.items()}, encoder_loss
+        surrogate = self._setting.adversarial_weight * ((c * c_gradient).sum() + (z * z_gradient).sum())
+        return {name: weight * value for name, value in metrics.items()}, surrogate
 
     def evaluate(self, rows: np.ndarray) -> dict[str, float]:
-        """Return the losses of these clips, as validation_<loss>.
+        """Return the validation losses of these clips, under names that begin with "validation_".
 
         The contrastive loss is that of the trained encoder, on augmented views that are the same at every call. The
         reconstruction error, where the generator is trained, is that of the EMA networks on whole clips.
@@ -201,8 +208,8 @@ class TemporalLearner:
     def _validation_contrastive_loss(self, rows: np.ndarray) -> float:
         """Return the contrastive loss of these clips.
 
-        With few movements a batch holds more positives of a view than in training, which raises the loss: compare it
-        over epochs, not with the training loss.
+        A batch covers few movements, so each view has more positives than in training and the loss is higher: compare
+        it between epochs, not with the training loss.
         """
         setting, rng = self._setting, torch.Generator(self._source.device).manual_seed(0)
         positives = views.PositiveSampler(self._movements, rows, setting.positives)
@@ -210,36 +217,39 @@ class TemporalLearner:
         total = 0.0
         with precision.evaluation():
             order = torch.randperm(len(rows), generator=rng, device=rng.device).cpu().numpy()
-            for batch in self._source.batches(rows[order], setting.batch):  # unshuffled, it would be of one movement
-                pairs = np.concatenate([batch, positives.sample(batch, rng)])
-                x = views.crop(self._source.batch(pairs), setting.crop_frames, rng, setting.time_stretch)
-                projected = projection(encoder(views.augment(x, self._augmentation, rng)).c)
+            # Rows are sorted by movement: without a shuffle a batch would hold a single movement.
+            for batch in self._source.batches(rows[order], setting.batch):
+                anchors_and_positives = np.concatenate([batch, positives.sample(batch, rng)])
+                x = views.crop(
+                    self._source.batch(anchors_and_positives), setting.crop_frames, rng, setting.time_stretch
+                )
+                projected = projection(encoder(views.augment(x, self._augmentation, rng)).c_mean)
                 groups = torch.as_tensor(np.tile(positives.groups(batch), 2), device=x.device)
                 total += float(losses.info_nce(projected, groups, setting.temperature)) * len(batch)
         return total / len(rows)
 
     def infer_codes(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the means "c" (B, D) and "z" (B, S, Z) and the "pooled" features (B, 2 H) of whole clips."""
+        """Return the posterior means "c" (B, L) and "z" (B, S, Z) and the features "pooled" (B, 2 H) of whole clips."""
         network = self.ema_encoder.module.eval()
         batches = self._source.batches(rows, EVALUATION_BATCH)
         with precision.evaluation():
             codes: list[Codes] = [network(crop_to_steps(self._source.batch(batch))) for batch in batches]
         return {
-            name: torch.cat([getattr(batch_codes, name).cpu() for batch_codes in codes]).numpy()
-            for name in ("c", "z", "pooled")
+            name: torch.cat([getattr(batch_codes, field).cpu() for batch_codes in codes]).numpy()
+            for name, field in (("c", "c_mean"), ("z", "z_mean"), ("pooled", "pooled"))
         }
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
-        """Return the mean of c (B, D) of whole clips."""
+        """Return the embedding of each of these whole clips: the posterior mean of c, (B, L)."""
         return self.infer_codes(rows)["c"]
 
     def reconstruct(self, rows: np.ndarray) -> np.ndarray:
-        """Return G of the means of the codes: (B, F, S * STRIDE), scaled."""
+        """Reconstruct clips from the posterior means of their codes: (B, F, S * FRAMES_PER_STEP), standardised."""
         codes = self.infer_codes(rows)
         return self.generate(codes["c"], codes["z"])
 
     def generate(self, c: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Return G(c, z), scaled: from c (B, D) and z (B, S, Z) to (B, F, S * STRIDE)."""
+        """Return G(c, z), standardised: from c (B, L) and z (B, S, Z) to (B, F, S * FRAMES_PER_STEP)."""
         network, device = self.ema_generator.module.eval(), self._source.device
         batches = zip(*(torch.from_numpy(code).split(EVALUATION_BATCH) for code in (c, z)), strict=True)
         with precision.evaluation():
@@ -248,32 +258,37 @@ class TemporalLearner:
         return x_hat
 
     def sample_prior(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sample codes c (count, D) and z (count, S, Z), as long as a clip, from the standard normal prior."""
-        rng, steps = np.random.default_rng(seed), self._source.shape[1] // STRIDE
+        """Sample c (count, L) and z (count, S, Z) from the standard normal prior, with the S of a whole clip."""
+        rng, steps = np.random.default_rng(seed), self._source.shape[1] // FRAMES_PER_STEP
         shapes = ((count, self.latent), (count, steps, self._setting.step_latent))
         c, z = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
         return c, z
 
-    def clip_encoder(self) -> ClipEncoder:
-        """Return the EMA encoder as one that takes whole clips."""
+    def build_clip_encoder(self) -> ClipEncoder:
+        """Return a `ClipEncoder` with the weights of the EMA encoder."""
         setting = self._setting
         network = ClipEncoder(self.latent, setting.step_latent, setting.width, self._source.shape[0])
         network.encoder.load_state_dict(self.ema_encoder.module.state_dict())
         return network.eval()
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the state dicts of networks and optimisers."""
         return {
             "networks": {name: network.state_dict() for name, network in self._networks.items()},
             "averaged": [network.state_dict() for network in (self.ema_encoder, self.ema_generator)],
-            "optimisers": [optimiser.state_dict() for optimiser in (self._optimiser, self._discriminator_optimiser)],
+            "optimisers": [
+                optimiser.state_dict() for optimiser in (self._main_optimiser, self._discriminator_optimiser)
+            ],
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Load a `state`."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state returned by `state_dict`."""
         for name, network in self._networks.items():
             network.load_state_dict(state["networks"][name])
-        averages, optimisers = (self.ema_encoder, self.ema_generator), (self._optimiser, self._discriminator_optimiser)
+        averages, optimisers = (
+            (self.ema_encoder, self.ema_generator),
+            (self._main_optimiser, self._discriminator_optimiser),
+        )
         for part, part_state in zip((*averages, *optimisers), (*state["averaged"], *state["optimisers"]), strict=True):
             part.load_state_dict(part_state)
 
@@ -285,20 +300,20 @@ class TemporalLearner:
 
 
 class SupervisedLearner:
-    """The supervised reference: the same encoder on the same views, trained to classify the composer.
+    """Train the supervised reference: the encoder of the temporal ALI on the same views, with composers as targets.
 
     Args:
-        source: the scaled clips.
-        codes: (clips,) composers as integers.
-        latent: D.
-        composers: K.
+        source: mel spectrograms of all clips, standardised per band.
+        targets: (clips,) the composer of each clip as an integer below `composers`.
+        latent: L, the dimensions of the clip code.
+        composers: K, the number of composers.
         setting, seed, devices: see `TemporalLearner`.
     """
 
     def __init__(
         self,
         source: Source,
-        codes: np.ndarray,
+        targets: np.ndarray,
         latent: int,
         composers: int,
         setting: TemporalSetting,
@@ -307,11 +322,11 @@ class SupervisedLearner:
     ) -> None:
         self._source, self._setting = source, setting
         self._devices, self._seed = devices or single_device(source.device), seed
-        self._codes = torch.as_tensor(codes, device=source.device)
-        shape = (latent, setting.step_latent, setting.width, source.shape[0])
-        self.network = loop.create_network(lambda: ClipClassifier(*shape, composers), seed, source.device)
+        self._targets = torch.as_tensor(targets, device=source.device)
+        sizes = (latent, setting.step_latent, setting.width, source.shape[0])
+        self.network = loop.create_network(lambda: ClipClassifier(*sizes, composers), seed, source.device)
         self._devices.synchronise_batch_norm(self.network)
-        self.ema_network = _moving_average(self.network, setting.ema_decay)
+        self.ema_network = _build_ema(self.network, setting.ema_decay)
         self._devices.compile(self.network.encoder.convolutions)
         self.rng = torch.Generator(source.device).manual_seed(seed)
         self._augmentation = _build_augmentation(setting)
@@ -324,7 +339,7 @@ class SupervisedLearner:
         batch, rng = devices.split_batch(rows)[devices.rank], devices.step_rng(self.rng, self._seed, rows)
         x = views.crop(self._source.batch(batch), self._setting.crop_frames, rng, self._setting.time_stretch)
         logits = devices.forward(self.network, views.augment(x, self._augmentation, rng))
-        targets = self._codes[torch.as_tensor(batch, device=self._source.device)]
+        targets = self._targets[torch.as_tensor(batch, device=self._source.device)]
         loss = devices.batch_weight(rows) * cross_entropy(logits, targets)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -334,8 +349,8 @@ class SupervisedLearner:
         return metrics
 
     def evaluate(self, rows: np.ndarray) -> dict[str, float]:
-        """Return the cross-entropy and the accuracy of the EMA network on these clips, whole."""
-        return watch.score_probabilities(self.probabilities(rows), self._codes.cpu().numpy()[rows])
+        """Return the validation loss (cross-entropy) and accuracy of the EMA network on whole clips."""
+        return watch.score_probabilities(self.probabilities(rows), self._targets.cpu().numpy()[rows])
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """Return the class probabilities (B, K) of whole clips."""
@@ -346,20 +361,20 @@ class SupervisedLearner:
         probabilities: np.ndarray = torch.cat(parts).numpy()
         return probabilities
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the state dicts of networks and optimiser."""
         networks = {"network": self.network.state_dict(), "averaged": self.ema_network.state_dict()}
         return {**networks, "optimiser": self._optimiser.state_dict()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Load a `state`."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state returned by `state_dict`."""
         self.network.load_state_dict(state["network"])
         self.ema_network.load_state_dict(state["averaged"])
         self._optimiser.load_state_dict(state["optimiser"])
 
 
-def _moving_average(network: nn.Module, decay: float) -> Any:
-    """Return an exponential moving average of weights and batch norm statistics, of which `decay` stays per update."""
+def _build_ema(network: nn.Module, decay: float) -> Any:
+    """Return an EMA copy of weights and batch norm statistics: average = decay * average + (1 - decay) * current."""
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 

@@ -1,7 +1,7 @@
 """Loss functions of the temporal ALI.
 
-Axes: B pairs, N views, D dimensions. q denotes the pairs (x, E(x)) of the encoder, p the pairs (G(c, z), c, z) of the
-generator; logits are those of the discriminator D, above 0 for "this pair is from q".
+Axes: B pairs, N views, P dimensions of a projection. q denotes the pairs (x, E(x)) of the encoder, p the pairs
+(G(c, z), c, z) of the generator; logits are those of the discriminator D, above 0 for "this pair is from q".
 
     adversary       the adversarial game of ALI (Dumoulin et al. 2017)
     reconstruction  |G(E(x)) - x| (Li et al. 2017, ALICE)
@@ -37,15 +37,16 @@ def logit_gradients(logit_q: Tensor, logit_p: Tensor) -> tuple[Tensor, Tensor, T
     """Return what one backward pass through D needs to serve the losses of both players.
 
     Each pair produces its own logit, so the gradients of both losses with respect to a pair are the derivative of the
-    loss by that logit times a factor that does not depend on the loss. The derivatives of `discriminator_loss` are
-    -sigmoid(-q)/B and sigmoid(p)/B; the ratio of the derivative of `generator_loss` to them is -exp(q) and -exp(-p).
+    loss with respect to that logit times a factor that does not depend on the loss. The derivatives of
+    `discriminator_loss` are -sigmoid(-q)/B and sigmoid(p)/B; the ratio of the derivative of `generator_loss` to them is
+    -exp(q) and -exp(-p).
 
     Args:
         logit_q, logit_p: (B,), clamped at `LOGIT_LIMIT` where D is certain.
 
     Returns:
-        The derivative of `discriminator_loss` by each logit of q and of p, and the gradient scale of q and of p: the
-        factor that turns the gradient arriving at a pair into that of `generator_loss`. Four tensors (B,).
+        The derivative of `discriminator_loss` with respect to each logit of q and of p, and the gradient scale of q and
+        of p: the factor that turns the gradient arriving at a pair into that of `generator_loss`. Four tensors (B,).
     """
     clamped_q, clamped_p = logit_q.detach().clamp(max=LOGIT_LIMIT), logit_p.detach().clamp(min=-LOGIT_LIMIT)
     count = len(logit_q)
@@ -62,7 +63,7 @@ def info_nce(views: Tensor, groups: Tensor, temperature: float) -> Tensor:
     """Return the InfoNCE loss, a scalar: the cross-entropy of finding the positives of a view among all other views.
 
     Args:
-        views: (N, D) unit vectors.
+        views: (N, P) unit vectors.
         groups: (N,) integers; views of one group are positives, and every group has at least two views.
         temperature: of the softmax.
 

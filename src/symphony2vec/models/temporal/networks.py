@@ -1,9 +1,11 @@
 """Networks of the temporal ALI, a bidirectional encoder-decoder over the full ten-second clip.
 
-Axes: B batch, F bins, T frames, S steps of `STRIDE` frames, D dimensions of the clip code, Z of a step code, H features
-of a step, K composers. Symbols: x (B, F, T) mel spectrograms with mean 0 and standard deviation 1 in every band;
-c (B, D) the clip code, which is the embedding; z (B, S, Z) one small code per step, so that c need not encode the
-notes; x_hat (B, F, T) the output of the generator.
+Axes: B batch, F mel bins, T frames, S steps of `FRAMES_PER_STEP` frames, L dimensions of the clip code, Z of a step
+code, H features of a step, K composers.
+
+Symbols: E encoder, G generator, D discriminator; x (B, F, T) mel spectrograms with mean 0 and standard deviation 1 in
+every band; c (B, L) the clip code, whose posterior mean is the embedding; z (B, S, Z) a small code per step, which
+carries the local detail (notes), so that c does not have to; x_hat (B, F, T) the output of G.
 
 Source: Dumoulin et al. 2017 (ALI) for the adversarial game, Donahue and Simonyan 2019 (BigBiGAN) for the discriminator.
 """
@@ -18,76 +20,81 @@ from torch.nn.functional import leaky_relu, normalize
 from torch.nn.utils.parametrizations import spectral_norm
 
 # Channels, kernel and stride over (bins, frames) of the four convolutions; the generator mirrors them.
-CHANNELS = (1, 2, 4, 8)  # times the width
+CHANNEL_MULTIPLIERS = (1, 2, 4, 8)  # output channels of a convolution = multiplier * width
 KERNELS = ((4, 8), (4, 4), (4, 4), (4, 3))
 STRIDES = ((2, 4), (2, 2), (2, 2), (2, 1))
 PADDINGS = ((1, 2), (1, 1), (1, 1), (1, 1))
-GROUPS = 4  # of group normalisation, of at least two channels each
-STRIDE = 16  # frames per step
-BIN_STRIDE = 16  # bins per row of the last convolution
+GROUPS = 4  # of group normalisation; fewer where a group would have less than two channels
+FRAMES_PER_STEP = 16  # product of the strides in time
+BINS_PER_ROW = 16  # product of the strides in frequency
 LEAKY_SLOPE = 0.2
 INITIAL_LOG_SIGMA = -1.5  # little noise, so that the generator learns early to use the codes
 LOG_SIGMA_LOW, LOG_SIGMA_HIGH = -6.0, 2.0  # standard deviations of a code between 0.0025 and 7.4
 PROJECTION_SIZE = 256
-# First part of the names of weights in checkpoints and packages of versions up to 0.1, and today's attribute.
+# Attribute names in checkpoints and packages saved by versions up to 0.1 -> current names.
 RENAMED_WEIGHTS = {
     "along": "gru",
     "fold": "frequency_projection",
     "enter": "code_projection",
     "unfold": "frequency_expansion",
     "of_clip": "x_branch",
-    "of_codes": "z_branch",
+    "of_codes": "code_branch",
+    "z_branch": "code_branch",
     "of_steps": "step_logit",
     "of_whole": "clip_logit",
     "clip_alone": "x_unary",
-    "codes_alone": "z_unary",
+    "codes_alone": "code_unary",
+    "z_unary": "code_unary",
+    "clip_code": "clip_head",
+    "step_code": "step_head",
+    "score": "attention_logits",
 }
 
 
 class Codes(NamedTuple):
-    """Output of the encoder: mean and log standard deviation of c (B, D) and z (B, S, Z); pooled features (B, 2 H)."""
+    """Posterior mean and log standard deviation of c (B, L) and of z (B, S, Z); pooled features (B, 2 H)."""
 
-    c: Tensor
+    c_mean: Tensor
     c_log_sigma: Tensor
-    z: Tensor
+    z_mean: Tensor
     z_log_sigma: Tensor
     pooled: Tensor
 
 
 class Encoder(nn.Module):
-    """E: convolutions, a bidirectional GRU, attention pooling over time.
+    """Encoder E: strided convolutions, a bidirectional GRU and attention pooling over time.
 
     Args:
-        latent: D.
-        step_latent: Z; 0 for no step codes.
+        latent: L, the dimensions of the clip code.
+        step_latent: Z, the dimensions of a step code; 0 for no step codes.
         width: channels of the first convolution.
-        bins: F, a multiple of `BIN_STRIDE`.
+        bins: F, a multiple of `BINS_PER_ROW`.
     """
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int) -> None:
         super().__init__()
-        hidden = CHANNELS[-1] * width
+        hidden = CHANNEL_MULTIPLIERS[-1] * width
         layers: list[nn.Module] = []
         for inputs, outputs, kernel, stride, padding in _convolution_shapes(width):
             convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
             layers += [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(LEAKY_SLOPE)]
         self.convolutions = nn.Sequential(*layers)
-        self.frequency_projection = nn.Linear(hidden * (bins // BIN_STRIDE), hidden)
+        self.frequency_projection = nn.Linear(hidden * (bins // BINS_PER_ROW), hidden)
         self.gru = FullPrecisionGRU(hidden, hidden // 2, batch_first=True, bidirectional=True)
         self.pool = AttentionPooling(hidden)
-        self.clip_code = nn.Linear(2 * hidden, 2 * latent)
-        self.step_code = nn.Linear(hidden, 2 * step_latent)
-        for code, size in ((self.clip_code, latent), (self.step_code, step_latent)):
-            nn.init.constant_(code.bias.data[size:], INITIAL_LOG_SIGMA)
-        self.register_load_state_dict_pre_hook(rename_weights)  # type: ignore[no-untyped-call]
+        self.clip_head = nn.Linear(2 * hidden, 2 * latent)
+        self.step_head = nn.Linear(hidden, 2 * step_latent)
+        for head, size in ((self.clip_head, latent), (self.step_head, step_latent)):
+            nn.init.constant_(head.bias.data[size:], INITIAL_LOG_SIGMA)
+        self.register_load_state_dict_pre_hook(rename_legacy_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Codes:
-        """Encode x (B, F, T), T a multiple of `STRIDE`."""
+        """Return the `Codes` of x (B, F, T); T must be a multiple of `FRAMES_PER_STEP`."""
         steps = self.step_features(x)
         pooled = self.pool(steps)
-        c, c_log_sigma = self.clip_code(pooled).chunk(2, dim=-1)
-        z, z_log_sigma = self.step_code(steps).chunk(2, dim=-1)
-        return Codes(c, _clamp_log_sigma(c_log_sigma), z, _clamp_log_sigma(z_log_sigma), pooled)
+        c_mean, c_log_sigma = self.clip_head(pooled).chunk(2, dim=-1)
+        z_mean, z_log_sigma = self.step_head(steps).chunk(2, dim=-1)
+        return Codes(c_mean, _clamp_log_sigma(c_log_sigma), z_mean, _clamp_log_sigma(z_log_sigma), pooled)
 
     def step_features(self, x: Tensor) -> Tensor:
         """Return the features (B, S, H) of every step of x (B, F, T)."""
@@ -110,7 +117,7 @@ class FullPrecisionGRU(nn.GRU):
 
 
 class ClipEncoder(nn.Module):
-    """The encoder as packages use it: for clips of any length from one step on. Arguments: see `Encoder`.
+    """Encoder for inference, as saved in model packages: takes clips of at least one step. Arguments: see `Encoder`.
 
     Example:
         >>> ClipEncoder(latent=40, step_latent=4, width=2, bins=64).encode(torch.zeros(3, 64, 431)).shape
@@ -122,9 +129,9 @@ class ClipEncoder(nn.Module):
         self.encoder = Encoder(latent, step_latent, width, bins)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the mean of c (B, D) of x (B, F, T)."""
-        c: Tensor = self.encoder(crop_to_steps(x)).c
-        return c
+        """Return the posterior mean of c, (B, L), for x (B, F, T)."""
+        c_mean: Tensor = self.encoder(crop_to_steps(x)).c_mean
+        return c_mean
 
     def encode_pooled(self, x: Tensor) -> Tensor:
         """Return the pooled features (B, 2 H) of x (B, F, T), from which c is computed."""
@@ -133,11 +140,11 @@ class ClipEncoder(nn.Module):
 
 
 class ClipClassifier(nn.Module):
-    """The same encoder with a linear layer that predicts the composer from the mean of c.
+    """Supervised reference: `Encoder` with a linear layer that predicts the composer from the mean of c.
 
     Args:
         latent, step_latent, width, bins: see `Encoder`.
-        composers: K.
+        composers: K, the number of composers.
     """
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int, composers: int) -> None:
@@ -146,8 +153,8 @@ class ClipClassifier(nn.Module):
         self.output = nn.Linear(latent, composers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits (B, K) of x (B, F, T), T a multiple of `STRIDE`."""
-        logits: Tensor = self.output(self.encoder(x).c)
+        """Return the logits (B, K) of x (B, F, T); T must be a multiple of `FRAMES_PER_STEP`."""
+        logits: Tensor = self.output(self.encoder(x).c_mean)
         return logits
 
     def probabilities(self, x: Tensor) -> Tensor:
@@ -162,49 +169,54 @@ class AttentionPooling(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         # No bias in the last layer: a softmax is invariant to a constant.
-        self.score = nn.Sequential(nn.Linear(hidden, hidden // 2), nn.Tanh(), nn.Linear(hidden // 2, 1, bias=False))
-        self.register_load_state_dict_pre_hook(_drop_score_bias)  # type: ignore[no-untyped-call]
+        self.attention_logits = nn.Sequential(
+            nn.Linear(hidden, hidden // 2), nn.Tanh(), nn.Linear(hidden // 2, 1, bias=False)
+        )
+        self.register_load_state_dict_pre_hook(rename_legacy_weights)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_drop_attention_bias)  # type: ignore[no-untyped-call]
 
     def forward(self, steps: Tensor) -> Tensor:
         """Pool (B, S, H) to (B, 2 H)."""
-        weights = self.score(steps).softmax(dim=1)
+        weights = self.attention_logits(steps).softmax(dim=1)
         mean = (weights * steps).sum(dim=1)
         variance = (weights * (steps - mean.unsqueeze(1)).square()).sum(dim=1)
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
 
 
 class Generator(nn.Module):
-    """G: the mirror of the encoder; its input is z with c repeated at every step. Arguments: see `Encoder`.
+    """Generator G, the mirror image of the encoder; its input at each step is z and a copy of c.
 
-    Its batches mix codes of the encoder and of the prior, so it uses group normalisation, which treats each clip
-    separately: batch statistics would fit neither kind.
+    G receives codes of the encoder and codes of the prior, in separate batches. Their batch statistics differ, so it
+    uses group normalisation, which does not depend on the batch. Arguments: see `Encoder`.
     """
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int) -> None:
         super().__init__()
-        hidden = CHANNELS[-1] * width
-        self._rows = bins // BIN_STRIDE
+        hidden = CHANNEL_MULTIPLIERS[-1] * width
+        self._frequency_rows = bins // BINS_PER_ROW  # height of the smallest feature map
         self.code_projection = nn.Linear(latent + step_latent, hidden)
         self.gru = FullPrecisionGRU(hidden, hidden // 2, batch_first=True, bidirectional=True)
-        self.frequency_expansion = nn.Linear(hidden, hidden * self._rows)
+        self.frequency_expansion = nn.Linear(hidden, hidden * self._frequency_rows)
         layers: list[nn.Module] = []
         for outputs, inputs, kernel, stride, padding in reversed(_convolution_shapes(width)):
             layers += [nn.GroupNorm(min(GROUPS, inputs // 2), inputs), nn.LeakyReLU(LEAKY_SLOPE)]
             layers.append(nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding))
         self.convolutions = nn.Sequential(*layers)
-        self.register_load_state_dict_pre_hook(rename_weights)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(rename_legacy_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, c: Tensor, z: Tensor) -> Tensor:
-        """Generate x_hat (B, F, S * STRIDE) from c (B, D) and z (B, S, Z)."""
+        """Generate x_hat (B, F, S * FRAMES_PER_STEP) from c (B, L) and z (B, S, Z)."""
         projected = self.code_projection(_concatenate_codes(c, z))
         steps = projected + self.gru(projected)[0]
-        expanded = self.frequency_expansion(steps).transpose(1, 2).unflatten(1, (-1, self._rows))
+        expanded = self.frequency_expansion(steps).transpose(1, 2).unflatten(1, (-1, self._frequency_rows))
         x_hat: Tensor = self.convolutions(expanded).squeeze(1)
         return x_hat
 
 
 class Discriminator(nn.Module):
-    """D: one logit for each pair of a clip and its codes. No batch norm, so that a logit depends on its pair alone.
+    """Discriminator D: one logit for each pair of a clip and its codes.
+
+    It has no batch norm, so that each logit depends on its own pair only, as `losses.logit_gradients` requires.
 
     Args:
         latent, step_latent, width, bins: see `Encoder`.
@@ -213,14 +225,14 @@ class Discriminator(nn.Module):
 
     def __init__(self, latent: int, step_latent: int, width: int, bins: int, unary: bool) -> None:
         super().__init__()
-        hidden = CHANNELS[-1] * width
+        hidden = CHANNEL_MULTIPLIERS[-1] * width
         layers: list[nn.Module] = []
         for inputs, outputs, kernel, stride, padding in _convolution_shapes(width):
             convolution = spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
             layers += [convolution, nn.LeakyReLU(LEAKY_SLOPE)]
         self.x_branch = nn.Sequential(*layers)
-        self.frequency_projection = spectral_linear(hidden * (bins // BIN_STRIDE), hidden)
-        self.z_branch = nn.Sequential(
+        self.frequency_projection = spectral_linear(hidden * (bins // BINS_PER_ROW), hidden)
+        self.code_branch = nn.Sequential(
             spectral_linear(latent + step_latent, hidden),
             nn.LeakyReLU(LEAKY_SLOPE),
             spectral_linear(hidden, hidden),
@@ -232,23 +244,23 @@ class Discriminator(nn.Module):
             spectral_linear(2 * hidden, hidden), nn.LeakyReLU(LEAKY_SLOPE), spectral_linear(hidden, 1)
         )
         self.x_unary = spectral_linear(hidden, 1) if unary else None
-        self.z_unary = spectral_linear(hidden, 1) if unary else None
-        self.register_load_state_dict_pre_hook(rename_weights)  # type: ignore[no-untyped-call]
+        self.code_unary = spectral_linear(hidden, 1) if unary else None
+        self.register_load_state_dict_pre_hook(rename_legacy_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, c: Tensor, z: Tensor) -> Tensor:
-        """Return logits (B,) of x (B, F, T), c (B, D), z (B, S, Z): above 0 for "this pair is from the encoder"."""
+        """Return logits (B,) of x (B, F, T), c (B, L), z (B, S, Z): above 0 for "this pair is from E"."""
         x_features = self.frequency_projection(self.x_branch(x.unsqueeze(1)).flatten(1, 2).transpose(1, 2))
         x_features = leaky_relu(x_features, LEAKY_SLOPE)
-        z_features = self.z_branch(_concatenate_codes(c, z))
-        joint = self.joint(torch.cat([x_features, z_features], dim=2))
+        code_features = self.code_branch(_concatenate_codes(c, z))
+        joint = self.joint(torch.cat([x_features, code_features], dim=2))
         logit: Tensor = self.step_logit(joint).mean(dim=1) + self.clip_logit(joint.mean(dim=1))
-        if self.x_unary is not None and self.z_unary is not None:
-            logit = logit + self.x_unary(x_features).mean(dim=1) + self.z_unary(z_features).mean(dim=1)
+        if self.x_unary is not None and self.code_unary is not None:
+            logit = logit + self.x_unary(x_features).mean(dim=1) + self.code_unary(code_features).mean(dim=1)
         return logit.squeeze(1)
 
 
-class Projection(nn.Module):
-    """Projection head of the contrastive loss, discarded after training: (B, D) to unit vectors (B, 256)."""
+class ProjectionHead(nn.Module):
+    """Projection head of the contrastive loss, discarded after training: (B, L) to unit vectors (B, 256)."""
 
     def __init__(self, latent: int) -> None:
         super().__init__()
@@ -256,18 +268,18 @@ class Projection(nn.Module):
         self.layers = nn.Sequential(nn.Linear(latent, size), nn.BatchNorm1d(size), nn.ReLU(), nn.Linear(size, size))
 
     def forward(self, c: Tensor) -> Tensor:
-        """Project c (B, D) to unit vectors (B, 256)."""
+        """Project c (B, L) to unit vectors (B, 256)."""
         return normalize(self.layers(c), dim=1)
 
 
 def crop_to_steps(x: Tensor) -> Tensor:
-    """Return the middle of a clip, cut to a whole number of steps: (B, F, T) to (B, F, S * STRIDE).
+    """Return the middle of a clip, cut to a whole number of steps: (B, F, T) to (B, F, S * FRAMES_PER_STEP).
 
     Example:
         >>> crop_to_steps(torch.zeros(1, 64, 431)).shape
         torch.Size([1, 64, 416])
     """
-    length = x.shape[2] // STRIDE * STRIDE
+    length = x.shape[2] // FRAMES_PER_STEP * FRAMES_PER_STEP
     first = (x.shape[2] - length) // 2
     return x[:, :, first : first + length]
 
@@ -278,7 +290,7 @@ def spectral_linear(inputs: int, outputs: int) -> nn.Module:
     return layer
 
 
-def rename_weights(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+def rename_legacy_weights(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Rename the weights of a state dict saved by versions up to 0.1; a `load_state_dict` pre-hook."""
     for key in [key for key in state if key.startswith(prefix)]:
         attribute, dot, parameter = key.removeprefix(prefix).partition(".")
@@ -286,14 +298,14 @@ def rename_weights(module: nn.Module, state: dict[str, Tensor], prefix: str, *_:
             state[f"{prefix}{RENAMED_WEIGHTS[attribute]}{dot}{parameter}"] = state.pop(key)
 
 
-def _drop_score_bias(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Drop the bias of the attention score, without effect, which versions up to 0.1 saved."""
-    state.pop(f"{prefix}score.2.bias", None)
+def _drop_attention_bias(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Drop the bias of the attention logits, which versions up to 0.1 saved and which has no effect."""
+    state.pop(f"{prefix}attention_logits.2.bias", None)
 
 
 def _convolution_shapes(width: int) -> list[tuple[int, int, tuple[int, int], tuple[int, int], tuple[int, int]]]:
     """Return input channels, output channels, kernel, stride and padding of every convolution."""
-    channels = [1, *(factor * width for factor in CHANNELS)]
+    channels = [1, *(multiplier * width for multiplier in CHANNEL_MULTIPLIERS)]
     return list(zip(channels[:-1], channels[1:], KERNELS, STRIDES, PADDINGS, strict=True))
 
 
@@ -302,5 +314,5 @@ def _clamp_log_sigma(log_sigma: Tensor) -> Tensor:
 
 
 def _concatenate_codes(c: Tensor, z: Tensor) -> Tensor:
-    """Repeat c (B, D) at every step of z (B, S, Z) and concatenate: (B, S, D + Z)."""
+    """Repeat c (B, L) at every step of z (B, S, Z) and concatenate: (B, S, L + Z)."""
     return torch.cat([c.unsqueeze(1).expand(-1, z.shape[1], -1), z], dim=2)

@@ -46,7 +46,7 @@ class Follower:
 
     @property
     def failed(self) -> bool:
-        """Whether the process has ended with an error."""
+        """Return whether the process has ended with an error."""
         return self.process.exitcode not in (None, 0)
 
     def reason(self) -> str:

@@ -2,7 +2,7 @@
 
 Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
 Writes  out/temporal/<setting>-<latent>/<fold>/
-            vectors.npy           (clips, D) float32: the mean of the clip code c of a whole clip
+            vectors.npy           (clips, L) float32: the posterior mean of the clip code c
             vectors-pooled.npy    (clips, 2 H) float32: the pooled features from which c is computed
             probabilities.npy     (clips, K) float32: of the setting `labels`, instead of vectors
             validation.csv        one row per validation work: clips, and how many of them are classified correctly
@@ -16,7 +16,7 @@ Writes  out/temporal/<setting>-<latent>/<fold>/
 temporal.ablations). `labels` is the supervised reference, the same encoder trained to classify composers. Positives of
 the contrastive loss are clips of one movement: that uses where a movement starts and ends, never who composed it. With
 `unlabelled`, the clips of another project are added to the training (symphony2vec.models.temporal.unlabelled).
-D latent dimensions, F bins, H features of a step, K composers, T frames.
+L latent dimensions, F bins, H features of a step, K composers, T frames.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from symphony2vec import figures, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.models import generation
 from symphony2vec.models.temporal import attempt, kept, networks, ranks, unlabelled
-from symphony2vec.models.temporal.networks import BIN_STRIDE, STRIDE
+from symphony2vec.models.temporal.networks import BINS_PER_ROW, FRAMES_PER_STEP
 from symphony2vec.models.temporal.training import Training
 from symphony2vec.models.training import watch
 from symphony2vec.models.training.folds import Task, train_folds
@@ -71,14 +71,14 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
     array = read_array(project.feature("mel"), "features")
     check_setting(array.shape[1:], name, setting)
 
-    def subject(fold: SplitFold) -> tracking.Subject:
-        return tracking.Subject("temporal", name, size, fold.name)
+    def identity(fold: SplitFold) -> tracking.RunIdentity:
+        return tracking.RunIdentity("temporal", name, size, fold.name)
 
     def train(task: Task) -> None:
         training = _build_training(task, project, array, params, setting, latent, name == SUPERVISED)
         count = ranks.process_count(processes, min(setting.batch, setting.generator_batch, len(training.rows)))
         if count > 1:
-            task.run.tag("processes", str(count))
+            task.run.set_tag("processes", str(count))
         if name == SUPERVISED:
             _train_supervised(task, array, training, count)
         else:
@@ -88,7 +88,7 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
     if setting.unlabelled and name != SUPERVISED:
         other = unlabelled.open_project(project, params, setting.unlabelled)
         model_settings["unlabelled_key"] = key_of(other.feature("mel"), other.clips)
-    train_folds(project, params, subject, model_settings, CODE, project.feature("mel"), train)
+    train_folds(project, params, identity, model_settings, CODE, project.feature("mel"), train)
 
 
 def settings(params: Params, setting: TemporalSetting, latent: int) -> dict[str, Any]:
@@ -106,11 +106,11 @@ def check_setting(shape: tuple[int, ...], name: str, setting: TemporalSetting) -
         UserError: the number of bands, the length of a crop or the largest mask does not fit.
     """
     bins, frames = shape
-    if bins % BIN_STRIDE or frames < setting.crop_frames or setting.crop_frames % STRIDE:
+    if bins % BINS_PER_ROW or frames < setting.crop_frames or setting.crop_frames % FRAMES_PER_STEP:
         raise UserError(
-            f"the temporal model takes a multiple of {BIN_STRIDE} mel bands (features.mel_bands is {bins}) and crops "
-            f"of a multiple of {STRIDE} frames, no longer than a clip of {frames} (crop_frames of temporal {name} is "
-            f"{setting.crop_frames})"
+            f"the temporal model takes a multiple of {BINS_PER_ROW} mel bands (features.mel_bands is {bins}) and crops "
+            f"of a multiple of {FRAMES_PER_STEP} frames, no longer than a clip of {frames} (crop_frames of temporal "
+            f"{name} is {setting.crop_frames})"
         )
     if setting.mask_bins >= bins:
         raise UserError(f"mask_bins of temporal {name} ({setting.mask_bins}) must be below the {bins} mel bands")
@@ -173,7 +173,7 @@ def _train_temporal(task: Task, array: np.ndarray, params: Params, training: Tra
                 ("reconstructions", learner.reconstruct(sample_rows)),
                 ("generated", learner.generate(*prior_codes)),
             ):
-                task.run.image(figures.image(_to_unit(training.scaling.undo(x_hat), params)), name, step=epoch)
+                task.run.log_image(figures.image(_to_unit(training.scaling.undo(x_hat), params)), name, step=epoch)
         return attempt.evaluate(learner, task.codes, task.rows("train"), validation)
 
     with ranks.launch(count, training.follow, task.label) as devices:
@@ -187,7 +187,7 @@ def _train_temporal(task: Task, array: np.ndarray, params: Params, training: Tra
     plots = {"curves": _plot_curves(curves, task.label)}
     if training.setting.adversarial_weight:
         plots["game"] = figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), task.label)
-    network, arguments = learner.clip_encoder(), _network_arguments(training, array)
+    network, arguments = learner.build_clip_encoder(), _network_arguments(training, array)
     if learner.trains_generator:
         shape = (arguments["latent"], arguments["step_latent"], arguments["width"], arguments["bins"])
         generator = learner.ema_generator.module
@@ -244,7 +244,7 @@ def _plot_curves(curves: pd.DataFrame, label: str) -> Figure:
 
 
 def _write_figure(task: Task, figure: Figure, name: str) -> None:
-    task.run.figure(figure, f"{name}.png")
+    task.run.log_figure(figure, f"{name}.png")
     figures.save(task.folder / f"{name}.png", figure)
 
 
@@ -307,4 +307,4 @@ def _write_quality(
     )
     for name, table in quality.tables(task.clips.iloc[test]).items():
         write_table(task.folder / f"{name}.csv", table)
-    task.run.metrics(quality.metrics)
+    task.run.log_metrics(quality.metrics)

@@ -25,7 +25,7 @@ class Training:
 
     features: file of the spectrograms; scaling: of their bins; rows: the training clips; groups (clips,): the number of
     the movement of every clip, or of its composer for a supervised model; composers: how many there are for a
-    supervised model, else 0; latent: D; setting; seed; evaluate_every: epochs; label: the name in progress bars and
+    supervised model, else 0; latent: L; setting; seed; evaluate_every: epochs; label: the name in progress bars and
     errors; checkpoints: the folder of the checkpoint.
     """
 

@@ -43,7 +43,7 @@ class Task:
     """One model to train on one fold.
 
     Attributes:
-        subject: stage, model, representation and fold of the run.
+        identity: stage, model, representation and fold of the run.
         fold: the split and its seed.
         clips: table of the clips, with their split.
         folder: folder for the results.
@@ -53,7 +53,7 @@ class Task:
         licences: licences of the music, each with its kind (recording or score) and its number of movements.
     """
 
-    subject: tracking.Subject
+    identity: tracking.RunIdentity
     fold: SplitFold
     clips: pd.DataFrame
     folder: Path
@@ -65,7 +65,7 @@ class Task:
     @property
     def label(self) -> str:
         """Name of the task in messages, such as "vae-mel work-0"."""
-        return f"{self.subject.name} {self.fold.name}"
+        return f"{self.identity.entry} {self.fold.name}"
 
     def rows(self, *splits: str) -> np.ndarray:
         """Return the rows of the clips in these splits (train, validation or test)."""
@@ -98,19 +98,19 @@ class Task:
         """Log one row of the curves to MLflow; values that are not a number are left out."""
         values = {METRIC_NAMES.get(name, name): value for name, value in row.items() if value == value}
         values = {name: value for name, value in values.items() if name not in ("epoch", "update")}
-        self.run.metrics(values, step=int(row["update"]))
+        self.run.log_metrics(values, step=int(row["update"]))
 
     def log_figures(self, pictures: Mapping[str, Figure]) -> None:
         """Log each figure to MLflow, and write it to <name>.png."""
         for name, figure in pictures.items():
-            self.run.figure(figure, f"{name}.png")
+            self.run.log_figure(figure, f"{name}.png")
             figures.save(self.folder / f"{name}.png", figure)
 
 
 def train_folds(
     project: Project,
     params: Params,
-    subject: Callable[[SplitFold], tracking.Subject],
+    identity: Callable[[SplitFold], tracking.RunIdentity],
     settings: Mapping[str, Any],
     code: list[str],
     features: Path,
@@ -123,35 +123,37 @@ def train_folds(
     Args:
         project: project with the clips and features.
         params: all of params.yaml.
-        subject: fold -> subject of its run.
+        identity: fold -> identity of its run.
         settings: flat parameters of the model.
         code: files or folders of the package that the result depends on, beside `SHARED_CODE`.
         features: file of the array that the model is trained on.
         train: trains one task and fills its folder.
     """
     folds = splits.list_folds(params)
-    folder = project.out(subject(folds[0]).stage, subject(folds[0]).name)
+    folder = project.out(identity(folds[0]).stage, identity(folds[0]).entry)
     inputs_key = key_of(features, *(SOURCE / name for name in (*SHARED_CODE, *code)))
     settings_key = key_of(inputs_key, dict(settings))  # the same for all folds of one configuration
     near_duplicates = leaks.read_pairs(project)
     for fold in folds:
-        fold_subject = subject(fold)
+        fold_identity = identity(fold)
         table = read_table(project.fold(fold), "clips")
         clips_key = key_of(project.fold(fold))
         key = key_of(project.fold(fold), inputs_key, dict(settings))
         if _read_key(folder / fold.name) == key:
             continue
-        checkpoints = _prepare_checkpoint_folder(project, f"{fold_subject.stage}-{fold_subject.name}-{fold.name}", key)
+        checkpoints = _prepare_checkpoint_folder(
+            project, f"{fold_identity.stage}-{fold_identity.entry}-{fold.name}", key
+        )
         own_parameters = {**settings, "settings_key": settings_key, "clips_key": clips_key}
         parameters = collect_parameters(params, fold, table, own_parameters)
         with (
-            tracking.run(project, fold_subject, parameters, features, checkpoints / "run.json") as run,
+            tracking.start_run(project, fold_identity, parameters, features, checkpoints / "run.json") as run,
             atomic_folder(folder / fold.name) as partial,
         ):
-            run.metrics(leaks.compute_metrics(near_duplicates, table))
+            run.log_metrics(leaks.compute_metrics(near_duplicates, table))
             licences = _count_movements_by_licence(project, table)
-            train(Task(fold_subject, fold, table, partial, checkpoints, run, params, licences))
-            tracking.write_record(partial / "run.json", run, fold_subject, key, clips_key)
+            train(Task(fold_identity, fold, table, partial, checkpoints, run, params, licences))
+            tracking.write_run_record(partial / "run.json", run, fold_identity, key, clips_key)
         shutil.rmtree(checkpoints)
     _remove_all_but(folder, {fold.name for fold in folds})
 
@@ -160,7 +162,7 @@ def collect_parameters(
     params: Params, fold: SplitFold, table: pd.DataFrame, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the MLflow parameters of one training: shared sections of params.yaml, its fold and its own settings."""
-    shared = tracking.flat(params, *UNLOGGED_SECTIONS)
+    shared = tracking.flatten_params(params, *UNLOGGED_SECTIONS)
     training_clips = int((table["split"] == "train").sum())
     data = {"split": fold.split, "seed": fold.seed, "clips": len(table)}
     return {**shared, **data, **settings, "training_clips": training_clips}

@@ -41,11 +41,11 @@ class Learner(Protocol):
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
         """Make one update on the clips of these rows (B,), and return its losses as 0-d tensors."""
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return weights and optimiser states, as plain values and tensors."""
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state returned by `state_dict`."""
 
 
 class NetworkLearner(ABC, Generic[N]):
@@ -70,12 +70,12 @@ class NetworkLearner(ABC, Generic[N]):
         self._optimiser.step()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the states of network and optimiser."""
         return {"network": self.network.state_dict(), "optimiser": self._optimiser.state_dict()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state returned by `state_dict`."""
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
 
@@ -203,7 +203,7 @@ def fit(
                         saved_s = time.monotonic()
                 _finish_epoch(progress, updates_per_epoch, schedule, learner, evaluate, on_epoch)
     if progress.best_state is not None:
-        learner.restore(progress.best_state)
+        learner.load_state_dict(progress.best_state)
     return progress.curves
 
 
@@ -255,7 +255,7 @@ def _finish_epoch(
 def _remember_best(progress: Progress, value: float, learner: Learner) -> None:
     if value > progress.best:
         progress.best, progress.bad_evaluations = value, 0
-        progress.best_state = _copy_state(learner.state())
+        progress.best_state = _copy_state(learner.state_dict())
     else:
         progress.bad_evaluations += 1
 
@@ -266,7 +266,7 @@ def _is_out_of_patience(progress: Progress, schedule: Schedule) -> bool:
 
 def _save_checkpoint(path: Path, learner: Learner, progress: Progress) -> None:
     checkpoint = {
-        "learner": learner.state(),
+        "learner": learner.state_dict(),
         "generator": learner.rng.get_state(),
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -284,7 +284,7 @@ def _load_checkpoint(path: Path, learner: Learner) -> Progress:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, pickle.UnpicklingError):
         return Progress()
-    learner.restore(checkpoint["learner"])
+    learner.load_state_dict(checkpoint["learner"])
     learner.rng.set_state(checkpoint["generator"])
     torch.set_rng_state(checkpoint["rng"])
     if checkpoint["cuda_rng"] and torch.cuda.is_available():
