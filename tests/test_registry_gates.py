@@ -102,8 +102,8 @@ def test_models_without_a_shared_fold_say_whose_are_missing():
     other = {"work-7": fold(7, 0.5)}
     challenger = model(0.5, 1) | {"work-7": fold(7, 0.5, works=None)}  # a fold that was trained, but not probed
     assert gates.check_data(challenger, other).details == (
-        "no probed fold in common (challenger work-0, champion work-7); train and probe both with the same `seeds` and "
-        "`clips.seed`"
+        "no probed fold in common (challenger work-0, champion work-7); train and probe both with the same `folds` and "
+        "`clips.first_seed`"
     )
     unprobed = model(0.5, works=None)
     assert "no fold of the champion was probed; run `dvc repro probe`" in gates.check_data(other, unprobed).details
