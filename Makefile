@@ -13,11 +13,12 @@ GIT := git rev-parse --verify HEAD >/dev/null 2>&1 && git ls-files --error-unmat
 # dvc runs the stages through a shell, which finds symphony2vec here.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run paper test portable lint env scm needs-git ui bench docs gpu hear clean music
+.PHONY: help run demo paper test portable lint env scm needs-git ui bench docs gpu hear clean music
 
 help:
 	@echo "make run    build the environment, fill data/ with the starter corpus if it is empty, run the pipeline, show results;"
 	@echo "            TORCH=cpu builds it with the small PyTorch without CUDA"
+	@echo "make demo   the whole pipeline on a hundred clips, in minutes, in a project of its own in demo/"
 	@echo "make paper  the whole study: five seeds, and the splits by movement and by clip beside it (hours)"
 	@echo "make test   lint, type-check and test"
 	@echo "make portable  run the numerical tests as on an older processor"
@@ -31,6 +32,12 @@ help:
 run: env scm music
 	$(BIN)/dvc repro
 	@$(BIN)/symphony2vec results
+
+# The runs stay in demo/, also where the environment names a server.
+demo: env
+	@$(BIN)/python scripts/demo.py demo
+	@cd demo && env -u MLFLOW_TRACKING_URI -u MLFLOW_DEFAULT_ARTIFACT_ROOT ../$(BIN)/dvc repro
+	@env -u MLFLOW_TRACKING_URI $(BIN)/symphony2vec --project demo results
 
 # Sets the two parameters in params.yaml and runs what they touch; what was trained before stays.
 paper: needs-git env scm music
@@ -64,8 +71,8 @@ portable: env
 	$(OLD_PROCESSOR) $(BIN)/pytest -n auto -k "not kill and not worker" $(NUMERICAL:%=tests/test_%.py)
 
 lint: env
-	$(BIN)/ruff check src tests benchmarks notebooks
-	$(BIN)/ruff format --check src tests benchmarks notebooks
+	$(BIN)/ruff check src tests benchmarks scripts notebooks
+	$(BIN)/ruff format --check src tests benchmarks scripts notebooks
 	$(BIN)/mypy
 
 # Every module but the commands, whose --help says the same.

@@ -594,6 +594,13 @@ def test_case_zip_the_pipeline_runs_without_git(unpacked: Project) -> None:
     assert tracking.git_commit(unpacked)
 
 
+def test_results_name_make_ui_only_beside_a_makefile(promoted: Path, tmp_path: Path) -> None:
+    project = copied(promoted, tmp_path / "project")
+    assert "make ui" not in call(project, "results")
+    (project.root / "Makefile").touch()
+    assert "MLflow UI   make ui" in call(project, "results")
+
+
 def test_case_zip_the_whole_study_says_at_once_that_it_needs_git(unpacked: Project) -> None:
     shutil.rmtree(unpacked.root / ".venv")
     with pytest.raises(RuntimeError, match="make paper needs git") as said:

@@ -49,7 +49,9 @@ def results(folder: Path, against: str | None, split: str | None, table: Path | 
     click.echo(lazy.report.format_results(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")
     address = shlex.quote(lazy.tracking.redact(lazy.tracking.tracking_uri(project)))
-    click.echo(f"MLflow UI   make ui      (mlflow ui --backend-store-uri {address})")
+    command = f"mlflow ui --backend-store-uri {address}"
+    has_makefile = (project.root / "Makefile").is_file()
+    click.echo(f"MLflow UI   {f'make ui      ({command})' if has_makefile else command}")
 
 
 @click.command("params")
