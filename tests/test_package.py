@@ -320,7 +320,7 @@ def test_a_config_with_the_keys_of_earlier_versions_is_the_same_model(packages, 
     path = folder / "artifacts" / "config.json"
     config = json.loads(path.read_text())
     config["hearing"], config["reading"] = config.pop("frontend"), config.pop("readout")
-    config["identity"]["draw"] = config["identity"].pop("fold")
+    config["subject"]["draw"] = config["subject"].pop("fold")
     path.write_text(json.dumps(config))
     after = contents.read(folder, Model)
     assert (after.name, after.fingerprint) == (before.name, before.fingerprint)
