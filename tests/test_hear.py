@@ -38,7 +38,7 @@ def package(tmp_path_factory, settings) -> Path:
     network = Encoder(**arguments)
     level = {"loudness_lufs": -23.0, "peak_dbfs": -1.0, "silence_db": 60.0}
     config = contents.Config(
-        identity={"stage": "embeddings", "model": "ae", "representation": "mel", "fold": "work-0"},
+        subject={"stage": "embeddings", "model": "ae", "representation": "mel", "fold": "work-0"},
         readout="",
         build={
             "module": Encoder.__module__, "name": "Encoder", "arguments": arguments, "method": "encode", "flatten": True

@@ -41,7 +41,7 @@ STAGES = """stages:
     matrix: {model: [pca], representation: [mel]}
     cmd: symphony2vec embeddings ${item.model} ${item.representation}
     deps: [out/clips, out/features]
-    params: [seeds, embeddings.dimensions]
+    params: [folds, embeddings.dimensions]
     outs:
       - out/embeddings/${item.model}-${item.representation}:
           persist: true
