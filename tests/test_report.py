@@ -329,7 +329,7 @@ def test_a_study_is_shown_where_there_is_one(finished):
     text = page_of(finished)
     section = text[text.index('<h2 id="studies">') : text.index('<h2 id="listening">')]
     assert "<td>7</td><td>50.0%</td><td><b>43.8%</b></td><td>40.0% – 47.5%</td><td>2</td><td>0.0003</td>" in section
-    assert "<th>seeds</th><th>adversarial_weight</th></tr>" in section  # each study has the columns of what it drew
+    assert "<th>seeds</th><th>adversarial weight</th></tr>" in section  # each study has the columns of what it drew
     assert "<td>2</td><td>0.1235</td></tr>" in section
     assert 'src="pictures/study-ali-importances.png"' in section
     assert "study-ali-history" not in section  # a picture that was not drawn is not shown
