@@ -200,7 +200,7 @@ def test_a_model_of_other_clips_is_refused_whatever_its_accuracy(tracked, packed
     assert "data: work-0: audio.soundfont differs (challenger other.sf2, champion TimGM6mb); work-1: " in str(
         error.value
     )
-    assert "| improvement: not compared: the data differ\n" in str(error.value)
+    assert "| improvement: not compared: the gate data failed\n" in str(error.value)
     assert aliases(tracked) == {"champion": "1", "challenger": "2"}
 
 
@@ -219,7 +219,7 @@ def test_a_package_that_drifted_is_refused_though_it_is_better(ladder, monkeypat
     promote(ladder, "pca-mel")
     monkeypatch.setattr(smoke, "measure_deviation", lambda _: 0.25)
     with pytest.raises(
-        UserError, match=r"stays challenger; smoke: relative deviation .*: 2.5e-01 \(tolerance 1e-04\)\n"
+        UserError, match=r"stays challenger; smoke: relative deviation .*: 2.5e-01 \(tolerance 1e-04\); the package"
     ):
         run_command(ladder, "promote", "vae-mel")
     assert aliases(ladder) == {"champion": "1", "challenger": "2"}

@@ -49,7 +49,7 @@ def test_the_same_data_in_the_shared_folds_pass():
         ),
         (
             {"clips_key": ""},
-            "work-1: different clips or splits (clips_key: challenger unknown, champion clips of wor); ",
+            "work-1: clips and splits cannot be compared (clips_key: challenger unknown, champion clips of wor); ",
         ),
         ({"works": make_works(0.5)[:11]}, f"work-1: {OTHER_WORKS}; run `dvc repro probe`"),
         ({"works": make_works(0.5).assign(clips=9)}, f"work-1: {OTHER_WORKS}; run `dvc repro probe`"),
@@ -61,7 +61,10 @@ def test_the_same_data_in_the_shared_folds_pass():
             {"dataset_hash": "b.dir"},
             "work-1: out/features/mel.npy differs (DVC's hash: challenger b.dir, champion a.dir)",
         ),
-        ({"dataset_hash": ""}, "work-1: out/features/mel.npy differs (DVC's hash: challenger unknown, champion a.dir)"),
+        (
+            {"dataset_hash": ""},
+            "work-1: out/features/mel.npy cannot be compared (DVC's hash: challenger unknown, champion a.dir); ",
+        ),
         (
             {"dataset": "out/features/mfcc.npy", "dataset_hash": "b.dir"},
             "work-1: out/features/mfcc.npy differs (DVC's hash: challenger b.dir, champion a.dir)",
@@ -111,17 +114,24 @@ def test_models_without_a_shared_fold_say_whose_are_missing():
     assert not gates.check_data(other, unprobed).passed
 
 
+def test_models_without_a_clips_key_are_not_said_to_differ():
+    details = gates.check_data(model(0.5, 1, clips_key=""), model(0.4, 1, clips_key="")).details
+    assert details.startswith(
+        "work-0: clips and splits cannot be compared (clips_key: challenger unknown, champion unknown); train both"
+    )
+
+
 def test_many_differences_are_counted_and_not_all_listed():
     details = gates.check_data(model(0.5, 9, clips_key="x"), model(0.4, 9)).details
     assert details.count("clips_key") == gates.MAX_LISTED_DIFFERENCES
-    assert details.endswith(f"; and 5 more; {gates.RETRAIN}")
+    assert details.endswith(f"; and 5 more; {gates.RETRAIN_REMEDY}")
 
 
 def test_only_the_remedies_of_the_differences_are_named():
     challenger = model(0.5, works=make_works(0.5)[:11])
-    assert gates.RETRAIN not in gates.check_data(challenger, model(0.4)).details
+    assert gates.RETRAIN_REMEDY not in gates.check_data(challenger, model(0.4)).details
     challenger["work-2"] = replace(challenger["work-2"], clips_key="x")
-    assert gates.check_data(challenger, model(0.4)).details.endswith(f"; {gates.PROBE}; {gates.RETRAIN}")
+    assert gates.check_data(challenger, model(0.4)).details.endswith(f"; {gates.PROBE_REMEDY}; {gates.RETRAIN_REMEDY}")
 
 
 # Better ---------------------------------------------------------------------------------------------------------------
@@ -158,7 +168,8 @@ def test_an_equal_model_passes_only_with_equal_ok(changed):
     lenient, _ = gates.check_improvement(model(0.5), model(0.5), True, True, changed())
     assert lenient.passed
     assert lenient.details.endswith(
-        "; not inferior: the mean difference is at least -1 points and the interval not below 0"
+        "; accepted with --equal-ok: the mean difference is at least -1 points and the interval does not lie entirely "
+        "below 0"
     )
 
 
@@ -171,10 +182,10 @@ def test_a_refusal_says_by_how_much_it_fell_short(changed):
     assert "accuracy difference -10.0 points (95 % CI -10.0 to -10.0)" in strict.details
     lenient, _ = gates.check_improvement(worse, model(0.5), True, True, changed())
     assert not lenient.passed
-    assert lenient.details.endswith("; inferior: a mean difference of at least -1 points is required")
+    assert lenient.details.endswith("; too low: with --equal-ok the mean difference must be at least -1 points")
     wide, _ = gates.check_improvement(worse, model(0.5), True, True, changed(registry__margin=0.11))
     assert not wide.passed  # the mean is within the margin, but significantly below 0
-    assert wide.details.endswith("significantly worse: the interval lies below 0")
+    assert wide.details.endswith("significantly worse: the interval lies entirely below 0")
 
 
 @pytest.mark.parametrize("equal_ok", [False, True])
@@ -193,7 +204,7 @@ def test_too_few_folds_are_refused_with_what_to_do(changed, equal_ok):
 
 def test_models_of_other_data_are_not_compared(changed):
     verdict, difference = gates.check_improvement(model(0.9), model(0.5), False, True, changed())
-    assert (verdict.passed, verdict.details, difference) == (False, "not compared: the data differ", None)
+    assert (verdict.passed, verdict.details, difference) == (False, "not compared: the gate data failed", None)
 
 
 def test_the_first_champion_needs_a_probe_and_no_opponent(changed):
@@ -242,7 +253,8 @@ def test_vectors_may_deviate_by_a_ten_thousandth_of_their_norm(packed, monkeypat
     monkeypatch.setattr(smoke, "_embed_example", writing(GOLDEN + error))
     verdict = gates.check_package(packed)
     assert verdict.passed is passed
-    assert verdict.details.endswith(f" from golden.npy: {share:.1e} (tolerance 1e-04)")
+    remedy = "" if passed else f"; {gates.DEVIATION_REMEDY}"
+    assert verdict.details.endswith(f" from golden.npy: {share:.1e} (tolerance 1e-04){remedy}")
 
 
 @pytest.mark.parametrize(

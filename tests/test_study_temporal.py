@@ -340,7 +340,7 @@ def apply_point(text: str, **changes: Any) -> str:
 def test_only_values_of_full_change_and_comments_stay_in_their_columns():
     changed = apply_point(TEXT)
     pairs = [pair for pair in zip(TEXT.splitlines(), changed.splitlines(), strict=True) if pair[0] != pair[1]]
-    assert "    adversarial_weight: 0.1235    # weights of the losses; a loss of weight 0 is not computed\n" in changed
+    assert "    adversarial_weight: 0.1235 # weights of the losses; a loss of weight 0 is not computed\n" in changed
     names = {after.split(":")[0].strip() for _, after in pairs}
     assert names <= {*TEMPORAL.param_names, "epochs"}
     assert {"adversarial_weight", "contrastive_weight", "mask_bins"} <= names

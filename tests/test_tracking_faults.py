@@ -28,7 +28,7 @@ from symphony2vec.cli import cli
 from symphony2vec.errors import UserError
 from symphony2vec.models.embeddings import stage as embeddings
 from symphony2vec.project import Project
-from symphony2vec.tracking import outbox, server
+from symphony2vec.tracking import delivery, outbox, server
 from test_embeddings import project_in, small, spectrograms
 
 IDENTITY = tracking.RunIdentity("embeddings", "pca", "mel", "work-0")
@@ -425,6 +425,18 @@ def test_what_is_meant_for_another_server_stays(tracked, monkeypatch, tmp_path_f
     assert outcome.reason == "its calls are for the project's own database; unset MLFLOW_TRACKING_URI and send again"
     monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE)
     assert [outcome.state for outcome in tracking.send_queued_calls(tracked)] == ["sent"]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://user:***@host", "http://user:***@host; set {} to that address with its password and"),
+        ("http://host", "http://host; set {} to that address and"),
+    ],
+)
+def test_a_hidden_password_has_to_be_set_as_well(address, expected):
+    reason = delivery._explain_other_server(address)
+    assert reason == f"its calls are for {expected.format(tracking.TRACKING_URI_VARIABLE)} send again"
 
 
 def test_a_run_that_goes_on_with_another_server_leaves_what_waits_for_the_first(tracked, monkeypatch, tmp_path_factory):

@@ -21,7 +21,11 @@ HEADING = ("", "when (UTC)", "version", "model", "accuracy (%)", "event", "by")
 @click.command()
 @click.argument("run", nargs=-1, required=True)
 @click.option("--readout", default="", metavar="NAME", help="Another readout of the run's network, such as crops.")
-@click.option("--equal-ok", is_flag=True, help="Accept a model that is not worse than the champion.")
+@click.option(
+    "--equal-ok",
+    is_flag=True,
+    help="Accept a mean accuracy at most registry.margin below the champion's, unless significantly worse.",
+)
 @click.option("--dry-run", is_flag=True, help="Check all gates, but change nothing in the registry.")
 @click.pass_obj
 def promote(folder: Path, run: tuple[str, ...], readout: str, equal_ok: bool, dry_run: bool) -> None:

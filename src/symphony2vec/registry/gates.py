@@ -5,7 +5,7 @@ improvement  the challenger is significantly better on the folds that both have:
              (`symphony2vec.evaluation.statistics`)
 smoke        the package still returns the vectors that it returned when it was saved (`symphony2vec.registry.smoke`)
 
-Accuracies and differences are fractions (0 to 1); messages give them in percentage points.
+Accuracies and differences are fractions; messages give accuracies in percent and differences in percentage points.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ from symphony2vec.registry.sources import CHAMPION
 Folds = Mapping[str, FoldEvidence]  # the folds of one model by name
 
 MAX_LISTED_DIFFERENCES = 4
-PROBE = "run `dvc repro probe`"
-RETRAIN = (
+PROBE_REMEDY = "run `dvc repro probe`"
+RETRAIN_REMEDY = (
     f"train both models on the same data or, to start over on other data, remove the alias '{CHAMPION}' in MLflow's UI"
+)
+DEVIATION_REMEDY = (
+    "the package or its libraries have changed since it was saved: to train the model again, remove its folder in out/ "
+    "and run `dvc repro -f` of its stage"
 )
 
 
@@ -50,7 +54,7 @@ class Estimate:
     confidence: float
 
     def format(self, unit: str, spec: str = ".1f") -> str:
-        """Return the estimate in percentage points, with this unit after the mean.
+        """Return the estimate times 100 as text: mean, `unit` and confidence interval; `spec` formats the numbers.
 
         Example:
             >>> Estimate(0.41, 0.311, 0.591, 0.95).format(" %")
@@ -69,7 +73,7 @@ def check_data(challenger: Folds, champion: Folds) -> Verdict:
     """Check that both models were evaluated on the same clips, splits and audio in all shared folds.
 
     Clips and splits are compared by the hash of each fold, not by DVC's hash of out/clips, which changes whenever a
-    seed is added. DVC's hashes of the arrays must agree if both models used the same feature settings; models with
+    fold is added. DVC's hashes of the arrays must agree if both models used the same feature settings; models with
     different features of the same audio may be compared.
     """
     names = shared_folds(challenger, champion)
@@ -95,16 +99,16 @@ def check_improvement(
     Args:
         challenger: Folds of the challenger by name.
         champion: Folds of the champion by name.
-        same_data: Whether the gate `data` passed; models evaluated on different data are not compared.
-        equal_ok: Require only that the challenger is not inferior: that the mean difference is at least
-            -registry.margin (a fraction) and its interval does not lie entirely below 0.
+        same_data: Whether the gate `data` passed; otherwise the models are not compared.
+        equal_ok: Require only that the mean difference is at least -registry.margin (a fraction) and its interval does
+            not lie entirely below 0.
         params: Bootstrap settings of the section probe, and the section registry.
 
     Returns:
-        The verdict, and the difference in accuracy (None if the data differ).
+        The verdict, and the difference in accuracy (None if they are not compared).
     """
     if not same_data:
-        return Verdict("improvement", False, "not compared: the data differ"), None
+        return Verdict("improvement", False, "not compared: the gate data failed"), None
     names, minimum = shared_folds(challenger, champion), params.registry.minimum_folds
     difference = estimate_difference(
         [challenger[name] for name in names], [champion[name] for name in names], params.probe
@@ -112,7 +116,7 @@ def check_improvement(
     if len(names) < minimum:
         passed, reason = False, _explain_few_folds(challenger, champion, minimum)
     elif equal_ok:
-        passed, reason = _test_noninferiority(difference, params.registry.margin)
+        passed, reason = _check_not_worse(difference, params.registry.margin)
     elif difference.low > 0.0:
         passed, reason = True, "significantly better: the interval lies above 0"
     else:
@@ -122,11 +126,14 @@ def check_improvement(
 
 
 def check_without_champion(challenger: Folds, settings: Probe) -> tuple[Verdict, Verdict, Estimate | None]:
-    """Return the verdicts of the gates data and improvement if there is no champion, and the challenger's accuracy."""
+    """Return the verdicts of data and improvement for a first champion, and the challenger's accuracy.
+
+    The accuracy is None if no fold of the challenger was probed.
+    """
     data = Verdict("data", True, "no champion to compare with")
     accuracy = estimate_accuracy(challenger, settings)
     if accuracy is None:
-        return data, Verdict("improvement", False, f"no fold of the challenger was probed; {PROBE}"), None
+        return data, Verdict("improvement", False, f"no fold of the challenger was probed; {PROBE_REMEDY}"), None
     folds = _list_folds(_probed_folds(challenger))
     details = f"no champion to compare with; accuracy {accuracy.format(' %')} over {folds}"
     return data, Verdict("improvement", True, details), accuracy
@@ -138,8 +145,10 @@ def check_package(package: Path) -> Verdict:
         deviation = smoke.measure_deviation(package)
     except smoke.PackageError as error:
         return Verdict("smoke", False, str(error))
-    passed, comparison = deviation <= smoke.TOLERANCE, f"{deviation:.1e} (tolerance {smoke.TOLERANCE:.0e})"
-    return Verdict("smoke", passed, f"relative deviation of the example's vectors from golden.npy: {comparison}")
+    comparison = f"{deviation:.1e} (tolerance {smoke.TOLERANCE:.0e})"
+    details = f"relative deviation of the example's vectors from golden.npy: {comparison}"
+    passed = deviation <= smoke.TOLERANCE
+    return Verdict("smoke", passed, details if passed else f"{details}; {DEVIATION_REMEDY}")
 
 
 def estimate_accuracy(folds: Folds, settings: Probe) -> Estimate | None:
@@ -172,42 +181,48 @@ def _probed_folds(folds: Folds) -> dict[str, FoldEvidence]:
     return {name: fold for name, fold in folds.items() if fold.works is not None}
 
 
-def _test_noninferiority(difference: Estimate, margin: float) -> tuple[bool, str]:
-    """Return whether the challenger is not inferior, and the reason."""
+def _check_not_worse(difference: Estimate, margin: float) -> tuple[bool, str]:
+    """Return whether the challenger passes with --equal-ok, and the reason."""
     lowest = f"{-100.0 * margin:g}"
     if difference.mean < -margin:
-        return False, f"inferior: a mean difference of at least {lowest} points is required"
+        return False, f"too low: with --equal-ok the mean difference must be at least {lowest} points"
     if difference.high < 0.0:
-        return False, "significantly worse: the interval lies below 0"
-    return True, f"not inferior: the mean difference is at least {lowest} points and the interval not below 0"
+        return False, "significantly worse: the interval lies entirely below 0"
+    return True, (
+        f"accepted with --equal-ok: the mean difference is at least {lowest} points and the interval does not lie "
+        "entirely below 0"
+    )
 
 
 def _find_differences(name: str, challenger: FoldEvidence, champion: FoldEvidence) -> list[tuple[str, str]]:
     """Return each difference between the two models' data in one fold, as a message and its remedy."""
-    if challenger.clips_key != champion.clips_key or not challenger.clips_key:
-        values = _compare(_shorten(challenger.clips_key), _shorten(champion.clips_key))
-        return [(f"{name}: different clips or splits (clips_key: {values})", RETRAIN)]
+    keys = challenger.clips_key, champion.clips_key
+    if keys[0] != keys[1] or not all(keys):
+        values = _format_pair(*(_shorten(key) for key in keys))
+        problem = "different clips or splits" if all(keys) else "clips and splits cannot be compared"
+        return [(f"{name}: {problem} (clips_key: {values})", RETRAIN_REMEDY)]
     differences = []
     if _clips_by_work(challenger) != _clips_by_work(champion):
-        differences.append((f"{name}: different test works, or different numbers of clips per work", PROBE))
+        differences.append((f"{name}: different test works, or different numbers of clips per work", PROBE_REMEDY))
     common = sorted({*challenger.settings} & {*champion.settings})
     changed = [key for key in common if challenger.settings[key] != champion.settings[key]]
     for key in changed:
         if not key.startswith(FEATURES):
-            values = _compare(challenger.settings[key], champion.settings[key])
-            differences.append((f"{name}: {key} differs ({values})", RETRAIN))
+            values = _format_pair(challenger.settings[key], champion.settings[key])
+            differences.append((f"{name}: {key} differs ({values})", RETRAIN_REMEDY))
     same_features = not any(key.startswith(FEATURES) for key in changed)
     hashes = challenger.dataset_hash, champion.dataset_hash
     # DVC's hash of a folder ends in ".dir". Hashes are comparable if they are of the same file, or both of the folder
     # that holds the files; "" stands for a hash that is not known.
     comparable = challenger.dataset == champion.dataset or {digest[-4:] for digest in hashes} <= {".dir", ""}
     if same_features and hashes[0] != hashes[1] and comparable:
-        values = _compare(_shorten(hashes[0]), _shorten(hashes[1]))
-        differences.append((f"{name}: {challenger.dataset} differs (DVC's hash: {values})", RETRAIN))
+        values = _format_pair(*(_shorten(digest) for digest in hashes))
+        problem = "differs" if all(hashes) else "cannot be compared"
+        differences.append((f"{name}: {challenger.dataset} {problem} (DVC's hash: {values})", RETRAIN_REMEDY))
     return differences
 
 
-def _compare(challenger: str, champion: str) -> str:
+def _format_pair(challenger: str, champion: str) -> str:
     return f"challenger {challenger}, champion {champion}"
 
 
@@ -219,8 +234,8 @@ def _explain_no_shared_fold(challenger: Folds, champion: Folds) -> str:
     probed = _probed_folds(challenger), _probed_folds(champion)
     for model, folds in zip(("challenger", "champion"), probed, strict=True):
         if not folds:
-            return f"no fold of the {model} was probed; {PROBE}"
-    names = _compare(", ".join(probed[0]), ", ".join(probed[1]))
+            return f"no fold of the {model} was probed; {PROBE_REMEDY}"
+    names = _format_pair(", ".join(probed[0]), ", ".join(probed[1]))
     return f"no probed fold in common ({names}); train and probe both with the same `folds` and `clips.first_seed`"
 
 

@@ -72,7 +72,8 @@ def promote(
         params: Its sections probe (the bootstrap) and registry.
         query: A run id or the beginning of one, or a model's name with or without a fold.
         readout: Readout of the run's model, such as "crops"; "" for the default one.
-        equal_ok: Accept a model that is not worse than the champion.
+        equal_ok: Accept a model whose mean accuracy is at most registry.margin below the champion's, unless it is
+            significantly worse.
         dry_run: Change nothing in the registry.
 
     Returns:

@@ -94,7 +94,7 @@ def _replace_start(text: str, length: int, new: str) -> str:
     """Return the text with its first characters replaced; a comment after them keeps its column if there is room."""
     gap = re.match(" {2,}(?=#)", text[length:])
     room = len(gap[0]) - (len(new) - length) if gap else 0
-    if gap is None or room < 2:
+    if gap is None or room < 1:
         return new + text[length:]
     return new + " " * room + text[length + len(gap[0]) :]
 

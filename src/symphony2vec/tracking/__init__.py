@@ -6,7 +6,7 @@ or to <root>/<stage> if `MLFLOW_DEFAULT_ARTIFACT_ROOT` (such as s3://bucket/runs
 under dotted names that are the same for all models, its input data with DVC's hash, the git commit, the stage and the
 hash of dvc.lock. A run that raises is marked FAILED.
 
-A server that does not answer does not stop a training: calls that cannot be delivered are queued in mlruns/outbox and
+A server that does not answer does not stop training: calls that cannot be delivered are queued in mlruns/outbox and
 sent in order later.
 """
 

@@ -2,9 +2,9 @@
 
 A call has a kind (key "call"), its values and the time at which it was made, so that it means the same whenever it is
 sent. Calls are idempotent, so that they can be sent again after an interruption: runs are looked up by their tag
-`local_id`; parameters, tags, inputs and artifacts overwrite themselves; MLflow deduplicates equal metrics; images are
-logged only if they are missing. One exception: an image whose thumbnail did not arrive is logged a second time under
-another name.
+`local_id`; logging the same parameter, tag, input or artifact again changes nothing; MLflow deduplicates equal metrics;
+images are logged only if they are missing. One exception: an image whose thumbnail did not arrive is logged a second
+time under another name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from symphony2vec.tracking import server
 from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, tags
 
 Call = dict[str, Any]
-UPLOAD_KINDS = ("file", "folder")  # the server may need long to store their data
+UPLOAD_KINDS = ("file", "folder")  # the server may take long to store their data
 PARENT_RUN_TAG = "mlflow.parentRunId"
 METRICS_PER_REQUEST = 500  # metrics of one request; MLflow takes 1,000
 
@@ -44,34 +44,35 @@ def build_open_call(
     local_id: str,
     parameters: Mapping[str, Any],
     inputs: Iterable[Path] = (),
-    replaces_run_id: str = "",
+    extended_run_id: str = "",
 ) -> Call:
-    """Return the call that creates a run, or resumes the one with this ID.
+    """Return the call that creates a run, or resumes the run `local_id`.
 
     Args:
         project: the project whose git commit and DVC hashes are logged.
         identity: stage, model, representation and fold.
-        local_id: ID of the run to resume, or a new one, which identifies the run until MLflow has assigned its own.
+        local_id: ID that identifies the run until MLflow has assigned one: a new one, or, to resume a run, its ID in
+            run.json (MLflow's or a local one).
         parameters: dotted names and plain values.
         inputs: files or folders that the run learns from.
-        replaces_run_id: ID of the finished run whose results are extended; "" for a training. A run that is created
-            because the server does not know that one has this ID in its tag `stands_for`.
+        extended_run_id: ID of the finished run to which results are added; "" to train a model. If the server does not
+            know that run, a new one is created, with this ID in its tag `stands_for`.
     """
     names = {"row": identity.entry, "model": identity.model, "representation": identity.input_representation}
-    replaced = {"stands_for": replaces_run_id} if replaces_run_id else {}
+    extension_tags = {"stands_for": extended_run_id} if extended_run_id else {}
     digests = [(path, dvc_hash(project, path)) for path in inputs]
     return {
         "call": "open",
         "stage": identity.stage,
         "name": identity.run_name,
         "local_id": local_id,
-        "tags": tags(project, identity) | replaced | {"local_id": local_id},
+        "tags": tags(project, identity) | extension_tags | {"local_id": local_id},
         "parameters": {name: str(value) for name, value in (names | dict(parameters)).items()},
         "data": [
-            {"source": str(project.home / inside), "name": inside.as_posix(), "digest": digest}
-            for inside, digest in ((path.relative_to(project.root), digest) for path, digest in digests)
+            {"source": str(project.home / relative_path), "name": relative_path.as_posix(), "digest": digest}
+            for relative_path, digest in ((path.relative_to(project.root), digest) for path, digest in digests)
         ],
-        "runs_again": not replaces_run_id,
+        "runs_again": not extended_run_id,
         "at_ms": now_ms(),
     }
 

@@ -23,7 +23,7 @@ class PendingRun:
         name: name of the queue: MLflow's run ID, or the local ID if the run has none yet.
         label: display name, such as "vae-mel work-0".
         calls: how many are queued.
-        since_ms: when the first was queued.
+        since_ms: when the first was queued, in milliseconds since 1970.
         server: the server that they are for; "" is the project's own database.
         folder: where they are stored.
         error: what is wrong with the folder, if it is damaged.
@@ -50,8 +50,8 @@ class Delivery:
             unrecorded: calls were sent, but that could not be recorded, so they will be sent again;
             other_server: the calls are for another server;
             rejected: by the server, or because the folder is damaged.
-        run_id: MLflow's run ID, if the calls were sent.
-        reason: why they were not sent.
+        run_id: MLflow's run ID if the state is "sent", otherwise "".
+        reason: what went wrong; "" if the state is "sent".
     """
 
     pending: PendingRun
@@ -85,7 +85,7 @@ def print_notice(line: str) -> None:
 
 
 def _deliver(project: Project, pending_run: PendingRun) -> Delivery | None:
-    """Send one outbox; None if another process has done so meanwhile."""
+    """Send the calls of one outbox; return None if another process has sent them in the meantime."""
     outbox = Outbox(project, pending_run.name)
     if pending_run.error:
         return Delivery(pending_run, "rejected", reason=pending_run.error)
@@ -113,7 +113,8 @@ def _deliver(project: Project, pending_run: PendingRun) -> Delivery | None:
 def _explain_other_server(name: str) -> str:
     variable = server.TRACKING_URI_VARIABLE
     if name:
-        return f"its calls are for {name}; set {variable} to that address and send again"
+        password = " with its password" if server.REDACTED in name else ""
+        return f"its calls are for {name}; set {variable} to that address{password} and send again"
     return f"its calls are for the project's own database; unset {variable} and send again"
 
 

@@ -8,8 +8,8 @@ mlruns/outbox/<id>/     MLflow's run ID, or the local ID; <id>.<hash of the serv
     sent.json           calls: number of calls already sent; run_id: MLflow's run ID
 mlruns/outbox/.locks/   one lock per ID, held by the process that writes or sends and released when it ends
 
-Why are runs not logged to the project's own database first and copied from there? The copy would have another run ID
-than the one in the registry, in out/ and in the MLflow UI.
+Why are runs not logged to the project's own database first and copied from there? The copy's run ID would differ
+from the one in the registry, in out/ and in the MLflow UI.
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ LOCK_TIMEOUT_S = 60.0  # how long to wait for another process that is sending
 
 
 class QueueUnavailableError(Exception):
-    """The queued calls cannot be sent, or not be marked as sent; they stay queued. The message is the full reason."""
+    """The queued calls cannot be sent, or cannot be marked as sent; they stay queued.
+
+    The message is the full reason.
+    """
 
 
 class Outbox:
-    """The queued calls of one run. A process acquires it before it adds or delivers."""
+    """The queued calls of one run. A process acquires its lock before it adds or delivers calls."""
 
     def __init__(self, project: Project, name: str) -> None:
         self.project, self.name = project, name
@@ -55,7 +58,7 @@ class Outbox:
         return self._read("about.json")
 
     def acquire(self, timeout_s: float = LOCK_TIMEOUT_S) -> bool:
-        """Lock it for this process; return False if another process holds it for longer than the timeout."""
+        """Lock the queue for this process; return False if another process holds it for longer than the timeout."""
         if self._lock is None:
             path = self.folder.parent / ".locks" / self.name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,13 +118,14 @@ class Outbox:
         return not self._journal.is_file() or not self.count_queued_calls()
 
     def is_for_other_server(self) -> bool:
-        """Return whether the calls are for another server than the one now configured."""
+        """Return whether the calls are for a server other than the one configured now."""
         return not self.is_empty() and self.header["server"] != server.server_name()
 
     def deliver(self) -> str:
         """Send the queued calls in order, remove them, and return MLflow's run ID.
 
-        After an interruption it continues where it stopped: the call that was on its way is sent again, see `calls`.
+        After an interruption it continues where it stopped: the call that was being sent is sent again (calls are
+        idempotent, see `tracking.calls`).
 
         Raises:
             ServerUnavailableError: The server does not answer.
@@ -198,16 +202,16 @@ class Outbox:
         partial.mkdir(parents=True)
         try:
             if not isinstance(attachment, Path):
-                inside = partial / "image.npy"
-                np.save(inside, attachment, allow_pickle=False)
+                copy = partial / "image.npy"
+                np.save(copy, attachment, allow_pickle=False)
             else:
-                inside = partial / attachment.name
-                (shutil.copytree if attachment.is_dir() else shutil.copyfile)(attachment, inside)
+                copy = partial / attachment.name
+                (shutil.copytree if attachment.is_dir() else shutil.copyfile)(attachment, copy)
             partial.replace(complete)
         except OSError:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        return (complete / inside.name).relative_to(self.folder).as_posix()
+        return (complete / copy.name).relative_to(self.folder).as_posix()
 
     def _attachment(self, call: Call) -> Any:
         if "thing" not in call:

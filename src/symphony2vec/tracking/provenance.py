@@ -34,12 +34,15 @@ class RunIdentity:
 
     @property
     def entry(self) -> str:
-        """Return the full name of the model, that of its folder, such as "pca-mel"."""
+        """Return the full name of the model, which is also the name of its folder, such as "pca-mel"."""
         return f"{self.model}-{self.representation}"
 
     @property
     def input_representation(self) -> str:
-        """Return what the model takes: mel, mfcc, chroma, or "crop" for a crop of the mel spectrogram."""
+        """Return the input representation that is logged: mel, mfcc, chroma, or "crop".
+
+        "crop" is that of the feed-forward network on ALI's crop; ALI itself and the temporal models have "mel".
+        """
         return "mel" if self.representation.isdecimal() else self.representation
 
     @property
@@ -90,15 +93,17 @@ def lock_hash(project: Project) -> str:
 
 
 def dvc_hash(project: Project, path: Path) -> str:
-    """Return the md5 that dvc.lock records for a path, or for the closest output above it; "" if there is none."""
+    """Return the md5 that dvc.lock records for a path, or for the closest parent folder that is an output of a stage.
 
+    It is "" if there is none.
+    """
     lock = project.root / "dvc.lock"
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml: 20 times as fast as ruamel.yaml
     text = lock.read_text(encoding="utf-8") if lock.is_file() else "stages: {}"
     stages = yaml.load(text, Loader=loader)["stages"]
     outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
-    inside = path.relative_to(project.root)
-    names = (folder.as_posix() for folder in (inside, *inside.parents))
+    relative_path = path.relative_to(project.root)
+    names = (output.as_posix() for output in (relative_path, *relative_path.parents))
     return next((outputs[name] for name in names if name in outputs), "")
 
 

@@ -66,7 +66,7 @@ class Run:
             self.log_artifact(image_file, None if folder == "." else folder)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Log a file as an artifact."""
+        """Log a file as an artifact, below `folder` in the run's artifacts."""
         self._send({"call": "file", "folder": folder}, Path(path))
 
     def log_artifacts(self, path: Path, name: str) -> None:
@@ -78,17 +78,19 @@ class Run:
         self._send({"call": "tag", "key": key, "value": value, "stage": self._stage})
 
     def _start(self) -> None:
-        self._send(None, skip_interval=True)
+        self._send(None, shorten_interval=True)
 
     def _end(self, status: str, failure: str = "") -> None:
         if self._dropped_calls:
-            self._send({"call": "tag", "key": "dropped_calls", "value": str(self._dropped_calls)}, skip_interval=True)
-        self._send({"call": "end", "status": status, "failure": failure, "at_ms": now_ms()}, skip_interval=True)
+            self._send(
+                {"call": "tag", "key": "dropped_calls", "value": str(self._dropped_calls)}, shorten_interval=True
+            )
+        self._send({"call": "end", "status": status, "failure": failure, "at_ms": now_ms()}, shorten_interval=True)
 
-    def _send(self, call: Call | None, attachment: Any = None, skip_interval: bool = False) -> None:
+    def _send(self, call: Call | None, attachment: Any = None, shorten_interval: bool = False) -> None:
         """Send a call, or queue it if the server does not answer; None only sends queued calls and opens the run."""
         address, reason = server.redact(server.tracking_uri(self._project)), ""
-        if server.should_retry(self._project, skip_interval):
+        if server.should_retry(self._project, shorten_interval):
             try:
                 self._flush()
                 if call is not None:
@@ -164,7 +166,7 @@ class Run:
 def start_run(
     project: Project, identity: RunIdentity, parameters: Mapping[str, Any], inputs: Path, marker: Path | None = None
 ) -> Iterator[Run]:
-    """Open a run for one training of a model.
+    """Open a run in which one model is trained.
 
     Args:
         project: the project whose tracking server or database is used.
@@ -187,14 +189,14 @@ def resume_run(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
     """Resume a finished run to add the results of a later stage.
 
     If the tracking server does not know the run (for example if DVC restored out/, but mlruns/ is new), a new run takes
-    its place, with its ID in the tag `stands_for`.
+    its place, with the ID of the unknown run in its tag `stands_for`.
 
     Args:
         project: the project whose tracking server or database is used.
         record: the content of run.json, see `write_run_record`.
     """
     identity = RunIdentity(*(record[name] for name in ("stage", "model", "representation", "fold")))
-    call = build_open_call(project, identity, record["run_id"], {}, replaces_run_id=record["run_id"])
+    call = build_open_call(project, identity, record["run_id"], {}, extended_run_id=record["run_id"])
     with _open(project, call, is_new=False) as run:
         yield run
 
@@ -249,7 +251,7 @@ def _send_earlier_calls(project: Project) -> None:
 
     If the server does not answer, the new run reports that itself.
     """
-    if not (project.mlruns / "outbox").is_dir() or not server.should_retry(project, skip_interval=True):
+    if not (project.mlruns / "outbox").is_dir() or not server.should_retry(project, shorten_interval=True):
         return
     for outcome in send_queued_calls(project):
         name = outcome.pending.name

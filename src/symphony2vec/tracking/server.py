@@ -27,6 +27,7 @@ from symphony2vec.project import Project
 from symphony2vec.tracking import sqlite_store
 
 TRACKING_URI_VARIABLE = "MLFLOW_TRACKING_URI"
+REDACTED = "***"  # in place of a password
 # MLflow's own values can block one call for minutes. One retry is enough to replace a stale keep-alive connection.
 MLFLOW_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -39,7 +40,8 @@ CALL_TIMEOUT_S, UPLOAD_TIMEOUT_S = 10, 120  # a server may store a large file be
 CONNECTION_ATTEMPTS = 3  # of MLflow to reach a database; its own value is 10, about 100 s
 LOCK_TIMEOUT_S = 5.0  # how long to wait for another process that writes to a SQLite database
 RETRY_INTERVAL_S = 30.0  # between two attempts to reach a server that does not answer
-RETRY_COST_FACTOR = 50.0  # the interval is at least this many times as long as the last attempt took: at most 2 %
+# Wait at least this many times as long as the last attempt took, so that attempts take at most 2 % of the time.
+RETRY_COST_FACTOR = 50.0
 
 UNREACHABLE_ERRORS = frozenset(
     (
@@ -47,7 +49,7 @@ UNREACHABLE_ERRORS = frozenset(
         "botocore.exceptions.HTTPClientError"
     ).split()
 )
-TLS_ERROR = "requests.exceptions.SSLError"  # a ConnectionError, but of a server that is reachable: misconfigured
+TLS_ERROR = "requests.exceptions.SSLError"  # a ConnectionError, but the server is reachable and its TLS misconfigured
 CLIENT_LIBRARIES = ("mlflow.", "requests.", "sqlalchemy.", "sqlite3.", "botocore.", "boto3.")
 DATABASE_ERRORS = frozenset(("sqlalchemy.exc.OperationalError", "sqlite3.OperationalError"))
 MISCONFIGURATION = re.compile(
@@ -58,7 +60,7 @@ SHORT_REASON = re.compile(
     r"\[Errno -?\d+\] ([\w ]+)|(timed out)|(too many \d+ error responses)|(database is locked)|(error code 5\d\d)"
 )
 
-_initialised_databases: set[str] = set()  # other databases than the project's own that were found or created
+_initialised_databases: set[str] = set()  # databases, other than the project's own, that exist
 _last_failures: dict[str, tuple[float, float]] = {}  # by address: time and duration in s of the last failed attempt
 
 
@@ -80,7 +82,7 @@ def artifact_root(project: Project, stage: str) -> str | None:
 
 
 def server_name() -> str:
-    """Return the tracking TRACKING_URI_VARIABLE without password, as stored in an outbox.
+    """Return the tracking address without its password, as stored in an outbox.
 
     It is "" for the project's own database, so that the project can be moved.
     """
@@ -89,12 +91,12 @@ def server_name() -> str:
 
 def redact(address: str) -> str:
     """Return an address, or a text with addresses in it, without passwords."""
-    hidden = re.sub(r"(://[^\s:/@]*):[^\s]*@", r"\1:***@", address)
-    return re.sub(r"(?i)([?&][^=&\s]*(?:password|pwd|secret|token)[^=&\s]*)=[^&\s]*", r"\1=***", hidden)
+    hidden = re.sub(r"(://[^\s:/@]*):[^\s]*@", rf"\1:{REDACTED}@", address)
+    return re.sub(r"(?i)([?&][^=&\s]*(?:password|pwd|secret|token)[^=&\s]*)=[^&\s]*", rf"\1={REDACTED}", hidden)
 
 
 def uses_project_database(project: Project) -> bool:
-    """Return whether the tracking TRACKING_URI_VARIABLE is the project's own database, by default or explicitly."""
+    """Return whether the tracking address is the project's own database, by default or explicitly."""
     database = sqlite_store.sqlite_path(tracking_uri(project))
     return database is not None and database.absolute() == project.mlruns / "mlflow.db"
 
@@ -105,10 +107,10 @@ def client(project: Project, read_only: bool = False) -> Iterator[MlflowClient]:
 
     MLflow's errors within the block, and a server that does not answer, become a UserError of one line. No global state
     of MLflow is changed, so that two projects can be used in one process. With `read_only` nothing is written in the
-    project, not even a lock.
+    project, except that the artifact locations of a moved project are corrected if its database is writable.
     """
     try:
-        with client_session(project, wait_for_lock=False, read_only=read_only) as session:
+        with client_session(project, can_queue=False, read_only=read_only) as session:
             yield session
     except ServerUnavailableError as error:
         raise UserError(_with_advice(project, f"no answer: {error}")) from error
@@ -116,33 +118,34 @@ def client(project: Project, read_only: bool = False) -> Iterator[MlflowClient]:
 
 @contextmanager
 def client_session(
-    project: Project, timeout_s: int = CALL_TIMEOUT_S, wait_for_lock: bool = True, read_only: bool = False
+    project: Project, timeout_s: int = CALL_TIMEOUT_S, can_queue: bool = True, read_only: bool = False
 ) -> Iterator[MlflowClient]:
-    """Yield a client for a few calls, whose errors become `ServerUnavailableError` or a UserError, without their logs.
+    """Yield a client for a few calls; their errors become `ServerUnavailableError` or `UserError`.
+
+    MLflow's own logging of these errors is silenced.
 
     Args:
         project: the project whose tracking server is used.
         timeout_s: timeout of one request in seconds, unless MLFLOW_HTTP_REQUEST_TIMEOUT is set.
-        wait_for_lock: for calls whose data can be queued: wait until a SQLite database is not locked, and treat a full
-            disk as a server that does not answer.
-        read_only: the calls change nothing, and nothing in the project may be written.
+        can_queue: whether the data of the calls can be queued: then wait until a SQLite database is not locked, and
+            treat a full disk as a server that does not answer.
+        read_only: the calls change nothing; see `client`.
     """
-
-    # An error that was already being handled on entry is no cause of those in this block.
+    # An error that was already being handled on entry is not a cause of those in this block.
     address, start, outer_error = tracking_uri(project), monotonic(), sys.exception()
     try:
         with _request_limits(timeout_s), ExitStack() as stack:
             _configure_mlflow(address)
             if not read_only:
-                _create_database(project)
-            if wait_for_lock:
+                _prepare_database(project)
+            if can_queue:
                 _wait_for_lock(address)
             yield MlflowClient(stack.enter_context(_read_only_address(project)) if read_only else address)
     except UserError:
         raise
     except Exception as error:
         chain = list(_chain(error, outer_error))
-        if any(_means_unavailable(link) or (wait_for_lock and _is_disk_full(link)) for link in chain):
+        if any(_means_unavailable(link) or (can_queue and _is_disk_full(link)) for link in chain):
             now = monotonic()
             _last_failures[address] = (now, now - start)
             raise ServerUnavailableError(_short_reason(chain)) from error
@@ -153,15 +156,16 @@ def client_session(
     _last_failures.pop(address, None)
 
 
-def should_retry(project: Project, skip_interval: bool = False) -> bool:
+def should_retry(project: Project, shorten_interval: bool = False) -> bool:
     """Return whether to contact the server now; False shortly after a failed attempt.
 
-    `skip_interval` shortens the wait to `RETRY_COST_FACTOR`, for the start and the end of a run.
+    `shorten_interval`, for the start and the end of a run, waits only `RETRY_COST_FACTOR` times as long as the last
+    attempt took.
     """
     if tracking_uri(project) not in _last_failures:
         return True
     since, cost_s = _last_failures[tracking_uri(project)]
-    return monotonic() - since >= max(0.0 if skip_interval else RETRY_INTERVAL_S, RETRY_COST_FACTOR * cost_s)
+    return monotonic() - since >= max(0.0 if shorten_interval else RETRY_INTERVAL_S, RETRY_COST_FACTOR * cost_s)
 
 
 @contextmanager
@@ -189,8 +193,11 @@ def _configure_mlflow(address: str) -> None:
         utils.MAX_RETRY_COUNT = CONNECTION_ATTEMPTS
 
 
-def _create_database(project: Project) -> None:
-    """Create the database once, however many processes start at the same time."""
+def _prepare_database(project: Project) -> None:
+    """Create the database if it is missing, or correct the artifact locations of a moved project.
+
+    One process at a time does so.
+    """
     if _is_http(project) or tracking_uri(project) in _initialised_databases:
         return
 
@@ -217,7 +224,7 @@ def _read_only_address(project: Project) -> Iterator[str]:
         yield tracking_uri(project)
         return
     if uses_project_database(project) and database.is_file() and sqlite_store.is_writable(database):
-        _create_database(project)  # so that MLflow's own tools find the artifacts of a moved project
+        _prepare_database(project)  # so that MLflow's own tools find the artifacts of a moved project
     with sqlite_store.snapshot(database) as copy:
         yield sqlite_store.sqlite_url(copy)
 
@@ -228,7 +235,13 @@ def _is_http(project: Project) -> bool:
 
 
 def _wait_for_lock(address: str) -> None:
-    """Wait until no other process writes to a SQLite database: MLflow itself waits 20 s at every call."""
+    """Wait at most `LOCK_TIMEOUT_S` until no other process writes to a SQLite database.
+
+    MLflow alone would wait 20 s at every call.
+
+    Raises:
+        ServerUnavailableError: it is still locked.
+    """
     path = sqlite_store.sqlite_path(address)
     if path is None or not path.is_file():
         return
@@ -286,7 +299,7 @@ def _first_line(text: str) -> str:
     line = (text.strip() or "no reason given").splitlines()[0][:300]
     password = re.search(r"://[^:/@]*:(.*)@", os.environ.get(TRACKING_URI_VARIABLE, ""))
     for secret in {password.group(1), unquote(password.group(1))} if password and password.group(1) else ():
-        line = line.replace(secret, "***")
+        line = line.replace(secret, REDACTED)
     return redact(line)
 
 

@@ -1,8 +1,8 @@
 """The project's SQLite tracking store: its URL, and artifact locations that stay valid when the project is moved.
 
 MLflow writes the absolute location of every artifact into its database. After the project was moved or copied they
-would still point to the original folder. Commands that write therefore correct the stored locations first, so that
-MLflow's own tools see them too; commands that only read use a corrected copy of the database.
+would still point to the original folder. Every command that may write to the database therefore corrects the stored
+locations first, so that MLflow's own tools see them too; commands that only read then use a corrected copy.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def is_writable(database: Path) -> bool:
 def relocate_artifacts(database: Path) -> None:
     """Correct the artifact locations in the database of a moved or copied project, if any are wrong.
 
-    Files of a run that exist at the old location only (an earlier version trained there after the move) are copied.
-    The caller holds the lock of the database.
+    Files of a run that exist at the old location only (an earlier release of symphony2vec still wrote there
+    after the move) are copied. The caller holds the lock of the database.
 
     Raises:
         UserError: the disk has no room for the copies.
@@ -88,9 +88,9 @@ def _copy(database: Path, copy: Path) -> None:
     try:
         with (
             closing(sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_S)) as source,
-            closing(sqlite3.connect(copy)) as to,
+            closing(sqlite3.connect(copy)) as target,
         ):
-            source.backup(to)
+            source.backup(target)
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
             raise
@@ -105,7 +105,8 @@ def _copy(database: Path, copy: Path) -> None:
 def _relocate(database: Path, mlruns: Path, copy_artifacts: bool) -> None:
     """Correct all artifact locations in a database that belongs in the folder `mlruns`.
 
-    Of runs whose files exist at the old location only, the files are copied first, or the location is left as it is.
+    If the files of a run exist at the old location only, they are copied first; without `copy_artifacts` the location
+    is left as it is.
     """
     for table, column in LOCATION_COLUMNS:
         changes = []

@@ -1,7 +1,8 @@
 """Training of the temporal ALI, and of its encoder as a supervised classifier.
 
 Axes: B batch, F mel bins, T frames, S steps, L and Z dimensions of the clip and the step codes, H features of a step,
-K composers. Symbols x, c, z, x_hat and the networks E, G, D: see networks.py.
+K composers. Symbols x, c, z, x_hat and the networks E, G, D: see networks.py; q, the pairs (x, c, z) of E, and p, the
+pairs (x_hat, c, z) of G: see losses.py.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class TemporalLearner:
         latent: L, the dimensions of the clip code.
         setting: weights of the losses, sizes of the networks, augmentation and optimisers.
         seed: of initialisation, augmentation and noise.
-        devices: the devices of the training; the device of `source` alone by default.
+        devices: the devices to train on; by default only the device of `source`.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class TemporalLearner:
         self.ema_generator = _build_ema(self.generator, setting.ema_decay)
         self._devices.compile(self.encoder.convolutions, self.generator.convolutions, self.discriminator)
         self.rng = torch.Generator(source.device).manual_seed(seed)
-        self._step_rng = self.rng  # replaced at every update; see `Devices.step_rng`
+        self._step_rng = self.rng  # with several devices, replaced at every update; see `Devices.step_rng`
         self._movements = movements
         self._positives = views.PositiveSampler(movements, training_rows, setting.positives)
         self._augmentation = _build_augmentation(setting)
@@ -93,7 +94,11 @@ class TemporalLearner:
         return bool(self._setting.adversarial_weight or self._setting.reconstruction_weight)
 
     def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
-        """Update all networks on the clips `rows` (B,), each with a random positive; return losses as 0-d tensors."""
+        """Update the networks that have a loss, on the clips `rows` (B,) and a random positive of each.
+
+        Returns:
+            The losses and the mean outputs of the discriminator, as 0-d tensors.
+        """
         setting, devices = self._setting, self._devices
         for network in self._networks.values():
             network.train()
@@ -135,7 +140,8 @@ class TemporalLearner:
     def _augmented_views(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return x and view, each (2 B, F, T): random crops of these clips, followed by crops of a positive of each.
 
-        x is shifted but not masked, the target of the reconstruction; view is masked as well, the input of E.
+        x, the target of the reconstruction, is shifted but not masked; view, the input of E, is also masked. T is
+        `crop_frames`.
         """
         setting, rows = self._setting, np.concatenate([rows, self._positives.sample(rows, self._step_rng)])
         x = views.crop(self._source.batch(rows), setting.crop_frames, self._step_rng, setting.time_stretch)
@@ -157,7 +163,7 @@ class TemporalLearner:
         See `losses.logit_gradients`.
 
         Args:
-            view: (B, F, T) the views of the encoder's pairs.
+            view: (B, F, T) the input of E in the pairs (x, c, z) of the encoder; B is at most `generator_batch`.
             c, z: (B, L) and (B, S, Z) their codes.
             weight: of this rank's pairs in the mean over all ranks; 1 for parts of equal size.
 
@@ -168,9 +174,9 @@ class TemporalLearner:
         prior_c, prior_z = self._sample_noise(c.shape), self._sample_noise(z.shape)
         x_hat = self._devices.forward(self.generator, prior_c, prior_z)
         x_leaf, c_leaf, z_leaf = (sample.detach().requires_grad_() for sample in (x_hat, c, z))
-        masked = views.time_frequency_mask(x_leaf, self._augmentation, self._step_rng)
+        masked_x_hat = views.time_frequency_mask(x_leaf, self._augmentation, self._step_rng)
         codes = torch.cat([c_leaf, prior_c]), torch.cat([z_leaf, prior_z])
-        logits = self._devices.forward(self.discriminator, torch.cat([view, masked]), *codes)
+        logits = self._devices.forward(self.discriminator, torch.cat([view, masked_x_hat]), *codes)
         logit_q, logit_p = logits.split(len(view))
         gradient_q, gradient_p, scale_q, scale_p = losses.logit_gradients(logit_q, logit_p)
         (weight * (logit_q @ gradient_q + logit_p @ gradient_p)).backward()
@@ -191,8 +197,9 @@ class TemporalLearner:
     def evaluate(self, rows: np.ndarray) -> dict[str, float]:
         """Return the validation losses of these clips, under names that begin with "validation_".
 
-        The contrastive loss is that of the trained encoder, on augmented views that are the same at every call. The
-        reconstruction error, where the generator is trained, is that of the EMA networks on whole clips.
+        The contrastive loss is that of the current encoder, not of its EMA, on augmented views that are the same at
+        every call. The reconstruction error, where the generator is trained, is that of the EMA networks on whole
+        clips.
         """
         metrics: dict[str, float] = {}
         if self._setting.contrastive_weight:
@@ -208,8 +215,8 @@ class TemporalLearner:
     def _validation_contrastive_loss(self, rows: np.ndarray) -> float:
         """Return the contrastive loss of these clips.
 
-        A batch covers few movements, so each view has more positives than in training and the loss is higher: compare
-        it between epochs, not with the training loss.
+        There are fewer movements than in training, so each view has more positives in its batch and the loss is higher:
+        compare it between epochs, not with the training loss.
         """
         setting, rng = self._setting, torch.Generator(self._source.device).manual_seed(0)
         positives = views.PositiveSampler(self._movements, rows, setting.positives)
@@ -272,7 +279,7 @@ class TemporalLearner:
         return network.eval()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state dicts of networks and optimisers."""
+        """Return the state dicts of networks, their EMA copies and optimisers; the training loop saves `rng`."""
         return {
             "networks": {name: network.state_dict() for name, network in self._networks.items()},
             "averaged": [network.state_dict() for network in (self.ema_encoder, self.ema_generator)],
@@ -362,7 +369,7 @@ class SupervisedLearner:
         return probabilities
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state dicts of networks and optimiser."""
+        """Return the state dicts of the network, its EMA copy and the optimiser; the training loop saves `rng`."""
         networks = {"network": self.network.state_dict(), "averaged": self.ema_network.state_dict()}
         return {**networks, "optimiser": self._optimiser.state_dict()}
 
