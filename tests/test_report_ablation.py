@@ -52,7 +52,7 @@ def test_each_ablation_is_compared_with_the_full_model_on_their_common_folds(pro
     assert table["difference"].dropna().tolist() == pytest.approx([0.2, -0.2, 0.2])
     assert table["better"].tolist() == ["", "part", "whole", ""]  # two folds are too few
     assert table["folds"].tolist() == [3, 3, 3, 2]
-    assert table.loc["no_adversary-40", "changes"] == "adversary: 0.0"
+    assert table.loc["no_adversary-40", "changes"] == "adversarial weight: 0.0"
     assert table.loc["full-40", ["clips", "works"]].tolist() == [80, 8]
 
 
