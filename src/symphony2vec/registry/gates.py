@@ -73,8 +73,8 @@ def check_data(challenger: Folds, champion: Folds) -> Verdict:
     """Check that both models were evaluated on the same clips, splits and audio in all shared folds.
 
     Clips and splits are compared by the hash of each fold, not by DVC's hash of out/clips, which changes whenever a
-    fold is added. DVC's hashes of the arrays must agree if both models used the same feature settings; models with
-    different features of the same audio may be compared.
+    fold is added. DVC's hashes must agree if both models used the same array (or the hashes are of its folder) with
+    the same feature settings; models with different features of the same audio may be compared.
     """
     names = shared_folds(challenger, champion)
     if not names:

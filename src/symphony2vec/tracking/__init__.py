@@ -1,4 +1,4 @@
-"""Experiment tracking with MLflow: one run per model and fold; every stage is an experiment.
+"""Experiment tracking with MLflow: one run per model and fold, in an experiment named after the stage that trains it.
 
 Runs are logged to `MLFLOW_TRACKING_URI` (a server or a database) if it is set, otherwise to the project's own database,
 mlruns/mlflow.db. An HTTP server decides where artifacts are stored. For a database they go to mlruns/artifacts/<stage>,

@@ -1,10 +1,10 @@
 """Calls to MLflow about a run, as plain values that can be queued on disk, and how they are sent.
 
 A call has a kind (key "call"), its values and the time at which it was made, so that it means the same whenever it is
-sent. Calls are idempotent, so that they can be sent again after an interruption: runs are looked up by their tag
-`local_id`; logging the same parameter, tag, input or artifact again changes nothing; MLflow deduplicates equal metrics;
-images are logged only if they are missing. One exception: an image whose thumbnail did not arrive is logged a second
-time under another name.
+sent. Calls are idempotent, so that they can be sent again after an interruption: runs are looked up by MLflow's
+ID or their tag `local_id`; logging the same parameter, tag, input or artifact again changes nothing; MLflow
+deduplicates equal metrics; images are logged only if they are missing. One exception: an image whose thumbnail did not
+arrive is logged a second time under another name.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _resolve_tag_value(client: MlflowClient, call: Call) -> str:
 
 
 def send_metrics(client: MlflowClient, run_id: str, calls: Iterable[Call]) -> None:
-    """Send calls of the kind "metrics" in as few requests as MLflow allows."""
+    """Send calls of the kind "metrics" together, at most `METRICS_PER_REQUEST` metrics in one request."""
     metrics = [metric for call in calls for metric in _metrics(call)]
     for start in range(0, len(metrics), METRICS_PER_REQUEST):
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])

@@ -20,7 +20,7 @@ class PendingRun:
     """The queued calls of one run.
 
     Attributes:
-        name: name of the queue: MLflow's run ID, or the local ID if the run has none yet.
+        name: name of the queue's folder, see `tracking.outbox`.
         label: display name, such as "vae-mel work-0".
         calls: how many are queued.
         since_ms: when the first was queued, in milliseconds since 1970.

@@ -221,7 +221,7 @@ class Outbox:
 
 
 def outboxes(project: Project) -> list[Outbox]:
-    """Return all outboxes of a project, in no particular order."""
+    """Return all outboxes of a project, sorted by name."""
     headers = sorted((project.mlruns / "outbox").glob("[!.]*/about.json"))
     return [Outbox(project, header.parent.name) for header in headers]
 

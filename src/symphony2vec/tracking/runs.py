@@ -32,7 +32,8 @@ class Run:
     """An open MLflow run.
 
     A call that the server does not answer is queued in the outbox, and so are those after it. The server is retried at
-    most every 30 s; queued calls are sent first, in order. A call that the server rejects raises a `UserError`.
+    most every 30 s, but sooner at the start and the end of a run; queued calls are sent first, in order. A call that the
+    server rejects raises a `UserError`.
 
     Attributes:
         run_id: its ID in MLflow; a local one until the server has answered.
@@ -115,7 +116,7 @@ class Run:
             print_notice(f"MLflow at {address} is reachable again; all queued calls have been sent")
             self._has_warned = False
         if self._opening is not None:
-            is_new, self._is_new = self._is_new, False  # a call that fails halfway has created the run
+            is_new, self._is_new = self._is_new, False  # a failed attempt may have created the run
             with server.client_session(self._project) as client:
                 run_id = open_run(client, self._project, self._opening, is_new)
             self._opening = None
