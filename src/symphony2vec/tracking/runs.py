@@ -32,8 +32,8 @@ class Run:
     """An open MLflow run.
 
     A call that the server does not answer is queued in the outbox, and so are those after it. The server is retried at
-    most every 30 s, but sooner at the start and the end of a run; queued calls are sent first, in order. A call that the
-    server rejects raises a `UserError`.
+    most every 30 s, but sooner at the start and the end of a run; queued calls are sent first, in order. A call that
+    the server rejects raises a `UserError`.
 
     Attributes:
         run_id: its ID in MLflow; a local one until the server has answered.
