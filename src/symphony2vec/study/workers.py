@@ -257,20 +257,22 @@ def _run_processes(job: StudyJob, processes: int) -> None:
     }
     for process in running.values():
         process.start()
-    n_succeeded = 0
+    exit_codes: list[int | None] = []
     try:
         while running:
             wait([process.sentinel for process in running.values()])
             for number in [number for number, process in running.items() if not process.is_alive()]:
                 process = running.pop(number)
                 process.join()
-                n_succeeded += process.exitcode == 0
+                exit_codes.append(process.exitcode)
                 if (process.exitcode or 0) < 0:
                     _reap(job, number, process)
     finally:
         _stop(list(running.values()))
     reason = receiver.recv() if receiver.poll() else ""
-    if not n_succeeded:
+    if 0 not in exit_codes and EXIT_INTERRUPTED in exit_codes:  # the signal was lost in this process
+        raise KeyboardInterrupt
+    if 0 not in exit_codes:
         raise UserError(reason or "no worker is left; run the same command again to resume")
     if reason:
         print(f"a worker ended before the others: {reason}")
