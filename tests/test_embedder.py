@@ -38,7 +38,7 @@ def vae(trained: Trained) -> Embedder:
     return Embedder.load(trained.package())
 
 
-def near(found: np.ndarray, wanted: np.ndarray, share: float = 1e-4) -> None:
+def assert_near(found: np.ndarray, wanted: np.ndarray, share: float = 1e-4) -> None:
     """Equal to a share of the largest value."""
     np.testing.assert_allclose(found, wanted, atol=share * np.abs(wanted).max(), rtol=0)
 
@@ -55,14 +55,14 @@ def test_a_recording_of_the_pipeline_has_the_vectors_that_the_stage_wrote(traine
     name = "vae-mel" if "vae" in model.name else "pca-mfcc"
     stored = trained.vectors(model=name)
     for sound, rows in trained.rows_of().items():
-        near(model.embed_file(sound).vectors[: len(rows)], stored[rows], 5e-4 if name == "pca-mfcc" else 1e-4)
+        assert_near(model.embed_file(sound).vectors[: len(rows)], stored[rows], 5e-4 if name == "pca-mfcc" else 1e-4)
 
 
 def test_a_recording_as_it_came_has_the_vectors_of_what_the_pipeline_made_of_it(trained, vae):
     sounds = sorted(trained.project.corpus("made_up").glob("*.flac"))
     found = np.concatenate([vae.embed_file(sound).vectors for sound in sounds])
     made = np.concatenate([vae.embed_file(sound).vectors for sound in sorted(trained.rows_of(), key=number)])
-    near(found, made, 2e-3)
+    assert_near(found, made, 2e-3)
 
 
 def number(sound: Path) -> str:
@@ -71,7 +71,7 @@ def number(sound: Path) -> str:
 
 def test_a_louder_sound_has_the_same_vectors(model):
     wave = music(2.5)
-    near(model.embed(4.0 * wave, RATE_HZ).vectors, model.embed(wave, RATE_HZ).vectors)
+    assert_near(model.embed(4.0 * wave, RATE_HZ).vectors, model.embed(wave, RATE_HZ).vectors)
 
 
 def test_two_equal_channels_are_one(model):
@@ -83,7 +83,7 @@ def test_two_equal_channels_are_one(model):
 @pytest.mark.parametrize("kind", [np.float64, np.float16, ">f4", np.longdouble])
 def test_every_kind_of_floating_point_is_heard(kind, vae):
     wave = music(1.5)
-    near(vae.embed(wave.astype(kind), RATE_HZ).vectors, vae.embed(wave, RATE_HZ).vectors, 0.02)
+    assert_near(vae.embed(wave.astype(kind), RATE_HZ).vectors, vae.embed(wave, RATE_HZ).vectors, 0.02)
 
 
 @pytest.mark.parametrize("rate_hz", [16000, 44100, 96000])
@@ -91,21 +91,21 @@ def test_another_rate_is_nearly_the_same(rate_hz, vae):
     wave = soxr.resample(music(2.5), RATE_HZ, 8000)  # what all of the rates can hold
     one, other = (soxr.resample(wave, 8000, hz) for hz in (RATE_HZ, rate_hz))
     wanted, found = vae.embed(one, RATE_HZ), vae.embed(other, rate_hz)
-    near(found.vectors, wanted.vectors, 0.02)
+    assert_near(found.vectors, wanted.vectors, 0.02)
     np.testing.assert_allclose(found.ends_s, wanted.ends_s, atol=1e-3)
 
 
 def test_a_file_is_heard_as_the_array_that_it_holds(vae, tmp_path):
     wave = music(2.5, rate_hz=44100)
     path = written(tmp_path / "a.wav", np.stack([wave, 0.5 * wave], axis=1), 44100)
-    near(vae.embed_file(path).vectors, vae.embed(0.75 * wave, 44100).vectors, 1e-3)
+    assert_near(vae.embed_file(path).vectors, vae.embed(0.75 * wave, 44100).vectors, 1e-3)
 
 
 def test_the_clips_of_a_long_sound_are_those_of_its_parts(vae):
     parts = [music(3.0, seed) for seed in (1, 2, 3)]
     whole = vae.embed(np.concatenate(parts), RATE_HZ)
     found = np.concatenate([vae.embed(part, RATE_HZ).vectors for part in parts])
-    near(whole.vectors, found, 1e-3)
+    assert_near(whole.vectors, found, 1e-3)
     np.testing.assert_allclose(whole.starts_s, np.arange(9.0))
 
 
@@ -115,7 +115,7 @@ def test_silence_at_the_ends_is_left_out_and_times_are_those_of_the_file(vae, tm
     found = vae.embed_file(path)
     assert found.starts_s[0] == pytest.approx(len(quiet) / RATE_HZ, abs=0.06)
     assert found.ends_s[-1] == pytest.approx((len(quiet) + len(wave)) / RATE_HZ, abs=0.06)
-    near(found.vectors[:2], vae.embed_file(written(tmp_path / "b.wav", wave)).vectors[:2], 0.5)
+    assert_near(found.vectors[:2], vae.embed_file(written(tmp_path / "b.wav", wave)).vectors[:2], 0.5)
 
 
 def test_a_timestamp_is_the_clip_centred_there(vae):
@@ -125,7 +125,7 @@ def test_a_timestamp_is_the_clip_centred_there(vae):
     np.testing.assert_allclose(times.ends_s - times.starts_s, 0.5)
     for row in (2, 5):
         first = round((times.starts_s[row] + 0.25) * RATE_HZ) - CLIP // 2
-        near(times.vectors[row], vae.embed_windows(wave[None, first : first + CLIP])[0], 1e-3)
+        assert_near(times.vectors[row], vae.embed_windows(wave[None, first : first + CLIP])[0], 1e-3)
 
 
 def test_timestamps_at_the_ends_hear_silence_beyond_them(vae):
@@ -133,13 +133,13 @@ def test_timestamps_at_the_ends_hear_silence_beyond_them(vae):
     times = vae.embed(wave, RATE_HZ, "timestamps", hop_s=0.5)
     begin = round(0.25 * RATE_HZ)  # the first window is centred at 0.25 s, and so begins a quarter of a second early
     padded = np.concatenate([np.zeros(CLIP // 2 - begin, np.float32), wave])[None, :CLIP]
-    near(times.vectors[0], vae.embed_windows(padded)[0], 1e-3)
+    assert_near(times.vectors[0], vae.embed_windows(padded)[0], 1e-3)
 
 
 def test_a_hop_of_a_window_gives_its_clips(vae):
     wave = music(4.0)
     times, clips = (vae.embed(wave, RATE_HZ, *asked) for asked in (("timestamps", CLIP_S), ("clips",)))
-    near(times.vectors, clips.vectors, 1e-4)
+    assert_near(times.vectors, clips.vectors, 1e-4)
 
 
 def test_a_recording_is_the_mean_of_its_clips(vae):
@@ -153,10 +153,10 @@ def test_a_vector_does_not_depend_on_the_batch(model, monkeypatch):
     wave = music(7.0)
     windows = wave[: 7 * CLIP].reshape(7, CLIP)
     together = model.embed_windows(windows)
-    near(np.concatenate([model.embed_windows(window[None]) for window in windows]), together, 1e-5)
+    assert_near(np.concatenate([model.embed_windows(window[None]) for window in windows]), together, 1e-5)
     whole = model.embed(wave, RATE_HZ).vectors
     monkeypatch.setattr("symphony2vec.package.model.BATCH_WINDOWS", 2)
-    near(model.embed(wave, RATE_HZ).vectors, whole, 1e-5)
+    assert_near(model.embed(wave, RATE_HZ).vectors, whole, 1e-5)
 
 
 def test_different_music_has_different_vectors(vae):
@@ -190,7 +190,7 @@ def test_every_length_from_a_tenth_of_a_second_has_its_windows(samples, ends, va
     assert found.vectors.shape == (len(ends), 4)
     assert found.vectors.dtype == np.float32
     assert np.isfinite(found.vectors).all()
-    near(of_file.vectors, found.vectors, 1e-4)
+    assert_near(of_file.vectors, found.vectors, 1e-4)
 
 
 def test_what_is_left_at_the_end_is_heard_by_a_window_that_ends_there_or_is_padded(vae):
@@ -198,10 +198,10 @@ def test_what_is_left_at_the_end_is_heard_by_a_window_that_ends_there_or_is_padd
     half, most = wave[: round(1.5 * CLIP)], wave[: round(1.95 * CLIP)]
     found = vae.embed(half, RATE_HZ)
     assert found.starts_s.tolist() == [0.0, pytest.approx(0.5)]
-    near(found.vectors[1], vae.embed_windows(half[None, -CLIP:])[0], 1e-3)
+    assert_near(found.vectors[1], vae.embed_windows(half[None, -CLIP:])[0], 1e-3)
     padded = np.zeros((1, CLIP), np.float32)
     padded[0, : len(most) - CLIP] = most[CLIP:]
-    near(vae.embed(most, RATE_HZ).vectors[1], vae.embed_windows(padded)[0], 1e-3)
+    assert_near(vae.embed(most, RATE_HZ).vectors[1], vae.embed_windows(padded)[0], 1e-3)
 
 
 @pytest.mark.parametrize("fill", [0.3, 0.5, 0.9, 1.0])
@@ -431,6 +431,6 @@ def test_a_folder_is_embedded_in_one_call(trained, vae, tmp_path, monkeypatch):
     (tmp_path / "broken.wav").write_text("no")
     made = vae.embed_folder(tmp_path)
     assert made.table["path"].tolist() == [str(tmp_path / name) for name in ("a.wav", "a.wav", "b.wav", "b.wav")]
-    near(made.vectors[2:], vae.embed_file(tmp_path / "b.wav").vectors, 1e-5)
+    assert_near(made.vectors[2:], vae.embed_file(tmp_path / "b.wav").vectors, 1e-5)
     assert made.rejected["path"].tolist() == [str(tmp_path / "broken.wav")]
     assert made.facts["fingerprint"] == vae.fingerprint

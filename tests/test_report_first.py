@@ -92,12 +92,12 @@ def test_the_length_of_the_input_follows_from_the_settings(changed):
         entry("ali", "encoder-128 crops", 5, validation=0.3),
         entry("classifiers", "lstm-mel", 5),
     )
-    assert table["hears"].to_dict() == {
+    assert table["input"].to_dict() == {
         "paper-40": "0.74 s",
         "paper-40 crops": "10 s in crops of 0.74 s",
         "encoder-128 crops": "10 s in crops of 0.74 s",
         "lstm-mel": "10 s in chunks of 0.84 s",
-        "majority": "nothing",
+        "majority": "none",
     }
 
 

@@ -10,7 +10,7 @@ from symphony2vec.params.types import Batch, Choices, Count, Latent, NotNegative
 
 
 class Range(Section):
-    """Numbers that a study draws from, both ends included."""
+    """A range that a study samples from, both ends included."""
 
     low: NotNegative
     high: Positive
@@ -38,7 +38,7 @@ class Shares(Range):
 
 
 class AliSpace(Section):
-    """What the study of ALI draws from, and the setting that gives what it does not."""
+    """Search space of the study of ALI, and the setting that gives the other values."""
 
     base: Literal["paper", "original", "long", "public"]
     learning_rate: Rates
@@ -51,7 +51,7 @@ class AliSpace(Section):
 
 
 class TemporalSpace(Section):
-    """What the study of the temporal ALI draws from, and the epochs of a trial; the rest is as in `temporal.full`."""
+    """Search space of the study of the temporal ALI, and the epochs of a trial; the rest is from `temporal.full`."""
 
     epochs: Count
     adversarial_weight: Range

@@ -22,7 +22,7 @@ REPRESENTED = {"mel": "mel spectrogram", "mfcc": "MFCC", "chroma": "chromagram"}
 BASELINES = {"pca": "PCA", "ae": "autoencoder", "cae": "contractive autoencoder", "vae": "variational autoencoder"}
 CLASSIFIERS = {"ff": "feed-forward network", "cnn": "CNN of the paper", "fair_cnn": "CNN, fair", "lstm": "LSTM, vote"}
 COLUMNS = (
-    "group what stage row hears dimensions accuracy accuracy_low accuracy_high spread macro_f1 difference "
+    "group what stage row input dimensions accuracy accuracy_low accuracy_high spread macro_f1 difference "
     "low high beaten"
 ).split()
 
@@ -70,13 +70,13 @@ def tabulate(
         lines.append(
             {
                 **{"group": kind.group, "what": _describe(kind, name), "stage": kind.stage, "row": name},
-                **{"hears": kind.input, "dimensions": sizes.get((kind.stage, name))},
+                **{"input": kind.input, "dimensions": sizes.get((kind.stage, name))},
                 **{column: line[column] for column in ("accuracy", "accuracy_low", "accuracy_high")},
                 **{"spread": line["spread"], "macro_f1": line["macro_f1"]},
                 **_compare(pairs, reference, kind.stage, name, int(line["folds"])),
             }
         )
-    majority = {"group": SUPERVISED, "what": "majority class", "stage": "", "row": "majority", "hears": "nothing"}
+    majority = {"group": SUPERVISED, "what": "majority class", "stage": "", "row": "majority", "input": "none"}
     lines.append({**majority, "accuracy": round(float(results["majority"].mean()), 6), "beaten": ""})
     return pd.DataFrame(lines, columns=COLUMNS).astype({"dimensions": "Int64"})
 

@@ -15,6 +15,8 @@ from symphony2vec.synthesis.part import Part, unreadable
 
 MUSICXML = (".musicxml", ".mxl", ".xml")
 KERN = (".krn", ".kern")
+# Of zipfile: damaged data, and no such entry, compression method or password.
+ZIP_ERRORS = (EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError)
 MAX_BYTES = 200_000_000  # of an unpacked score; a long opera has 100 MB
 
 
@@ -50,9 +52,7 @@ def parse_xml(path: Path) -> Any:
     """
     try:
         return _parse(_read_xml(path))
-    except (etree.LxmlError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise unreadable(error) from error
-    except (KeyError, NotImplementedError, RuntimeError) as error:  # of zipfile: no such entry, method, or password
+    except (etree.LxmlError, OSError, *ZIP_ERRORS) as error:
         raise unreadable(error) from error
 
 
