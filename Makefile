@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help:
 	@echo "make run    build the environment, fill data/ with the starter corpus if it is empty, run the pipeline, show results;"
 	@echo "            TORCH=cpu builds it with the small PyTorch without CUDA"
-	@echo "make demo   the whole pipeline on a hundred clips, in three minutes, in a project of its own in demo/"
+	@echo "make demo   the whole pipeline on a hundred clips, in three to four minutes, in a project of its own in demo/"
 	@echo "make paper  the whole study: five seeds, and the splits by movement and by clip beside it (hours)"
 	@echo "make test   lint, type-check and test"
 	@echo "make portable  run the numerical tests as on an older processor"
