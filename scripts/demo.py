@@ -22,6 +22,7 @@ from symphony2vec.corpus import catalogue, starter
 from symphony2vec.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]
+MODEL_STAGES = ("classifiers", "embeddings", "ali", "temporal")
 MATRIX = {  # the stages that train models, and what they train; the others are left out
     "embeddings": {"model": ["pca"], "representation": ["mel", "mfcc"]},
 }
@@ -48,22 +49,26 @@ def make_project(root: Path) -> None:
 
 def reduce_params(values: dict[str, Any]) -> None:
     """Change the parameters to one fold of the demo corpus."""
-    values["folds"] = 1
+    values["folds"] = ["work-0"]
     values["corpus"]["name"] = "demo"
-    values["clips"] |= {"group_by": ["work"], "composers": [], "max_per_movement": 2}
+    values["clips"] |= {"composers": [], "max_per_movement": 2}
     values["meaning"]["minimum_clips"] = 10
 
 
 def reduce_pipeline(values: dict[str, Any]) -> None:
-    """Keep the stages without a matrix and those of MATRIX, and their dependencies among each other."""
+    """Keep the models of MATRIX, the stages that train none, and their dependencies among each other."""
     stages = values["stages"]
-    dropped = {name for name in stages if name not in MATRIX and ("matrix" in stages[name] or "-" in name)}
+    dropped = [name for name in stages if name not in MATRIX and name.partition("-")[0] in MODEL_STAGES]
     for name in dropped:
         del stages[name]
+    gone = tuple(f"out/{name}" for name in MODEL_STAGES if name not in MATRIX)
+    values["artifacts"] = {
+        name: artifact for name, artifact in values["artifacts"].items() if not artifact["path"].startswith(gone)
+    }
     for name, stage in stages.items():
-        stage["deps"] = [path for path in stage["deps"] if path not in {f"out/{other}" for other in dropped}]
+        stage["deps"] = [path for path in stage["deps"] if not path.startswith(gone)]
         if name in MATRIX:
-            stage["matrix"] = MATRIX[name]
+            stage["matrix"] |= MATRIX[name]
 
 
 def list_movements() -> list[catalogue.Movement]:

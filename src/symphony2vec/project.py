@@ -6,21 +6,21 @@ out/clips/                      clips.csv, folds/<fold>.csv, balance.csv (Table 
 out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in the
                                 order of clips.csv; near_duplicates.csv: pairs of clips of the same sound
 out/labels/                     labels.csv (see symphony2vec.labels.stage), left_out.csv, notes/<movement>-<key>.npz
-out/<stage>/<model>/<fold>/     stage: classifiers, embeddings, ali; the rows always in the order of clips.csv
+out/<stage>/<fold>/<model>/     stage: classifiers, embeddings, ali, temporal; the rows always in the order of clips.csv
     vectors[-<readout>].npy         (clips, dimensions) float32
     probabilities[-<readout>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
     curves.csv                      one row an epoch: losses, and the probe on validation clips
-    samples.npz, *.png              reconstructions and generated clips
+    samples.npz                     reconstructions and generated clips
     generation.csv                  clip, composer, work, log_spectral_distance (dB): one row a test clip, of a model
                                     that gives mel spectrograms back
     frechet.csv                     what (reconstructed, generated, training), frechet, frechet_spectrum,
                                     frechet_moves, clips: the distance of its clips from the test clips; training is
                                     the floor (symphony2vec.models.generation)
-    run.json                        the MLflow run, and the key of all that the folder was made from
-    model[-<readout>].json          the configuration of the run's package of that readout (symphony2vec.package)
-out/probe/<stage>/<model>/<fold>/   scores.json, predictions.csv, works.csv
-out/meaning/                        knowledge.csv, retrieval.csv, pairs.csv, profile.png, retrieval.png
-out/meaning/<stage>/<model>/<fold>/ meaning.csv, retrieval.csv, works.csv, record.json
+    run.json                        stage, model, representation and fold; hashes of the clips and of the other files
+    model[-<readout>]/              the package of that readout, without probe and card (symphony2vec.package)
+out/probe/<fold>/<stage>/<model>/   scores.json, predictions.csv, works.csv
+out/meaning/<fold>/<stage>/<model>/ meaning.csv, retrieval.csv, works.csv
+out/probe/<fold>.json, out/meaning/<fold>.json, out/metrics.json    the main numbers, for `dvc metrics`
 out/report/                     index.html, tables as CSV, figures as PNG, sounds
 """
 
@@ -66,6 +66,17 @@ class SplitFold:
     def name(self) -> str:
         """As in "work-0"."""
         return f"{self.split}-{self.seed}"
+
+    @classmethod
+    def parse(cls, name: str) -> SplitFold:
+        """Return the fold of a name.
+
+        Example:
+            >>> SplitFold.parse("work-0")
+            SplitFold(split='work', seed=0)
+        """
+        split, _, seed = name.rpartition("-")
+        return cls(split, int(seed))
 
 
 @dataclass(frozen=True)
@@ -255,6 +266,15 @@ def key_of(*sources: Any) -> str:
                     digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
         else:
             digest.update(json.dumps(source, sort_keys=True).encode() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+def content_hash(folder: Path) -> str:
+    """Return a digest of the names and contents of all files of a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest.update(path.relative_to(folder).as_posix().encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:32]
 
 

@@ -19,7 +19,7 @@ from symphony2vec.errors import UserError
 @click.option(
     "--split",
     type=click.Choice(["work", "movement", "clip"]),
-    help="With --against, the kind of split that is compared. [default: the first of clips.group_by]",
+    help="With --against, the kind of split that is compared. [default: that of the first fold in params.yaml]",
 )
 @click.option(
     "--counts",

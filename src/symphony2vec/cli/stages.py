@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from symphony2vec.project import Project
 
 REPRESENTATIONS = ("mel", "mfcc", "chroma")
+fold_option = click.option(
+    "--fold", metavar="NAME", help="One fold, such as work-0. [default: every fold of params.yaml]"
+)
 
 
 @click.command("audio")
@@ -69,40 +72,43 @@ def labels(folder: Path, backend: str | None) -> None:
 @click.command("classifiers")
 @click.argument("model", type=click.Choice(["ff", "cnn", "fair_cnn", "lstm"]))
 @click.argument("representation", type=click.Choice([*REPRESENTATIONS, "crop"]))
+@fold_option
 @click.pass_obj
-def classifiers(folder: Path, model: str, representation: str) -> None:
+def classifiers(folder: Path, model: str, representation: str, fold: str | None) -> None:
     """Stage 4: train a supervised network on the training clips of every fold (Table 3).
 
-    Reads out/features/, writes out/classifiers/MODEL-REPRESENTATION/, one MLflow run a fold. `ff crop` is the
+    Reads out/features/, writes out/classifiers/FOLD/MODEL-REPRESENTATION/, one MLflow run a fold. `ff crop` is the
     feed-forward network on the 32x32 crop that ALI takes. After an interruption, the next call continues where it
     stopped.
     """
-    lazy.classifiers.run(*open_project(folder), model, representation)
+    lazy.classifiers.run(*open_project(folder), model, representation, fold)
 
 
 @click.command("embeddings")
 @click.argument("model", type=click.Choice(["pca", "ae", "cae", "vae"]))
 @click.argument("representation", type=click.Choice(REPRESENTATIONS))
+@fold_option
 @click.pass_obj
-def embeddings(folder: Path, model: str, representation: str) -> None:
+def embeddings(folder: Path, model: str, representation: str, fold: str | None) -> None:
     """Stage 5: fit a baseline embedding on the training clips of every fold and embed every clip (Table 4).
 
-    Reads out/features/, writes out/embeddings/MODEL-REPRESENTATION/, one MLflow run a fold. After an interruption, the
-    next call continues where it stopped.
+    Reads out/features/, writes out/embeddings/FOLD/MODEL-REPRESENTATION/, one MLflow run a fold. After an interruption,
+    the next call continues where it stopped.
     """
-    lazy.embeddings.run(*open_project(folder), model, representation)
+    lazy.embeddings.run(*open_project(folder), model, representation, fold)
 
 
 @click.command("ali")
 @click.argument("model")
+@fold_option
 @click.pass_obj
-def ali(folder: Path, model: str) -> None:
+def ali(folder: Path, model: str, fold: str | None) -> None:
     """Stage 6: train ALI, or its encoder as a classifier, on 32x32 crops (Tables 5 to 7).
 
     MODEL is a setting of params.yaml and a latent size, such as paper-128. Reads out/features/mel.npy, writes
-    out/ali/MODEL/, one MLflow run a fold. After an interruption, the next call continues where it stopped.
+    out/ali/FOLD/MODEL/, one MLflow run a fold. After an interruption, the next call continues where it stopped.
     """
-    lazy.ali.run(*open_project(folder), model)
+    lazy.ali.run(*open_project(folder), model, fold)
 
 
 @click.command("temporal")
@@ -112,47 +118,49 @@ def ali(folder: Path, model: str) -> None:
     type=click.IntRange(min=1),
     help="Spread each training over this many processes. [default: one for every GPU; 1 without]",
 )
+@fold_option
 @click.pass_obj
-def temporal(folder: Path, model: str, processes: int | None) -> None:
+def temporal(folder: Path, model: str, processes: int | None, fold: str | None) -> None:
     """Stage 7: train the temporal ALI, which takes whole clips, or an ablation of it, on every fold.
 
     MODEL is full or an ablation of params.yaml (temporal.ablations) and a latent size, such as full-40. Reads
-    out/features/mel.npy, writes out/temporal/MODEL/, one MLflow run a fold. After an interruption, the next call
+    out/features/mel.npy, writes out/temporal/FOLD/MODEL/, one MLflow run a fold. After an interruption, the next call
     continues where it stopped.
     """
-    lazy.temporal.run(*open_project(folder), model, processes)
+    lazy.temporal.run(*open_project(folder), model, processes, fold)
 
 
 @click.command("probe")
 @click.argument("stage", type=click.Choice(["classifiers", "embeddings", "ali", "temporal"]), required=False)
 @click.argument("model", required=False)
+@fold_option
 @click.pass_obj
-def probe(folder: Path, stage: str | None, model: str | None) -> None:
+def probe(folder: Path, stage: str | None, model: str | None, fold: str | None) -> None:
     """Stage 8: predict the composer from the vectors of every model, or of one, with an interval over works.
 
-    Reads what the model stages wrote, writes out/probe/, and adds the scores to the models' MLflow runs. Models that
-    are scored already are skipped.
+    Reads what the model stages wrote, writes out/probe/FOLD/, and adds the scores to the models' MLflow runs.
 
     \b
     Example:  symphony2vec probe embeddings pca-mel
     """
-    lazy.probe.run(*open_project(folder), stage, model)
+    lazy.probe.run(*open_project(folder), stage, model, fold)
 
 
 @click.command("meaning")
 @click.argument("stage", type=click.Choice(["embeddings", "ali", "temporal"]), required=False)
 @click.argument("model", required=False)
+@fold_option
 @click.pass_obj
-def meaning(folder: Path, stage: str | None, model: str | None) -> None:
+def meaning(folder: Path, stage: str | None, model: str | None, fold: str | None) -> None:
     """Stage 9: measure what the vectors encode: loudness, notes, instruments, keys; and retrieval.
 
-    Reads out/labels/ and what the model stages wrote, writes out/meaning/, and adds the results to the models' MLflow
-    runs. Models that are measured already are skipped. The tables over all models are written if none is named.
+    Reads out/labels/ and what the model stages wrote, writes out/meaning/FOLD/, and adds the results to the models'
+    MLflow runs.
 
     \b
     Example:  symphony2vec meaning embeddings pca-mel
     """
-    lazy.meaning.run(*open_project(folder), stage, model)
+    lazy.meaning.run(*open_project(folder), stage, model, fold)
 
 
 @click.command("report")

@@ -7,7 +7,7 @@ A *fold* is one random split: its kind of group and its seed. All folds contain 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -23,21 +23,40 @@ CANDIDATES = 10  # random assignments per composer, the best is used: works diff
 
 
 def list_folds(params: Params) -> list[SplitFold]:
-    """Return all folds that params.yaml defines, beginning with the first seed of the first kind of split."""
-    first, seed = params.clips.group_by[0], params.clips.first_seed
-    counts = {
-        kind: params.folds if kind == first else min(params.folds, params.clips.leakage_folds)
-        for kind in params.clips.group_by
-    }
-    return [SplitFold(kind, seed + index) for kind, count in counts.items() for index in range(count)]
+    """Return all folds that params.yaml lists. Results use those of the first one's kind; others measure leakage."""
+    return [SplitFold.parse(name) for name in params.folds]
 
 
-def drop_small_composers(clips: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, pd.DataFrame]:
+def select_folds(params: Params, name: str | None) -> list[SplitFold]:
+    """Return the fold of this name, or all folds of params.yaml without a name.
+
+    Raises:
+        UserError: params.yaml does not list it.
+    """
+    if name is None:
+        return list_folds(params)
+    if name not in params.folds:
+        raise UserError(f"params.yaml lists no fold '{name}'; its folds are {', '.join(params.folds)}")
+    return [SplitFold.parse(name)]
+
+
+def group_by_kind(params: Params) -> dict[str, list[str]]:
+    """Return the names of the folds of each kind of group, the kind of the results first."""
+    names: dict[str, list[str]] = {}
+    for fold in list_folds(params):
+        names.setdefault(fold.split, []).append(fold.name)
+    return names
+
+
+def drop_small_composers(
+    clips: pd.DataFrame, settings: Clips, kinds: Collection[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Drop the composers with too few groups for train, validation and test in any kind of split.
 
     Args:
         clips: the index of clips.
         settings: the section `clips` of params.yaml.
+        kinds: what the folds divide by: work, movement or clip.
 
     Returns:
         The remaining clips, renumbered, and the dropped composers (composer, work, movement, reason).
@@ -48,10 +67,10 @@ def drop_small_composers(clips: pd.DataFrame, settings: Clips) -> tuple[pd.DataF
     too_small = [
         str(composer)
         for composer, rows in clips.groupby("composer", sort=True)
-        if any(choose_grouping(rows, kind, settings.fallback) is None for kind in settings.group_by)
+        if any(choose_grouping(rows, kind, settings.fallback) is None for kind in kinds)
     ]
     if too_small and settings.small_composers == "error":
-        raise UserError(_explain_too_small(clips, too_small, settings))
+        raise UserError(_explain_too_small(clips, too_small, settings, kinds))
     remaining = clips[~clips["composer"].isin(too_small)].reset_index(drop=True)
     count = remaining["composer"].nunique()
     if count < 2:
@@ -182,10 +201,10 @@ def _count_music(clips: pd.DataFrame, composer: str) -> str:
     return ", ".join(f"{count} {unit}{'' if count == 1 else 's'}" for unit, count in counts.items())
 
 
-def _explain_too_small(clips: pd.DataFrame, composers: list[str], settings: Clips) -> str:
+def _explain_too_small(clips: pd.DataFrame, composers: list[str], settings: Clips, kinds: Collection[str]) -> str:
     listing = "; ".join(f"{name} has {_count_music(clips, name)}" for name in composers)
     rows = clips[clips["composer"] == composers[0]]
-    kind = next(kind for kind in settings.group_by if choose_grouping(rows, kind, settings.fallback) is None)
+    kind = next(kind for kind in kinds if choose_grouping(rows, kind, settings.fallback) is None)
     or_movements = " (or movements)" if kind == "work" and settings.fallback == "movement" else ""
     return (
         f"train, validation and test need at least three {kind}s{or_movements} of each composer, but {listing}. "

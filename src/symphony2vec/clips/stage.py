@@ -25,12 +25,12 @@ from symphony2vec.project import Project, atomic_folder, read_table, write_table
 
 def run(project: Project, params: Params) -> None:
     """Run the stage `clips`."""
-    settings = params.clips
+    settings, kinds = params.clips, splits.group_by_kind(params)
     movements = index.select_composers(read_table(project.movements, "audio"), settings.composers)
-    if settings.ambiguous_works == "error" and settings.group_by[0] == "work":
+    if settings.ambiguous_works == "error" and next(iter(kinds)) == "work":
         index.refuse_ambiguous_works(movements, decisions.read(project.corpus(params.corpus.name)).distinct_keys)
     clips, too_short = index.cut_clips(movements, settings)
-    clips, too_small = splits.drop_small_composers(clips, settings)
+    clips, too_small = splits.drop_small_composers(clips, settings, kinds)
     tables = {fold: splits.split_clips(clips, settings, fold) for fold in splits.list_folds(params)}
     first = next(iter(tables.values()))
     shares = splits.composer_shares(first)

@@ -40,7 +40,7 @@ from symphony2vec.package.head import Head
 from symphony2vec.package.model import Model
 from symphony2vec.package.scaling import Scaling
 from symphony2vec.params import Params
-from symphony2vec.project import read_json, write_json
+from symphony2vec.project import read_json
 
 if TYPE_CHECKING:
     from symphony2vec.models.training.folds import Task
@@ -58,7 +58,9 @@ LOADER = SOURCE / "serving" / "loader.py"
 def log(
     task: Task, network: nn.Module, build: Mapping[str, Any], scaling: Scaling, representation: str, readout: str = ""
 ) -> None:
-    """Log a trained network with the run of a task, as the artifact folder `model`, or `model-<readout>`.
+    """Write the package of a trained network to the task's folder, and log it with its run.
+
+    Both are named `model`, or `model-<readout>`. That of the run is an MLflow model, which the stage `probe` completes.
 
     Args:
         task: the task whose run gets the package.
@@ -71,22 +73,23 @@ def log(
     subject = {name: getattr(task.identity, name) for name in ("stage", "model", "representation", "fold")}
     frontend = frontend_config(task.params, representation)
     config = Config(subject, readout, build, scaling.as_plain(), frontend, task.composers, _describe_data(task))
+    files = task.folder / folder_name(readout)
+    files.mkdir()
+    write_files(files, network, config)
     with tempfile.TemporaryDirectory() as scratch:
-        package = save(Path(scratch), network, config)
-        task.run.log_artifacts(package, folder_name(readout))
-    write_json(task.folder / f"{folder_name(readout)}.json", asdict(config))
+        task.run.log_artifacts(wrap(files, Path(scratch) / "model"), folder_name(readout))
 
 
-def complete(run: Run, config_path: Path, head: Head | None, scores: Mapping[str, Any]) -> None:
+def complete(run: Run, files: Path, head: Head | None, scores: Mapping[str, Any]) -> None:
     """Add the probe, and a card with its accuracy, to a logged package.
 
     Args:
         run: the run that holds the package.
-        config_path: the file <package>.json that `log` wrote to the folder of the fold.
+        files: the package that `log` wrote to the folder of the fold.
         head: the fitted probe; None for a classifier.
         scores: the probe's scores for this readout.
     """
-    config, package = rename_keys(read_json(config_path, "probe")), config_path.stem
+    config, package = rename_keys(read_json(files / CONFIG, "probe")), files.name
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / CARD).write_text(card.text(config, scores), encoding="utf-8")
         run.log_artifact(Path(scratch) / CARD, package)
@@ -95,9 +98,8 @@ def complete(run: Run, config_path: Path, head: Head | None, scores: Mapping[str
             run.log_artifact(Path(scratch) / HEAD, f"{package}/artifacts")
 
 
-def save(folder: Path, network: nn.Module, config: Config) -> Path:
-    """Write a package below an empty folder, and return the package's own folder."""
-    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+def write_files(folder: Path, network: nn.Module, config: Config) -> None:
+    """Write config, weights, an example and its vectors to an empty folder."""
     save_file(
         {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS
     )
@@ -106,17 +108,22 @@ def save(folder: Path, network: nn.Module, config: Config) -> Path:
     wave = example.sound(recipe.rate_hz, 1.25 * recipe.duration_s)
     soundfile.write(folder / EXAMPLE, wave, recipe.rate_hz, subtype="PCM_16")
     np.save(folder / GOLDEN, read(folder, Model).embed_file(folder / EXAMPLE).vectors)
-    package = folder / "model"
+
+
+def wrap(files: Path, package: Path) -> Path:
+    """Write the files of a package as an MLflow model with code, requirements and a model card; return its folder."""
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    plain = read_json(files / CONFIG, "probe")
     mlflow.pyfunc.save_model(
         package,
         python_model=str(LOADER),
-        artifacts={Path(name).stem: str(folder / name) for name in (CONFIG, WEIGHTS, EXAMPLE, GOLDEN)},
+        artifacts={Path(name).stem: str(files / name) for name in (CONFIG, WEIGHTS, EXAMPLE, GOLDEN)},
         code_paths=[str(SOURCE)],
         signature=_signature(),
-        input_example=example.request(recipe.rate_hz),
+        input_example=example.request(plain["frontend"]["sample_rate_hz"]),
         pip_requirements=[f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in REQUIREMENTS],
     )
-    (package / CARD).write_text(card.text(asdict(config), None), encoding="utf-8")
+    (package / CARD).write_text(card.text(plain, None), encoding="utf-8")
     return package
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from symphony2vec.params.types import Count, FolderName, Positive, Section, Share
 
@@ -38,22 +38,12 @@ class Clips(Section):
     max_per_movement: Annotated[int, Field(ge=0)]
     max_per_composer: Annotated[int, Field(ge=0)]
     minimum_fill: Annotated[float, Field(gt=0.0, le=1.0)]
-    group_by: Annotated[list[Literal["work", "movement", "clip"]], Field(min_length=1)]
     fallback: Literal["movement", "none"]
     validation: Share
     test: Share
     composers: list[str]
     small_composers: Literal["error", "drop"]
     ambiguous_works: Literal["error", "allow"]
-    leakage_folds: Count
-    first_seed: Annotated[int, Field(ge=0)]
-
-    @field_validator("group_by")
-    @classmethod
-    def _each_once(cls, splits: list[str]) -> list[str]:
-        if len(set(splits)) < len(splits):
-            raise ValueError("a split is named twice")
-        return splits
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Clips:

@@ -23,9 +23,12 @@ _TEMPORAL = {
 
 RENAMED = {
     "seeds": "folds",
-    "clips.splits": "clips.group_by",
-    "clips.leak_seeds": "clips.leakage_folds",
-    "clips.seed": "clips.first_seed",
+    "clips.splits": "folds",
+    "clips.leak_seeds": "folds",
+    "clips.seed": "folds",
+    "clips.group_by": "folds",
+    "clips.leakage_folds": "folds",
+    "clips.first_seed": "folds",
     "clips.alike_works": "clips.ambiguous_works",
     "probe.strengths": "probe.inverse_regularisation",
     "meaning.strengths": "meaning.inverse_regularisation",

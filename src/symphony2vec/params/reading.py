@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -15,13 +15,13 @@ from symphony2vec.params.evaluation import Meaning, Probe, Registry
 from symphony2vec.params.messages import describe
 from symphony2vec.params.models import Ali, Classifiers, Embeddings, Temporal
 from symphony2vec.params.study import Study
-from symphony2vec.params.types import Section
+from symphony2vec.params.types import Folds, Section
 
 
 class Params(Section):
     """The whole of params.yaml."""
 
-    folds: Annotated[int, Field(ge=1, le=100)]
+    folds: Folds
     corpus: Corpus
     audio: Audio
     clips: Clips

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 T = TypeVar("T")
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -18,6 +18,7 @@ AliName = Annotated[str, Field(pattern=ALI_NAME)]
 TEMPORAL_NAME = r"^[a-z][a-z0-9_]*-[1-9][0-9]{0,3}$"
 TemporalName = Annotated[str, Field(pattern=TEMPORAL_NAME)]
 AblationName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+FoldName = Annotated[str, Field(pattern=r"^(work|movement|clip)-(0|[1-9][0-9]{0,5})$")]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -34,5 +35,13 @@ def refuse_repeats(values: list[T]) -> list[T]:
     return values
 
 
+def refuse_count(values: object) -> object:
+    """Return the values; a number of folds, as earlier versions had it, is a ValueError that says what to write."""
+    if isinstance(values, int):
+        raise ValueError("folds are listed by name, such as [work-0, work-1, work-2]")
+    return values
+
+
 Latent = Annotated[int, Field(ge=1, le=9999)]
 Choices = Annotated[list[T], Field(min_length=1), AfterValidator(refuse_repeats)]
+Folds = Annotated[Choices[FoldName], BeforeValidator(refuse_count)]

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
-from symphony2vec.project import Project, SplitFold, read_json
+from symphony2vec.project import Project, SplitFold
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -162,14 +162,16 @@ def _records_in_out(project: Project, query: str) -> list[tuple[Path, dict[str, 
     model, _, fold = query.partition(" ")
     if not model or "/" in model or model.startswith("."):
         return []
+    by_stage: dict[str, dict[SplitFold, Path]] = {}
+    for path in sorted(project.root.glob(f"out/*/{fold or '*'}/{model}/run.json")):
+        stage, name = path.parts[-4:-2]
+        if FOLD.fullmatch(name):
+            by_stage.setdefault(stage, {})[SplitFold.parse(name)] = path
     records = []
-    for folder in sorted(project.root.glob(f"out/*/{model}")):
-        paths = {path.parent.name: path for path in folder.glob(f"{fold or '*'}/run.json")}
-        folds = [SplitFold(match[1], int(match[2])) for match in map(FOLD.fullmatch, paths) if match]
-        folds = [fold for fold in folds if fold.split == SPLIT] or folds
-        if folds:
-            path = paths[min(folds, key=lambda fold: fold.seed).name]
-            records.append((path, dict(read_json(path, folder.parent.name))))
+    for paths in by_stage.values():
+        folds = [split_fold for split_fold in paths if split_fold.split == SPLIT] or list(paths)
+        path = paths[min(folds, key=lambda split_fold: split_fold.seed)]
+        records.append((path, tracking.read_run_record(project, path.parent)))
     return records
 
 
@@ -182,13 +184,13 @@ def _run_of_record(client: MlflowClient, query: str, path: Path, record: Mapping
     run_id = tracking.find_run_id(client, record)
     run = client.get_run(run_id) if run_id else None
     if run is None or "stands_for" in run.data.tags:
-        stage, model, fold = path.parts[-4:-1]
+        stage, fold, model = path.parts[-4:-1]
         same_name = search_runs(client, f"{FINISHED} = '{model} {fold}'")
         others = [run for run in same_name if "stands_for" not in run.data.tags]
         hint = f", or promote another run of that name: {_list_runs(others)}" if others else ""
         raise UserError(
-            f"out/{stage}/{model}/{fold} was made by run {record['run_id']}, which was trained elsewhere and is not in "
-            f"this MLflow; remove that folder and run `dvc repro -f` of its stage to train it here{hint}"
+            f"out/{stage}/{fold}/{model} was trained elsewhere: this MLflow has no run that produced it; run "
+            f"`dvc repro -f` of its stage to train it here{hint}"
         )
     newest = search_runs(client, f"{FINISHED} = '{run.info.run_name}'", [run.info.experiment_id])
     if newest and newest[0].info.run_id != run.info.run_id:

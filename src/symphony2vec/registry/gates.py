@@ -236,7 +236,7 @@ def _explain_no_shared_fold(challenger: Folds, champion: Folds) -> str:
         if not folds:
             return f"no fold of the {model} was probed; {PROBE_REMEDY}"
     names = _format_pair(", ".join(probed[0]), ", ".join(probed[1]))
-    return f"no probed fold in common ({names}); train and probe both with the same `folds` and `clips.first_seed`"
+    return f"no probed fold in common ({names}); train and probe both on the same `folds`"
 
 
 def _explain_few_folds(challenger: Folds, champion: Folds, minimum: int) -> str:

@@ -36,8 +36,9 @@ def tabulate_ablations(project: Project, params: Params, reference: str, folds: 
     """
     size = reference.rpartition("-")[2]
     order = [f"{name}-{size}" for name in params.temporal.names]
-    folders = sorted(project.out("temporal").glob(f"[!.]*-{size}")) if reference else []
-    tables_of = {folder.name: _read_validation(project, folder, folds) for folder in folders}
+    folders = project.out("temporal").glob(f"*/[!.]*-{size}") if reference else ()
+    models = sorted({folder.name for folder in folders})
+    tables_of = {model: _read_validation(project, model, folds) for model in models}
     full = tables_of.pop(reference, {})
     lines = []
     for model in sorted(set(order) & set(tables_of), key=order.index):
@@ -52,12 +53,13 @@ def tabulate_ablations(project: Project, params: Params, reference: str, folds: 
     return pd.DataFrame(lines, columns=PARTS).round(6)
 
 
-def _read_validation(project: Project, folder: Path, folds: Sequence[str]) -> dict[str, pd.DataFrame]:
+def _read_validation(project: Project, model: str, folds: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return a model's counts on validation works by fold, without folds whose clips have changed since."""
     tables = {}
     for fold in folds:
-        path, clips = folder / fold / "validation.csv", project.out("clips", "folds", f"{fold}.csv")
-        if path.is_file() and read_json(folder / fold / "run.json", "temporal")["clips"] == key_of(clips):
+        folder, clips = project.out("temporal", fold, model), project.out("clips", "folds", f"{fold}.csv")
+        path = folder / "validation.csv"
+        if path.is_file() and read_json(folder / "run.json", "temporal")["clips"] == key_of(clips):
             tables[fold] = read_table(path, "temporal")
     return tables
 
@@ -106,20 +108,23 @@ def tabulate_generation(
         folds: names of the folds.
         settings: of the bootstrap.
     """
-    folders = [project.out(stage, model) for stage, model in models]
-    folders = [folder for folder in folders if all((folder / fold / "generation.csv").is_file() for fold in folds)]
-    if not folders:
+    folders_of = {
+        (stage, model): [project.out(stage, fold, model) for fold in folds]
+        for stage, model in models
+        if all(project.out(stage, fold, model, "generation.csv").is_file() for fold in folds)
+    }
+    if not folders_of:
         return pd.DataFrame(columns=GENERATION)
-    tables = [[_read_distances(folder / fold) for fold in folds] for folder in folders]
+    tables = [[_read_distances(folder) for folder in folders] for folders in folders_of.values()]
     counts = statistics.sum_values(tables)
     resampled = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)
     low, high = statistics.interval(resampled, settings.confidence)
     lower, upper = statistics.paired_differences(resampled, settings.confidence)
     means = counts.accuracy().mean(axis=1)
-    full = next((place for place, folder in enumerate(folders) if folder.parts[-2:] == ("temporal", reference)), None)
+    full = next((place for place, of in enumerate(folders_of) if of == ("temporal", reference)), None)
     lines = []
-    for place, folder in enumerate(folders):
-        line: dict[str, Any] = {"stage": folder.parts[-2], "model": folder.name, "distance_db": means[place]}
+    for place, ((stage, model), folders) in enumerate(folders_of.items()):
+        line: dict[str, Any] = {"stage": stage, "model": model, "distance_db": means[place]}
         line |= {"distance_low": low[place], "distance_high": high[place], "closer": ""}
         if full is not None and full != place:
             ends = lower[full, place], upper[full, place]
@@ -127,7 +132,7 @@ def tabulate_generation(
             line |= {"difference": means[full] - means[place], "low": ends[0], "high": ends[1], "closer": closer}
         works = tables[place][0][["composer", "work"]].drop_duplicates()
         line |= {"folds": len(folds), "clips": len(tables[place][0]), "works": len(works)}
-        lines.append(line | _mean_frechet(folder, folds))
+        lines.append(line | _mean_frechet(folders))
     return pd.DataFrame(lines, columns=GENERATION).sort_values("distance_db", kind="stable").round(6)
 
 
@@ -136,8 +141,8 @@ def _read_distances(folder: Path) -> pd.DataFrame:
     return table.rename(columns={"log_spectral_distance": "value"})
 
 
-def _mean_frechet(folder: Path, folds: Sequence[str]) -> dict[str, float]:
+def _mean_frechet(folders: Sequence[Path]) -> dict[str, float]:
     """Return the mean Fréchet distances over the folds, and the number of clips compared."""
-    table = pd.concat([read_table(folder / fold / "frechet.csv", folder.parts[-2]) for fold in folds])
+    table = pd.concat([read_table(folder / "frechet.csv", folder.parts[-3]) for folder in folders])
     means = table.groupby("what")["frechet"].mean()
     return {**{str(name): float(mean) for name, mean in means.items()}, "compared": int(table["clips"].min())}

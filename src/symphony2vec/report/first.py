@@ -86,7 +86,7 @@ def read_sizes(project: Project, results: pd.DataFrame, fold: str) -> dict[tuple
     sizes = {}
     for line in results.to_dict("records"):
         file = f"vectors-{line['readout']}.npy" if line["readout"] else "vectors.npy"
-        path = project.out(str(line["stage"]), str(line["model"]), fold, file)
+        path = project.out(str(line["stage"]), fold, str(line["model"]), file)
         if path.is_file():
             sizes[str(line["stage"]), str(line["row"])] = int(read_array(path, str(line["stage"])).shape[1])
     return sizes

@@ -12,6 +12,7 @@ import jinja2
 import pandas as pd
 
 from symphony2vec import __version__, tracking
+from symphony2vec.clips import splits
 from symphony2vec.evaluation.meaning.targets import LABELS, MEASURES
 from symphony2vec.params import Params
 from symphony2vec.project import REPRESENTATIONS, Project, read_table
@@ -67,7 +68,7 @@ def render(
         reference: the temporal model and its walks.
         folder: of the report, with pictures/ and sounds/ complete.
     """
-    results = tables["results"]
+    results, kinds = tables["results"], list(splits.group_by_kind(params))
     lines: Lines = {(str(line["stage"]), str(line["row"])): dict(line) for line in results.to_dict("records")}
     scores = [values for entry in entries for values in entry.scores]
     by_movement = tables["splits"].loc[tables["splits"]["split_by"] == "movement", "composer"].unique().tolist()
@@ -92,7 +93,8 @@ def render(
         confidence=params.probe.confidence,
         majority_composer=scores[0]["majority_composer"],
         few_works=sorted({name for values in scores for name in values["few_test_works"]}),
-        by_movement=by_movement if params.clips.group_by[0] == "work" else [],
+        kinds=kinds,
+        by_movement=by_movement if kinds[0] == "work" else [],
         commit=tracking.git_commit(project),
         version=__version__,
         most_reasons=MOST_REASONS,

@@ -14,39 +14,42 @@ import pandas as pd
 
 from symphony2vec import figures
 from symphony2vec.features import inversion
+from symphony2vec.models import pictures
 from symphony2vec.package import scaling
 from symphony2vec.params import Params
-from symphony2vec.project import Project, read_table
+from symphony2vec.project import Project, read_table, write_table
 
-MODEL_PICTURES = ("curves", "game", "reconstructions", "pairs", "generated", "walk", "latent", "scatter")
 EMBEDDINGS = ("vae-mel", "cae-mel", "ae-mel")  # whose spectrograms become sounds
 SAMPLES = ("originals", "reconstructions", "generated")
+LOSSES = ("loss", "generator_loss", "contrastive_loss", "reconstruction_loss")  # of curves.csv, the first that is there
 MOST_SOUNDS = 4  # of one model and kind of samples
 ENDS = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}  # columns as the figures name them
 
 
-def gather(project: Project, results: pd.DataFrame, fold: str, folder: Path) -> dict[str, list[str]]:
-    """Copy the stages' pictures of one fold into the report; return the names of the pictures of each stage/model."""
+def gather(project: Project, params: Params, results: pd.DataFrame, fold: str, folder: Path) -> dict[str, list[str]]:
+    """Copy the pictures of the data and draw those of every model on one fold; return their names by stage/model."""
     folder.mkdir()
     shared = {
         "audio": project.out("audio", "overview.png"),
         "balance": project.out("clips", "balance.png"),
         "split": project.out("clips", "split.png"),
         **{name: project.out("features", f"{name}.png") for name in ("chroma", "mfcc", "mel")},
-        **{name: project.out("meaning", f"{name}.png") for name in ("profile", "retrieval")},
     }
     for name, path in shared.items():
         if path.is_file():
             shutil.copyfile(path, folder / f"{name}.png")
     for path in project.out("study").glob("*/*.png"):
         shutil.copyfile(path, folder / f"study-{path.parent.name}-{path.name}")
+    composers = read_table(project.clips, "clips")["composer"]
     names_of: dict[str, list[str]] = {}
     for stage, model in results[["stage", "model"]].drop_duplicates().itertuples(index=False):
-        paths = {name: project.out(stage, model, fold, f"{name}.png") for name in MODEL_PICTURES}
-        paths["confusion"] = project.out("probe", stage, model, fold, "confusion.png")
-        names_of[f"{stage}/{model}"] = [name for name, path in paths.items() if path.is_file()]
-        for name in names_of[f"{stage}/{model}"]:
-            shutil.copyfile(paths[name], folder / f"{stage}-{model}-{name}.png")
+        subject = pictures.Subject(str(stage), str(model), fold)
+        drawn = pictures.draw(project.out(stage, fold, model), subject, composers, params)
+        for name, figure in drawn.items():
+            figures.save(folder / f"{stage}-{model}-{name}.png", figure)
+        confusion = project.out("probe", fold, stage, model, "confusion.png")
+        shutil.copyfile(confusion, folder / f"{stage}-{model}-confusion.png")
+        names_of[f"{stage}/{model}"] = [*(name for name in pictures.NAMES if name in drawn), "confusion"]
     return names_of
 
 
@@ -70,11 +73,32 @@ def draw_first(first: pd.DataFrame, majority: float, reference: str, folder: Pat
     figures.save(folder / "first.png", figures.comparison(rows, majority))
 
 
+def write_plots(project: Project, results: pd.DataFrame, folds: Sequence[str], folder: Path) -> None:
+    """Write what `dvc plots` shows: the losses of every model on the first fold, and the confusion of the best model.
+
+    The losses are those that the model minimises, or one of them; the best model is the first row of the results.
+    """
+    for stage, model in results[["stage", "model"]].drop_duplicates().itertuples(index=False):
+        path = project.out(stage, folds[0], model, "curves.csv")
+        curves = read_table(path, stage) if path.is_file() else pd.DataFrame()
+        loss = next((name for name in LOSSES if f"train_{name}" in curves), "")
+        if loss:
+            columns = {f"{split}_{loss}": f"{split}_loss" for split in ("train", "validation")}
+            write_table(folder / "curves" / f"{stage}-{model}.csv", curves[["epoch", *columns]].rename(columns=columns))
+    best = results.iloc[0]
+    predictions = [
+        read_table(project.out("probe", fold, best["stage"], best["model"], "predictions.csv"), "probe")
+        for fold in folds
+    ]
+    table = pd.concat(predictions)
+    write_table(folder / "confusion.csv", table[table["readout"] == best["readout"]][["composer", "predicted"]])
+
+
 def draw_probe_curves(project: Project, models: Sequence[str], fold: str, folder: Path) -> None:
     """Draw the validation accuracy of the probe over the updates of the ALI models."""
     column, curves = "probe_validation_accuracy", {}
     for model in models:
-        table = read_table(project.out("ali", model, fold, "curves.csv"), "ali")
+        table = read_table(project.out("ali", fold, model, "curves.csv"), "ali")
         if column in table:
             curves[model] = table.dropna(subset=[column])
     if curves:
@@ -93,7 +117,7 @@ def write_sounds(project: Project, params: Params, ali: Sequence[str], reference
     first_band = scaling.first_band(params.features.mel_bands, params.ali.crop.bands)
     floor_db = -params.features.dynamic_range_db
     for stage, model in models:
-        path = project.out(stage, model, fold, "samples.npz")
+        path = project.out(stage, fold, model, "samples.npz")
         if not path.is_file():
             continue
         with np.load(path) as samples:

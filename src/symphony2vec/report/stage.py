@@ -4,7 +4,9 @@ Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out
         out/temporal and out/meaning if they exist
 Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leak.csv, claims.csv, corpus.csv,
         balance.csv, splits.csv, rejected.csv, left_out.csv; near_duplicates.csv, near_duplicate_counts.csv, parts.csv,
-        generation.csv, walks.csv, knowledge.csv, retrieval.csv unless they are empty; pictures/*.png, sounds/*.mp3
+        generation.csv, walks.csv, knowledge.csv, retrieval.csv, meaning_pairs.csv unless they are empty;
+        pictures/*.png, sounds/*.mp3; for `dvc plots` curves/<stage>-<model>.csv and confusion.csv
+        out/metrics.json    the results of every row over the folds, for `dvc metrics`
 
     first       the temporal model beside one model of every other kind
     tables      accuracies, differences, leakage, corpus
@@ -22,18 +24,18 @@ from pathlib import Path
 import pandas as pd
 
 from symphony2vec.clips import leaks, splits
+from symphony2vec.evaluation.meaning import pictures as meaning_pictures
 from symphony2vec.params import Params
-from symphony2vec.project import Project, atomic_file, atomic_folder, read_table, write_table
+from symphony2vec.project import Project, atomic_file, atomic_folder, read_table, write_json, write_table
 from symphony2vec.report import ablation, counts, first, page, pictures, tables, walks
 
 
 def run(project: Project, params: Params) -> None:
     """Write the report."""
-    all_folds = splits.list_folds(params)
-    folds_of = {str(split): [fold.name for fold in all_folds if fold.split == split] for split in params.clips.group_by}
-    folds = folds_of[params.clips.group_by[0]]
-    entries_of = {split: tables.read_entries(project, names) for split, names in folds_of.items()}
-    entries = entries_of[params.clips.group_by[0]]
+    folds_of = splits.group_by_kind(params)
+    first_kind, folds = next(iter(folds_of.items()))
+    entries_of = {kind: tables.read_entries(project, names) for kind, names in folds_of.items()}
+    entries = entries_of[first_kind]
     results, pairs = tables.tabulate_results(entries, *_bootstrap(params))
     reference = first.find_reference(results, params.embeddings.dimensions)
     ali = sorted({entry.model for entry in entries if entry.stage == "ali"})
@@ -45,16 +47,20 @@ def run(project: Project, params: Params) -> None:
         "leak": tables.tabulate_leakage(entries_of, *_bootstrap(params)),
         "claims": tables.read_claims(project, ali, folds),
         **_read_tables(project),
-        **leaks.build_tables(project, all_folds),
+        **tables.tabulate_meaning(project, folds, params.probe),
+        **leaks.build_tables(project, splits.list_folds(params)),
         **_optional_tables(project, params, results, reference, folds),
     }
+    write_json(project.out("metrics.json"), tables.collect_metrics(results))
     with atomic_folder(project.out("report")) as folder:
         for name, table in by_name.items():
             write_table(folder / f"{name}.csv", table)
+        pictures.write_plots(project, results, folds, folder)
         picture_folder, sound_folder = folder / "pictures", folder / "sounds"
-        pictures_of = pictures.gather(project, results, folds[0], picture_folder)
+        pictures_of = pictures.gather(project, params, results, folds[0], picture_folder)
         pictures.draw_first(by_name["first"], float(results["majority"].mean()), reference, picture_folder)
         pictures.write_figures(by_name, picture_folder)
+        meaning_pictures.write_figures(by_name, params.meaning.profile_models, picture_folder)
         pictures.draw_probe_curves(project, ali, folds[0], picture_folder)
         pictures.write_sounds(project, params, ali, reference, folds[0], sound_folder)
         model = page.ReferenceModel(
@@ -79,7 +85,6 @@ def _read_tables(project: Project) -> dict[str, pd.DataFrame]:
         "splits": read_table(project.out("clips", "splits.csv"), "clips"),
         "rejected": read_table(project.out("audio", "rejected.csv"), "audio"),
         "left_out": read_table(project.out("clips", "left_out.csv"), "clips"),
-        **tables.read_meaning(project),
     }
 
 
@@ -129,7 +134,7 @@ def format_comparison(
         UserError: see `symphony2vec.report.counts.compare`.
     """
     path = table or project.out("report", "counts.csv")
-    return counts.compare(path, model, split or params.clips.group_by[0], *_bootstrap(params))
+    return counts.compare(path, model, split or next(iter(splits.group_by_kind(params))), *_bootstrap(params))
 
 
 def _percent(value: object) -> str:

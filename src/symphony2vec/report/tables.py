@@ -17,6 +17,9 @@ import pandas as pd
 
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation import statistics
+from symphony2vec.evaluation.meaning import summary
+from symphony2vec.evaluation.retrieval import MEASURE
+from symphony2vec.params import Probe
 from symphony2vec.project import Project, read_json, read_table
 
 # Test accuracy in percent, from Tables 3, 4 and 7 of the paper and the text before Table 7.
@@ -93,16 +96,18 @@ def read_entries(project: Project, folds: Sequence[str]) -> list[ResultsEntry]:
         UserError: there is none.
     """
     entries = []
-    for folder in sorted(project.out("probe").glob("[!.]*/[!.]*")):
-        if not all((folder / fold / "scores.json").is_file() for fold in folds):
+    for folder in sorted(project.out("probe", folds[0]).glob("[!.]*/[!.]*")):
+        stage, model = folder.parts[-2:]
+        folders = [project.out("probe", fold, stage, model) for fold in folds]
+        if not all((of_fold / "scores.json").is_file() for of_fold in folders):
             continue
-        scores = [read_json(folder / fold / "scores.json", "probe")["scores"] for fold in folds]
-        works = [read_table(folder / fold / "works.csv", "probe") for fold in folds]
+        scores = [read_json(of_fold / "scores.json", "probe")["scores"] for of_fold in folders]
+        works = [read_table(of_fold / "works.csv", "probe") for of_fold in folders]
         for number, readout in enumerate(values["readout"] for values in scores[0]):
             # Also of chunks the number of clips is reported, which the main readout has.
             of_readout = [{**of_fold[number], "clips": of_fold[0]["clips"]} for of_fold in scores]
             works_of_readout = [table[table["readout"] == readout] for table in works]
-            entries.append(ResultsEntry(folder.parent.name, folder.name, readout, of_readout, works_of_readout))
+            entries.append(ResultsEntry(stage, model, readout, of_readout, works_of_readout))
     if not entries:
         raise UserError(f"no scores below {project.out('probe')}; `dvc repro probe` writes them")
     return entries
@@ -210,10 +215,21 @@ def _tabulate_increases(
     return pd.DataFrame(lines, columns=columns)
 
 
-def read_meaning(project: Project) -> dict[str, pd.DataFrame]:
-    """Return the tables `knowledge` and `retrieval` of the stage `meaning`, or nothing if it has not run."""
-    paths = {name: project.out("meaning", f"{name}.csv") for name in ("knowledge", "retrieval")}
-    return {name: read_table(path, "meaning") for name, path in paths.items() if path.is_file()}
+def tabulate_meaning(project: Project, folds: Sequence[str], settings: Probe) -> dict[str, pd.DataFrame]:
+    """Return the tables `knowledge`, `retrieval` and `meaning_pairs` over the folds; none if `meaning` has not run."""
+    entries = summary.read_entries(project, folds)
+    if not entries:
+        return {}
+    results, pairs = summary.summarize_folds(entries, settings)
+    is_retrieval = results["measure"] == MEASURE
+    retrieval = results[is_retrieval].drop(columns="measure").rename(columns=summary.RETRIEVED)
+    return {"knowledge": results[~is_retrieval], "retrieval": retrieval, "meaning_pairs": pairs}
+
+
+def collect_metrics(results: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return the main numbers of every row for `dvc metrics`: row -> metric -> value, means over folds."""
+    names = ["accuracy", "accuracy_low", "accuracy_high", "macro_f1", "validation_accuracy"]
+    return {str(line["row"]): {name: float(line[name]) for name in names} for line in results.to_dict("records")}
 
 
 def pivot(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -269,7 +285,7 @@ def read_claims(project: Project, models: Sequence[str], folds: Sequence[str]) -
     parts = []
     for model in models:
         for fold in folds:
-            path = project.out("ali", model, fold, "latent.csv")
+            path = project.out("ali", fold, model, "latent.csv")
             if path.is_file():
                 parts.append(read_table(path, "ali").assign(model=model, fold=fold))
     if not parts:

@@ -31,7 +31,7 @@ def tabulate(project: Project, model: str, folds: Sequence[str], settings: Probe
 
     Labels that lack a walk in one of the folds are left out; the table is empty if the model has no walks.
     """
-    folders = [project.out("meaning", "temporal", model, fold) for fold in folds]
+    folders = [project.out("meaning", fold, "temporal", model) for fold in folds]
     if not model or not all((folder / "walks.csv").is_file() for folder in folders):
         return pd.DataFrame(columns=COLUMNS)
     summaries = pd.concat([read_table(folder / "walks.csv", "meaning") for folder in folders])
@@ -49,7 +49,7 @@ def tabulate(project: Project, model: str, folds: Sequence[str], settings: Probe
 
 def gather(project: Project, model: str, fold: str, folder: Path) -> list[str]:
     """Copy the pictures of one fold's walks into the report; return the names of the walks in order."""
-    source = project.out("meaning", "temporal", model, fold)
+    source = project.out("meaning", fold, "temporal", model)
     names = [path.stem.removeprefix("walk-") for path in sorted(source.glob("walk-*.png"))]
     for name in names:
         shutil.copyfile(source / f"walk-{name}.png", folder / f"temporal-{model}-walk-{name}.png")
@@ -58,7 +58,7 @@ def gather(project: Project, model: str, fold: str, folder: Path) -> list[str]:
 
 def write_sounds(project: Project, params: Params, model: str, fold: str, folder: Path) -> dict[str, list[str]]:
     """Write some points of every walk as audio; return the file names by walk."""
-    path = project.out("meaning", "temporal", model, fold, "walks.npz")
+    path = project.out("meaning", fold, "temporal", model, "walks.npz")
     files: dict[str, list[str]] = {}
     if not model or not path.is_file():
         return files

@@ -143,7 +143,7 @@ def _run_params(params: Params, kind: StudyKind, seed: int) -> dict[str, Any]:
     flat = tracking.flatten_params(params, "labels", "classifiers", "embeddings", "ali", "temporal", "probe", "folds")
     others = tuple(f"study.{other}." for other in KINDS if other != kind.name)
     shared = {name: value for name, value in flat.items() if not name.startswith(others)}
-    return {**shared, "split": params.clips.group_by[0], "seed": seed}
+    return {**shared, "split": splits.list_folds(params)[0].split, "seed": seed}
 
 
 def _winner_metrics(winner: Finalist) -> dict[str, float]:

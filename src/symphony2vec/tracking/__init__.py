@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from symphony2vec.tracking.delivery import Delivery, PendingRun, list_pending_runs, print_notice, send_queued_calls
 from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, flatten_params, git_commit, lock_hash
-from symphony2vec.tracking.runs import Run, find_run_id, resume_run, start_run, write_run_record
+from symphony2vec.tracking.runs import Run, find_run_id, read_run_record, resume_run, start_run, write_run_record
 from symphony2vec.tracking.server import TRACKING_URI_VARIABLE, client, redact, tracking_uri
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "list_pending_runs",
     "lock_hash",
     "print_notice",
+    "read_run_record",
     "redact",
     "resume_run",
     "send_queued_calls",

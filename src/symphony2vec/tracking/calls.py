@@ -30,6 +30,7 @@ from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, tags
 Call = dict[str, Any]
 UPLOAD_KINDS = ("file", "folder")  # the server may take long to store their data
 PARENT_RUN_TAG = "mlflow.parentRunId"
+CONTENT_TAG = "content"  # the hash of the files that a run produced
 METRICS_PER_REQUEST = 500  # metrics of one request; MLflow takes 1,000
 
 
@@ -78,7 +79,7 @@ def build_open_call(
 
 
 def find_run(client: MlflowClient, stage: str, run_id: str) -> Any:
-    """Return the run with this MLflow ID, or the one whose tag `local_id` has this value; None if there is neither.
+    """Return the run with this MLflow ID, or the one whose tag `local_id` or `content` has this value, or None.
 
     Deleted runs are ignored.
     """
@@ -93,8 +94,11 @@ def find_run(client: MlflowClient, stage: str, run_id: str) -> Any:
     experiment = client.get_experiment_by_name(stage)
     if experiment is None:
         return None
-    query = f"tags.local_id = '{run_id}'"
-    return next(iter(client.search_runs([experiment.experiment_id], query, max_results=1)), None)
+    for tag in ("local_id", CONTENT_TAG):
+        runs = client.search_runs([experiment.experiment_id], f"tags.{tag} = '{run_id}'", max_results=1)
+        if runs:
+            return runs[0]
+    return None
 
 
 def open_run(client: MlflowClient, project: Project, call: Call, is_new: bool) -> str:

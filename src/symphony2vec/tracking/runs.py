@@ -13,9 +13,18 @@ import numpy as np
 from mlflow import MlflowClient
 
 from symphony2vec.errors import UserError
-from symphony2vec.project import Project, key_of, read_json, write_json
+from symphony2vec.project import Project, content_hash, key_of, read_json, write_json
 from symphony2vec.tracking import server
-from symphony2vec.tracking.calls import UPLOAD_KINDS, Call, build_open_call, find_run, now_ms, open_run, send_call
+from symphony2vec.tracking.calls import (
+    CONTENT_TAG,
+    UPLOAD_KINDS,
+    Call,
+    build_open_call,
+    find_run,
+    now_ms,
+    open_run,
+    send_call,
+)
 from symphony2vec.tracking.delivery import print_notice, send_queued_calls
 from symphony2vec.tracking.outbox import Outbox, QueueUnavailableError
 from symphony2vec.tracking.provenance import RunIdentity
@@ -194,7 +203,7 @@ def resume_run(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
 
     Args:
         project: the project whose tracking server or database is used.
-        record: the content of run.json, see `write_run_record`.
+        record: see `read_run_record`.
     """
     identity = RunIdentity(*(record[name] for name in ("stage", "model", "representation", "fold")))
     call = build_open_call(project, identity, record["run_id"], {}, extended_run_id=record["run_id"])
@@ -203,7 +212,7 @@ def resume_run(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
 
 
 def find_run_id(client: MlflowClient, record: Mapping[str, Any]) -> str | None:
-    """Return the MLflow ID of the run that `record` (run.json) describes; None if the server has no such run.
+    """Return the MLflow ID of the run of a record (see `read_run_record`); None if the server has no such run.
 
     It differs from the recorded ID if the run was opened while the server did not answer.
     """
@@ -211,18 +220,39 @@ def find_run_id(client: MlflowClient, record: Mapping[str, Any]) -> str | None:
     return None if run is None else str(run.info.run_id)
 
 
-def write_run_record(path: Path, run: Run, identity: RunIdentity, content_hash: str, clips_hash: str) -> None:
-    """Write run.json: which MLflow run produced the files of a folder, and the hashes of its inputs.
+def write_run_record(project: Project, folder: Path, run: Run, identity: RunIdentity, clips_hash: str) -> None:
+    """Write run.json, and remember which MLflow run produced a folder.
+
+    The ID of the run is not in run.json but below mlruns/, under the hash of the folder's contents: equal results have
+    equal files on every machine, and a folder that DVC restored is found again.
 
     Args:
-        path: the JSON file to write.
-        run: the run.
+        project: the project that the run belongs to.
+        folder: the finished folder.
+        run: the run that produced it.
         identity: stage, model, representation and fold.
-        content_hash: of everything that the files were made from; stored as "key".
-        clips_hash: of the clips and their splits alone; stored as "clips".
+        clips_hash: of the clips and their splits; stored as "clips".
     """
+    content = content_hash(folder)
+    run.set_tag(CONTENT_TAG, content)
+    write_json(_producer(project, content), {"run_id": run.run_id})
     fields = {name: getattr(identity, name) for name in ("stage", "model", "representation", "fold")}
-    write_json(path, {"run_id": run.run_id, "key": content_hash, "clips": clips_hash, **fields})
+    write_json(folder / "run.json", {**fields, "clips": clips_hash, "content": content})
+
+
+def read_run_record(project: Project, folder: Path) -> dict[str, Any]:
+    """Return the content of a folder's run.json, and `run_id`: the ID of the run that produced it.
+
+    On a machine where the folder was not produced `run_id` is the hash of its contents, which that run has as a tag.
+    """
+    record = dict(read_json(folder / "run.json", folder.parts[-3]))
+    producer = _producer(project, str(record.get("content", "")))
+    known = read_json(producer, "")["run_id"] if producer.is_file() else record.get("content", "")
+    return {"run_id": known, **record}
+
+
+def _producer(project: Project, content: str) -> Path:
+    return project.mlruns / "produced" / f"{content}.json"
 
 
 @contextmanager

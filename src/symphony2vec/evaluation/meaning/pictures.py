@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from symphony2vec import figures
+from symphony2vec.evaluation.meaning.summary import RETRIEVED
 from symphony2vec.evaluation.meaning.targets import LABELS, MEASURES
-from symphony2vec.evaluation.retrieval import MEASURE
 
 
-def write_figures(results: pd.DataFrame, names: Sequence[str], folder: Path) -> None:
-    """Write profile.png and retrieval.png of some models; remove an earlier picture for which there is no data.
+def write_figures(tables: Mapping[str, pd.DataFrame], names: Sequence[str], folder: Path) -> None:
+    """Write profile.png and retrieval.png of some models, where there is data for them.
 
     Args:
-        results: from `symphony2vec.evaluation.meaning.summary.summarize_folds`.
+        tables: `knowledge` and `retrieval` over the folds, or neither.
         names: the models in order, such as "vae-mel" or "paper-40 crops"; those without results are left out.
         folder: of the pictures.
     """
-    rows = results[results["row"].isin(names) & results["value"].notna()]
-    places = rows["row"].map({name: place for place, name in enumerate(names)})
-    rows = rows.assign(model=rows["row"]).loc[places.sort_values(kind="stable").index]
-    pictures = {
-        "profile": (_profile(rows), "Linear probes of musical properties (test clips)"),
+    if "knowledge" not in tables:
+        return
+    retrieval = tables["retrieval"].rename(columns={new: old for old, new in RETRIEVED.items()})
+    drawn = {
+        "profile": (_profile(_select(tables["knowledge"], names)), "Linear probes of musical properties (test clips)"),
         "retrieval": (
-            rows[rows["measure"] == MEASURE].assign(group="MAP"),
+            _select(retrieval, names).assign(group="MAP"),
             "Retrieval: mean average precision of test clips as queries",
         ),
     }
-    for name, (table, title) in pictures.items():
-        path = folder / f"{name}.png"
-        if table.empty:
-            path.unlink(missing_ok=True)
-        else:
-            figures.save(path, figures.profile(table, title))
+    for name, (table, title) in drawn.items():
+        if not table.empty:
+            figures.save(folder / f"{name}.png", figures.profile(table, title))
+
+
+def _select(results: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of these models with a value, in the order of the names."""
+    rows = results[results["row"].isin(names) & results["value"].notna()]
+    places = rows["row"].map({name: place for place, name in enumerate(names)})
+    return rows.assign(model=rows["row"]).loc[places.sort_values(kind="stable").index]
 
 
 def _profile(rows: pd.DataFrame) -> pd.DataFrame:

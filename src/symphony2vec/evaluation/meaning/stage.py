@@ -1,18 +1,18 @@
 """The stage `meaning`: linear probes of the musical labels of every clip, and retrieval, from frozen vectors.
 
-Reads   out/<stage>/<model>/<fold>/vectors*.npy and run.json, out/labels/labels.csv, out/clips/folds/<fold>.csv
-Writes  out/meaning/<stage>/<model>/<fold>/  meaning.csv (one row a readout, label and measure), retrieval.csv (one row
-            a readout and task), works.csv (the sums of each test work behind both), record.json; and the model's MLflow
-            run; for a temporal model with a generator also its walks, see `symphony2vec.evaluation.meaning.walks`
-        out/meaning/  knowledge.csv, retrieval.csv and pairs.csv over the folds; profile.png, retrieval.png
+Reads   out/<stage>/<fold>/<model>/vectors*.npy and run.json, out/labels/labels.csv, out/clips/folds/<fold>.csv
+Writes  out/meaning/<fold>/<stage>/<model>/  meaning.csv (one row a readout, label and measure), retrieval.csv (one row
+            a readout and task), works.csv (the sums of each test work behind both); and the model's MLflow run; for a
+            temporal model with a generator also its walks, see `symphony2vec.evaluation.meaning.walks`
+        out/meaning/<fold>.json              the main values of every model, for `dvc metrics`
 
-Only the folds of the first split of params.yaml are evaluated; the others measure leakage. Of ALI's readouts a sampled
+Of ALI's readouts a sampled
 z and the 5,120 hidden activations are left out: nobody would use them as an embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,57 +23,49 @@ from symphony2vec import tracking
 from symphony2vec.clips import splits
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation import retrieval
-from symphony2vec.evaluation.meaning import pictures, probes, summary, walks
+from symphony2vec.evaluation.meaning import probes, summary, walks
 from symphony2vec.evaluation.meaning.targets import KEY, LABELS
 from symphony2vec.evaluation.probe import stage as probe
 from symphony2vec.params import Params
 from symphony2vec.project import (
     Project,
     atomic_folder,
-    key_of,
     read_array,
-    read_json,
     read_table,
-    write_json,
     write_table,
 )
 
-# A change of these evaluates every model again; a change of the pictures does not.
-CODE = (
-    "evaluation/meaning/targets.py evaluation/meaning/probes.py evaluation/meaning/summary.py "
-    "evaluation/meaning/walks.py evaluation/meaning/measures.py evaluation/retrieval.py evaluation/statistics.py "
-    "evaluation/probe/regression.py models/generation.py"
-)
 EXCLUDED_READOUTS = ("sample", "hidden")
 
 
-def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
-    """Evaluate every model that has vectors, or those of one stage, or one model."""
-    split = params.clips.group_by[0]
-    folds = [fold.name for fold in splits.list_folds(params) if fold.split == split]
-    folders = [folder for folder in vector_folders(project, stage, model) if folder.name in folds]
-    if not folders:
-        raise UserError(f"no vectors of a fold by {split} below {project.out()}; `dvc repro` makes them")
-    if stage is None:
-        folders = probe.listed_in_params(folders, params)
+def run(
+    project: Project, params: Params, stage: str | None = None, model: str | None = None, fold: str | None = None
+) -> None:
+    """Evaluate every model that has vectors, or those of one stage, or one model, on one fold or on all."""
     labels = read_table(project.out("labels", "labels.csv"), "labels")
-    with tqdm(folders, desc="meaning", unit="fold", mininterval=1.0) as bar:
-        for folder in bar:
-            bar.set_postfix_str("/".join(folder.parts[-3:-1]))
-            _evaluate_fold(project, params, folder, labels)
-    print(f"meaning: {len(folders)} vectors, {len({folder.parent for folder in folders})} models")
-    if stage is None:
-        probe.remove_others(project.out("meaning"), {folder.parts[-3:] for folder in folders})
-        _summarize(project, params, folds)
+    for split_fold in splits.select_folds(params, fold):
+        folders = vector_folders(project, split_fold.name, stage, model)
+        if stage is None:
+            folders = probe.listed_in_params(folders, params)
+        with tqdm(folders, desc=f"meaning {split_fold.name}", unit="model", mininterval=1.0) as bar:
+            for folder in bar:
+                bar.set_postfix_str(f"{folder.parts[-3]}/{folder.name}")
+                _evaluate_model(project, params, folder, labels)
+        home = project.out("meaning", split_fold.name)
+        if stage is None:
+            probe.remove_others(home, {(folder.parts[-3], folder.name) for folder in folders})
+        metrics = {path.parent: _main_metrics(path) for path in sorted(home.glob("*/*/meaning.csv"))}
+        probe.write_metrics(home.with_suffix(".json"), metrics)
+        print(f"meaning: {len(folders)} vectors of {split_fold.name}")
 
 
-def vector_folders(project: Project, stage: str | None = None, model: str | None = None) -> list[Path]:
-    """Return the folders out/<stage>/<model>/<fold> with vectors; a classifier has none.
+def vector_folders(project: Project, fold: str, stage: str | None = None, model: str | None = None) -> list[Path]:
+    """Return the folders out/<stage>/<fold>/<model> with vectors; a classifier has none.
 
     Raises:
         UserError: there is none.
     """
-    folders = [folder for folder in probe.model_folders(project, stage, model) if _readouts(folder)]
+    folders = [folder for folder in probe.model_folders(project, fold, stage, model) if _readouts(folder)]
     if not folders:
         raise UserError(f"no model of {stage or 'any stage'} has vectors: a classifier has probabilities only")
     return folders
@@ -102,33 +94,34 @@ def _readouts(folder: Path) -> dict[str, Path]:
     return {readout: path for readout, path in paths if readout not in EXCLUDED_READOUTS}
 
 
-def _evaluate_fold(project: Project, params: Params, folder: Path, labels: pd.DataFrame) -> None:
-    """Evaluate all readouts of one model on one fold, unless that is done."""
-    stage, model, fold = folder.parts[-3:]
-    table, record = project.out("clips", "folds", f"{fold}.csv"), read_json(folder / "run.json", stage)
-    if not table.is_file() or record["clips"] != key_of(table):
-        raise UserError(f"the clips have changed since the stage {stage} trained {model}; run `dvc repro`")
-    settings = params.meaning.model_dump(exclude={"profile_models"})
-    code = [Path(__file__).parents[2] / name for name in CODE.split()]
-    key = key_of(*code, project.out("labels", "labels.csv"), settings, params.probe.model_dump(), record)
-    target = project.out("meaning", stage, model, fold)
-    if (target / "record.json").is_file() and read_json(target / "record.json", "meaning")["key"] == key:
-        return
-    clips = read_table(table, "clips")
+def _evaluate_model(project: Project, params: Params, folder: Path, labels: pd.DataFrame) -> None:
+    """Evaluate all readouts of one model on one fold."""
+    stage, fold, model = folder.parts[-3:]
+    record = tracking.read_run_record(project, folder)
+    clips = probe.check_clips(project, folder, record)
     if not labels["clip"].equals(clips["clip"]):
-        raise UserError(f"the labels are of other clips than {table}; run `dvc repro`")
+        raise UserError(f"the labels are of other clips than those of {fold}; run `dvc repro`")
     measurements = {
         readout: evaluate(_read_vectors(path, clips), clips, labels, params)
         for readout, path in _readouts(folder).items()
     }
-    with tracking.resume_run(project, record) as run, atomic_folder(target) as partial:
+    with (
+        tracking.resume_run(project, record) as run,
+        atomic_folder(project.out("meaning", fold, stage, model)) as partial,
+    ):
         run.log_metrics(_write_tables(measurements, params, partial))
-        write_json(partial / "record.json", {"stage": stage, "model": model, "fold": fold, "key": key})
         for name in ("meaning", "retrieval"):
             run.log_artifact(partial / f"{name}.csv", "meaning")
         if walks.can_walk(params, folder):
             run.log_metrics(walks.write(project, params, folder, clips, labels, partial))
             run.log_artifact(partial / "walks.csv", "meaning")
+
+
+def _main_metrics(path: Path) -> dict[str, float]:
+    """Return the values of the main readout of a meaning.csv, under their names in MLflow."""
+    table = read_table(path, "meaning")
+    metrics = dict(_metrics("", table[table["readout"] == ""]))
+    return {name: value for name, value in metrics.items() if not name.endswith(".baseline")}
 
 
 def _read_vectors(path: Path, clips: pd.DataFrame) -> np.ndarray:
@@ -163,14 +156,3 @@ def _metrics(readout: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
         name = f"{prefix}meaning.{str(line.label).replace(' ', '_')}"
         yield f"{name}.{str(line.measure).lower()}", float(str(line.value))
         yield f"{name}.baseline", float(str(line.baseline))
-
-
-def _summarize(project: Project, params: Params, folds: Sequence[str]) -> None:
-    """Write the tables over the folds, and the figures of the models of meaning.profile_models."""
-    results, pairs = summary.summarize_folds(summary.read_entries(project, folds), params.probe)
-    is_retrieval = results["measure"] == retrieval.MEASURE
-    home = project.out("meaning")
-    write_table(home / "knowledge.csv", results[~is_retrieval])
-    write_table(home / "retrieval.csv", results[is_retrieval].drop(columns="measure").rename(columns=summary.RETRIEVED))
-    write_table(home / "pairs.csv", pairs)
-    pictures.write_figures(results, params.meaning.profile_models, home)

@@ -79,14 +79,16 @@ def tabulate_fold(measurements: Sequence[Measurement], settings: Probe) -> pd.Da
 def read_entries(project: Project, folds: Sequence[str]) -> list[MeaningEntry]:
     """Return every readout of every model that was evaluated on all of these folds."""
     entries = []
-    for folder in sorted(project.out("meaning").glob("[!.]*/[!.]*")):
-        if not all((folder / fold / "record.json").is_file() for fold in folds):
+    for folder in sorted(project.out("meaning", folds[0]).glob("[!.]*/[!.]*")):
+        stage, model = folder.parts[-2:]
+        folders = [project.out("meaning", fold, stage, model) for fold in folds]
+        if not all((of_fold / "works.csv").is_file() for of_fold in folders):
             continue
-        works = [read_table(folder / fold / "works.csv", "meaning") for fold in folds]
-        measures = [pd.concat(_read_measures(folder / fold), ignore_index=True) for fold in folds]
+        works = [read_table(of_fold / "works.csv", "meaning") for of_fold in folders]
+        measures = [pd.concat(_read_measures(of_fold), ignore_index=True) for of_fold in folders]
         for readout in measures[0]["readout"].unique():
             parts = [[table[table["readout"] == readout] for table in tables] for tables in (measures, works)]
-            entries.append(MeaningEntry(folder.parent.name, folder.name, str(readout), *parts))
+            entries.append(MeaningEntry(stage, model, str(readout), *parts))
     return entries
 
 

@@ -1,6 +1,6 @@
 """Walks through the latent space of a temporal model: between two clips, and along the directions of labels.
 
-Writes  out/meaning/temporal/<model>/<fold>/
+Writes  out/meaning/<fold>/temporal/<model>/
             walks.npz      the spectrograms: `interpolation` and one array a label, (P, F, T) float16 in dB; `rows` of
                            the two clips, `row` of the clip whose walks along labels are stored
             walks.csv      one row a label: the effect of its walk, as mean over clips with intervals over works
@@ -93,8 +93,8 @@ class LabelMeasure:
 
 
 def can_walk(params: Params, folder: Path) -> bool:
-    """Return whether out/<stage>/<model>/<fold> holds a temporal model with a trained generator."""
-    name = folder.parent.name.rpartition("-")[0]
+    """Return whether out/<stage>/<fold>/<model> holds a temporal model with a trained generator."""
+    name = folder.name.rpartition("-")[0]
     if folder.parts[-3] != "temporal" or name not in params.temporal.names or not (folder / NETWORKS).is_file():
         return False
     setting = params.temporal.setting(name)

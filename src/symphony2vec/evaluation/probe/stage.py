@@ -1,8 +1,10 @@
 """The stage `probe`: composer accuracy of every model from its frozen vectors, with intervals over works.
 
-Reads   out/<stage>/<model>/<fold>/vectors*.npy or probabilities*.npy and run.json, out/clips/folds/<fold>.csv
-Writes  out/probe/<stage>/<model>/<fold>/scores.json, predictions.csv (test clips), works.csv (clips and correctly
-        predicted clips of each test work), confusion.png; and the model's MLflow run
+Reads   out/<stage>/<fold>/<model>/vectors*.npy or probabilities*.npy and run.json, out/clips/folds/<fold>.csv,
+        out/features/near_duplicates.csv
+Writes  out/probe/<fold>/<stage>/<model>/  scores.json, predictions.csv (test clips), works.csv (clips and correctly
+            predicted clips of each test work), confusion.png; and the model's MLflow run
+        out/probe/<fold>.json              the main scores of every model, for `dvc metrics`
 
 A model may offer several *readouts*: vectors.npy is its main one, vectors-<readout>.npy are others of the same model.
 A classifier has probabilities instead of vectors; they are scored as they are.
@@ -20,6 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from symphony2vec import figures, tracking
+from symphony2vec.clips import leaks, splits
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation.probe import regression, scores
 from symphony2vec.evaluation.probe.regression import ProbeResult
@@ -37,71 +40,104 @@ from symphony2vec.project import (
 )
 
 STAGES = ("classifiers", "embeddings", "ali", "temporal")  # those whose vectors or probabilities are scored
+MAIN_METRICS = ("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_macro_f1")
 
 
-def run(project: Project, params: Params, stage: str | None = None, model: str | None = None) -> None:
-    """Probe every model in out/, or those of one stage, or one model."""
-    folders = model_folders(project, stage, model)
-    if stage is None:
-        folders = listed_in_params(folders, params)
-    with tqdm(folders, desc="probe", unit="fold", mininterval=1.0) as bar:
-        for folder in bar:
-            bar.set_postfix_str("/".join(folder.parts[-3:-1]))
-            _probe_fold(project, params.probe, folder)
-    if stage is None:
-        remove_others(project.out("probe"), {folder.parts[-3:] for folder in folders})
-    models = {folder.parent for folder in folders}
-    print(f"probe: {len(folders)} vectors and classifiers, {len(models)} models")
+def run(
+    project: Project, params: Params, stage: str | None = None, model: str | None = None, fold: str | None = None
+) -> None:
+    """Probe every model in out/, or those of one stage, or one model, on one fold or on all."""
+    for split_fold in splits.select_folds(params, fold):
+        folders = model_folders(project, split_fold.name, stage, model)
+        if stage is None:
+            folders = listed_in_params(folders, params)
+        with tqdm(folders, desc=f"probe {split_fold.name}", unit="model", mininterval=1.0) as bar:
+            for folder in bar:
+                bar.set_postfix_str(f"{folder.parts[-3]}/{folder.name}")
+                _probe_model(project, params.probe, folder)
+        home = project.out("probe", split_fold.name)
+        if stage is None:
+            remove_others(home, {(folder.parts[-3], folder.name) for folder in folders})
+        write_metrics(
+            home.with_suffix(".json"),
+            {path.parent: _main_metrics(path) for path in sorted(home.glob("*/*/scores.json"))},
+        )
+        print(f"probe: {len(folders)} vectors and classifiers of {split_fold.name}")
 
 
-def model_folders(project: Project, stage: str | None = None, model: str | None = None) -> list[Path]:
-    """Return the folders out/<stage>/<model>/<fold> that can be probed.
+def model_folders(project: Project, fold: str, stage: str | None = None, model: str | None = None) -> list[Path]:
+    """Return the folders out/<stage>/<fold>/<model> that can be probed.
 
     Raises:
         UserError: there is none.
     """
     stages = [stage] if stage else STAGES
-    folders = [record.parent for name in stages for record in project.out(name).glob("[!.]*/[!.]*/run.json")]
-    folders = sorted(folder for folder in folders if model in (None, folder.parent.name))
+    folders = [record.parent for name in stages for record in project.out(name, fold).glob("[!.]*/run.json")]
+    folders = sorted(folder for folder in folders if model in (None, folder.name))
     if not folders:
         what = f"no model '{model}' in" if model else "no models in"
-        raise UserError(f"{what} {', '.join(str(project.out(name)) for name in stages)}; `dvc repro` trains them")
+        raise UserError(f"{what} {', '.join(str(project.out(name, fold)) for name in stages)}; `dvc repro` trains them")
     return folders
 
 
 def listed_in_params(folders: list[Path], params: Params) -> list[Path]:
     """Return the folders of models that params.yaml lists: older models or manual trials may lie beside them."""
     models = {"ali": params.ali.models, "temporal": params.temporal.models}
-    return [folder for folder in folders if folder.parts[-2] in models.get(folder.parts[-3], [folder.parts[-2]])]
+    return [folder for folder in folders if folder.name in models.get(folder.parts[-3], [folder.name])]
 
 
-def remove_others(home: Path, expected: set[tuple[str, ...]]) -> None:
-    """Remove results of models and folds that no longer exist; `expected` holds (stage, model, fold)."""
-    for folder in home.glob("[!.]*/[!.]*/[!.]*"):
-        if folder.parts[-3:] not in expected:
-            shutil.rmtree(folder)
+def remove_others(home: Path, expected: set[tuple[str, str]]) -> None:
+    """Remove the results of models that no longer exist; `expected` holds (stage, model)."""
     for folder in home.glob("[!.]*/[!.]*"):
-        if not any(folder.iterdir()):
+        if folder.parts[-2:] not in expected:
+            shutil.rmtree(folder)
+    for folder in home.glob("[!.]*/"):
+        if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
-def _probe_fold(project: Project, settings: Probe, folder: Path) -> None:
-    """Probe all readouts of one model on one fold, unless that is done."""
-    stage, model, fold = folder.parts[-3:]
-    table, record = project.out("clips", "folds", f"{fold}.csv"), read_json(folder / "run.json", stage)
+def write_metrics(path: Path, metrics: Mapping[Path, Mapping[str, float]]) -> None:
+    """Write the metrics of one fold for DVC: stage -> model -> metric -> value."""
+    by_stage: dict[str, dict[str, dict[str, float]]] = {}
+    for folder, values in metrics.items():
+        by_stage.setdefault(folder.parent.name, {})[folder.name] = dict(values)
+    write_json(path, by_stage)
+
+
+def check_clips(project: Project, folder: Path, record: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the clips of the fold out/<stage>/<fold>/<model>.
+
+    Raises:
+        UserError: they are not those that the model was trained on.
+    """
+    stage, fold, model = folder.parts[-3:]
+    table = project.out("clips", "folds", f"{fold}.csv")
     if not table.is_file() or record["clips"] != key_of(table):
         raise UserError(f"the clips have changed since the stage {stage} trained {model}; run `dvc repro`")
-    key = key_of(Path(__file__).parent, settings.model_dump(), record)
-    target = project.out("probe", stage, model, fold)
-    if (target / "scores.json").is_file() and read_json(target / "scores.json", "probe").get("key") == key:
-        return
-    clips = read_table(table, "clips")
-    with tracking.resume_run(project, record) as run, atomic_folder(target) as partial:
+    return read_table(table, "clips")
+
+
+def _main_metrics(path: Path) -> dict[str, float]:
+    """Return accuracy with its interval and macro-F1 of a scores.json, under their names in MLflow."""
+    metrics: dict[str, float] = {}
+    for values in read_json(path, "probe")["scores"]:
+        of_readout = {name: value for name, value in values.items() if name in MAIN_METRICS}
+        metrics |= _metrics({"readout": values["readout"], **of_readout})
+    return metrics
+
+
+def _probe_model(project: Project, settings: Probe, folder: Path) -> None:
+    """Probe all readouts of one model on one fold."""
+    stage, fold, model = folder.parts[-3:]
+    record = tracking.read_run_record(project, folder)
+    clips = check_clips(project, folder, record)
+    with (
+        tracking.resume_run(project, record) as run,
+        atomic_folder(project.out("probe", fold, stage, model)) as partial,
+    ):
         results = {name: _result(path, clips, settings) for name, path in _readouts(folder).items()}
         scored = [{"readout": name, **scores.score(*result, settings)} for name, result in results.items()]
-        write_json(
-            partial / "scores.json", {"stage": stage, "model": model, "fold": fold, "key": key, "scores": scored}
-        )
+        write_json(partial / "scores.json", {"stage": stage, "model": model, "fold": fold, "scores": scored})
         write_table(partial / "predictions.csv", _predictions(results, clips))
         works = [scores.correct_by_work(*result).assign(readout=name) for name, result in results.items()]
         write_table(partial / "works.csv", pd.concat(works))
@@ -110,6 +146,7 @@ def _probe_fold(project: Project, settings: Probe, folder: Path) -> None:
         run.log_figure(figure, "confusion.png")
         figures.save(partial / "confusion.png", figure)
         run.log_metrics({name: value for values in scored for name, value in _metrics(values).items()})
+        run.log_metrics(leaks.compute_metrics(leaks.read_pairs(project), clips))
         run.log_artifact(partial / "works.csv", "probe")
         _complete_packages(run, folder, {values["readout"]: values for values in scored}, results)
 
@@ -122,9 +159,9 @@ def _complete_packages(
 ) -> None:
     """Add the fitted probe and the scores of the model card to the model's packages."""
     for readout, (result, _) in results.items():
-        config = folder / f"{contents.folder_name(readout)}.json"
-        if config.is_file():
-            saving.complete(run, config, result.head, scored[readout])
+        files = folder / contents.folder_name(readout)
+        if files.is_dir():
+            saving.complete(run, files, result.head, scored[readout])
 
 
 def _readouts(folder: Path) -> dict[str, Path]:

@@ -1,15 +1,16 @@
 """ALI as in the paper (Tables 5 and 6), in several settings, and its encoder as a classifier (Table 7).
 
 Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
-Writes  out/ali/<setting>-<latent>/<fold>/
+Writes  out/ali/<fold>/<setting>-<latent>/
             vectors.npy           (clips, D) float32: the mean of z of the middle crop
             vectors-crops.npy, vectors-sample.npy, vectors-hidden.npy    other readouts: see `learner.AliLearner`
             probabilities.npy, probabilities-crops.npy                   of the encoder as a classifier, instead
             curves.csv            one row per epoch
-            samples.npz           originals, reconstructions, generated (N, 32, 32) and walk (11, 32, 32), all in dB
+            samples.npz           originals, reconstructions, generated (N, 32, 32) and walk (11, 32, 32), all in dB;
+                                  steps (11,) of the walk
             latent.csv            test of the paper's claim about the latent space: see `latent`
-            game.png, pairs.png, generated.png, walk.png, latent.png     Figures 7, 8 and 9, and the claim
-            run.json              the MLflow run, which holds the model
+            rays.csv              distance from the origin, loudness and flatness of crops generated along rays
+            run.json              hashes of the clips and of the other files; see `tracking`
 
 Mel spectrograms are scaled to [0, 1] as (dB + range) / range and cut into crops of 32x32. D latent dimensions.
 """
@@ -28,7 +29,7 @@ from symphony2vec.errors import UserError
 from symphony2vec.models.ali import attempt, crops, latent
 from symphony2vec.models.ali.learner import AliLearner, EncoderLearner
 from symphony2vec.models.training import loop
-from symphony2vec.models.training.folds import CLASSIFIER_CURVES, Task, train_folds
+from symphony2vec.models.training.folds import Task, train_folds
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import ALI_NAME, Network, Params, Setting
@@ -37,12 +38,11 @@ from symphony2vec.project import Project, SplitFold, read_array, write_array, wr
 SETTINGS = ("paper", "original", "long", "public", "searched", "encoder")
 EXAMPLES = 8  # crops of Figure 8
 CODE = ["models/ali", "models/training/watch.py"]
-UNIT = "dB below the clip's maximum"
 METRIC_SOURCES = {"generated along rays": "rays", "generated from the prior": "prior", "encoded test clips": "encoded"}
 
 
-def run(project: Project, params: Params, model: str) -> None:
-    """Run the stage `ali` for one model, such as "paper-128", on every fold.
+def run(project: Project, params: Params, model: str, fold: str | None = None) -> None:
+    """Run the stage `ali` for one model, such as "paper-128", on one fold or on all.
 
     Raises:
         UserError: there is no such model, or the spectrograms are smaller than a crop.
@@ -55,14 +55,14 @@ def run(project: Project, params: Params, model: str) -> None:
     dimensions, array = int(size), read_array(project.feature("mel"), "features")
     scaling.middle_crop(array[:1], params.ali.crop.bands)  # raises if the spectrograms are too small
 
-    def identity(fold: SplitFold) -> tracking.RunIdentity:
-        return tracking.RunIdentity("ali", setting, size, fold.name)
+    def identity(split_fold: SplitFold) -> tracking.RunIdentity:
+        return tracking.RunIdentity("ali", setting, size, split_fold.name)
 
     def train(task: Task) -> None:
         (_train_encoder if setting == "encoder" else _train_ali)(task, array, params, dimensions)
 
     parameters = settings(params, getattr(params.ali, setting), dimensions)
-    train_folds(project, params, identity, parameters, CODE, project.feature("mel"), train)
+    train_folds(project, params, fold, identity, parameters, CODE, project.feature("mel"), train)
 
 
 def settings(params: Params, setting: Setting | Network, latent: int) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _train_ali(task: Task, array: np.ndarray, params: Params, dimensions: int) -
     write_array(task.folder / "vectors.npy", learner.encode(all_rows))
     for name, vectors in learner.readouts(all_rows).items():
         write_array(task.folder / f"vectors-{name}.npy", vectors)
-    _write_samples(task, learner, params, curves, fixed_z)
+    _write_samples(task, learner, params, fixed_z)
     _test_claim(task, learner, params)
     network = crops.CropEncoder(dimensions, ali.crop.bands)
     network.encoder.load_state_dict(learner.encoder.state_dict())
@@ -112,9 +112,9 @@ def _train_ali(task: Task, array: np.ndarray, params: Params, dimensions: int) -
     print(f"{task.label}: {len(curves)} epochs, {int(curves['update'].iloc[-1])} updates")
 
 
-def _write_samples(task: Task, learner: AliLearner, params: Params, curves: pd.DataFrame, fixed_z: np.ndarray) -> None:
-    """Write samples.npz, and Figures 7, 8 and 9 from validation clips."""
-    range_db, in_db = params.features.dynamic_range_db, _decibels(params)
+def _write_samples(task: Task, learner: AliLearner, params: Params, fixed_z: np.ndarray) -> None:
+    """Write samples.npz: validation clips and their reconstructions, generated crops and a walk."""
+    in_db = _decibels(params)
     validation = task.rows("validation")
     rows = validation[np.linspace(0, len(validation) - 1, EXAMPLES).round().astype(int)]
     samples = {
@@ -122,23 +122,13 @@ def _write_samples(task: Task, learner: AliLearner, params: Params, curves: pd.D
         "reconstructions": in_db(learner.reconstruct(rows)),
         "generated": in_db(learner.generate(fixed_z[:EXAMPLES])),
         "walk": in_db(learner.generate(np.repeat(latent.WALK[:, None], fixed_z.shape[1], axis=1))),
+        "steps": latent.WALK,
     }
     np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=rows, **samples)
-    axes = (UNIT, params.features.hop_samples / params.audio.sample_rate_hz, (-range_db, 0.0))
-    label, composers = task.label, [str(task.clips["composer"].iloc[row]) for row in rows]
-    steps = [f"{value:.1f}" for value in latent.WALK]
-    task.log_figures(
-        {
-            "game": figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), label),
-            "pairs": figures.pairs(samples["originals"], samples["reconstructions"], composers, label, *axes),
-            "generated": figures.grid(samples["generated"], [""] * EXAMPLES, f"{label}: generated", *axes),
-            "walk": figures.grid(samples["walk"], steps, f"{label}: from the origin to all ones", *axes),
-        }
-    )
 
 
 def _test_claim(task: Task, learner: AliLearner, params: Params) -> None:
-    """Test the paper's claim about the latent space on test clips; writes latent.csv and its figure."""
+    """Test the paper's claim about the latent space on test clips; writes latent.csv, and the values along rays."""
     in_db, test = _decibels(params), task.rows("test")
     works = (task.clips["composer"].astype(str) + " / " + task.clips["work"].astype(str)).to_numpy()[test]
     rows, values = latent.measure_claim(
@@ -149,11 +139,7 @@ def _test_claim(task: Task, learner: AliLearner, params: Params) -> None:
         task.fold.seed,
     )
     write_table(task.folder / "latent.csv", pd.DataFrame(rows))
-    rays = values["generated along rays"]
-    loudness = next(row for row in rows if (row["source"], row["measure"]) == ("generated along rays", "loudness"))
-    interval = (loudness["rho"], loudness["low"], loudness["high"])
-    figure = figures.correlation(rays["distance"], rays["loudness"], task.label, "loudness (dB)", *interval)
-    task.log_figures({"latent": figure})
+    write_table(task.folder / "rays.csv", pd.DataFrame(values["generated along rays"]))
     names = {f"rho_{METRIC_SOURCES[row['source']]}_{row['measure']}": row["rho"] for row in rows}
     task.run.log_metrics({name: rho for name, rho in names.items() if np.isfinite(rho)})
 
@@ -171,7 +157,6 @@ def _train_encoder(task: Task, array: np.ndarray, params: Params, dimensions: in
     learner = EncoderLearner(source, task.codes, dimensions, len(task.composers), encoder, crop, seed)
     schedule = loop.Schedule(encoder.epochs, encoder.batch, seed)
     curves = task.fit(learner, schedule, lambda epoch: learner.losses(validation))
-    task.log_figures({"curves": figures.losses(curves, CLASSIFIER_CURVES, task.label)})
     write_array(task.folder / "probabilities.npy", learner.probabilities(all_rows))
     for name, probabilities in learner.readouts(all_rows).items():
         write_array(task.folder / f"probabilities-{name}.npy", probabilities)

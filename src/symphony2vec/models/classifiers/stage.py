@@ -1,11 +1,11 @@
 """The supervised networks of Table 3: feed-forward network, CNN, a fair CNN and LSTM.
 
 Reads   out/clips/folds/<fold>.csv, out/features/<representation>.npy
-Writes  out/classifiers/<model>-<representation>/<fold>/
+Writes  out/classifiers/<fold>/<model>-<representation>/
             probabilities.npy         (clips, K) float32: of every clip; of an LSTM the vote of its chunks
             probabilities-chunks.npy  (clips, C, K) float32: of every chunk (LSTM)
-            curves.csv, curves.png    losses and accuracy by epoch
-            run.json                  the MLflow run, which holds the model
+            curves.csv                losses and accuracy by epoch
+            run.json                  hashes of the clips and of the other files; see `tracking`
 
 Each bin is standardised with the mean and standard deviation of the training clips. The representation "crop" is the
 middle 32x32 crop of the mel spectrogram, the input of ALI, for a comparison with Table 7. K composers, F bins,
@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from symphony2vec import figures, tracking
+from symphony2vec import tracking
 from symphony2vec.errors import UserError
 from symphony2vec.models.classifiers.learner import ClassifierLearner
 from symphony2vec.models.training import loop
-from symphony2vec.models.training.folds import CLASSIFIER_CURVES, Task, train_folds
+from symphony2vec.models.training.folds import Task, train_folds
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import Network, Params
@@ -30,8 +30,8 @@ MODELS = ("ff", "cnn", "fair_cnn", "lstm")
 CROP = "crop"
 
 
-def run(project: Project, params: Params, model: str, representation: str) -> None:
-    """Run the stage `classifiers` for one model and one representation, on every fold.
+def run(project: Project, params: Params, model: str, representation: str, fold: str | None = None) -> None:
+    """Run the stage `classifiers` for one model and one representation, on one fold or on all.
 
     Raises:
         UserError: there is no such model or representation, or the model cannot take it.
@@ -49,13 +49,13 @@ def run(project: Project, params: Params, model: str, representation: str) -> No
         array = scaling.middle_crop(array, params.ali.crop.bands)
         settings["crop_bands"] = params.ali.crop.bands
 
-    def identity(fold: SplitFold) -> tracking.RunIdentity:
-        return tracking.RunIdentity("classifiers", model, representation, fold.name)
+    def identity(split_fold: SplitFold) -> tracking.RunIdentity:
+        return tracking.RunIdentity("classifiers", model, representation, split_fold.name)
 
     def train(task: Task) -> None:
         _train(task, array, network_settings)
 
-    train_folds(project, params, identity, settings, ["models/classifiers"], features, train)
+    train_folds(project, params, fold, identity, settings, ["models/classifiers"], features, train)
 
 
 def _train(task: Task, array: np.ndarray, settings: Network) -> None:
@@ -65,7 +65,6 @@ def _train(task: Task, array: np.ndarray, settings: Network) -> None:
     learner = ClassifierLearner(task.identity, source, task.codes, len(task.composers), settings, task.fold.seed)
     schedule = loop.Schedule(settings.epochs, settings.batch, task.fold.seed)
     curves = task.fit(learner, schedule, lambda epoch: learner.losses(validation))
-    task.log_figures({"curves": figures.losses(curves, CLASSIFIER_CURVES, task.label)})
     probabilities, chunks = learner.probabilities(np.arange(len(array)))
     write_array(task.folder / "probabilities.npy", probabilities)
     if chunks is not None:

@@ -1,7 +1,7 @@
 """Stage `temporal`: train the temporal ALI, a bidirectional encoder-decoder over the full clip, and its ablations.
 
 Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
-Writes  out/temporal/<setting>-<latent>/<fold>/
+Writes  out/temporal/<fold>/<setting>-<latent>/
             vectors.npy           (clips, L) float32: the posterior mean of the clip code c
             vectors-pooled.npy    (clips, 2 H) float32: the pooled features from which c is computed
             probabilities.npy     (clips, K) float32: of the setting `labels`, instead of vectors
@@ -10,7 +10,7 @@ Writes  out/temporal/<setting>-<latent>/<fold>/
             samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB; with a trained generator
             generation.csv, frechet.csv    quality of reconstructed and generated clips: see `models.generation`
             networks.safetensors  encoder and generator, read by `temporal.kept`; with a trained generator
-            run.json              the MLflow run, which holds the model
+            run.json              hashes of the clips and of the other files; see `tracking`
 
 `full` is the complete model; every other setting is an ablation: `full` with some values changed (params.yaml,
 temporal.ablations). `labels` is the supervised reference, the same encoder trained to classify composers. Positives of
@@ -44,24 +44,22 @@ from symphony2vec.params import TEMPORAL_NAME, Params, TemporalSetting
 from symphony2vec.project import Project, SplitFold, key_of, read_array, write_array, write_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from symphony2vec.models.temporal.learner import TemporalLearner
 
 SUPERVISED = "labels"
 SAMPLES = 8  # clips in figures and in samples.npz
 CODE = ["models/temporal", "models/training/watch.py", "models/generation.py"]
-DB = "dB below the clip's maximum"
 
 
-def run(project: Project, params: Params, model: str, processes: int | None = None) -> None:
-    """Run the stage `temporal` for one model, such as "full-40", on every fold.
+def run(project: Project, params: Params, model: str, processes: int | None = None, fold: str | None = None) -> None:
+    """Run the stage `temporal` for one model, such as "full-40", on one fold or on all.
 
     Args:
         project: whose clips and mel spectrograms are used.
         params: the content of params.yaml.
         model: <setting>-<latent size>.
         processes: over how many processes each training is distributed; one per GPU by default.
+        fold: such as "work-0"; None for every fold of params.yaml.
 
     Raises:
         UserError: the model is unknown, or its setting does not fit the spectrograms.
@@ -71,8 +69,8 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
     array = read_array(project.feature("mel"), "features")
     check_setting(array.shape[1:], name, setting)
 
-    def identity(fold: SplitFold) -> tracking.RunIdentity:
-        return tracking.RunIdentity("temporal", name, size, fold.name)
+    def identity(split_fold: SplitFold) -> tracking.RunIdentity:
+        return tracking.RunIdentity("temporal", name, size, split_fold.name)
 
     def train(task: Task) -> None:
         training = _build_training(task, project, array, params, setting, latent, name == SUPERVISED)
@@ -88,7 +86,7 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
     if setting.unlabelled and name != SUPERVISED:
         other = unlabelled.open_project(project, params, setting.unlabelled)
         model_settings["unlabelled_key"] = key_of(other.feature("mel"), other.clips)
-    train_folds(project, params, identity, model_settings, CODE, project.feature("mel"), train)
+    train_folds(project, params, fold, identity, model_settings, CODE, project.feature("mel"), train)
 
 
 def settings(params: Params, setting: TemporalSetting, latent: int) -> dict[str, Any]:
@@ -184,17 +182,12 @@ def _train_temporal(task: Task, array: np.ndarray, params: Params, training: Tra
     write_array(task.folder / "vectors.npy", codes["c"])
     write_array(task.folder / "vectors-pooled.npy", codes["pooled"])
     write_table(task.folder / "validation.csv", _count_correct(task, _probe_predictions(codes["c"], task)))
-    plots = {"curves": _plot_curves(curves, task.label)}
-    if training.setting.adversarial_weight:
-        plots["game"] = figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), task.label)
     network, arguments = learner.build_clip_encoder(), _network_arguments(training, array)
     if learner.trains_generator:
         shape = (arguments["latent"], arguments["step_latent"], arguments["width"], arguments["bins"])
         generator = learner.ema_generator.module
         kept.save(task.folder / kept.NETWORKS, network.encoder, generator, shape, training.scaling)
-        plots |= _write_samples(task, learner, array, training.scaling, params, sample_rows, prior_codes)
-    for name, figure in plots.items():
-        _write_figure(task, figure, name)
+        _write_samples(task, learner, array, training.scaling, params, sample_rows, prior_codes)
     build = {"module": networks.__name__, "name": "ClipEncoder", "arguments": arguments}
     saving.log(task, network, {**build, "method": "encode"}, training.scaling, "mel")
     saving.log(task, network, {**build, "method": "encode_pooled"}, training.scaling, "mel", "pooled")
@@ -210,8 +203,6 @@ def _train_supervised(task: Task, array: np.ndarray, training: Training, count: 
     probabilities = learner.probabilities(np.arange(len(array)))
     write_array(task.folder / "probabilities.npy", probabilities)
     write_table(task.folder / "validation.csv", _count_correct(task, probabilities[validation].argmax(axis=1)))
-    columns = ["train_loss", "validation_loss", "validation_accuracy"]
-    _write_figure(task, figures.losses(curves, columns, task.label), "curves")
     arguments = {**_network_arguments(training, array), "composers": len(task.composers)}
     build = {"module": networks.__name__, "name": "ClipClassifier", "arguments": arguments, "method": "probabilities"}
     saving.log(task, learner.ema_network.module.eval(), build, training.scaling, "mel")
@@ -233,19 +224,6 @@ def _to_unit(values_db: np.ndarray, params: Params) -> np.ndarray:
     """Map dB to [0, 1] for an image."""
     unit: np.ndarray = (values_db / params.features.dynamic_range_db + 1.0).clip(0.0, 1.0)
     return unit
-
-
-def _plot_curves(curves: pd.DataFrame, label: str) -> Figure:
-    losses = [
-        f"{split}_{name}" for name in ("contrastive_loss", "reconstruction_loss") for split in ("train", "validation")
-    ]
-    names = [name for name in (*losses, watch.PROBE_ACCURACY) if name in curves]
-    return figures.losses(curves, names, label)
-
-
-def _write_figure(task: Task, figure: Figure, name: str) -> None:
-    task.run.log_figure(figure, f"{name}.png")
-    figures.save(task.folder / f"{name}.png", figure)
 
 
 def _count_correct(task: Task, predictions: np.ndarray) -> pd.DataFrame:
@@ -274,8 +252,8 @@ def _write_samples(
     params: Params,
     rows: np.ndarray,
     prior_codes: tuple[np.ndarray, np.ndarray],
-) -> dict[str, Figure]:
-    """Write reconstructions of the clips in `rows`, generated clips and their quality; return their figures."""
+) -> None:
+    """Write reconstructions of the clips in `rows`, generated clips and their quality."""
     low = -params.features.dynamic_range_db
 
     def to_db(x_hat: np.ndarray) -> np.ndarray:
@@ -287,13 +265,6 @@ def _write_samples(
     samples = {"originals": originals, "reconstructions": reconstructions, "generated": generated}
     np.savez_compressed(task.folder / "samples.npz", allow_pickle=False, rows=rows, **samples)
     _write_quality(task, learner, array, to_db)
-    frame_s = params.features.hop_samples / params.audio.sample_rate_hz
-    composers = [str(task.clips["composer"].iloc[row]) for row in rows]
-    axes = (DB, frame_s, (low, 0.0))
-    return {
-        "pairs": figures.pairs(originals, reconstructions, composers, task.label, *axes),
-        "generated": figures.grid(generated, [""] * SAMPLES, f"{task.label}: generated", *axes),
-    }
 
 
 def _write_quality(

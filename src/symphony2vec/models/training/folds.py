@@ -1,10 +1,10 @@
-"""Train one model on every fold: finished folds are kept, interrupted ones resume, each fold is one MLflow run.
+"""Train one model on one fold or on all: an interrupted training resumes, and each fold is one MLflow run.
 
 The stages `classifiers`, `embeddings`, `ali` and `temporal` share `train_folds`; each provides a function that trains
-one `Task`.
+one `Task`. Which of them are up to date is DVC's to know: a command trains what it is asked to train.
 
 Reads   out/clips/folds/<fold>.csv and the movements of the stage `audio`
-Writes  out/<stage>/<model>/<fold>/   with run.json and the files of the stage
+Writes  out/<stage>/<fold>/<model>/   with run.json and the files of the stage
         out/.partial/                 checkpoints of unfinished folds
 """
 
@@ -15,25 +15,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from symphony2vec import figures, tracking
-from symphony2vec.clips import leaks, splits
+from symphony2vec import tracking
+from symphony2vec.clips import splits
+from symphony2vec.models import pictures
 from symphony2vec.models.training import loop
 from symphony2vec.params import Params
-from symphony2vec.project import Project, SplitFold, atomic_folder, key_of, read_json, read_table, write_table
+from symphony2vec.project import Project, SplitFold, atomic_folder, key_of, read_table, write_table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-CLASSIFIER_CURVES = ("train_loss", "validation_loss", "validation_accuracy")  # columns of the figure curves.png
 METRIC_NAMES = {"validation_accuracy": "epoch_validation_accuracy"}  # column of the curves -> MLflow metric
 SOURCE = Path(__file__).resolve().parents[2]
-# Code that the result of every training depends on; each stage adds its own.
-SHARED_CODE = ("models/training/loop.py", "models/training/precision.py", "models/training/source.py", "package")
+# Code that the numbers of every training depend on; each stage adds its own.
+SHARED_CODE = ("models/training", "package/scaling.py")
 # Sections of params.yaml that a training does not depend on, or whose values it logs under names of its own.
 UNLOGGED_SECTIONS = "labels classifiers embeddings ali temporal meaning probe registry folds study".split()
 
@@ -100,62 +97,58 @@ class Task:
         values = {name: value for name, value in values.items() if name not in ("epoch", "update")}
         self.run.log_metrics(values, step=int(row["update"]))
 
-    def log_figures(self, pictures: Mapping[str, Figure]) -> None:
-        """Log each figure to MLflow, and write it to <name>.png."""
-        for name, figure in pictures.items():
+    def log_figures(self) -> None:
+        """Draw the figures of the finished folder and log each to MLflow, as <name>.png."""
+        subject = pictures.Subject(self.identity.stage, self.identity.entry, self.fold.name)
+        for name, figure in pictures.draw(self.folder, subject, self.clips["composer"], self.params).items():
             self.run.log_figure(figure, f"{name}.png")
-            figures.save(self.folder / f"{name}.png", figure)
 
 
 def train_folds(
     project: Project,
     params: Params,
+    fold_name: str | None,
     identity: Callable[[SplitFold], tracking.RunIdentity],
     settings: Mapping[str, Any],
     code: list[str],
     features: Path,
     train: Callable[[Task], None],
 ) -> None:
-    """Train one model on each fold of params.yaml, and remove the results of all other folds.
-
-    A fold with results of the same settings, clips, features and code is not trained again.
+    """Train one model on one fold, or on every fold of params.yaml.
 
     Args:
         project: project with the clips and features.
         params: all of params.yaml.
+        fold_name: the fold, such as "work-0"; None for all.
         identity: fold -> identity of its run.
         settings: flat parameters of the model.
         code: files or folders of the package that the result depends on, beside `SHARED_CODE`.
         features: file of the array that the model is trained on.
         train: trains one task and fills its folder.
+
+    Raises:
+        UserError: params.yaml lists no such fold.
     """
-    folds = splits.list_folds(params)
-    folder = project.out(identity(folds[0]).stage, identity(folds[0]).entry)
     inputs_key = key_of(features, *(SOURCE / name for name in (*SHARED_CODE, *code)))
     settings_key = key_of(inputs_key, dict(settings))  # the same for all folds of one configuration
-    near_duplicates = leaks.read_pairs(project)
-    for fold in folds:
+    for fold in splits.select_folds(params, fold_name):
         fold_identity = identity(fold)
         table = read_table(project.fold(fold), "clips")
         clips_key = key_of(project.fold(fold))
-        key = key_of(project.fold(fold), inputs_key, dict(settings))
-        if _read_key(folder / fold.name) == key:
-            continue
-        checkpoints = _prepare_checkpoint_folder(
-            project, f"{fold_identity.stage}-{fold_identity.entry}-{fold.name}", key
-        )
+        name = f"{fold_identity.stage}-{fold_identity.entry}-{fold.name}"
+        checkpoints = _prepare_checkpoint_folder(project, name, key_of(clips_key, settings_key))
         own_parameters = {**settings, "settings_key": settings_key, "clips_key": clips_key}
         parameters = collect_parameters(params, fold, table, own_parameters)
         with (
             tracking.start_run(project, fold_identity, parameters, features, checkpoints / "run.json") as run,
-            atomic_folder(folder / fold.name) as partial,
+            atomic_folder(project.out(fold_identity.stage, fold.name, fold_identity.entry)) as partial,
         ):
-            run.log_metrics(leaks.compute_metrics(near_duplicates, table))
             licences = _count_movements_by_licence(project, table)
-            train(Task(fold_identity, fold, table, partial, checkpoints, run, params, licences))
-            tracking.write_run_record(partial / "run.json", run, fold_identity, key, clips_key)
+            task = Task(fold_identity, fold, table, partial, checkpoints, run, params, licences)
+            train(task)
+            task.log_figures()
+            tracking.write_run_record(project, partial, run, fold_identity, clips_key)
         shutil.rmtree(checkpoints)
-    _remove_all_but(folder, {fold.name for fold in folds})
 
 
 def collect_parameters(
@@ -184,17 +177,3 @@ def _prepare_checkpoint_folder(project: Project, name: str, key: str) -> Path:
             shutil.rmtree(other)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _read_key(folder: Path) -> str:
-    """Return the key of a finished fold; "" if the folder holds none."""
-    record = folder / "run.json"
-    return str(read_json(record, "").get("key", "")) if record.is_file() else ""
-
-
-def _remove_all_but(folder: Path, names: set[str]) -> None:
-    for path in folder.iterdir():
-        if path.is_file():
-            path.unlink()
-        elif path.name not in names:
-            shutil.rmtree(path)
