@@ -33,15 +33,18 @@ run: env scm music
 	$(BIN)/dvc repro
 	@$(BIN)/symphony2vec results
 
-# The runs stay in demo/, also where the environment names a server.
+# A repository of its own, so that dvc exp works in it. The runs stay in demo/, also where the environment names a server.
 demo: env
 	@$(BIN)/python scripts/demo.py demo
+	@cd demo && if git --version >/dev/null 2>&1; then git init -q; else ../$(BIN)/dvc config --local core.no_scm true; fi
 	@cd demo && env -u MLFLOW_TRACKING_URI -u MLFLOW_DEFAULT_ARTIFACT_ROOT ../$(BIN)/dvc repro
+	@cd demo && [ ! -d .git ] || { git add -A && { git diff --cached --quiet || \
+		git -c user.name=demo -c user.email=demo@localhost -c commit.gpgsign=false commit -qm "make demo"; }; }
 	@env -u MLFLOW_TRACKING_URI $(BIN)/symphony2vec --project demo results
 
-# Sets the two parameters in params.yaml and runs what they touch; what was trained before stays.
+# Sets the folds in params.yaml and trains those that are missing.
 paper: needs-git env scm music
-	$(BIN)/dvc exp run -S folds=5 -S 'clips.group_by=[work,movement,clip]'
+	$(BIN)/dvc exp run -S 'folds=[work-0,work-1,work-2,work-3,work-4,movement-0,clip-0]'
 	@$(BIN)/symphony2vec results
 
 # DVC asks git, unless it is told that there is none: the project may come from a zip file.
@@ -51,8 +54,7 @@ scm: env
 
 needs-git:
 	@$(GIT) || { echo "make paper needs git (dvc exp run), and this folder has no commit of its own. Try:" \
-		"git init && git add . && git commit -m start; or set folds: 5 and clips.group_by: [work, movement, clip]" \
-		"in params.yaml and run: make run"; exit 1; }
+		"git init && git add . && git commit -m start; or list the folds in params.yaml and run: make run"; exit 1; }
 
 music: env
 	@! grep -q '^  name: starter' params.yaml || [ -f data/starter/catalogue.csv ] || $(BIN)/symphony2vec corpus starter

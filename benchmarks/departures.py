@@ -1,10 +1,10 @@
 """What a choice that the paper leaves open changes: rows of the study made in another way, against those as shipped.
 
 Each alternative trains its rows on the same folds, with the same seeds, with parameters or a function replaced,
-in a folder of its own; what is done is kept (so remove the folder of an alternative whose function was edited), what
+in a folder of its own; what was probed is kept (so remove the folder of an alternative whose function was edited), what
 was stopped goes on. How many clips of each work they name rightly is added to a table of counts, and `--table` tells
 from that table and the study's own, by the same paired bootstrap over works as the report, how far the alternatives
-lie above. It needs a project of five folds that `dvc repro` has been through as far as the stage `features`
+lie above. It needs a project of five folds by work that `dvc repro` has been through as far as the stage `features`
 (for `probe`, all rows that it probes again).
 `python benchmarks/departures.py --help` lists the alternatives.
 """
@@ -40,8 +40,6 @@ def made(name: str, source: Project, scratch: Path) -> pd.DataFrame:
     """Train and probe the rows of one alternative: COLUMNS of the report's counts, after the alternative's name."""
     import pandas as pd
 
-    from symphony2vec.evaluation.probe import stage as probe
-
     alternative = ALTERNATIVES[name]
     project, params = prepared(alternative, source, scratch / name)
     if alternative.probe:
@@ -53,7 +51,6 @@ def made(name: str, source: Project, scratch: Path) -> pd.DataFrame:
         for row in alternative.rows:
             stage, _, model = row.partition("/")
             trained(project, params, stage, model)
-            probe.run(project, params, stage, model)
     return pd.concat([counts(project, params, row).assign(alternative=name) for row in alternative.rows])
 
 
@@ -65,10 +62,11 @@ def prepared(alternative: Alternative, source: Project, root: Path) -> tuple[Pro
 
     read.read(source.params)  # says so where it is missing or faulty
     values = YAML(typ="safe").load((source.root / "params.yaml").read_text(encoding="utf-8"))
-    if values["folds"] < alternative.folds:
-        raise UserError(f"{source.params} has folds: {values['folds']}; needed are {alternative.folds} folds")
-    values["folds"] = alternative.folds
-    values["clips"]["group_by"] = ["work"]
+    by_work = [name for name in values["folds"] if name.startswith("work-")]
+    if len(by_work) < alternative.folds:
+        listed = ", ".join(by_work) or "none"
+        raise UserError(f"{source.params} lists {listed}; needed are {alternative.folds} folds by work")
+    values["folds"] = by_work[: alternative.folds]
     for key, value in alternative.params.items():
         *above, last = key.split(".")
         owner = values
@@ -77,6 +75,8 @@ def prepared(alternative: Alternative, source: Project, root: Path) -> tuple[Pro
         owner[last] = value
     project = Project(root)
     root.mkdir(parents=True, exist_ok=True)
+    if (root / "params.yaml").is_file() and YAML(typ="safe").load(root / "params.yaml") != values:
+        raise UserError(f"{root} holds what was trained with other parameters; remove it, or name another --scratch")
     with (root / "params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(values, file)
     (root / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
@@ -129,17 +129,25 @@ def sounded(project: Project, params: Params, source: Project) -> None:
 
 
 def trained(project: Project, params: Params, stage: str, model: str) -> None:
-    """One row on every fold."""
+    """Train and probe one row on every fold on which it was not probed yet."""
+    from symphony2vec.clips import splits
+    from symphony2vec.evaluation.probe import stage as probe
     from symphony2vec.models.ali import stage as ali
     from symphony2vec.models.classifiers import stage as classifiers
     from symphony2vec.models.embeddings import stage as embeddings
     from symphony2vec.models.temporal import stage as temporal
 
-    if stage in ("ali", "temporal"):
-        {"ali": ali, "temporal": temporal}[stage].run(project, params, model)
-        return
     kind, _, representation = model.rpartition("-")
-    {"classifiers": classifiers, "embeddings": embeddings}[stage].run(project, params, kind, representation)
+    train = {
+        "ali": lambda fold: ali.run(project, params, model, fold),
+        "temporal": lambda fold: temporal.run(project, params, model, fold=fold),
+        "classifiers": lambda fold: classifiers.run(project, params, kind, representation, fold),
+        "embeddings": lambda fold: embeddings.run(project, params, kind, representation, fold),
+    }[stage]
+    for fold in splits.list_folds(params):
+        if not project.out("probe", fold.name, stage, model, "works.csv").is_file():
+            train(fold.name)
+            probe.run(project, params, stage, model, fold.name)
 
 
 def counts(project: Project, params: Params, row: str) -> pd.DataFrame:
@@ -147,9 +155,9 @@ def counts(project: Project, params: Params, row: str) -> pd.DataFrame:
     import pandas as pd
 
     stage, _, model = row.partition("/")
-    folds = [SplitFold("work", params.clips.first_seed + number).name for number in range(params.folds)]
     found = [
-        read_table(project.out("probe", stage, model, fold, "works.csv"), "probe").assign(fold=fold) for fold in folds
+        read_table(project.out("probe", fold, stage, model, "works.csv"), "probe").assign(fold=fold)
+        for fold in params.folds
     ]
     return pd.concat(found).assign(stage=stage, model=model)
 
@@ -162,15 +170,14 @@ def probed(source: Project, params: Params, row: str) -> pd.DataFrame:
 
     stage, _, model = row.partition("/")
     found = []
-    for number in range(params.folds):
-        fold = SplitFold("work", params.clips.first_seed + number)
-        clips = read_table(source.fold(fold), "clips")
-        for path in sorted(source.out(stage, model, fold.name).glob("vectors*.npy")):
+    for fold in params.folds:
+        clips = read_table(source.fold(SplitFold.parse(fold)), "clips")
+        for path in sorted(source.out(stage, fold, model).glob("vectors*.npy")):
             works = scores.correct_by_work(regression.fit(read_array(path, stage), clips, params.probe), clips)
             readout = path.stem.partition("-")[2]
-            found.append(works.assign(stage=stage, model=model, readout=readout, fold=fold.name))
+            found.append(works.assign(stage=stage, model=model, readout=readout, fold=fold))
     if not found:
-        raise UserError(f"{source.out(stage, model)} holds no vectors; `dvc repro {stage}@{model}` makes them")
+        raise UserError(f"{source.out(stage)} holds no vectors of {model}; `dvc repro` makes them")
     return pd.concat(found)
 
 

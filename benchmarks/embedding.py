@@ -138,7 +138,8 @@ def package(folder: Path, kind: str) -> Path:
     scaling = unit("mel", stored.features.mel_bands, stored.features.dynamic_range_db).as_plain()
     place = folder / kind
     place.mkdir()
-    return saving.save(place, made, contents.Config(subject, "", build, scaling, hearing, [], data))
+    saving.write_files(place, made, contents.Config(subject, "", build, scaling, hearing, [], data))
+    return place
 
 
 def ours(music: Path, folder: Path) -> None:
@@ -151,12 +152,12 @@ def ours(music: Path, folder: Path) -> None:
 
 def contenders(place: Path) -> dict[str, Callable[[], object]]:
     """Each takes all recordings from FLAC to vectors."""
-    music, vae = place / "music", place / "vae" / "model"
+    music, vae = place / "music", place / "vae"
     files = sorted(music.glob("*.flac"))
     plainly = [functools.partial(by_librosa, file, vae) for file in files]
     return {
         f"`symphony2vec embed`, vae-mel, {CORES} processes": lambda: ours(music, vae),
-        f"`symphony2vec embed`, pca-mel, {CORES} processes": lambda: ours(music, place / "pca" / "model"),
+        f"`symphony2vec embed`, pca-mel, {CORES} processes": lambda: ours(music, place / "pca"),
         "librosa's calls and the vae, one process": lambda: [work() for work in plainly],
         f"the same, {CORES} processes": lambda: spread(plainly),
         f"BYOL-A's size, {CORES} processes": lambda: spread([functools.partial(by_byol, file) for file in files]),

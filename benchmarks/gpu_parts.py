@@ -170,7 +170,8 @@ def train_and_probe(project: Any, settings: Any, work: Work) -> None:
 
     training_s = machine.elapsed_s(lambda: temporal.run(project, settings, MODEL))
     probe_s = machine.elapsed_s(lambda: probe.run(project, settings, "temporal", MODEL))
-    (path,) = project.out("probe", "temporal", MODEL).glob("*/scores.json")
+    (path,) = project.out("probe").glob(f"*/temporal/{MODEL}/scores.json")
+    fold = path.parts[-4]
     scores = read_json(path, "probe")["scores"]
     accuracy = next(float(score["test_accuracy"]) for score in scores if not score["readout"])
     on_cpu = cpu_accuracies(RESULTS)
@@ -179,11 +180,11 @@ def train_and_probe(project: Any, settings: Any, work: Work) -> None:
         "training, s": f"{training_s:.0f}",
         "probe, s": f"{probe_s:.0f}",
         "accuracy, %": f"{100.0 * accuracy:.1f}",
-        "same split on a CPU, %": f"{100.0 * on_cpu.get(path.parent.name, float('nan')):.1f}",
+        "same split on a CPU, %": f"{100.0 * on_cpu.get(fold, float('nan')):.1f}",
         "all splits on a CPU, %": f"{100.0 * low:.1f} to {100.0 * high:.1f}",
         "within that range": "yes" if low <= accuracy <= high else "no",
     }
-    work.sheet.row(f"{MODEL}, split {path.parent.name}", cells)
+    work.sheet.row(f"{MODEL}, split {fold}", cells)
 
 
 def cpu_accuracies(path: Path) -> dict[str, float]:

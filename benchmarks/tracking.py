@@ -63,7 +63,7 @@ def project_in(root: Path, representation: str) -> Project:
 @contextlib.contextmanager
 def untracked(*_: Any, **__: Any) -> Iterator[Any]:
     """In place of `tracking.start_run`: a run that says nothing to anybody."""
-    yield SimpleNamespace(run_id="0" * 32, **{name: lambda *_, **__: None for name in CALLS})
+    yield SimpleNamespace(run_id="0" * 32, **{name: lambda *_, **__: None for name in (*CALLS, "set_tag")})
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ first bars of a few movements of each composer of the starter corpus. Files that
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from itertools import groupby
@@ -22,12 +21,14 @@ from symphony2vec.corpus import catalogue, starter
 from symphony2vec.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]
+CURVES = "out/report/curves"
 MODEL_STAGES = ("classifiers", "embeddings", "ali", "temporal")
 MATRIX = {  # the stages that train models, and what they train; the others are left out
     "embeddings": {"model": ["pca"], "representation": ["mel", "mfcc"]},
 }
 MOVEMENTS, BARS = 12, 12  # of each composer at most; of each movement
-DVC_CONFIG = "[core]\n    analytics = false\n    no_scm = true\n"  # a project of its own, with git and without
+DVC_CONFIG = "[core]\n    analytics = false\n"
+GIT_IGNORE, DVC_IGNORE = "/out/\n/mlruns/\n", "/config.local\n/tmp\n/cache\n"
 
 
 def make_project(root: Path) -> None:
@@ -35,7 +36,9 @@ def make_project(root: Path) -> None:
     (root / ".dvc").mkdir(parents=True, exist_ok=True)
     (root / ".dvc" / "config").write_text(DVC_CONFIG, encoding="utf-8")
     (root / "src").unlink(missing_ok=True)
-    (root / "src").symlink_to(os.path.relpath(ROOT / "src", root.resolve()))
+    (root / "src").symlink_to(ROOT / "src")  # absolute, for the copies that `dvc exp run --temp` makes
+    (root / ".gitignore").write_text(GIT_IGNORE, encoding="utf-8")
+    (root / ".dvc" / ".gitignore").write_text(DVC_IGNORE, encoding="utf-8")
     yaml = YAML()
     yaml.width = 200
     for name, reduce in {"params.yaml": reduce_params, "dvc.yaml": reduce_pipeline}.items():
@@ -65,6 +68,7 @@ def reduce_pipeline(values: dict[str, Any]) -> None:
     values["artifacts"] = {
         name: artifact for name, artifact in values["artifacts"].items() if not artifact["path"].startswith(gone)
     }
+    values["plots"] = [plot for plot in values["plots"] if CURVES not in plot]  # no network is trained
     for name, stage in stages.items():
         stage["deps"] = [path for path in stage["deps"] if not path.startswith(gone)]
         if name in MATRIX:

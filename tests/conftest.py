@@ -24,7 +24,7 @@ from symphony2vec.corpus import catalogue
 from symphony2vec.evaluation.probe import stage as probe
 from symphony2vec.features import stage as features
 from symphony2vec.models.embeddings import stage as embeddings
-from symphony2vec.project import Project, read_json, read_table, write_table
+from symphony2vec.project import Project, read_table, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,7 +38,7 @@ def settings() -> dict[str, Any]:
 
 @pytest.fixture
 def changed(settings: dict[str, Any]) -> Callable[..., params.Params]:
-    """Parameters with some keys changed: changed(clips__first_seed=3)."""
+    """Parameters with some keys changed: changed(clips__overlap=0.5)."""
 
     def change(**changes: Any) -> params.Params:
         values = copy.deepcopy(settings)
@@ -140,9 +140,8 @@ class Trained:
     params: params.Params
 
     def record(self, stage: str, model: str) -> dict[str, Any]:
-        """The run.json of one model."""
-        known: dict[str, Any] = read_json(self.project.out(stage, model, "work-0", "run.json"), stage)
-        return known
+        """The run.json of one model, and the ID of its run."""
+        return tracking.read_run_record(self.project, self.project.out(stage, "work-0", model))
 
     def package(self, stage: str = "embeddings", model: str = "vae-mel", name: str = "model") -> Path:
         """The folder of a model's package, where its run keeps it."""
@@ -150,7 +149,7 @@ class Trained:
 
     def vectors(self, stage: str = "embeddings", model: str = "vae-mel", name: str = "vectors") -> np.ndarray:
         """What the stage wrote of all clips."""
-        values: np.ndarray = np.load(self.project.out(stage, model, "work-0", f"{name}.npy"))
+        values: np.ndarray = np.load(self.project.out(stage, "work-0", model, f"{name}.npy"))
         return values
 
     def rows_of(self) -> dict[Path, np.ndarray]:

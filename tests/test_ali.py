@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -101,11 +100,11 @@ def other_test_clips(tmp_path_factory, small) -> Project:
 
 
 def folder(project: Project, model: str) -> Path:
-    return project.out("ali", model, "work-0")
+    return project.out("ali", "work-0", model)
 
 
 def run_of(project: Project, model: str) -> Any:
-    return client(project).get_run(json.loads((folder(project, model) / "run.json").read_text())["run_id"])
+    return client(project).get_run(tracking.read_run_record(project, folder(project, model))["run_id"])
 
 
 # the stage ------------------------------------------------------------------------------------------------------------
@@ -125,24 +124,13 @@ def test_every_readout_has_a_vector_for_every_clip(name, values, trained_project
 def test_ali_writes_what_it_promises_and_nothing_else(trained_project):
     names = {path.name for path in folder(trained_project, "original-8").iterdir()}
     vectors = {f"vectors{readout}.npy" for readout in ("", "-crops", "-sample", "-hidden")}
-    pictures = {path for path in names if path.endswith(".png")}
-    assert {"game.png", "pairs.png", "walk.png", "latent.png"} <= pictures
-    assert names - pictures == vectors | {
-        "curves.csv",
-        "samples.npz",
-        "latent.csv",
-        "run.json",
-        "model.json",
-        "model-crops.json",
-    }
-    for name in pictures:
-        assert (folder(trained_project, "original-8") / name).read_bytes().startswith(b"\x89PNG")
+    tables = {"curves.csv", "samples.npz", "latent.csv", "rays.csv", "run.json"}
+    assert names == vectors | tables | {"model", "model-crops"}
 
 
 def test_the_encoder_writes_what_it_promises_and_nothing_else(trained_project):
     place = folder(trained_project, "encoder-8")
-    names = {"probabilities.npy", "probabilities-crops.npy", "curves.csv", "curves.png", "run.json"}
-    names |= {"model.json", "model-crops.json"}
+    names = {"probabilities.npy", "probabilities-crops.npy", "curves.csv", "run.json", "model", "model-crops"}
     assert {path.name for path in place.iterdir()} == names
     for name in ("probabilities", "probabilities-crops"):
         probabilities = np.load(place / f"{name}.npy")
@@ -150,6 +138,22 @@ def test_the_encoder_writes_what_it_promises_and_nothing_else(trained_project):
         assert probabilities.dtype == np.float32
         np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
         assert len(np.unique(probabilities[:, 0])) == CLIPS
+
+
+@pytest.mark.parametrize(
+    ("model", "pictures"),
+    [
+        ("original-8", {"game.png", "pairs.png", "generated.png", "walk.png", "latent.png"}),
+        ("encoder-8", {"curves.png"}),
+    ],
+)
+def test_the_run_has_the_pictures_of_the_model(model, pictures, trained_project, tmp_path):
+    run_id, server = run_of(trained_project, model).info.run_id, client(trained_project)
+    paths = [artifact.path for artifact in server.list_artifacts(run_id) if artifact.path.endswith(".png")]
+    assert set(paths) == pictures
+    for path in paths:
+        content = Path(server.download_artifacts(run_id, path, str(tmp_path))).read_bytes()
+        assert content.startswith(b"\x89PNG"), path
 
 
 def test_the_curves_of_the_game_have_a_row_an_epoch(trained_project):
@@ -167,10 +171,11 @@ def test_the_curves_of_the_game_have_a_row_an_epoch(trained_project):
 
 def test_samples_are_in_db_and_of_validation_clips(trained_project):
     samples = np.load(folder(trained_project, "original-8") / "samples.npz")
-    assert set(samples.files) == {"rows", "originals", "reconstructions", "generated", "walk"}
+    assert set(samples.files) == {"rows", "originals", "reconstructions", "generated", "walk", "steps"}
     shapes = {name: samples[name].shape for name in samples.files}
     assert shapes.pop("rows") == (8,)
     assert shapes.pop("walk") == (11, 32, 32)
+    assert shapes.pop("steps") == (11,)
     assert set(shapes.values()) == {(8, 32, 32)}
     assert (SPLITS[samples["rows"]] == "validation").all()
     original = middle_crop(spectrograms(), "low")[samples["rows"]]
@@ -193,6 +198,11 @@ def test_the_claim_is_tested_on_three_sources(trained_project):
     expected = spearmanr(np.linalg.norm(vectors[test], axis=1), loudness).statistic
     assert encoded["rho"] == pytest.approx(expected)
     assert encoded["low"] <= encoded["rho"] <= encoded["high"]
+    rays = pd.read_csv(folder(trained_project, "original-8") / "rays.csv")
+    assert list(rays.columns) == ["distance", "loudness", "flatness"]
+    along = table[table["source"] == "generated along rays"].set_index("measure")["rho"]
+    for measure, rho in along.items():
+        assert spearmanr(rays["distance"], rays[measure]).statistic == pytest.approx(rho)
 
 
 @pytest.mark.parametrize(("model", "setting"), [("original-8", "original"), ("encoder-8", "encoder")])
@@ -275,7 +285,7 @@ def test_a_training_that_diverges_names_its_model_fold_and_update(model, setting
     reason = rf"{model} work-0: \w+ is (nan|inf) at update 2; the training has diverged"
     with pytest.raises(UserError, match=f"^{reason}"):
         ali.run(project, reduced(settings, original=far, encoder=far), model)
-    assert not list(folder(project, model).parent.iterdir())
+    assert not folder(project, model).exists()
     (run,) = runs(project, stage="ali")
     assert run.info.status == "FAILED"
     assert re.search(reason, run.data.tags["failure"])
@@ -290,7 +300,7 @@ def test_too_few_bins_or_frames_are_one_clear_error(bins, frames, small, tmp_pat
     assert not project.mlruns.exists()
 
 
-def test_a_change_of_when_the_probe_is_tried_trains_a_patient_setting_again(small):
+def test_when_the_probe_is_tried_is_a_setting_of_the_training(small):
     often, seldom = (
         ali.settings(chosen, chosen.ali.long, 8)
         for every in (1, 5)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -88,9 +87,8 @@ TWO_WORKS = {"Haydn": [[50.0] * 4, [60.0] * 5], "Bach": [[45.0]] * 12}
 
 def split_music(movements: pd.DataFrame, settings: Clips, fold: SplitFold = WORK) -> pd.DataFrame:
     """The clips of these movements with their splits in one fold."""
-    return splits.split_clips(
-        splits.drop_small_composers(index.cut_clips(movements, settings)[0], settings)[0], settings, fold
-    )
+    cut, _ = index.cut_clips(movements, settings)
+    return splits.split_clips(splits.drop_small_composers(cut, settings, [fold.split])[0], settings, fold)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -149,7 +147,7 @@ def test_too_few_works_without_a_fallback_is_an_error_that_counts_them(changed):
     settings = changed(clips__fallback="none").clips
     cut, _ = index.cut_clips(music(TWO_WORKS), settings)
     with pytest.raises(UserError, match=r"at least three works of each composer, but Haydn has 2 works, 9 movements"):
-        splits.drop_small_composers(cut, settings)
+        splits.drop_small_composers(cut, settings, ["work"])
 
 
 def test_a_composer_no_split_can_hold_is_an_error_or_dropped_when_asked(changed):
@@ -159,8 +157,8 @@ def test_a_composer_no_split_can_hold_is_an_error_or_dropped_when_asked(changed)
     with pytest.raises(
         UserError, match=r"\(or movements\).* Boulanger has 1 work, 1 movement, 25 clips.*small_composers"
     ):
-        splits.drop_small_composers(cut, settings)
-    remaining, dropped = splits.drop_small_composers(cut, changed(clips__small_composers="drop").clips)
+        splits.drop_small_composers(cut, settings, ["work"])
+    remaining, dropped = splits.drop_small_composers(cut, changed(clips__small_composers="drop").clips, ["work"])
     assert sorted(remaining["composer"].unique()) == ["Bach", "Chaminade"]
     assert remaining["clip"].tolist() == list(range(len(remaining)))
     assert dropped["composer"].tolist() == ["Boulanger"]
@@ -171,16 +169,16 @@ def test_a_composer_no_split_can_hold_is_an_error_or_dropped_when_asked(changed)
 )
 def test_a_composer_remains_only_with_enough_groups_for_every_split(changed, kinds, remaining):
     movements = music(TWO_WORKS | {"Beach": [[60.0]] * 3})
-    settings = changed(clips__group_by=kinds, clips__fallback="none", clips__small_composers="drop").clips
-    table, dropped = splits.drop_small_composers(index.cut_clips(movements, settings)[0], settings)
+    settings = changed(clips__fallback="none", clips__small_composers="drop").clips
+    table, dropped = splits.drop_small_composers(index.cut_clips(movements, settings)[0], settings, kinds)
     assert set(table["composer"]) == remaining | {"Beach"}
     assert set(dropped["composer"]) == {"Haydn", "Bach"} - remaining
 
 
 def test_enough_music_loses_no_clip(changed):
-    settings = changed(clips__group_by=["work", "movement", "clip"]).clips
+    settings = changed().clips
     cut, _ = index.cut_clips(orchestra(), settings)
-    remaining, dropped = splits.drop_small_composers(cut, settings)
+    remaining, dropped = splits.drop_small_composers(cut, settings, ["work", "movement", "clip"])
     pd.testing.assert_frame_equal(remaining, cut)
     assert dropped.empty
 
@@ -190,14 +188,14 @@ def test_one_composer_alone_is_no_classification(changed, small):
     settings = changed(clips__small_composers=small).clips
     cut, _ = index.cut_clips(music({"Bach": [[45.0]] * 12}), settings)
     with pytest.raises(UserError, match="1 composer with enough music; at least two are needed"):
-        splits.drop_small_composers(cut, settings)
+        splits.drop_small_composers(cut, settings, ["work"])
 
 
 def test_no_composer_with_enough_music_is_an_error_too(changed):
     settings = changed(clips__small_composers="drop").clips
     cut, _ = index.cut_clips(music({"Bach": [[45.0]], "Beach": [[45.0]]}), settings)
     with pytest.raises(UserError, match="0 composers with enough music; at least two are needed"):
-        splits.drop_small_composers(cut, settings)
+        splits.drop_small_composers(cut, settings, ["work"])
 
 
 def test_composers_are_chosen_by_name_and_a_slip_gets_a_hint():
@@ -257,28 +255,38 @@ def test_table_1_contains_shares_that_sum_to_one(changed):
 # Folds
 
 
-def named(folds: Iterator[SplitFold]) -> list[str]:
-    return [fold.name for fold in folds]
+SIX_FOLDS = ["work-0", "work-1", "work-2", "movement-0", "movement-1", "clip-0"]
 
 
-def test_every_seed_of_the_first_split_is_a_fold_and_the_first_fold_has_its_first_seed(changed):
-    assert named(splits.list_folds(changed())) == ["work-0"]
-    assert named(splits.list_folds(changed(folds=3, clips__first_seed=7))) == ["work-7", "work-8", "work-9"]
-    assert named(splits.list_folds(changed(folds=2, clips__group_by=["clip"]))) == ["clip-0", "clip-1"]
+def test_the_folds_are_those_that_are_listed_in_that_order(changed):
+    assert splits.list_folds(changed()) == [WORK]
+    expected = [SplitFold("work", 7), SplitFold("clip", 0), SplitFold("work", 12)]
+    assert splits.list_folds(changed(folds=["work-7", "clip-0", "work-12"])) == expected
+    assert [fold.name for fold in expected] == ["work-7", "clip-0", "work-12"]
 
 
-@pytest.mark.parametrize(("folds", "leakage_folds", "leaks"), [(3, 1, 1), (3, 2, 2), (3, 3, 3), (1, 5, 1)])
-def test_leakage_folds_limits_all_groupings_but_the_first(changed, folds, leakage_folds, leaks):
-    settings = changed(folds=folds, clips__leakage_folds=leakage_folds, clips__group_by=["work", "movement", "clip"])
-    counts = pd.Series([fold.split for fold in splits.list_folds(settings)]).value_counts().to_dict()
-    assert counts == {"work": folds, "movement": leaks, "clip": leaks}
+def test_one_fold_is_selected_by_its_name_and_all_without_a_name(changed):
+    params = changed(folds=["work-0", "movement-3"])
+    assert splits.select_folds(params, "movement-3") == [SplitFold("movement", 3)]
+    assert splits.select_folds(params, None) == splits.list_folds(params)
+    with pytest.raises(UserError, match=r"params\.yaml lists no fold 'work-1'; its folds are work-0, movement-3"):
+        splits.select_folds(params, "work-1")
 
 
-def test_other_splits_and_more_seeds_do_not_change_a_fold(project, changed):
+def test_the_kind_of_the_first_fold_is_the_first_kind_and_each_kind_has_its_folds(changed):
+    names = splits.group_by_kind(changed(folds=["movement-1", "clip-0", "movement-0", "work-0"]))
+    assert list(names.items()) == [
+        ("movement", ["movement-1", "movement-0"]),
+        ("clip", ["clip-0"]),
+        ("work", ["work-0"]),
+    ]
+
+
+def test_other_folds_do_not_change_a_fold(project, changed):
     write_table(project.movements, orchestra(composers=2))
-    clips.run(project, changed(folds=2, clips__group_by=["movement"]))
+    clips.run(project, changed(folds=["movement-1"]))
     alone = project.fold(SplitFold("movement", 1)).read_bytes()
-    clips.run(project, changed(folds=3, clips__leakage_folds=2, clips__group_by=["work", "movement"]))
+    clips.run(project, changed(folds=SIX_FOLDS))
     assert project.fold(SplitFold("movement", 1)).read_bytes() == alone
 
 
@@ -286,7 +294,7 @@ def test_other_splits_and_more_seeds_do_not_change_a_fold(project, changed):
 def tables_by_fold(project, changed) -> dict[str, pd.DataFrame]:
     """The tables of six folds, as the stage writes them."""
     write_table(project.movements, orchestra())
-    clips.run(project, changed(folds=3, clips__leakage_folds=2, clips__group_by=["work", "movement", "clip"]))
+    clips.run(project, changed(folds=SIX_FOLDS))
     return {path.stem: read_table(path, "clips") for path in project.out("clips", "folds").iterdir()}
 
 
@@ -294,7 +302,7 @@ def test_every_fold_contains_the_same_clips_in_the_same_order(project, tables_by
     index = read_table(project.clips, "clips")
     assert list(index) == ["clip", "composer", "work", "movement", "file", "start_s"]
     assert index["clip"].tolist() == list(range(len(index)))
-    assert set(tables_by_fold) == {"work-0", "work-1", "work-2", "movement-0", "movement-1", "clip-0", "clip-1"}
+    assert set(tables_by_fold) == set(SIX_FOLDS)
     for table in tables_by_fold.values():
         pd.testing.assert_frame_equal(table[list(index)], index)
 
@@ -319,7 +327,7 @@ def test_the_stage_writes_its_tables_and_pictures(project, changed):
     write_table(project.movements, orchestra(composers=2))
     contents = []
     for _ in range(2):
-        clips.run(project, changed(folds=2))
+        clips.run(project, changed(folds=["work-0", "work-1"]))
         contents.append({path: path.read_bytes() for path in project.out("clips").rglob("*.csv")})
     assert contents[0] == contents[1]
     tables = {"clips.csv", "balance.csv", "splits.csv", "left_out.csv", "folds/work-0.csv", "folds/work-1.csv"}
@@ -328,9 +336,9 @@ def test_the_stage_writes_its_tables_and_pictures(project, changed):
     assert read_table(project.clips, "clips")["work"].iloc[0] == "work 0"
 
 
-def test_the_stage_summarizes_every_fold_and_removes_folds_that_are_no_longer_configured(project, changed):
+def test_the_stage_summarizes_every_fold_and_removes_folds_that_are_no_longer_listed(project, changed):
     write_table(project.movements, orchestra(composers=2))
-    clips.run(project, changed(folds=2, clips__group_by=["work", "clip"]))
+    clips.run(project, changed(folds=["work-0", "work-1", "clip-0"]))
     assert set(read_table(project.out("clips", "splits.csv"), "clips")["fold"]) == {"work-0", "work-1", "clip-0"}
     clips.run(project, changed())
     assert set(read_table(project.out("clips", "splits.csv"), "clips")["fold"]) == {"work-0"}

@@ -50,7 +50,7 @@ def load(path: Path) -> dict[str, Any]:
 def test_parameters_are_valid_and_those_of_the_study_but_for_its_size(built: Project):
     settings = params.read(built.params)
     assert settings.corpus.name == "demo"
-    assert settings.folds == 1
+    assert settings.folds == ["work-0"]
     committed, reduced = load(ROOT / "params.yaml"), load(built.params)
     changed = {
         f"{section}.{key}" if isinstance(value, dict) else section
@@ -65,17 +65,29 @@ def test_stages_are_those_of_the_pipeline_with_fewer_models(built: Project):
     committed, reduced = load(ROOT / "dvc.yaml")["stages"], load(built.root / "dvc.yaml")["stages"]
     assert list(reduced) == [*DATA_STAGES, "embeddings", *EVALUATION_STAGES]
     for name, stage in reduced.items():
-        for key in ("cmd", "params", "outs"):
+        for key in ("cmd", "params", "outs", "metrics"):
             assert stage.get(key) == committed[name].get(key), name
         assert set(stage["deps"]) <= set(committed[name]["deps"])
-    for axis, values in reduced["embeddings"]["matrix"].items():
+    matrix = dict(reduced["embeddings"]["matrix"])
+    assert matrix.pop("fold") == committed["embeddings"]["matrix"]["fold"]
+    for axis, values in matrix.items():
         assert set(values) < set(committed["embeddings"]["matrix"][axis])
+
+
+def test_plots_and_artifacts_are_of_models_that_are_trained(built: Project):
+    committed, reduced = load(ROOT / "dvc.yaml"), load(built.root / "dvc.yaml")
+    assert list(reduced["artifacts"]) == ["pca-mel"]
+    assert reduced["artifacts"]["pca-mel"] == committed["artifacts"]["pca-mel"]
+    paths = {path for plot in reduced["plots"] for path in plot}
+    assert paths == {"out/report/results.csv", "out/report/confusion.csv"}
+    assert paths < {path for plot in committed["plots"] for path in plot}
 
 
 def test_every_dependency_is_code_music_or_made_by_a_stage(built: Project):
     stages = load(built.root / "dvc.yaml")["stages"]
     outs = [str(out if isinstance(out, str) else next(iter(out))) for stage in stages.values() for out in stage["outs"]]
     made = {out.split("/")[1] for out in outs}
+    assert {"embeddings", "probe", "meaning", "report"} <= made
     for path in itertools.chain.from_iterable(stage["deps"] for stage in stages.values()):
         if path.startswith("out/"):
             assert path.split("/")[1] in made, path
@@ -105,9 +117,11 @@ def test_dvc_takes_it_for_a_project_of_its_own_inside_a_repository(built: Projec
     repository = built.root.parent
     subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
     (repository / ".gitignore").write_text("/demo/\n", encoding="utf-8")
+    subprocess.run(["git", "init", "-q"], cwd=built.root, check=True)  # as `make demo` does
     dvc = Path(sys.executable).parent / "dvc"
     result = subprocess.run([dvc, "stage", "list", "--name-only"], cwd=built.root, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert set(result.stdout.split()) == {
-        *DATA_STAGES, "embeddings@pca-mel", "embeddings@pca-mfcc", *EVALUATION_STAGES,
+        *DATA_STAGES, "embeddings@pca-mel-work-0", "embeddings@pca-mfcc-work-0", "probe@work-0", "meaning@work-0",
+        "report",
     }  # fmt: skip

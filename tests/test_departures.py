@@ -165,6 +165,23 @@ def test_an_alternative_that_changes_nothing_gives_the_shipped_counts(trained, t
         departures.linked(tmp_path, tmp_path / "same" / "out" / "clips")
 
 
+def test_what_was_probed_is_kept_and_other_parameters_need_another_folder(trained, tmp_path, monkeypatch):
+    same = alternatives.Alternative("as shipped", ("embeddings/pca-mel",), folds=1)
+    monkeypatch.setitem(departures.ALTERNATIVES, "same", same)
+    before = departures.made("same", trained.project, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("symphony2vec.models.embeddings.stage.run", lambda *_: pytest.fail("trained again"))
+        pd.testing.assert_frame_equal(departures.made("same", trained.project, tmp_path), before)
+    (tmp_path / "same" / "out" / "probe" / "work-0" / "embeddings" / "pca-mel" / "works.csv").unlink()
+    vectors = tmp_path / "same" / "out" / "embeddings" / "work-0" / "pca-mel" / "vectors.npy"
+    vectors.unlink()
+    pd.testing.assert_frame_equal(departures.made("same", trained.project, tmp_path), before)
+    assert vectors.is_file()
+    monkeypatch.setitem(departures.ALTERNATIVES, "same", replace(same, params={"embeddings.dimensions": 3}))
+    with pytest.raises(UserError, match="trained with other parameters; remove it"):
+        departures.made("same", trained.project, tmp_path)
+
+
 def test_other_vectors_of_other_features_are_other_counts_and_the_source_stays(trained, tmp_path):
     before = np.load(trained.project.feature("mfcc"))
     project, _ = departures.prepared(replace(departures.ALTERNATIVES["levels"], folds=1), trained.project, tmp_path)
@@ -210,7 +227,7 @@ def test_a_project_of_too_few_splits_is_one_line(trained, tmp_path):
     command = [sys.executable, str(SCRIPT), "pca", "--project", str(trained.project.root), "--scratch", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.strip().splitlines()[-1].endswith("has folds: 1; needed are 5 folds")
+    assert ended.stderr.strip().splitlines()[-1].endswith("params.yaml lists work-0; needed are 5 folds by work")
     assert "Traceback" not in ended.stderr
 
 

@@ -316,7 +316,7 @@ def planted(
             soundfile.write(place / name, wave, RATE_HZ)
             rows.append(catalogue.Movement(composer, f"Work {number}", "1", name, "recording", "CC0", "here"))
     catalogue.write(place, rows)
-    return project, changed(corpus__name="own", clips__duration_s=8.0, folds=3)
+    return project, changed(corpus__name="own", clips__duration_s=8.0, folds=["work-0", "work-1", "work-2"])
 
 
 def test_a_leak_across_sides_is_found_and_nothing_else(

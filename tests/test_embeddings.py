@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import shutil
 from pathlib import Path
@@ -145,15 +144,16 @@ def other_test_clips(tmp_path_factory, settings) -> Project:
 
 
 def folder(project: Project, model: str, representation: str = "mel") -> Path:
-    return project.out("embeddings", f"{model}-{representation}", "work-0")
+    return project.out("embeddings", "work-0", f"{model}-{representation}")
 
 
 def run_of(project: Project, model: str) -> Any:
-    return client(project).get_run(json.loads((folder(project, model) / "run.json").read_text())["run_id"])
+    return client(project).get_run(tracking.read_run_record(project, folder(project, model))["run_id"])
 
 
-def is_picture(path: Path) -> bool:
-    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 3000
+def files_of(home: Path) -> dict[str, bytes]:
+    """The contents of all files below a folder."""
+    return {path.relative_to(home).as_posix(): path.read_bytes() for path in home.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("model", embeddings.MODELS)
@@ -167,11 +167,23 @@ def test_there_is_a_vector_for_every_clip(model, embedded):
 
 @pytest.mark.parametrize("model", embeddings.MODELS)
 def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, embedded):
-    names = {path.name for path in folder(embedded, model).iterdir()}
-    trained = {"curves.csv", "samples.npz", "reconstructions.png", "curves.png", "generation.csv", "frechet.csv"}
-    more = (trained if model in NETWORKS else set()) | ({"generated.png"} if model == "vae" else set())
-    assert names == {"vectors.npy", "scatter.png", "run.json", "model.json"} | more
-    assert all(is_picture(path) for path in folder(embedded, model).glob("*.png"))
+    package = {f"model/{name}" for name in ("config.json", "weights.safetensors", "example.flac", "golden.npy")}
+    trained = {"curves.csv", "samples.npz", "generation.csv", "frechet.csv"}
+    more = trained if model in NETWORKS else {"explained_variance.csv"}
+    assert set(files_of(folder(embedded, model))) == {"vectors.npy", "run.json"} | package | more
+
+
+@pytest.mark.parametrize("model", embeddings.MODELS)
+def test_the_run_has_the_pictures_of_the_model(model, embedded, tmp_path):
+    run_id, server = run_of(embedded, model).info.run_id, client(embedded)
+    trained = {"curves.png", "reconstructions.png"} if model in NETWORKS else set()
+    expected = {"scatter.png"} | trained | ({"generated.png"} if model == "vae" else set())
+    paths = [artifact.path for artifact in server.list_artifacts(run_id) if artifact.path.endswith(".png")]
+    assert set(paths) == expected
+    for path in paths:
+        content = Path(server.download_artifacts(run_id, path, str(tmp_path))).read_bytes()
+        assert content.startswith(b"\x89PNG"), path
+        assert len(content) > 3000, path
 
 
 @pytest.mark.parametrize(("model", "terms"), [("ae", ()), ("cae", ("contraction",)), ("vae", ("kl",))])
@@ -276,8 +288,13 @@ def test_metrics_come_by_update_and_reconstructions_by_epoch(model, embedded):
     assert sorted(steps, key=int) == ["8", "12"]
 
 
-def test_the_explained_variance_of_the_pca_is_logged(embedded):
-    assert 0.5 < run_of(embedded, "pca").data.metrics["explained_variance"] < 1.0
+def test_the_explained_variance_of_the_pca_is_logged_and_written_by_component(embedded):
+    total = run_of(embedded, "pca").data.metrics["explained_variance"]
+    assert 0.5 < total < 1.0
+    table = pd.read_csv(folder(embedded, "pca") / "explained_variance.csv")
+    assert table["component"].tolist() == [1, 2, 3, 4, 5]
+    assert table["share"].sum() == pytest.approx(total)
+    assert table["share"].is_monotonic_decreasing
 
 
 @pytest.mark.parametrize("model", embeddings.MODELS)
@@ -295,14 +312,12 @@ def test_the_same_seed_gives_the_same_curves(model, embedded, other_test_clips):
 
 @pytest.mark.parametrize("model", ["pca", "vae"])
 def test_the_same_seed_gives_the_same_bytes_twice(model, embedded, settings):
-    results = folder(embedded, model)
-    before = {path.name: path.read_bytes() for path in results.iterdir() if path.name != "run.json"}
-    shutil.rmtree(results)
+    before = files_of(folder(embedded, model))
     embeddings.run(embedded, small(settings), model, "mel")
+    after = files_of(folder(embedded, model))
+    assert set(after) == set(before)
     for name, content in before.items():
-        if name == "samples.npz":  # a zip holds the time
-            continue
-        assert (results / name).read_bytes() == content, name
+        assert after[name] == content, name
 
 
 def test_mfcc_beyond_four_deviations_are_cut_and_come_back_as_coefficients(embedded, settings):

@@ -374,17 +374,16 @@ def test_a_package_made_on_a_gpu_gives_the_same_vectors_on_the_cpu_and_back(trai
     subject = {"stage": "temporal", "model": "test", "representation": "mel", "fold": "work-0"}
     data = {"corpus": "made", "sides": {}, "composers": {}, "orchestration": "", "licences": []}
     hearing = saving.frontend_config(study_params, "mel")
-    folder = saving.save(
-        tmp_path, network, contents.Config(subject, "", build, clip_scaling.as_plain(), hearing, [], data)
-    )
-    golden = np.load(folder / "artifacts" / contents.GOLDEN)
+    config = contents.Config(subject, "", build, clip_scaling.as_plain(), hearing, [], data)
+    saving.write_files(tmp_path, network, config)
+    golden = np.load(tmp_path / contents.GOLDEN)
     with monkeypatch.context() as without:
         without.setattr(torch.cuda, "is_available", lambda: False)
-        on_cpu = contents.read(folder, Model)
-        vectors = on_cpu.embed_file(folder / "artifacts" / contents.EXAMPLE).vectors
-    back = contents.read(folder, Model)
+        on_cpu = contents.read(tmp_path, Model)
+        vectors = on_cpu.embed_file(tmp_path / contents.EXAMPLE).vectors
+    back = contents.read(tmp_path, Model)
     torch.backends.cudnn.allow_tf32 = True  # PyTorch's default, which an evaluation overrides
-    again = back.embed_file(folder / "artifacts" / contents.EXAMPLE).vectors
+    again = back.embed_file(tmp_path / contents.EXAMPLE).vectors
     assert on_cpu._device == CPU
     assert back._device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     norms = np.linalg.norm(vectors, axis=1)

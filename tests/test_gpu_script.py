@@ -246,7 +246,7 @@ def test_the_cpu_runs_are_those_of_the_study(parts):
 
 def test_a_whole_training_is_timed_and_its_accuracy_compared(parts, work, trained: Trained, tmp_path, monkeypatch):
     project, calls = Project(tmp_path / "project"), []
-    probe_scores = trained.project.out("probe", "embeddings", "vae-mel", "work-0", "scores.json")
+    probe_scores = trained.project.out("probe", "work-0", "embeddings", "vae-mel", "scores.json")
 
     def train(*arguments: Any) -> None:
         inspect.signature(stages["temporal"]).bind(*arguments)
@@ -255,7 +255,7 @@ def test_a_whole_training_is_timed_and_its_accuracy_compared(parts, work, traine
     def write_scores(*arguments: Any) -> None:
         inspect.signature(stages["probe"]).bind(*arguments)
         calls.append(arguments[2:])
-        target = project.out("probe", "temporal", "full-40", "work-0")
+        target = project.out("probe", "work-0", "temporal", "full-40")
         target.mkdir(parents=True)
         shutil.copyfile(probe_scores, target / "scores.json")
 

@@ -40,7 +40,9 @@ HEAVY = {
     "accelerate", "av", "joblib", "librosa", "matplotlib", "mlflow", "numpy", "optuna", "pandas", "scipy", "sklearn",
     "soundfile", "torch",
 }  # fmt: skip
-PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+DVC_FILE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+PIPELINE = DVC_FILE["stages"]
+FOLDS = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["folds"]
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py" or path.parent != SOURCE)
 
 
@@ -87,7 +89,7 @@ def instances(stage: str) -> list[dict[str, Any]]:
 
     whole = dict(PIPELINE[stage])
     matrix = whole.pop("matrix", {})
-    asked = {f"${{{name}.models}}": settings[name]["models"] for name in ("ali", "temporal")}
+    asked = {f"${{{name}.models}}": settings[name]["models"] for name in ("ali", "temporal")} | {"${folds}": FOLDS}
     axes = [asked[axis] if isinstance(axis, str) else axis for axis in matrix.values()]
     return [filled(whole, dict(zip(matrix, values, strict=True))) for values in itertools.product(*axes)]
 
@@ -121,11 +123,12 @@ def test_every_command_of_the_pipeline_is_one_that_the_command_line_takes(comman
 
 def test_the_pipeline_trains_every_model_that_the_command_line_offers():
     for name in ("classifiers", "embeddings"):
-        model, representation = cli.commands[name].params
-        wanted = {f"symphony2vec {name} {one} {other}" for one in model.type.choices for other in REPRESENTATIONS}
+        model, representation, _ = cli.commands[name].params
+        wanted = {f"{one} {other}" for one in model.type.choices for other in REPRESENTATIONS}
         if "crop" in representation.type.choices:
-            wanted.add(f"symphony2vec {name} ff crop")
-        assert {command for command in COMMANDS if command.split()[1] == name} == wanted
+            wanted.add("ff crop")
+        expected = {f"symphony2vec {name} {words} --fold {fold}" for words in wanted for fold in FOLDS}
+        assert {command for command in COMMANDS if command.split()[1] == name} == expected
         assert tuple(model.type.choices) == importlib.import_module(f"symphony2vec.models.{name}.stage").MODELS
 
 
@@ -141,14 +144,28 @@ def test_every_ali_of_the_pipeline_is_a_setting_and_a_size():
 def test_every_temporal_model_of_the_pipeline_is_a_setting_and_a_size():
     names = [command.split()[2] for command in COMMANDS if command.split()[1] == "temporal"]
     known = params.read(ROOT / "params.yaml").temporal
-    assert names == known.models
+    assert names == [name for name in known.models for _ in FOLDS]
     assert {name.rpartition("-")[0] for name in names} <= set(known.names)
 
 
 def test_no_two_commands_of_the_pipeline_write_the_same_folder():
-    outs = [str(out if isinstance(out, str) else next(iter(out))) for _, one in INSTANCES for out in one["outs"]]
+    outs = outputs()
     assert len(outs) == len(set(outs))
     assert not [(one, other) for one in outs for other in outs if other.startswith(f"{one}/")]
+
+
+def test_dvc_shows_and_names_only_files_that_the_pipeline_writes():
+    paths = [artifact["path"].replace("${folds[0]}", FOLDS[0]) for artifact in DVC_FILE["artifacts"].values()]
+    paths += [path for plot in DVC_FILE["plots"] for path in plot]
+    assert len(paths) == 5
+    for path in paths:
+        assert any(path.startswith(f"{out}/") for out in outputs()), path
+
+
+def outputs() -> list[str]:
+    """The outputs and metrics of all stages."""
+    listed = [out for _, one in INSTANCES for out in [*one["outs"], *one.get("metrics", [])]]
+    return [str(out if isinstance(out, str) else next(iter(out))) for out in listed]
 
 
 @pytest.mark.parametrize(("stage", "instance"), INSTANCES, ids=COMMANDS)

@@ -24,7 +24,7 @@ import test_ali
 import test_classifiers
 import test_embeddings
 from conftest import runs, with_database
-from symphony2vec import figures, params, tracking
+from symphony2vec import params, tracking
 from symphony2vec.models.ali import stage as ali
 from symphony2vec.models.classifiers import stage as classifiers
 from symphony2vec.models.embeddings import stage as embeddings
@@ -69,7 +69,6 @@ def _alike() -> Iterator[None]:
         patch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
         patch.setattr(ali, "_write_samples", lambda *_: None)
         patch.setattr(ali, "_test_claim", lambda *_: None)
-        patch.setattr(figures, "save", lambda *_: None)
         patch.setattr(tracking.Run, "log_figure", lambda *_: None)
         yield
     torch.set_num_threads(threads)
@@ -134,15 +133,15 @@ def kill(project: Project, command: str, update: int, share: float, last: int) -
 
 
 def home(project: Project, command: str) -> Path:
-    """The folder of the command's model."""
+    """The folder of the command's model on the one fold."""
     stage, *words = command.split()
-    return project.out(stage, "-".join(words))
+    return project.out(stage, "work-0", "-".join(words))
 
 
-def numbers_in(folder: Path) -> dict[str, str]:
-    """The digests of all arrays and tables."""
-    files = [path for path in folder.iterdir() if path.suffix in (".npy", ".csv")]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def digests_in(folder: Path) -> dict[str, str]:
+    """The digests of all files: arrays, tables, the package and run.json."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -150,7 +149,7 @@ def numbers_in(folder: Path) -> dict[str, str]:
 def test_a_killed_training_started_again_ends_with_the_same_bytes(command, tmp_path, empty_database):
     whole, killed = (project_for(command, tmp_path / name, empty_database) for name in ("whole", "killed"))
     count = updates(whole, command, every_s=60.0)
-    expected = home(whole, command) / "work-0"
+    expected = home(whole, command)
     assert len(pd.read_csv(expected / "curves.csv")) < MOST_EPOCHS
 
     seed = int(np.random.default_rng().integers(2**32))
@@ -159,12 +158,12 @@ def test_a_killed_training_started_again_ends_with_the_same_bytes(command, tmp_p
     told = f"seed {seed}: killed in update {update} of {count}"
     kill(killed, command, update, share, count)
     assert len(list(killed.out(".partial").glob("*/checkpoint.pt"))) == 1, told
-    assert not (home(killed, command) / "work-0").exists(), told
+    assert not home(killed, command).exists(), told
 
     assert 1 <= updates(killed, command, every_s=0.0) <= count - update + 1, told
-    found = numbers_in(home(killed, command) / "work-0")
-    assert {"curves.csv"} < set(found), told
-    assert found == numbers_in(expected), told
-    assert [path.name for path in home(killed, command).iterdir()] == ["work-0"], told
+    found = digests_in(home(killed, command))
+    assert {"curves.csv", "run.json", "model/weights.safetensors"} < set(found), told
+    assert found == digests_in(expected), told
+    assert list(home(killed, command).parent.iterdir()) == [home(killed, command)], told
     assert not list(killed.out(".partial").iterdir()), told
     assert [run.info.status for run in runs(killed, stage=command.split()[0])] == ["FINISHED"], told

@@ -13,11 +13,11 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import average_precision_score, r2_score
 from sklearn.preprocessing import StandardScaler
 
-from conftest import ROOT, client, with_database
+from conftest import ROOT, client, runs, with_database
 from symphony2vec import figures, params, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation import retrieval
-from symphony2vec.evaluation.meaning import probes, summary, targets
+from symphony2vec.evaluation.meaning import pictures, probes, summary, targets
 from symphony2vec.evaluation.meaning import stage as meaning
 from symphony2vec.project import Project, SplitFold, key_of, read_json, read_table, write_array, write_table
 from symphony2vec.report import page, tables
@@ -473,17 +473,20 @@ def test_an_interval_needs_three_works(changed):
 # the stage ------------------------------------------------------------------------------------------------------------
 
 FOLD = SplitFold("work", 0)
-WRITTEN = {"meaning.csv", "retrieval.csv", "works.csv", "record.json"}
+WRITTEN = {"meaning.csv", "retrieval.csv", "works.csv"}
 
 
-def add(project: Project, stage: str, model: str, representation: str, arrays: dict[str, np.ndarray]) -> Path:
-    """One finished training of a model on the one fold: its arrays by file name, and its run."""
-    identity = tracking.RunIdentity(stage, model, representation, FOLD.name)
-    folder = project.out(stage, identity.entry, FOLD.name)
+def add(
+    project: Project, stage: str, model: str, representation: str, arrays: dict[str, np.ndarray], fold: SplitFold = FOLD
+) -> Path:
+    """One finished training of a model on one fold: its arrays by file name, and its run."""
+    identity = tracking.RunIdentity(stage, model, representation, fold.name)
+    folder = project.out(stage, fold.name, identity.entry)
+    (folder / "run.json").unlink(missing_ok=True)
     for name, array in arrays.items():
         write_array(folder / f"{name}.npy", array)
     with tracking.start_run(project, identity, {"dimensions": 8}, project.clips) as opened:
-        tracking.write_run_record(folder / "run.json", opened, identity, "k", key_of(project.fold(FOLD)))
+        tracking.write_run_record(project, folder, opened, identity, key_of(project.fold(fold)))
     return folder
 
 
@@ -515,19 +518,43 @@ def evaluated(original, tmp_path, monkeypatch) -> Project:
     return Project(tmp_path)
 
 
-def times(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+def results_of(project: Project, stage: str, model: str, fold: SplitFold = FOLD) -> Path:
+    return project.out("meaning", fold.name, stage, model)
 
 
-def test_the_stage_writes_its_tables_and_pictures(original):
-    home = original.out("meaning")
-    assert {path.parent.name for path in home.glob("*/*/work-0")} == {"pca-mel", "paper-40"}
-    for folder in home.glob("*/*/work-0"):
-        assert {path.name for path in folder.iterdir()} == WRITTEN
-    assert {path.name for path in home.iterdir() if path.is_file()} == {
-        "knowledge.csv", "retrieval.csv", "pairs.csv", "profile.png", "retrieval.png"
+def files_of(home: Path) -> dict[str, bytes]:
+    """The contents of all files below a folder."""
+    return {path.relative_to(home).as_posix(): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+def test_the_stage_writes_its_tables(original):
+    expected = {f"{model}/{name}" for model in ("embeddings/pca-mel", "ali/paper-40") for name in WRITTEN}
+    assert set(files_of(original.out("meaning"))) == {f"work-0/{name}" for name in expected} | {"work-0.json"}
+
+
+def test_the_main_values_of_a_fold_are_in_one_file_for_dvc(original):
+    metrics = read_json(original.out("meaning", "work-0.json"), "meaning")
+    assert {stage: set(models) for stage, models in metrics.items()} == {
+        "ali": {"paper-40"}, "embeddings": {"pca-mel"}
     }  # fmt: skip
-    knowledge = read_table(home / "knowledge.csv", "meaning")
+    table = read_table(results_of(original, "ali", "paper-40") / "meaning.csv", "meaning")
+    measured = table[(table["readout"] == "") & (table["reason"] == "")]
+    values = metrics["ali"]["paper-40"]
+    assert len(values) == len(measured)
+    (run,) = runs(original, stage="ali")
+    assert {name: pytest.approx(value) for name, value in run.data.metrics.items() if name in values} == values
+    assert metrics["embeddings"]["pca-mel"]["meaning.loudness_db.r2"] > 0.98 > values["meaning.loudness_db.r2"]
+
+
+@pytest.fixture(scope="module")
+def tabulated(original, settings) -> dict[str, pd.DataFrame]:
+    """The tables over the folds that the report makes of the results."""
+    return tables.tabulate_meaning(original, [FOLD.name], params.check(settings).probe)
+
+
+def test_the_tables_over_the_folds_have_a_row_for_every_readout(tabulated):
+    assert set(tabulated) == {"knowledge", "retrieval", "meaning_pairs"}
+    knowledge = tabulated["knowledge"]
     assert list(dict.fromkeys(knowledge["row"])) == ["paper-40", "paper-40 crops", "pca-mel"]
     loud = knowledge[knowledge["label"] == "loudness_db"].set_index("row")
     assert (
@@ -536,14 +563,31 @@ def test_the_stage_writes_its_tables_and_pictures(original):
     assert set(knowledge.loc[knowledge["label"] == "brass", "reason"]) == {
         "none of 144 train clips differ from the rest"
     }
-    found = read_table(home / "retrieval.csv", "meaning")
+    found = tabulated["retrieval"]
     assert set(found["what"]) == {"same work", "same composer", "same key"}
     assert (found["map"] > 0.0).all()
     assert (found["queries"] > 20).all()
+    pairs = tabulated["meaning_pairs"]
+    loud = pairs[pairs["label"] == "loudness_db"].set_index(["a", "b"])["better"]
+    assert loud[("ali/paper-40", "embeddings/pca-mel")] == "b"
+
+
+def test_a_model_that_lacks_a_fold_is_in_no_table(original, tabulated, settings):
+    assert len(tabulated["knowledge"])
+    assert tables.tabulate_meaning(original, [FOLD.name, "work-1"], params.check(settings).probe) == {}
+
+
+def test_the_pictures_show_the_chosen_models_and_are_left_out_without_any(tabulated, tmp_path):
+    pictures.write_figures(tabulated, ["vae-mel"], tmp_path)
+    pictures.write_figures({}, ["pca-mel"], tmp_path)
+    assert not list(tmp_path.iterdir())
+    pictures.write_figures(tabulated, ["pca-mel", "vae-mel", "paper-40"], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"profile.png", "retrieval.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
 
 
 def test_the_values_of_a_fold_follow_from_the_sums_of_its_works(original):
-    folder = original.out("meaning", "ali", "paper-40", "work-0")
+    folder = results_of(original, "ali", "paper-40")
     works = read_table(folder / "works.csv", "meaning")
     sums = works.groupby(["readout", "label", "measure"])[["score", "baseline", "weight", "clips"]].sum()
     for line in read_table(folder / "meaning.csv", "meaning").to_dict("records"):
@@ -557,54 +601,65 @@ def test_the_values_of_a_fold_follow_from_the_sums_of_its_works(original):
 
 def test_the_numbers_are_in_the_models_run(original, monkeypatch):
     monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
-    record = read_json(original.out("ali", "paper-40", "work-0", "run.json"), "ali")
-    logged = client(original).get_run(record["run_id"])
+    (logged,) = runs(original, stage="ali")
     assert logged.info.status == "FINISHED"
-    table = read_table(original.out("meaning", "ali", "paper-40", "work-0", "meaning.csv"), "meaning")
+    table = read_table(results_of(original, "ali", "paper-40") / "meaning.csv", "meaning")
     for readout, before in (("", ""), ("crops", "crops.")):
         value = table[(table["readout"] == readout) & (table["label"] == "loudness_db")]["value"].item()
         assert logged.data.metrics[f"{before}meaning.loudness_db.r2"] == pytest.approx(value)
         assert f"{before}meaning.same_work.map" in logged.data.metrics
     assert not [name for name in logged.data.metrics if "brass" in name]
-    assert {file.path for file in client(original).list_artifacts(record["run_id"], "meaning")} == {
+    assert {file.path for file in client(original).list_artifacts(logged.info.run_id, "meaning")} == {
         "meaning/meaning.csv", "meaning/retrieval.csv"
     }  # fmt: skip
 
 
-def test_only_changed_models_are_evaluated_again(evaluated, changed):
-    before = times(evaluated.out("meaning", "embeddings"))
+def test_a_second_run_gives_the_same_files(evaluated, changed):
+    before = files_of(evaluated.out("meaning"))
     meaning.run(evaluated, changed())
-    assert times(evaluated.out("meaning", "embeddings")) == before
-    meaning.run(evaluated, changed(meaning__profile_models=["pca-mel"]))  # fig otherwise, not evaluated otherwise
-    assert times(evaluated.out("meaning", "embeddings")) == before
+    assert files_of(evaluated.out("meaning")) == before
+
+
+def test_one_model_is_evaluated_anew_and_the_others_keep_their_values(evaluated, changed):
+    before = read_json(evaluated.out("meaning", "work-0.json"), "")
     _, labels = corpus()
     add(evaluated, "embeddings", "pca", "mel", {"vectors": encoding(labels, noise=9.0)})
-    kept = times(evaluated.out("meaning", "ali"))
-    meaning.run(evaluated, changed())
-    assert times(evaluated.out("meaning", "ali")) == kept
-    assert not set(times(evaluated.out("meaning", "embeddings")).items()) & set(before.items())
     write_table(evaluated.out("labels", "labels.csv"), labels.assign(brass=labels["keys"]))
+    kept = files_of(results_of(evaluated, "ali", "paper-40"))
     meaning.run(evaluated, changed(), "embeddings", "pca-mel")
-    assert not read_table(evaluated.out("meaning", "embeddings", "pca-mel", "work-0", "meaning.csv"), "")[
-        "reason"
-    ].any()
-    assert times(evaluated.out("meaning", "ali")) == kept
+    table = read_table(results_of(evaluated, "embeddings", "pca-mel") / "meaning.csv", "meaning")
+    assert not table["reason"].any()  # brass sounds now
+    assert files_of(results_of(evaluated, "ali", "paper-40")) == kept
+    after = read_json(evaluated.out("meaning", "work-0.json"), "")
+    assert after["ali"] == before["ali"]
+    name = "meaning.loudness_db.r2"
+    assert after["embeddings"]["pca-mel"][name] < 0.9 < before["embeddings"]["pca-mel"][name]
 
 
 def test_results_of_removed_models_are_removed_unless_one_model_is_selected(evaluated, changed):
-    shutil.rmtree(evaluated.out("embeddings", "pca-mel"))
+    shutil.rmtree(evaluated.out("embeddings", FOLD.name, "pca-mel"))
     meaning.run(evaluated, changed(), "ali", "paper-40")
-    assert evaluated.out("meaning", "embeddings", "pca-mel").is_dir()
+    assert results_of(evaluated, "embeddings", "pca-mel").is_dir()
     meaning.run(evaluated, changed())
-    assert not evaluated.out("meaning", "embeddings", "pca-mel").exists()
-    assert set(read_table(evaluated.out("meaning", "knowledge.csv"), "meaning")["model"]) == {"paper-40"}
-    meaning.run(evaluated, changed(meaning__profile_models=["vae-mel"]))
-    assert not evaluated.out("meaning", "profile.png").exists()
+    assert not results_of(evaluated, "embeddings", "pca-mel").exists()
+    assert set(read_json(evaluated.out("meaning", "work-0.json"), "")) == {"ali"}
 
 
-def test_only_folds_of_the_first_split_are_evaluated(evaluated, changed):
-    with pytest.raises(UserError, match=r"no vectors of a fold by movement below .*; `dvc repro` makes them"):
-        meaning.run(evaluated, changed(clips__group_by=["movement", "work"]))
+def test_every_fold_is_evaluated_or_the_one_that_is_named(evaluated, changed):
+    other, (clips, labels) = SplitFold("clip", 0), corpus()
+    write_table(evaluated.fold(other), clips.assign(split=clips["split"].to_numpy()[::-1]))
+    add(evaluated, "embeddings", "pca", "mel", {"vectors": encoding(labels, noise=1.0)}, other)
+    both = changed(folds=[FOLD.name, other.name])
+    shutil.rmtree(evaluated.out("meaning"))
+    meaning.run(evaluated, both, fold=other.name)
+    assert set(files_of(results_of(evaluated, "embeddings", "pca-mel", other))) == WRITTEN
+    assert not evaluated.out("meaning", FOLD.name).exists()
+    meaning.run(evaluated, both)
+    assert {path.name for path in evaluated.out("meaning").iterdir()} == {
+        "work-0", "work-0.json", "clip-0", "clip-0.json"
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"no models in .*work-1.*`dvc repro` trains them"):
+        meaning.run(evaluated, changed(folds=["work-1"]))
 
 
 def test_classifiers_have_no_vectors(evaluated, changed):
@@ -615,7 +670,7 @@ def test_classifiers_have_no_vectors(evaluated, changed):
 def test_missing_labels_or_those_of_other_clips_are_rejected(evaluated, changed):
     path = evaluated.out("labels", "labels.csv")
     write_table(path, read_table(path, "labels")[:-1])
-    with pytest.raises(UserError, match=r"the labels are of other clips than .*work-0.csv; run `dvc repro`"):
+    with pytest.raises(UserError, match=r"the labels are of other clips than those of work-0; run `dvc repro`"):
         meaning.run(evaluated, changed())
     path.unlink()
     with pytest.raises(UserError, match=r"labels.csv is missing; `dvc repro labels` writes it"):
@@ -623,10 +678,7 @@ def test_missing_labels_or_those_of_other_clips_are_rejected(evaluated, changed)
 
 
 def test_vectors_of_other_clips_or_another_split_are_rejected(evaluated, changed):
-    folder = evaluated.out("embeddings", "pca-mel", "work-0")
-    write_array(folder / "vectors.npy", np.zeros((3, 8), np.float32))
-    record = folder / "run.json"
-    record.write_text(record.read_text().replace('"key": "k"', '"key": "other"'))
+    write_array(evaluated.out("embeddings", FOLD.name, "pca-mel", "vectors.npy"), np.zeros((3, 8), np.float32))
     with pytest.raises(UserError, match="holds 3 rows for 288 clips; run `dvc repro`"):
         meaning.run(evaluated, changed(), "embeddings", "pca-mel")
     clips = read_table(evaluated.fold(FOLD), "clips")
@@ -638,9 +690,9 @@ def test_vectors_of_other_clips_or_another_split_are_rejected(evaluated, changed
 # the report -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_has_a_column_for_what_was_measured_and_a_reason_for_the_rest(original):
-    by_name = tables.read_meaning(original)
-    by_name["results"] = pd.DataFrame({"stage": ["embeddings", "ali"], "row": ["pca-mel", "paper-40"]})
+def test_the_page_has_a_column_for_what_was_measured_and_a_reason_for_the_rest(tabulated):
+    results = pd.DataFrame({"stage": ["embeddings", "ali"], "row": ["pca-mel", "paper-40"]})
+    by_name = {**tabulated, "results": results}
     found = page._meaning(by_name)["knowledge"]
     assert found["columns"][:2] == ["loudness (R²)", "spectral centroid (log) (R²)"]
     assert list(found["rows"]) == [
@@ -651,8 +703,8 @@ def test_the_page_has_a_column_for_what_was_measured_and_a_reason_for_the_rest(o
     assert page._meaning(by_name)["retrieval"]["columns"] == ["same work", "same composer", "same key"]
 
 
-def test_a_report_without_this_stage_has_no_such_section(project):
-    assert tables.read_meaning(project) == {}
+def test_a_report_without_this_stage_has_no_such_section(project, changed):
+    assert tables.tabulate_meaning(project, ["work-0"], changed().probe) == {}
     assert page._meaning({"results": pd.DataFrame(columns=["stage", "row"])}) == {}
 
 

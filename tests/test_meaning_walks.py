@@ -10,7 +10,6 @@ import pytest
 
 from symphony2vec import params
 from symphony2vec.evaluation.meaning import measures, targets, walks
-from symphony2vec.evaluation.meaning import stage as meaning
 from symphony2vec.package.scaling import Scaling
 from symphony2vec.project import Project, read_table, write_array
 from symphony2vec.report import walks as report_walks
@@ -186,14 +185,14 @@ def walked(project: Project, few, tmp_path: Path) -> Path:
     clips, labels, vectors = corpus()
     array = np.random.default_rng(0).uniform(-60.0, 0.0, (len(clips), BINS, 40)).astype(np.float32)
     write_array(project.feature("mel"), array)
-    folder = project.out("temporal", "full-6", "work-0")
+    folder = project.out("temporal", "work-0", "full-6")
     write_array(folder / "vectors.npy", vectors)
     torch.manual_seed(0)
     shape = (DIMENSIONS, 2, 2, BINS)
     scaled = Scaling(np.full(BINS, -30.0, dtype=np.float32), np.full(BINS, 10.0, dtype=np.float32))
     kept.save(folder / kept.NETWORKS, networks.Encoder(*shape), networks.Generator(*shape), shape, scaled)
     assert walks.can_walk(few, folder)
-    target = project.out("meaning", "temporal", "full-6", "work-0")
+    target = project.out("meaning", "work-0", "temporal", "full-6")
     target.mkdir(parents=True)
     metrics = walks.write(project, few, folder, clips, labels, target)
     assert set(metrics) == {"walk.loudness_db.rho", "walk.centroid_hz.rho"}
@@ -241,12 +240,8 @@ def test_the_points_of_a_walk_keep_their_relative_levels(changed):
      ("temporal", "unknown-40", False), ("ali", "paper-40", False)],
 )  # fmt: skip
 def test_only_temporal_models_that_generate_can_walk(stage, model, expected, project, changed):
-    folder = project.out(stage, model, "work-0")
+    folder = project.out(stage, "work-0", model)
     assert not walks.can_walk(changed(), folder)  # nothing was kept
     folder.mkdir(parents=True)
     (folder / walks.NETWORKS).touch()
     assert walks.can_walk(changed(), folder) == expected
-
-
-def test_a_change_of_the_code_of_walks_repeats_them():
-    assert "meaning/walks.py" in meaning.CODE

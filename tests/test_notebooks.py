@@ -76,7 +76,7 @@ def shrink(values: dict[str, Any]) -> dict[str, Any]:
     """Parameters of a study that is done in seconds: one fold, one epoch, short clips."""
     values = copy.deepcopy(values)
     values["corpus"]["name"] = "made_up"
-    values["folds"] = 1
+    values["folds"] = FOLDS[:1]
     values["clips"] |= {"duration_s": CLIP_S}
     for own in values["classifiers"].values():
         own |= {"batch": 8, "epochs": 1}
@@ -92,7 +92,7 @@ def shrink(values: dict[str, Any]) -> dict[str, Any]:
 
 def several(values: dict[str, Any]) -> dict[str, Any]:
     """The same on two seeds and two kinds of split: `FOLDS`."""
-    return {**values, "folds": 2, "clips": {**values["clips"], "group_by": ["work", "clip"], "leakage_folds": 1}}
+    return {**values, "folds": FOLDS}
 
 
 def movements() -> pd.DataFrame:
@@ -164,7 +164,7 @@ def build(project: Project, values: dict[str, Any]) -> None:
     ali.run(project, one, "paper-8")
     embeddings.run(project, three, "pca", "mel")
     classifiers.run(project, three, "lstm", "mel")
-    probe.run(project, one)
+    probe.run(project, three)
     report.run(project, one)
 
 
@@ -220,7 +220,8 @@ def test_results_shows_every_figure_and_the_numbers_of_the_report(finished, monk
 
 
 def test_results_takes_several_draws_and_names_what_was_not_run_on_all(finished, settings, monkeypatch, tmp_path):
-    project = beside(finished, tmp_path / "project", several(shrink(settings)), without=("ali", "embeddings/vae-mel"))
+    missing_folders = ("ali", "embeddings/work-0/vae-mel")
+    project = beside(finished, tmp_path / "project", several(shrink(settings)), without=missing_folders)
     told = run("results", project, monkeypatch, tmp_path)
     assert set(accuracies(told)) == {"pca-mel", "lstm-mel", "lstm-mel chunks"}
     assert f"Counted: {FOLDS[0]}, {FOLDS[1]}." in "".join(shown(told, "text/markdown"))
@@ -248,7 +249,7 @@ def test_from_sound_to_vector_gives_what_the_pipeline_has_stored(finished, monke
 
 
 def test_from_sound_to_vector_goes_on_without_sound_and_without_the_vae(finished, settings, monkeypatch, tmp_path):
-    project = beside(finished, tmp_path / "project", shrink(settings), without=("audio", "embeddings/vae-mel"))
+    project = beside(finished, tmp_path / "project", shrink(settings), without=("audio", "embeddings/work-0/vae-mel"))
     told = run("from_sound_to_vector", project, monkeypatch, tmp_path)
     assert "a chord instead" in missing(told)
     assert "pca-mel (1, 4)" in "".join(shown(told, "stdout"))

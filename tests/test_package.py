@@ -125,6 +125,17 @@ def test_nothing_is_pickled(name, packages):
     np.load(packages[name] / "artifacts" / "golden.npy", allow_pickle=False)
 
 
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_folder_of_the_model_holds_the_files_that_the_package_was_made_of(name, packages, trained):
+    stage, model, package, _ = PACKAGES[name]
+    files = trained.project.out(stage, "work-0", model, package)
+    expected = {"config.json", "weights.safetensors", "example.flac", "golden.npy"}
+    assert {path.name for path in files.iterdir()} == expected
+    for file in expected:
+        assert (files / file).read_bytes() == (packages[name] / "artifacts" / file).read_bytes()
+    assert contents.read(files, Model).fingerprint == contents.read(packages[name], Model).fingerprint
+
+
 def deviation(folder: Path) -> float:
     """How far the vectors of the example lie from the golden ones, as a share of their norm."""
     golden = np.load(folder / "artifacts" / "golden.npy")
@@ -350,7 +361,7 @@ def test_the_probe_and_the_card_do_not_change_the_fingerprint(packages, tmp_path
 
 def test_the_card_says_data_split_accuracy_licences_use_and_limits(trained):
     text = (trained.package() / "card.md").read_text(encoding="utf-8")
-    scores = read_json(trained.project.out("probe", "embeddings", "vae-mel", "work-0", "scores.json"), "")["scores"][0]
+    scores = read_json(trained.project.out("probe", "work-0", "embeddings", "vae-mel", "scores.json"), "")["scores"][0]
     assert text.startswith("# vae-mel, work-0\n")
     assert "Input: 1 seconds of mono sound at 22050 Hz, as a mel spectrogram" in text
     assert "Corpus `made_up`: Ana Fantasía (14 clips), Берлиоз (14 clips)." in text
@@ -373,7 +384,7 @@ def test_a_card_says_that_its_accuracy_is_not_known_yet(packages):
 
 
 def test_each_reading_has_a_card_with_its_own_accuracy(packages, trained):
-    told = read_json(trained.project.out("probe", "ali", "paper-8", "work-0", "scores.json"), "")["scores"]
+    told = read_json(trained.project.out("probe", "work-0", "ali", "paper-8", "scores.json"), "")["scores"]
     scores = {one["readout"]: one for one in told}
     for name, readout in (("ali", ""), ("ali crops", "crops")):
         text = (packages[name] / "card.md").read_text(encoding="utf-8")
@@ -455,7 +466,7 @@ def test_the_probe_of_a_package_says_what_the_stage_wrote(trained):
     """predictions.csv holds the probabilities before calibration: the same names, and the same odds but for a power."""
     import pandas as pd
 
-    told = pd.read_csv(trained.project.out("probe", "embeddings", "vae-mel", "work-0", "predictions.csv"))
+    told = pd.read_csv(trained.project.out("probe", "work-0", "embeddings", "vae-mel", "predictions.csv"))
     own = Head.from_plain(read_json(trained.package() / "artifacts" / "head.json", ""))
     vectors = trained.vectors()[told["clip"]]
     written = told[[f"p({name})" for name in own.composers]].to_numpy()

@@ -35,7 +35,7 @@ def test_the_committed_file_is_valid_and_holds_every_key_there_is(project, setti
         ("ali", "probe_every_epoch", "ali.probe_every_epochs"),
         ("classifiers", "fair_cn", "classifiers.fair_cnn"),
         ("embeddings", "dimension", "embeddings.dimensions"),
-        ("clips", "groupby", "clips.group_by"),
+        ("clips", "fall_back", "clips.fallback"),
         ("study", "trial", "study.trials"),
     ],
 )
@@ -86,16 +86,16 @@ def test_a_key_in_the_wrong_section_is_found_in_the_right_one(settings):
 
 def test_a_missing_key_and_a_missing_section_are_named(settings):
     values = copy.deepcopy(settings)
-    del values["clips"]["first_seed"]
+    del values["clips"]["fallback"]
     del values["probe"]
-    with pytest.raises(UserError, match=r"missing key 'clips\.first_seed'; missing key 'probe'"):
+    with pytest.raises(UserError, match=r"missing key 'clips\.fallback'; missing key 'probe'"):
         params.check(values)
 
 
 @pytest.mark.parametrize(
     ("section", "key", "value", "reason"),
     [
-        ("clips", "first_seed", "0", "'clips.first_seed' is '0': input should be a valid integer"),
+        ("audio", "velocity", "80", "'audio.velocity' is '80': input should be a valid integer"),
         ("audio", "orchestration", "brass", "'audio.orchestration' is 'brass': input should be 'score' or 'strings'"),
         ("clips", "overlap", 1.0, "'clips.overlap' is 1.0: input should be less than or equal to 0.99"),
         ("embeddings", "dimensions", 1, "'embeddings.dimensions' is 1: input should be greater than or equal to 2"),
@@ -104,16 +104,7 @@ def test_a_missing_key_and_a_missing_section_are_named(settings):
         ("probe", "inverse_regularisation", [], "probe.inverse_regularisation.*at least 1 item"),
         ("corpus", "name", "../elsewhere", "'corpus.name' is '../elsewhere': string should match"),
         ("features", "mel_bands", True, "'features.mel_bands' is True: input should be a valid integer"),
-        ("clips", "group_by", [], "'clips.group_by' is .*at least 1 item"),
-        ("clips", "group_by", ["work", "clip", "work"], "'clips.group_by' is .*: a split is named twice"),
-        (
-            "clips",
-            "group_by",
-            ["composer"],
-            "'clips.group_by.0' is 'composer': input should be 'work', 'movement' or 'clip'",
-        ),
-        ("clips", "group_by", "work", "'clips.group_by' is 'work': input should be a valid list"),
-        ("clips", "leakage_folds", 0, "'clips.leakage_folds' is 0: input should be greater than or equal to 1"),
+        ("clips", "fallback", "clip", "'clips.fallback' is 'clip': input should be 'movement' or 'none'"),
         ("ali", "models", ["paper-128", "paper-x"], "'ali.models.1' is 'paper-x': string should match .*paper"),
         ("ali", "models", ["paper-0"], "'ali.models.0' is 'paper-0': string should match"),
         ("ali", "models", ["papers-128"], "'ali.models.0' is 'papers-128': string should match"),
@@ -159,10 +150,31 @@ def test_a_wrong_value_two_floors_down_is_named_too(settings, section, inner, ke
         params.check(values)
 
 
-@pytest.mark.parametrize("folds", [0, 101, 1.5])
-def test_folds_is_a_whole_number(settings, folds):
-    with pytest.raises(UserError, match=rf"'folds' is {folds}: input should be"):
+@pytest.mark.parametrize(
+    ("folds", "reason"),
+    [
+        (2, r"'folds' is 2: folds are listed by name, such as \[work-0, work-1, work-2\]"),
+        (1.5, r"'folds' is 1\.5: input should be a valid list"),
+        ("work-0", "'folds' is 'work-0': input should be a valid list"),
+        ([], "'folds' is .*at least 1 item"),
+        (["work-0", "clip-0", "work-0"], "'folds' is .*: a value is named twice"),
+        (["work-0", "composer-0"], r"'folds\.1' is 'composer-0': string should match .*work\|movement\|clip"),
+        (["work"], r"'folds\.0' is 'work': string should match"),
+        (["work-01"], r"'folds\.0' is 'work-01': string should match"),
+        (["work--1"], r"'folds\.0' is 'work--1': string should match"),
+    ],
+)
+def test_folds_is_a_list_of_names_without_repeats(settings, folds, reason):
+    with pytest.raises(UserError, match=reason):
         params.check(copy.deepcopy(settings) | {"folds": folds})
+
+
+@pytest.mark.parametrize(("key", "value"), [("group_by", ["work"]), ("leakage_folds", 1), ("first_seed", 0)])
+def test_the_keys_that_defined_the_folds_in_earlier_versions_point_to_the_list(settings, key, value):
+    values = copy.deepcopy(settings)
+    values["clips"][key] = value
+    with pytest.raises(UserError, match=rf"'clips\.{key}' is called 'folds' now"):
+        params.check(values)
 
 
 def test_a_whole_number_serves_where_a_fraction_is_meant(changed):

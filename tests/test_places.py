@@ -29,7 +29,7 @@ from symphony2vec.collection import table as tables
 from symphony2vec.corpus import library, recordings
 from symphony2vec.errors import UserError
 from symphony2vec.models.embeddings import stage as embeddings
-from symphony2vec.project import Project, read_json, write_table
+from symphony2vec.project import Project, write_table
 from symphony2vec.registry import candidates, gates
 from symphony2vec.study.database import Database
 from symphony2vec.tracking import sqlite_store
@@ -38,13 +38,12 @@ GIT = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgs
 NAMES = ["feature%2Fbranch", "a%20b", "100%", "a?b", "a#b", "a?uri=true", "a;b", "semi:colon", "ünï с 🎵", 'it\'s "q"']
 STAGES = """stages:
   embeddings:
-    matrix: {model: [pca], representation: [mel]}
-    cmd: symphony2vec embeddings ${item.model} ${item.representation}
+    matrix: {model: [pca], representation: [mel], fold: [work-0]}
+    cmd: symphony2vec embeddings ${item.model} ${item.representation} --fold ${item.fold}
     deps: [out/clips, out/features]
     params: [folds, embeddings.dimensions]
     outs:
-      - out/embeddings/${item.model}-${item.representation}:
-          persist: true
+      - out/embeddings/${item.fold}/${item.model}-${item.representation}
 """
 RESULTS = {
     "row": "pca-mel", "accuracy": 0.5, "spread": 0.1, "accuracy_low": 0.4, "accuracy_high": 0.6, "macro_f1": 0.5,
@@ -103,7 +102,7 @@ def train(project: Project, dimensions: int, model: str = "pca") -> str:
 
 
 def run_of(project: Project, model: str) -> str:
-    return str(read_json(project.out("embeddings", model, "work-0", "run.json"), "embeddings")["run_id"])
+    return str(tracking.read_run_record(project, project.out("embeddings", "work-0", model))["run_id"])
 
 
 def artifacts_of(project: Project, run_id: str) -> Path:
@@ -476,10 +475,10 @@ def set_dimensions(project: Project, dimensions: int) -> None:
 
 def test_case_dvc_1_an_experiment_in_a_temporary_folder_leaves_its_run_in_the_project(versioned: Project) -> None:
     shell(versioned.root, "dvc", "exp", "run", "-q", "--temp", "-n", "five", "-S", "embeddings.dimensions=5")
-    assert not versioned.out("embeddings", "pca-mel").exists()
+    assert not versioned.out("embeddings", "work-0", "pca-mel").exists()
     shell(versioned.root, "dvc", "exp", "apply", "five")
     run_id = run_of(versioned, "pca-mel")
-    assert np.load(versioned.out("embeddings", "pca-mel", "work-0", "vectors.npy")).shape[1] == 5
+    assert np.load(versioned.out("embeddings", "work-0", "pca-mel", "vectors.npy")).shape[1] == 5
     run = client(versioned).get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["dvc.exp_name"] == "five"
@@ -514,7 +513,7 @@ def test_case_dvc_2_the_model_that_out_holds_is_promoted(
     for dimensions in (4, 3):
         set_dimensions(versioned, dimensions)
         train(versioned, dimensions)
-        shell(versioned.root, "dvc", "commit", "-q", "-f", "embeddings@pca-mel")
+        shell(versioned.root, "dvc", "commit", "-q", "-f", "embeddings@pca-mel-work-0")
         shell(versioned.root, "git", "add", ".")
         shell(versioned.root, "git", "commit", "-qm", f"{dimensions} dimensions")
         ids[dimensions] = run_of(versioned, "pca-mel")
@@ -543,14 +542,12 @@ def test_case_dvc_2_a_run_that_is_elsewhere_is_said(promoted: Path, tmp_path: Pa
     project = copied(promoted, tmp_path / "pulled")
     shutil.rmtree(project.mlruns)
     with_database(project, empty_database)
-    run_id = run_of(project, "pca-mel")
-    with pytest.raises(
-        UserError, match=rf"^out/embeddings/pca-mel/work-0 was made by run {run_id}, which was trained elsewhere"
-    ):
+    elsewhere = r"^out/embeddings/work-0/pca-mel was trained elsewhere: this MLflow has no run that produced it"
+    with pytest.raises(UserError, match=elsewhere):
         call(project, "promote", "pca-mel")
     shutil.rmtree(project.out("probe"))
     call(project, "probe", "embeddings", "pca-mel")  # leaves a run that stands for it, and has no model
-    with pytest.raises(UserError, match=rf"was made by run {run_id}, which was trained elsewhere .* to train it here$"):
+    with pytest.raises(UserError, match=rf"{elsewhere}.* to train it here$"):
         call(project, "promote", "pca-mel")
     train(project, 3)
     assert candidates.find_candidate(client(project), "pca-mel", "", project).run_id == run_of(project, "pca-mel")

@@ -13,13 +13,14 @@ from sklearn.preprocessing import StandardScaler
 
 from conftest import ROOT, client, runs
 from symphony2vec import tracking
+from symphony2vec.clips import leaks
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation import statistics
 from symphony2vec.evaluation.probe import regression, scores
 from symphony2vec.evaluation.probe import stage as probe
 from symphony2vec.models.training import watch
 from symphony2vec.package.head import log_loss, softmax
-from symphony2vec.project import Project, SplitFold, key_of, read_table, write_array, write_json, write_table
+from symphony2vec.project import Project, SplitFold, key_of, read_table, write_array, write_table
 
 COMPOSERS = ("Bach", "Brahms", "Mahler")
 
@@ -32,9 +33,8 @@ def made(separation: float, seed: int = 0, works: int = 12, clips_a_work: int = 
     for code, composer in enumerate(COMPOSERS):
         for work in range(works):
             split = "train" if work % 4 < 2 else "validation" if work % 4 == 2 else "test"
-            rows += [
-                {"composer": composer, "work": str(work), "group": f"{composer} / {work}", "split": split}
-            ] * clips_a_work
+            row = {"composer": composer, "work": str(work), "movement": "1", "group": f"{composer} / {work}"}
+            rows += [{**row, "split": split}] * clips_a_work
             vectors.append(centres[code] + rng.standard_normal((clips_a_work, 8)))
     clips = pd.DataFrame(rows)
     clips.insert(0, "clip", range(len(clips)))
@@ -267,14 +267,17 @@ def test_a_glance_at_a_model_that_diverged_is_nothing():
 FOLD = SplitFold("work", 0)
 
 
-def add(project, stage: str, model: str, representation: str, arrays: dict[str, np.ndarray], key: str = "k") -> Path:
-    """One finished training of a model on the one fold: its arrays by file name, and its run."""
-    identity = tracking.RunIdentity(stage, model, representation, FOLD.name)
-    folder = project.out(stage, identity.entry, FOLD.name)
+def add(
+    project, stage: str, model: str, representation: str, arrays: dict[str, np.ndarray], fold: SplitFold = FOLD
+) -> Path:
+    """One finished training of a model on one fold: its arrays by file name, and its run."""
+    identity = tracking.RunIdentity(stage, model, representation, fold.name)
+    folder = project.out(stage, fold.name, identity.entry)
+    (folder / "run.json").unlink(missing_ok=True)
     for name, array in arrays.items():
         write_array(folder / f"{name}.npy", array)
     with tracking.start_run(project, identity, {"dimensions": 8}, project.clips) as opened:
-        tracking.write_run_record(folder / "run.json", opened, identity, key, key_of(project.fold(FOLD)))
+        tracking.write_run_record(project, folder, opened, identity, key_of(project.fold(fold)))
     return folder
 
 
@@ -301,30 +304,32 @@ def embedded(original, tmp_path, monkeypatch) -> Project:
     return Project(tmp_path)
 
 
+def results_of(project, stage: str = "embeddings", model: str = "pca-mel", fold: SplitFold = FOLD) -> Path:
+    return project.out("probe", fold.name, stage, model)
+
+
 def scores_of(project, stage: str = "embeddings", model: str = "pca-mel") -> list[dict]:
-    return json.loads(project.out("probe", stage, model, FOLD.name, "scores.json").read_text())["scores"]
+    return json.loads(results_of(project, stage, model).joinpath("scores.json").read_text())["scores"]
 
 
 def vectors_of(project) -> Path:
-    return project.out("embeddings", "pca-mel", FOLD.name, "vectors.npy")
+    return project.out("embeddings", FOLD.name, "pca-mel", "vectors.npy")
 
 
-def times(folder: Path) -> dict[str, int]:
-    """When each file below a folder was written, and which file it is."""
-    return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob("*") if path.is_file()}
+def files_of(home: Path) -> dict[str, bytes]:
+    """The contents of all files below a folder."""
+    return {path.relative_to(home).as_posix(): path.read_bytes() for path in home.rglob("*") if path.is_file()}
 
 
 def test_the_stage_adds_its_numbers_to_the_models_run(embedded, changed):
     probe.run(embedded, changed(), "embeddings", "pca-mel")
-    folder = embedded.out("probe", "embeddings", "pca-mel", FOLD.name)
     (scores,) = scores_of(embedded)
-    run_id = json.loads(vectors_of(embedded).with_name("run.json").read_text())["run_id"]
-    logged = client(embedded).get_run(run_id)
+    (logged,) = runs(embedded)
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics["test_accuracy"] == pytest.approx(scores["test_accuracy"])
     assert {"test_macro_f1", "majority_accuracy", "validation_accuracy"} <= logged.data.metrics.keys()
     assert logged.data.params["dimensions"] == "8"
-    assert {path.name for path in folder.iterdir()} == {"scores.json", "predictions.csv", "works.csv", "confusion.png"}
+    assert set(files_of(results_of(embedded))) == {"scores.json", "predictions.csv", "works.csv", "confusion.png"}
 
 
 def test_every_reading_is_scored_and_the_one_that_counts_comes_first(embedded, changed):
@@ -335,7 +340,7 @@ def test_every_reading_is_scored_and_the_one_that_counts_comes_first(embedded, c
     assert [one["readout"] for one in scores] == ["", "Alike", "crops"]
     assert scores[0]["test_accuracy"] < 0.6 < 0.9 < scores[1]["test_accuracy"]
     assert {**scores[1], "readout": "crops"} == scores[2]
-    told = read_table(embedded.out("probe", "ali", "paper-8", FOLD.name, "predictions.csv"), "probe")
+    told = read_table(results_of(embedded, "ali", "paper-8") / "predictions.csv", "probe")
     for one in scores:
         own = told[told["readout"] == one["readout"]]
         assert (own["predicted"] == own["composer"]).mean() == pytest.approx(one["test_accuracy"])
@@ -383,7 +388,7 @@ def test_the_probabilities_of_chunks_score_chunks(embedded, changed):
     assert (votes["readout"], votes["test_accuracy"]) == ("", 1.0)
     assert (single["readout"], single["test_accuracy"]) == ("chunks", 0.75)
     assert single["clips"]["test"] == 4 * votes["clips"]["test"]
-    folder = embedded.out("probe", "classifiers", "lstm-mel", FOLD.name)
+    folder = results_of(embedded, "classifiers", "lstm-mel")
     assert set(read_table(folder / "predictions.csv", "probe")["readout"]) == {""}  # of clips alone
     works = read_table(folder / "works.csv", "probe")
     assert set(works.loc[works["readout"] == "chunks", "right"] / works.loc[works["readout"] == "chunks", "clips"]) == {
@@ -402,16 +407,16 @@ def test_probabilities_that_are_not_numbers_are_refused(embedded, changed):
 def test_an_ali_that_params_no_longer_ask_for_is_not_scored(embedded, changed):
     add(embedded, "ali", "paper", "8", {"vectors": made(0.3)[0]})
     probe.run(embedded, changed(ali__models=["paper-8"]))
-    assert embedded.out("probe", "ali", "paper-8").is_dir()
+    assert results_of(embedded, "ali", "paper-8").is_dir()
     probe.run(embedded, changed(ali__models=["paper-16"]))
-    assert not embedded.out("probe", "ali", "paper-8").exists()
-    assert embedded.out("probe", "embeddings", "pca-mel").is_dir()
+    assert not results_of(embedded, "ali").exists()
+    assert results_of(embedded).is_dir()
 
 
 def test_the_works_add_up_to_the_accuracy(embedded, changed):
     add(embedded, "ali", "paper", "8", {"vectors": made(0.3)[0], "vectors-crops": made(0.6)[0]})
     probe.run(embedded, changed(ali__models=["paper-8"]))
-    works = read_table(embedded.out("probe", "ali", "paper-8", FOLD.name, "works.csv"), "probe")
+    works = read_table(results_of(embedded, "ali", "paper-8") / "works.csv", "probe")
     for one in scores_of(embedded, "ali", "paper-8"):
         own = works[works["readout"] == one["readout"]]
         assert own["work"].is_unique
@@ -427,43 +432,101 @@ def test_works_of_one_title_by_two_composers_are_two_works(changed):
     assert table["work"].tolist() == [f"{name} / {work}" for name in COMPOSERS for work in ("11", "3", "7")]
 
 
-def test_a_second_run_writes_nothing(embedded, changed):
+def test_a_second_run_gives_the_same_files_and_adds_to_the_same_run(embedded, changed):
     probe.run(embedded, changed())
-    before, ended = times(embedded.out("probe")), [one.info.end_time for one in runs(embedded)]
+    before = files_of(embedded.out("probe"))
     probe.run(embedded, changed())
-    assert times(embedded.out("probe")) == before
-    assert [one.info.end_time for one in runs(embedded)] == ended
+    assert files_of(embedded.out("probe")) == before
+    assert len(runs(embedded)) == 1
     probe.run(embedded, changed(probe__bootstrap_resamples=300))
-    assert all(times(embedded.out("probe"))[name] != written for name, written in before.items())
+    assert files_of(embedded.out("probe")).keys() == before.keys()
+    assert (results_of(embedded) / "scores.json").read_bytes() != before[f"{FOLD.name}/embeddings/pca-mel/scores.json"]
 
 
-def test_a_model_that_was_trained_again_is_scored_again_and_the_others_are_not(embedded, changed):
-    add(embedded, "embeddings", "pca", "chroma", {"vectors": made(2.0)[0]})
+def test_a_model_that_was_trained_again_is_scored_again_in_its_new_run(embedded, changed):
     probe.run(embedded, changed())
-    kept = times(embedded.out("probe", "embeddings", "pca-chroma"))
     assert scores_of(embedded)[0]["test_accuracy"] > 0.9
-    add(embedded, "embeddings", "pca", "mel", {"vectors": made(0.0)[0]}, key="another")
+    (first,) = runs(embedded)
+    add(embedded, "embeddings", "pca", "mel", {"vectors": made(0.0)[0]})
     probe.run(embedded, changed())
     assert scores_of(embedded)[0]["test_accuracy"] < 0.6
-    assert times(embedded.out("probe", "embeddings", "pca-chroma")) == kept
+    accuracies = {run.info.run_id == first.info.run_id: run.data.metrics["test_accuracy"] for run in runs(embedded)}
+    assert accuracies[False] < 0.6 < 0.9 < accuracies[True]
 
 
 def test_the_scores_of_what_is_gone_go_too(embedded, changed):
-    add(embedded, "embeddings", "pca", "chroma", {"vectors": made(2.0)[0]})
+    other = add(embedded, "embeddings", "pca", "chroma", {"vectors": made(2.0, seed=1)[0]})
     probe.run(embedded, changed())
-    shutil.rmtree(embedded.out("embeddings", "pca-chroma"))
+    shutil.rmtree(other)
     probe.run(embedded, changed(), "embeddings")  # one stage alone removes nothing
-    assert embedded.out("probe", "embeddings", "pca-chroma").is_dir()
+    assert results_of(embedded, "embeddings", "pca-chroma").is_dir()
     probe.run(embedded, changed())
-    assert [path.name for path in embedded.out("probe", "embeddings").iterdir()] == ["pca-mel"]
+    assert [path.name for path in results_of(embedded).parent.iterdir()] == ["pca-mel"]
 
 
-def test_a_run_the_server_does_not_know_gets_one_that_stands_for_it(embedded, changed):
-    record = vectors_of(embedded).with_name("run.json")
-    write_json(record, {**json.loads(record.read_text()), "run_id": "0" * 32})
+def test_the_main_scores_of_a_fold_are_in_one_file_for_dvc(embedded, changed):
+    add(embedded, "ali", "paper", "8", {"vectors": made(0.3)[0], "vectors-crops": made(0.6)[0]})
+    probe.run(embedded, changed(ali__models=["paper-8"]))
+    metrics = json.loads(embedded.out("probe", f"{FOLD.name}.json").read_text())
+    assert {stage: set(models) for stage, models in metrics.items()} == {"ali": {"paper-8"}, "embeddings": {"pca-mel"}}
+    names = ["test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_macro_f1"]
+    main, crops = scores_of(embedded, "ali", "paper-8")
+    expected = {name: main[name] for name in names} | {f"crops.{name}": crops[name] for name in names}
+    assert metrics["ali"]["paper-8"] == expected
+    (run,) = runs(embedded, stage="ali")
+    assert expected.items() <= run.data.metrics.items()
+    probe.run(embedded, changed(probe__confidence=0.5), "embeddings")  # the other stage's scores stay in it
+    after = json.loads(embedded.out("probe", f"{FOLD.name}.json").read_text())
+    assert after["ali"] == metrics["ali"]
+    assert after["embeddings"] != metrics["embeddings"]
+
+
+def test_every_fold_is_scored_or_the_one_that_is_named(embedded, changed):
+    other = SplitFold("work", 1)
+    vectors, clips = made(0.3)
+    write_table(embedded.fold(other), clips.assign(split=clips["split"].to_numpy()[::-1]))
+    add(embedded, "embeddings", "pca", "mel", {"vectors": vectors}, fold=other)
+    both = changed(folds=[FOLD.name, other.name])
+    probe.run(embedded, both, fold=other.name)
+    assert results_of(embedded, fold=other).is_dir()
+    assert not embedded.out("probe", FOLD.name).exists()
+    before = files_of(embedded.out("probe", other.name))
+    probe.run(embedded, both)
+    assert results_of(embedded).is_dir()
+    assert files_of(embedded.out("probe", other.name)) == before
+    with pytest.raises(UserError, match="lists no fold 'work-1'"):
+        probe.run(embedded, changed(), fold=other.name)
+
+
+def test_a_run_says_how_many_test_clips_are_in_training_as_well(embedded, changed):
+    probe.run(embedded, changed())
+    (run,) = runs(embedded)
+    assert "near_duplicate_test_clips" not in run.data.metrics  # the features were not compared
+    table = read_table(embedded.fold(FOLD), "clips")
+    first, second = sorted(int(table.loc[table["split"] == side, "clip"].iloc[0]) for side in ("train", "test"))
+    pairs = pd.DataFrame([(first, second, 5.0, 0.9)], columns=leaks.COLUMNS)
+    write_table(embedded.out("features", leaks.FILE), pairs)
+    probe.run(embedded, changed())
+    (run,) = runs(embedded)
+    assert run.data.metrics["near_duplicate_test_clips"] == 1.0
+    assert run.data.metrics["near_duplicate_test_share"] == pytest.approx(1.0 / (table["split"] == "test").sum())
+
+
+def test_a_model_from_another_machine_is_found_by_its_content(embedded, changed):
+    shutil.rmtree(embedded.mlruns / "produced")  # what this machine knows of the runs that produced its folders
     probe.run(embedded, changed(), "embeddings", "pca-mel")
-    (found,) = runs(embedded, f"tags.stands_for = '{'0' * 32}'")
-    assert found.data.metrics["test_accuracy"] > 0.9
+    (run,) = runs(embedded)
+    assert run.data.metrics["test_accuracy"] > 0.9
+
+
+def test_a_model_whose_run_the_server_does_not_know_gets_one_run_that_stands_for_it(embedded, changed):
+    content = json.loads(vectors_of(embedded).with_name("run.json").read_text())["content"]
+    shutil.rmtree(embedded.mlruns)
+    for _ in range(2):
+        probe.run(embedded, changed(), "embeddings", "pca-mel")
+        (found,) = runs(embedded)
+        assert found.data.tags["stands_for"] == content
+        assert found.data.metrics["test_accuracy"] > 0.9
 
 
 def test_vectors_of_another_split_are_refused(embedded, changed):
@@ -485,7 +548,7 @@ def test_a_probe_that_fails_marks_the_run_and_a_good_one_clears_it(embedded, cha
     write_array(path, np.full_like(good, np.nan))
     with pytest.raises(UserError, match="diverged"):
         probe.run(embedded, changed(), "embeddings", "pca-mel")
-    assert not embedded.out("probe", "embeddings", "pca-mel", FOLD.name).exists()
+    assert not results_of(embedded).exists()
     (run,) = runs(embedded)
     assert (run.info.status, "diverged" in run.data.tags["failure"]) == ("FAILED", True)
     write_array(path, good)

@@ -210,7 +210,8 @@ def test_one_fold_is_too_few_to_replace_a_champion(tracked, packed):
     promote(tracked, "pca-mel")
     with pytest.raises(
         UserError,
-        match=r"at least 3 shared folds are needed: set `folds: 3` .* run `dvc repro`; .* the champion has only 1",
+        match=r"at least 3 shared folds are needed: list as many in `folds` of params.yaml and run `dvc repro`; "
+        r".* the champion has only 1",
     ):
         run_command(tracked, "promote", "vae-mel")
 

@@ -105,8 +105,7 @@ def test_models_without_a_shared_fold_say_whose_are_missing():
     other = {"work-7": fold(7, 0.5)}
     challenger = model(0.5, 1) | {"work-7": fold(7, 0.5, works=None)}  # a fold that was trained, but not probed
     assert gates.check_data(challenger, other).details == (
-        "no probed fold in common (challenger work-0, champion work-7); train and probe both with the same `folds` and "
-        "`clips.first_seed`"
+        "no probed fold in common (challenger work-0, champion work-7); train and probe both on the same `folds`"
     )
     unprobed = model(0.5, works=None)
     assert "no fold of the champion was probed; run `dvc repro probe`" in gates.check_data(other, unprobed).details
@@ -194,8 +193,8 @@ def test_too_few_folds_are_refused_with_what_to_do(changed, equal_ok):
     assert not verdict.passed
     assert difference.low > 0.0
     assert verdict.details.endswith(
-        "over 2 folds (work-0, work-1); at least 3 shared folds are needed: set `folds: 3` in params.yaml and run "
-        "`dvc repro`; the champion has only 2"
+        "over 2 folds (work-0, work-1); at least 3 shared folds are needed: list as many in `folds` of "
+        "params.yaml and run `dvc repro`; the champion has only 2"
     )
     assert gates.check_improvement(model(0.9), model(0.5, folds=2), True, equal_ok, changed(registry__minimum_folds=2))[
         0

@@ -22,6 +22,10 @@ from ruamel.yaml import YAML
 
 from conftest import ROOT, runs
 from symphony2vec import figures, params
+from symphony2vec.models.ali import stage as ali
+from symphony2vec.models.classifiers import stage as classifiers
+from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.models.temporal import stage as temporal
 from symphony2vec.project import Project, write_table
 from symphony2vec.report import pictures, tables, walks
 from symphony2vec.report import stage as report
@@ -72,8 +76,7 @@ def recordings(folder: Path) -> None:
 def shrink(values: dict[str, Any]) -> None:
     """A params.yaml that is done in minutes: few and small updates."""
     values["corpus"]["name"] = "recordings"
-    values["folds"] = 2
-    values["clips"] |= {"group_by": ["work", "clip"], "leakage_folds": 1}
+    values["folds"] = list(FOLDS)
     for own in values["classifiers"].values():
         own |= {"batch": 8, "epochs": 1}
     embeddings, ali = values["embeddings"], values["ali"]
@@ -95,11 +98,11 @@ def shrink(values: dict[str, Any]) -> None:
 
 def fewer(stages: dict[str, Any]) -> None:
     """A dvc.yaml with a few models of every kind: a stage costs seconds, and every model has tests of its own."""
-    stages["classifiers"]["matrix"] = {"model": ["ff", "lstm"], "representation": ["mel"]}
+    stages["classifiers"]["matrix"] |= {"model": ["ff", "lstm"], "representation": ["mel"]}
     del stages["classifiers-crop"]
     networks = copy.deepcopy(stages["embeddings"])
-    networks["matrix"] = {"model": ["ae", "vae"], "representation": ["mel"]}
-    stages["embeddings"]["matrix"] = {"model": ["pca"], "representation": ["mel", "chroma"]}
+    networks["matrix"] |= {"model": ["ae", "vae"], "representation": ["mel"]}
+    stages["embeddings"]["matrix"] |= {"model": ["pca"], "representation": ["mel", "chroma"]}
     stages["embeddings-networks"] = networks
 
 
@@ -134,8 +137,27 @@ def finished(tmp_path_factory) -> Project:
     call("symphony2vec", "corpus", "import", str(originals), cwd=root)
     call("dvc", "add", "data", cwd=root)
     studied(Project(root))
+    call("dvc", "repro", "features", "labels", cwd=root)
+    train(Project(root))
+    stages = call("dvc", "stage", "list", "--name-only", cwd=root).split()
+    call("dvc", "commit", "--force", *(name for name in stages if name.startswith(tuple(MODELS))), cwd=root)
     call("dvc", "repro", cwd=root)
     return Project(root)
+
+
+def train(project: Project) -> None:
+    """Train all models in this process, which spares the start of thirty."""
+    settings = params.read(project.params)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name in MODELS["classifiers"]:
+            classifiers.run(project, settings, *name.split("-"))
+        for name in MODELS["embeddings"]:
+            embeddings.run(project, settings, *name.split("-"))
+        for name in MODELS["ali"]:
+            ali.run(project, settings, name)
+        for name in MODELS["temporal"]:
+            temporal.run(project, settings, name)
 
 
 def table_of(project: Project, name: str = "results") -> pd.DataFrame:
@@ -172,11 +194,11 @@ def test_every_model_has_vectors_or_probabilities_of_every_clip_on_every_draw(fi
     clips = pd.read_csv(finished.clips)
     assert sorted(clips["composer"].unique()) == ["Ana Fantasía", "Cécile Chaminade", "Безымянов"]
     for (stage, models), fold in itertools.product(MODELS.items(), FOLDS):
-        assert sorted(path.name for path in finished.out(stage).iterdir()) == models
+        assert sorted(path.name for path in finished.out(stage, fold).iterdir()) == models
         for model in models:
-            names = {path.name for path in finished.out(stage, model, fold).iterdir()}
+            names = {path.name for path in finished.out(stage, fold, model).iterdir()}
             (name,) = names & {"vectors.npy", "probabilities.npy"}
-            found = np.load(finished.out(stage, model, fold, name))
+            found = np.load(finished.out(stage, fold, model, name))
             width = 3 if name == "probabilities.npy" else {"ali": 8, "temporal": 8}.get(stage, 4)
             assert found.shape == (len(clips), width), model
 
@@ -188,7 +210,7 @@ def test_every_model_and_draw_has_one_finished_run_with_its_score(finished):
         assert len(runs(finished, stage=stage)) == len(found)
         for name, one in found.items():
             model, fold = name.split(" ")
-            scores = json.loads(finished.out("probe", stage, model, fold, "scores.json").read_text())["scores"]
+            scores = json.loads(finished.out("probe", fold, stage, model, "scores.json").read_text())["scores"]
             assert one.info.status == "FINISHED"
             assert one.data.metrics["test_accuracy"] == pytest.approx(scores[0]["test_accuracy"])
             assert one.data.params["corpus.name"] == "recordings"
@@ -205,10 +227,11 @@ def test_a_second_repro_has_nothing_to_do_and_a_changed_setting_reruns_its_branc
     assert "Data and pipelines are up to date" in call("dvc", "repro", cwd=finished.root)
     text = finished.params.read_text(encoding="utf-8")
     assert "paper-8" in text
+    after = {"report", *(f"{stage}@{fold}" for stage in ("probe", "meaning") for fold in FOLDS)}
     expected = {
-        ("bootstrap_resamples: 200", "bootstrap_resamples: 100"): {"probe", "meaning", "report"},
-        ("paper-8", "paper-9"): {"ali@paper-9", "probe", "meaning", "report"},
-        ("full-8", "full-9"): {"temporal@full-9", "probe", "meaning", "report"},
+        ("bootstrap_resamples: 200", "bootstrap_resamples: 100"): after,
+        ("paper-8", "paper-9"): {f"ali@paper-9-{fold}" for fold in FOLDS} | after,
+        ("full-8", "full-9"): {f"temporal@full-9-{fold}" for fold in FOLDS} | after,
     }
     try:
         for (old, new), stages in expected.items():
@@ -251,8 +274,8 @@ def test_the_table_of_results_has_every_row_and_validation_orders_it(finished):
     assert (table["accuracy"] <= table["accuracy_high"]).all()
     assert set(table["folds"]) == {2}
     for line in table.to_dict("records"):
-        folder = finished.out("probe", line["stage"], line["model"])
-        told = [json.loads((folder / fold / "scores.json").read_text())["scores"] for fold in FOLDS[:2]]
+        place = (line["stage"], line["model"], "scores.json")
+        told = [json.loads(finished.out("probe", fold, *place).read_text())["scores"] for fold in FOLDS[:2]]
         own = [one["test_accuracy"] for scores in told for one in scores if one["readout"] == line["readout"]]
         assert line["accuracy"] == pytest.approx(np.mean(own), abs=1e-4)
         assert len(own) == 2
@@ -281,6 +304,40 @@ def test_the_numbers_of_the_page_are_those_of_the_table(finished):
     assert f"{best['row']} ({best['stage']}), has a test accuracy of\n{percent(best['accuracy'])} (" in lead
 
 
+def test_dvc_shows_the_metrics_of_every_fold_and_of_the_report(finished):
+    shown = json.loads(call("dvc", "metrics", "show", "--json", cwd=finished.root).partition("\n")[0])[""]["data"]
+    metrics = {path: values["data"] for path, values in shown.items()}
+    stages = ("probe", "meaning")
+    assert set(metrics) == {"out/metrics.json", *(f"out/{stage}/{fold}.json" for stage in stages for fold in FOLDS)}
+    table = table_of(finished).set_index("row")
+    assert metrics["out/metrics.json"]["pca-mel"]["accuracy"] == table.loc["pca-mel", "accuracy"]
+    assert set(metrics["out/metrics.json"]) == {row for _, row in ROWS}
+    for stage, fold in itertools.product(MODELS, FOLDS):
+        for one in runs(finished, f"tags.fold = '{fold}'", stage):
+            model, _ = one.info.run_name.split(" ")
+            for name, value in metrics[f"out/probe/{fold}.json"][stage][model].items():
+                assert value == pytest.approx(one.data.metrics[name]), name
+            for name, value in metrics[f"out/meaning/{fold}.json"].get(stage, {}).get(model, {}).items():
+                assert value == pytest.approx(one.data.metrics[name]), name
+
+
+def test_dvc_plots_the_losses_of_every_network_and_the_confusion_of_the_best_model(finished):
+    losses = {path.stem: pd.read_csv(path) for path in finished.out("report", "curves").iterdir()}
+    networks = {f"{stage}-{model}" for stage, models in MODELS.items() for model in models if "pca" not in model}
+    assert set(losses) == networks
+    for name, table in losses.items():
+        assert list(table) == ["epoch", "train_loss", "validation_loss"]
+        assert table[["train_loss", "validation_loss"]].notna().all(axis=None), name
+    best = table_of(finished).iloc[0]
+    confusion = pd.read_csv(finished.out("report", "confusion.csv"))
+    right = (confusion["composer"] == confusion["predicted"]).mean()
+    assert right == pytest.approx(best["accuracy"], abs=0.05)  # the mean over folds of unequal size
+    call("dvc", "plots", "show", "--out", "plots", cwd=finished.root)
+    page = (finished.root / "plots" / "index.html").read_text(encoding="utf-8")
+    assert "Confusion of the model with the best validation accuracy" in page
+    shutil.rmtree(finished.root / "plots")
+
+
 def test_the_leak_is_told_for_every_row_and_drawn(finished):
     table = table_of(finished, "leak")
     expected = {(row, split) for (_, row), split in itertools.product(ROWS, ("work", "clip"))}
@@ -298,7 +355,7 @@ def test_the_leak_is_told_for_every_row_and_drawn(finished):
         told = line.rsplit("<td>", 1)[1]
         assert told.startswith(f"{round(100 * (clip - work), 1) + 0.0:+.1f}<br>")
         assert " to " in told
-    assert "Folds: 2 by work, 1 by clip;" in text
+    assert "Folds: 2 by work, 1 by clip." in text
 
 
 def test_the_page_counts_clips_of_the_same_sound_on_two_sides_of_every_split(finished):
@@ -386,7 +443,7 @@ def test_the_whole_model_walks_along_what_is_known_of_recordings(finished):
 
 def test_a_page_without_the_temporal_stage_lacks_what_is_of_it_and_nothing_else(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "write_sounds", lambda *words: words[-1].mkdir())
-    skipped = shutil.ignore_patterns("*.npy", "*.flac", "report", "temporal")
+    skipped = shutil.ignore_patterns("mel.npy", "mfcc.npy", "chroma.npy", "*.flac", "report", "temporal")
     shutil.copytree(finished.root / "out", tmp_path / "out", ignore=skipped)
     shutil.copyfile(finished.params, tmp_path / "params.yaml")
     report.run(Project(tmp_path), params.read(finished.params))
@@ -422,7 +479,7 @@ def test_names_cannot_break_the_page(finished, tmp_path, monkeypatch):
         ("composer", "works", "movements", "minutes", "clips", "kind", "licence"), sly)]))  # fmt: skip
     monkeypatch.setattr(pictures, "write_sounds", lambda *words: words[-1].mkdir())  # takes long, and holds no names
     monkeypatch.setattr(walks, "write_sounds", lambda *_: {})
-    skipped = shutil.ignore_patterns("*.npy", "*.flac", "report")
+    skipped = shutil.ignore_patterns("mel.npy", "mfcc.npy", "chroma.npy", "*.flac", "report")
     shutil.copytree(finished.root / "out", tmp_path / "out", ignore=skipped)
     shutil.copyfile(finished.params, tmp_path / "params.yaml")
     report.run(Project(tmp_path), params.read(finished.params))
@@ -485,8 +542,8 @@ Promise.all([...document.querySelectorAll(selector)].map(one => new Promise(sett
 
 def test_a_probe_that_was_not_tried_every_epoch_is_drawn_where_it_was(project, monkeypatch):
     curves = pd.DataFrame({"update": [5.0, 10.0, 15.0], "probe_validation_accuracy": [np.nan, 0.25, 0.5]})
-    write_table(project.out("ali", "paper-8", "work-0", "curves.csv"), curves)
-    write_table(project.out("ali", "encoder-8", "work-0", "curves.csv"), curves[["update"]])
+    write_table(project.out("ali", "work-0", "paper-8", "curves.csv"), curves)
+    write_table(project.out("ali", "work-0", "encoder-8", "curves.csv"), curves[["update"]])
     seen = {}
     monkeypatch.setattr(pictures.figures, "learning_curves", lambda tables, *_: seen.update(tables))
     monkeypatch.setattr(pictures.figures, "save", lambda *_: None)
@@ -498,6 +555,6 @@ def test_a_probe_that_was_not_tried_every_epoch_is_drawn_where_it_was(project, m
 
 def test_a_correlation_that_could_not_be_taken_is_not_a_number(project):
     told = pd.DataFrame({"source": ["rays", "prior"], "measure": "loudness", "rho": [np.nan, -0.5], "crops": 9})
-    write_table(project.out("ali", "paper-8", "work-0", "latent.csv"), told.assign(low=told["rho"], high=told["rho"]))
+    write_table(project.out("ali", "work-0", "paper-8", "latent.csv"), told.assign(low=told["rho"], high=told["rho"]))
     found = tables.read_claims(project, ["paper-8"], ["work-0"])
     assert [f"{rho:+.2f}" for rho in found["rho"]] == ["+nan", "-0.50"]

@@ -19,7 +19,7 @@ def write_validation(project: Project, model: str, right: int, folds: list[str] 
     for fold in folds:
         table = project.out("clips", "folds", f"{fold}.csv")
         write_table(table, pd.DataFrame({"clip": [0], "fold": fold}))
-        folder = project.out("temporal", model, fold)
+        folder = project.out("temporal", fold, model)
         counts = pd.DataFrame({"work": WORKS, "clips": 10, "right": right + np.array([1, -1] * 4)})
         write_table(folder / "validation.csv", counts)
         write_json(folder / "run.json", {"clips": clips or key_of(table)})
@@ -32,10 +32,10 @@ def write_generation(
     for fold in FOLDS:
         clips = pd.DataFrame({"clip": range(16), "composer": "x", "work": WORKS * 2})
         clips["log_spectral_distance"] = distance_db + np.arange(16) % 8
-        write_table(project.out(stage, model, fold, "generation.csv"), clips)
+        write_table(project.out(stage, fold, model, "generation.csv"), clips)
         kinds = {"reconstructed": 20.0, "training": 3.0} | ({} if generated is None else {"generated": generated})
         table = pd.DataFrame({"what": list(kinds), "frechet": list(kinds.values()), "clips": 12})
-        write_table(project.out(stage, model, fold, "frechet.csv"), table)
+        write_table(project.out(stage, fold, model, "frechet.csv"), table)
 
 
 def test_each_ablation_is_compared_with_the_full_model_on_their_common_folds(project, changed):
@@ -82,7 +82,7 @@ def test_the_best_reconstruction_is_first_and_each_is_compared_with_the_full_mod
 
 def test_a_model_without_generation_on_every_fold_is_left_out(project, changed):
     write_generation(project, "embeddings", "vae-mel", 6.0)
-    project.out("embeddings", "vae-mel", "work-1", "generation.csv").unlink()
+    project.out("embeddings", "work-1", "vae-mel", "generation.csv").unlink()
     assert ablation.tabulate_generation(project, [("embeddings", "vae-mel")], "", FOLDS, changed().probe).empty
 
 

@@ -229,7 +229,7 @@ def test_the_papers_figures_stand_at_their_rows():
 def probed(project: Project, stage: str, model: str, fold: str, right: dict[str, list[int]]) -> None:
     """What the stage `probe` writes of one model on one fold, for each readout the right clips of its works."""
     folder, made = (
-        project.out("probe", stage, model, fold),
+        project.out("probe", fold, stage, model),
         {name: row("x", [works(own)]) for name, own in right.items()},
     )
     scores = [{"readout": name, **one.scores[0]} for name, one in made.items()]

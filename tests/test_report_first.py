@@ -103,7 +103,7 @@ def test_the_length_of_the_input_follows_from_the_settings(changed):
 
 def test_the_size_of_an_entry_is_that_of_its_readout(project):
     for name, size in (("vectors", 40), ("vectors-pooled", 256)):
-        write_array(project.out("temporal", "full-40", "work-0", f"{name}.npy"), np.zeros((3, size), dtype=np.float32))
+        write_array(project.out("temporal", "work-0", "full-40", f"{name}.npy"), np.zeros((3, size), dtype=np.float32))
     lines = [("temporal", "full-40", "full-40", ""), ("temporal", "full-40 pooled", "full-40", "pooled"),
              ("classifiers", "ff-mel", "ff-mel", "")]  # fmt: skip
     results = pd.DataFrame(lines, columns=["stage", "row", "model", "readout"])

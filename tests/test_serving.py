@@ -67,7 +67,14 @@ def package(tmp_path_factory, settings) -> Path:
     arguments = {"values": BANDS * FRAMES, "dimensions": DIMENSIONS}
     build = {"module": networks.__name__, "name": "Encoder", "arguments": arguments, "method": "encode"}
     network = networks.Encoder(**arguments)
-    return saving.save(tmp_path_factory.mktemp("package"), network, config(settings, {**build, "flatten": True}))
+    return packed(tmp_path_factory.mktemp("package"), network, config(settings, {**build, "flatten": True}))
+
+
+def packed(folder: Path, network: torch.nn.Module, package_config: contents.Config) -> Path:
+    """The MLflow model of a network, as a training logs it."""
+    (folder / "files").mkdir()
+    saving.write_files(folder / "files", network, package_config)
+    return saving.wrap(folder / "files", folder / "model")
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +264,7 @@ def test_a_classifier_answers_with_composers_and_no_vectors(tmp_path, settings, 
     shape = {"representation": "mel", "shape": [BANDS, FRAMES], "composers": 2, "chunk_frames": 0}
     build = {"module": classifiers.__name__, "name": "Classifier", "arguments": {"kind": "ff", **shape}}
     network, build["method"] = classifiers.Classifier(**build["arguments"]), "probabilities"
-    folder = saving.save(tmp_path, network, config(settings, build, "ff"))
+    folder = packed(tmp_path, network, config(settings, build, "ff"))
     (answer,) = Service(contents.read(folder, Model), Limits()).answer([Row(audio=example)])
     assert answer["composers"] == ["Bach", "Haydn"]
     assert answer.keys() == {"starts_s", "ends_s", "composers", "probabilities"}

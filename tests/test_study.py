@@ -475,12 +475,12 @@ def test_tables_figures_and_a_page_are_in_the_folder_and_the_run(finished):
     assert (metrics["winner_trial"], metrics["winner_mean"]) == (first["trial"], pytest.approx(first["mean"]))
 
 
-def test_the_report_shows_an_existing_study(finished, tmp_path_factory):
+def test_the_report_shows_an_existing_study(finished, small, tmp_path_factory):
     from symphony2vec.report import page
 
     none = pd.DataFrame({"stage": [], "model": []})
     folder = tmp_path_factory.mktemp("report") / "pictures"
-    pictures.gather(finished, none, "work-0", folder)
+    pictures.gather(finished, small, none, "work-0", folder)
     assert {"study-ali-history.png", "study-ali-slices.png"} <= {path.name for path in folder.iterdir()}
     (rows,) = page._studies(finished).values()
     assert {row["trial"] for row in rows} == {1, 5}
@@ -517,7 +517,7 @@ def test_test_clips_are_not_used_and_the_stage_trains_the_winner_as_the_study_di
     values["ali"]["searched"] = setting.model_dump()
     np.save(here.feature("mel"), spectrograms())
     ali.run(here, params.check(values), f"searched-{latent}")
-    curve = pd.read_csv(here.out("ali", "searched-4", "work-0", "curves.csv"))[watch.PROBE_ACCURACY]
+    curve = pd.read_csv(here.out("ali", "work-0", "searched-4", "curves.csv"))[watch.PROBE_ACCURACY]
     assert curve.expanding().mean().tolist() == pytest.approx(list(trial.intermediate_values.values()))
     assert curve.mean() == pytest.approx(trial.value)
 

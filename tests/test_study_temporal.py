@@ -116,7 +116,7 @@ def test_the_stage_trains_the_winner_as_the_study_did_with_whatever_test_clips(
     values = small.model_dump()
     values["temporal"]["full"] = setting.model_dump()
     temporal.run(clean, params.check(values), f"full-{latent}")
-    curve = pd.read_csv(clean.out("temporal", "full-4", "work-0", "curves.csv"))[watch.PROBE_ACCURACY]
+    curve = pd.read_csv(clean.out("temporal", "work-0", "full-4", "curves.csv"))[watch.PROBE_ACCURACY]
     trial = trials_of(finished)[best.number]
     assert curve.expanding().mean().tolist() == pytest.approx(list(trial.intermediate_values.values()))
     assert curve.mean() == pytest.approx(trial.value)

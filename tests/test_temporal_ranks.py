@@ -234,7 +234,7 @@ def test_the_stage_trains_on_two_processes(tmp_path, settings, monkeypatch):
     YAML().dump(values, project.params)
     arguments = ["--project", str(tmp_path), "temporal", "context-4", "--processes", "2"]
     assert CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code == 0
-    folder = project.out("temporal", "context-4", "work-0")
+    folder = project.out("temporal", "work-0", "context-4")
     vectors, curves = np.load(folder / "vectors.npy"), read_table(folder / "curves.csv", "temporal")
     assert vectors.shape == (40, 4)
     assert np.isfinite(vectors).all()

@@ -61,7 +61,7 @@ def trained_models(trained: Trained) -> Trained:
 
 
 def folder(project: Project, model: str) -> Path:
-    return project.out("temporal", model, "work-0")
+    return project.out("temporal", "work-0", model)
 
 
 def names_in(path: Path) -> set[str]:
@@ -69,17 +69,9 @@ def names_in(path: Path) -> set[str]:
 
 
 def test_every_model_writes_exactly_the_documented_files(trained_models):
-    always = {"curves.csv", "curves.png", "validation.csv", "run.json", "model.json"}
-    vectors = {"vectors.npy", "vectors-pooled.npy", "model-pooled.json"}
-    generated = {
-        "networks.safetensors",
-        "samples.npz",
-        "generation.csv",
-        "frechet.csv",
-        "game.png",
-        "pairs.png",
-        "generated.png",
-    }
+    always = {"curves.csv", "validation.csv", "run.json", "model"}
+    vectors = {"vectors.npy", "vectors-pooled.npy", "model-pooled"}
+    generated = {"networks.safetensors", "samples.npz", "generation.csv", "frechet.csv"}
     assert names_in(folder(trained_models.project, "full-3")) == always | vectors | generated
     assert names_in(folder(trained_models.project, "context-3")) == always | vectors
     assert names_in(folder(trained_models.project, "labels-3")) == always | {"probabilities.npy"}
@@ -187,6 +179,9 @@ def test_one_run_holds_settings_metrics_and_the_model(model, trained_models):
     assert {**expected, **weights}.items() <= run.data.params.items()
     packages = {"model"} if setting == "labels" else {"model", "model-pooled"}
     assert packages <= {artifact.path for artifact in tracking_client.list_artifacts(run.info.run_id)}
+    pictures = {"curves.png"} | ({"game.png", "pairs.png", "generated.png"} if setting == "full" else set())
+    paths = {artifact.path for artifact in tracking_client.list_artifacts(run.info.run_id)}
+    assert {path for path in paths if path.endswith(".png")} - {"confusion.png"} == pictures
     images = {
         Path(artifact.path).name.split("+")[0] for artifact in tracking_client.list_artifacts(run.info.run_id, "images")
     }
@@ -219,20 +214,19 @@ def test_an_embedder_loads_the_package_and_its_probe(trained_models):
     ("model", "readouts"), [("full-3", ["", "pooled"]), ("context-3", ["", "pooled"]), ("labels-3", [""])]
 )
 def test_the_probe_takes_every_reading(model, readouts, trained_models):
-    scores = read_json(trained_models.project.out("probe", "temporal", model, "work-0", "scores.json"), "probe")[
-        "scores"
-    ]
+    path = trained_models.project.out("probe", "work-0", "temporal", model, "scores.json")
+    scores = read_json(path, "probe")["scores"]
     assert [score["readout"] for score in scores] == readouts
     assert all(0.0 <= score["test_accuracy"] <= 1.0 for score in scores)
 
 
-def test_a_finished_draw_is_kept_as_it_is(trained_models, monkeypatch):
-    monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
-    monkeypatch.setattr(temporal, "_train_temporal", lambda *_: pytest.fail("trained again"))
-    temporal.run(trained_models.project, trained_models.params, "full-3")
-    changed = trained_models.params.model_dump()
-    changed["temporal"] |= {"samples_every_epochs": 1}
-    temporal.run(trained_models.project, params.check(changed), "full-3")
+def test_how_often_samples_are_logged_is_no_setting_of_the_training(trained_models):
+    values = trained_models.params.model_dump()
+    seldom, often = (
+        params.check({**values, "temporal": {**values["temporal"], "samples_every_epochs": every}}) for every in (2, 1)
+    )
+    first, second = (temporal.settings(chosen, chosen.temporal.full, LATENT) for chosen in (seldom, often))
+    assert first == second
 
 
 # networks on disk -----------------------------------------------------------------------------------------------------
@@ -420,7 +414,8 @@ def test_an_interrupted_training_resumes_to_the_same_vectors(plain, project_of, 
 def test_ablations_run_through_the_stage(model, project_of, small):
     project = project_of(spectrograms())
     temporal.run(project, small, model)
-    assert ("game.png" in names_in(folder(project, model))) == (model != "no_adversary-3")
+    curves = pd.read_csv(folder(project, model) / "curves.csv")
+    assert ("train_discriminator_loss" in curves) == (model != "no_adversary-3")
     assert (folder(project, model) / "samples.npz").is_file()
     c, z = kept.load(folder(project, model)).encode(spectrograms()[:2])
     assert (c.shape, z.shape) == ((2, LATENT), (2, 4, 0 if model == "no_step_codes-3" else 2))
@@ -461,7 +456,7 @@ def test_unlabelled_clips_are_used_without_their_composers(plain, project_of, cr
     weights = load_file(folder(project, "full-3") / kept.NETWORKS)
     clips = read_table(other.clips, "clips").assign(composer="somebody else")
     write_table(other.clips, clips)
-    temporal.run(project, with_unlabelled(small, "../other"), "full-3")  # trained again, for a file has changed
+    temporal.run(project, with_unlabelled(small, "../other"), "full-3")
     again = load_file(folder(project, "full-3") / kept.NETWORKS)
     for name, values in weights.items():
         np.testing.assert_array_equal(values, again[name], err_msg=name)
@@ -481,15 +476,19 @@ def test_works_that_are_held_out_are_not_used_from_another_project(project_of, c
     assert numbers[CLIPS : CLIPS + 4].tolist() == [20, 20, 21, 21]
 
 
-def test_a_change_of_the_unlabelled_project_trains_again(project_of, create_other, small, monkeypatch):
+def test_runs_on_other_unlabelled_clips_have_another_key(project_of, create_other, small):
     project, other = project_of(spectrograms()), create_other(small)
     changed_params = with_unlabelled(small, other.root)
-    temporal.run(project, changed_params, "context-3")
-    monkeypatch.setattr(temporal, "_train_temporal", lambda *_: pytest.fail("trained again"))
-    temporal.run(project, changed_params, "context-3")
-    write_array(other.feature("mel"), spectrograms() - 7.0)
-    with pytest.raises(pytest.fail.Exception, match="trained again"):
+
+    def train() -> str:
         temporal.run(project, changed_params, "context-3")
+        record = tracking.read_run_record(project, folder(project, "context-3"))
+        return str(client(project).get_run(record["run_id"]).data.params["settings_key"])
+
+    first = train()
+    assert train() == first
+    write_array(other.feature("mel"), spectrograms() - 7.0)
+    assert train() != first
 
 
 def test_the_supervised_reference_ignores_unlabelled_clips(plain, project_of, small):

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from conftest import client, runs, with_database
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
-from symphony2vec.project import Project
+from symphony2vec.project import Project, content_hash, key_of
 
 IDENTITY = tracking.RunIdentity("embeddings", "pca", "mel", "work-0")
 
@@ -243,19 +245,89 @@ def test_a_stopped_run_that_somebody_deleted_begins_anew(project):
 # What later stages add
 
 
-def recorded(project: Project) -> dict[str, str]:
-    """The record of a finished run."""
+def produced(project: Project, content: str = "vectors") -> Path:
+    """The folder of a finished run."""
+    folder = project.out("embeddings", "work-0", "pca-mel")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "model").mkdir(parents=True)
+    (folder / "vectors.npy").write_text(content)
+    (folder / "model" / "config.json").write_text("{}")
     with tracking.start_run(project, IDENTITY, {}, project.params) as opened:
-        tracking.write_run_record(project.out("run.json"), opened, IDENTITY, "a key", "clips and sides")
-    record: dict[str, str] = json.loads(project.out("run.json").read_text())
-    return record
+        tracking.write_run_record(project, folder, opened, IDENTITY, "clips and sides")
+    return folder
 
 
-def test_a_record_names_its_run_its_subject_and_what_it_was_made_from(project):
-    record = recorded(project)
-    assert client(project).get_run(record.pop("run_id")).info.status == "FINISHED"
+def recorded(project: Project) -> dict[str, Any]:
+    """The record of a finished run."""
+    return tracking.read_run_record(project, produced(project))
+
+
+def test_a_record_names_its_run_its_subject_and_its_clips(project):
+    folder = produced(project)
+    record = tracking.read_run_record(project, folder)
+    run = client(project).get_run(record.pop("run_id"))
+    assert run.info.status == "FINISHED"
+    assert record.pop("content") == run.data.tags["content"]
     identity = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0"}
-    assert record == {"key": "a key", "clips": "clips and sides", **identity}
+    assert record == {"clips": "clips and sides", **identity}
+    assert "run_id" not in json.loads((folder / "run.json").read_text())
+
+
+def test_the_content_of_a_record_is_that_of_all_other_files_of_the_folder(project, tmp_path_factory):
+    folder = produced(project)
+    content = json.loads((folder / "run.json").read_text())["content"]
+    shutil.copytree(folder, copied := tmp_path_factory.mktemp("copied") / "anything")
+    (copied / "run.json").unlink()
+    identity = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0"}
+    assert key_of(identity, before := content_hash(copied)) == content
+    for name in ("vectors.npy", "model/config.json"):
+        text = (copied / name).read_text()
+        (copied / name).write_text("other")
+        assert content_hash(copied) != before, name
+        (copied / name).write_text(text)
+    (copied / "vectors.npy").rename(copied / "vectors-crops.npy")
+    assert content_hash(copied) != before
+
+
+def test_of_two_runs_with_the_same_results_the_record_names_the_later_one(project):
+    first, second = (recorded(project) for _ in range(2))
+    assert first["content"] == second["content"]
+    assert first["run_id"] != second["run_id"]
+    assert tracking.read_run_record(project, project.out("embeddings", "work-0", "pca-mel")) == second
+    with tracking.client(project) as asked:
+        assert tracking.find_run_id(asked, second | {"run_id": second["content"]}) == second["run_id"]
+
+
+def test_a_folder_that_dvc_restored_is_again_that_of_its_run(project, tmp_path_factory):
+    folder = produced(project)
+    before = tracking.read_run_record(project, folder)
+    shutil.copytree(folder, cached := tmp_path_factory.mktemp("cache") / "pca-mel")
+    produced(project, "other vectors")
+    assert tracking.read_run_record(project, folder)["run_id"] != before["run_id"]
+    shutil.rmtree(folder)
+    shutil.copytree(cached, folder)
+    assert tracking.read_run_record(project, folder) == before
+
+
+def test_a_training_ends_well_even_if_its_run_cannot_be_remembered(project, capsys):
+    (project.mlruns / "produced").write_text("a file where the folder should be")
+    record = recorded(project)
+    assert "pca-mel work-0: mlruns/ does not record which run produced the folder" in capsys.readouterr().err
+    (run,) = runs(project)
+    with tracking.client(project) as asked:
+        assert tracking.find_run_id(asked, record) == run.info.run_id
+
+
+def test_a_folder_from_another_machine_is_found_by_its_content(project):
+    record = recorded(project)
+    shutil.rmtree(project.mlruns / "produced")
+    elsewhere = tracking.read_run_record(project, project.out("embeddings", "work-0", "pca-mel"))
+    assert elsewhere == record | {"run_id": record["content"]}
+    with tracking.client(project) as asked:
+        assert tracking.find_run_id(asked, elsewhere) == record["run_id"]
+        assert tracking.find_run_id(asked, elsewhere | {"run_id": "0" * 32}) is None
+    with tracking.resume_run(project, elsewhere) as opened:
+        assert opened.run_id == record["run_id"]
 
 
 def test_a_later_stage_adds_to_the_run_of_the_record(project):
@@ -279,8 +351,8 @@ def test_a_run_that_the_server_does_not_know_is_stood_for_by_a_new_one(project):
 
 def test_parameters_are_flat_and_leave_out_what_a_run_has_no_part_in(changed):
     without = "ali embeddings labels meaning registry study folds temporal".split()
-    found = tracking.flatten_params(changed(clips__first_seed=3), *without)
-    assert found["clips.first_seed"] == 3
+    found = tracking.flatten_params(changed(clips__max_per_composer=3), *without)
+    assert found["clips.max_per_composer"] == 3
     assert found["classifiers.lstm.chunk_frames"] == 36
     assert not any(isinstance(value, dict) for value in found.values())
     assert {name.split(".")[0] for name in found} == {"corpus", "audio", "clips", "features", "classifiers", "probe"}

@@ -120,11 +120,20 @@ def kept(project: Project) -> list[str]:
     ]
 
 
+def results_of(project: Project) -> Path:
+    """The folder that a run produces."""
+    return project.out("embeddings", "work-0", "pca-mel")
+
+
 def told(project: Project, folder: Path, begun: Path | None = None) -> str:
     """A run with everything in it; returns the id by which it is known here."""
     with tracking.start_run(project, IDENTITY, {"batch": 32}, project.params, begun) as opened:
         tell_all(opened, folder)
-        tracking.write_run_record(project.out("run.json"), opened, IDENTITY, "a key", "clips")
+        results = results_of(project)
+        shutil.rmtree(results, ignore_errors=True)
+        results.mkdir(parents=True)
+        (results / "vectors.npy").write_bytes(b"vectors")
+        tracking.write_run_record(project, results, opened, IDENTITY, "clips")
     return opened.run_id
 
 
@@ -149,15 +158,15 @@ def test_a_run_that_no_server_heard_is_sent_later_as_if_it_had_been_heard(projec
         f"calls are queued in mlruns/outbox/{local} and sent later: by this run or another one when MLflow answers, or "
         "by `symphony2vec runs send`"
     ]
-    assert command(project, "pending").startswith("pca-mel work-0              10 calls  since 2")
+    assert command(project, "pending").startswith("pca-mel work-0              11 calls  since 2")
     door.open()
-    late = command(project, "send").removeprefix(f"pca-mel work-0 ({local}): sent, 10 calls, as run ").strip()
+    late = command(project, "send").removeprefix(f"pca-mel work-0 ({local}): sent, 11 calls, as run ").strip()
     assert command(project, "pending") == "nothing is queued: MLflow has everything that was logged\n"
     direct = told(project, tmp_path_factory.mktemp("things") / "b")
     assert heard(project, late) == heard(project, direct)
     assert heard(project, late)["losses"] == [(0, 1.0), (1, 0.5), (2, 1.0 / 3), (3, 0.1)]
     assert heard(project, late)["status"] == "FINISHED"
-    record = json.loads(project.out("run.json").read_text())
+    record = tracking.read_run_record(project, results_of(project))
     with tracking.client(project) as asked:
         assert tracking.find_run_id(asked, record) == direct
         assert tracking.find_run_id(asked, record | {"run_id": local}) == late
@@ -192,12 +201,12 @@ def test_the_stage_gives_the_same_vectors_with_a_dead_server_as_with_a_live_one(
         if name == "live":
             door.open()
         embeddings.run(made, small(settings), "ae", "mel")
-        vectors[name] = made.out("embeddings", "ae-mel", "work-0", "vectors.npy").read_bytes()
+        vectors[name] = made.out("embeddings", "work-0", "ae-mel", "vectors.npy").read_bytes()
     assert vectors["dead"] == vectors["live"]
     assert kept(projects["live"]) == []
-    assert {"open", "metrics", "image", "file", "folder", "end"} == set(kept(projects["dead"]))
+    assert {"open", "metrics", "image", "file", "folder", "tag", "end"} == set(kept(projects["dead"]))
     (sent,) = tracking.send_queued_calls(projects["dead"])
-    record = json.loads(projects["live"].out("embeddings", "ae-mel", "work-0", "run.json").read_text())
+    record = tracking.read_run_record(projects["live"], projects["live"].out("embeddings", "work-0", "ae-mel"))
     with tracking.client(projects["live"]) as asked:
         late, direct = asked.get_run(sent.run_id).data, asked.get_run(record["run_id"]).data
     assert late.metrics == direct.metrics
@@ -298,7 +307,7 @@ def test_a_run_that_nobody_heard_and_that_was_stopped_goes_on_as_the_same_run(tr
 
 def test_what_a_later_stage_adds_while_the_server_is_away_joins_the_run(tracked, tmp_path_factory):
     told(tracked, tmp_path_factory.mktemp("things") / "a")
-    record = json.loads(tracked.out("run.json").read_text())
+    record = tracking.read_run_record(tracked, results_of(tracked))
     unknown = record | {"run_id": "0" * 32}
     with locked(tracked):
         for one in (record, unknown):
@@ -333,7 +342,7 @@ def test_sending_that_is_interrupted_after_every_call_doubles_nothing(tracked, t
         except KeyboardInterrupt:
             continue
         break
-    assert stopped == [1, 4, 5, 6, 7, 8, 9, 10]  # three epochs went together
+    assert stopped == [1, 4, 5, 6, 7, 8, 9, 10, 11]  # three epochs went together
     late = heard(tracked, only_run(tracked))
     direct = heard(tracked, told(tracked, tmp_path_factory.mktemp("things") / "b"))
     assert late == direct

@@ -144,6 +144,6 @@ def test_a_server_keeps_runs_in_postgresql_and_artifacts_in_s3(
     assert kept == files
     monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, database)
     assert client(clips).get_run(run.info.run_id).data.metrics == run.data.metrics
-    vectors = np.load(clips.out("embeddings", "pca-mel", "work-0", "vectors.npy"))
+    vectors = np.load(clips.out("embeddings", "work-0", "pca-mel", "vectors.npy"))
     assert vectors.shape == (60, 5)
     assert os.environ[tracking.TRACKING_URI_VARIABLE] == database

@@ -24,13 +24,12 @@ from torch.nn.functional import dropout
 
 from conftest import ROOT, client, of_licence, runs
 from symphony2vec import params, tracking
-from symphony2vec.clips import leaks
 from symphony2vec.errors import UserError
 from symphony2vec.models.training import folds as folds
 from symphony2vec.models.training import loop
 from symphony2vec.models.training import source as sources
 from symphony2vec.package.scaling import standard
-from symphony2vec.project import Project, SplitFold, read_json, read_table, write_array, write_table
+from symphony2vec.project import Project, SplitFold, key_of, read_json, write_array, write_table
 
 ROWS = np.arange(100, 159)  # 59 rows: in batches of 8, 7 updates an epoch
 PLAN = loop.Schedule(epochs=6, batch=8, seed=3)
@@ -332,23 +331,26 @@ def project_in(root: Path, array: np.ndarray, seeds: int = 1) -> Project:
 
 
 class Training:
-    """A stand-in for a training: records its tasks, writes one file, and raises `fault` if it is set."""
+    """A stand-in for a training: records its tasks, writes vectors, and raises `fault` if it is set."""
 
     def __init__(self, project: Project, changed: Callable[..., params.Params]) -> None:
         self.project, self.changed = project, changed
         self.tasks: list[folds.Task] = []
         self.fault: BaseException | None = None
 
-    def __call__(self, seeds: int = 1, code: list[str] | None = None, **settings: Any) -> list[str]:
+    def __call__(
+        self, seeds: int = 1, fold: str | None = None, code: list[str] | None = None, **settings: Any
+    ) -> list[str]:
         """The folds that were trained."""
         self.tasks = []
         settings = {"rate": 0.1, **settings}
         identity = partial(tracking.RunIdentity, "embeddings", "ae", "mel")
         features = self.project.feature("mel")
-        changed_params = self.changed(folds=seeds)
+        changed_params = self.changed(folds=[f"work-{seed}" for seed in range(seeds)])
         folds.train_folds(
             self.project,
             changed_params,
+            fold,
             lambda fold: identity(fold.name),
             settings,
             code or ["errors.py"],
@@ -359,18 +361,23 @@ class Training:
 
     def _train(self, task: folds.Task) -> None:
         self.tasks.append(task)
-        (task.folder / "half.txt").write_text("half")
+        write_array(task.folder / "vectors.npy", np.full((len(task.clips), 2), task.fold.seed, np.float32))
         if self.fault:
             (task.checkpoint_folder / "checkpoint.pt").write_text("so far")
             raise self.fault
         task.log_epoch({"epoch": 1.0, "update": 7.0, "train_loss": 0.5, "validation_loss": float("nan")})
 
-    @property
-    def home(self) -> Path:
-        return self.project.out("embeddings", "ae-mel")
+    def folder(self, fold: str = "work-0") -> Path:
+        return self.project.out("embeddings", fold, "ae-mel")
 
     def run_id(self, fold: str = "work-0") -> str:
-        return str(read_json(self.home / fold / "run.json", "")["run_id"])
+        return str(tracking.read_run_record(self.project, self.folder(fold))["run_id"])
+
+    def finished(self) -> list[str]:
+        """The folds with results; nothing else may lie beside them."""
+        paths = list(self.project.out("embeddings").glob("*/*"))
+        assert {path.name for path in paths} == {"ae-mel"}
+        return sorted(path.parent.name for path in paths)
 
 
 @pytest.fixture(scope="module")
@@ -391,64 +398,97 @@ def training(tmp_path, changed, monkeypatch, database) -> Training:
     return Training(project_in(tmp_path, np.arange(16.0 * 6).reshape(16, 2, 3), seeds=3), changed)
 
 
-def test_a_finished_fold_is_kept_with_its_run(training):
+def test_a_fold_is_trained_whenever_that_is_asked_for_in_a_run_of_its_own(training):
     assert training() == ["work-0"]
-    run_id = training.run_id()
-    assert training() == []
-    assert training.run_id() == run_id
-    assert len(runs(training.project)) == 1
+    first, record = training.run_id(), (training.folder() / "run.json").read_bytes()
+    assert training() == ["work-0"]
+    assert {run.info.run_id for run in runs(training.project)} == {first, training.run_id()} != {first}
+    assert (training.folder() / "run.json").read_bytes() == record  # the same results, whichever run produced them
 
 
-def test_a_changed_setting_trains_again_in_a_run_of_its_own(training):
+def test_run_json_names_the_model_its_clips_and_its_content(training):
+    training()
+    fields = {"stage": "embeddings", "model": "ae", "representation": "mel", "fold": "work-0"}
+    hashes = read_json(training.folder() / "run.json", "")
+    assert hashes.items() >= fields.items()
+    assert set(hashes) == {*fields, "clips", "content"}
+    assert hashes["clips"] == key_of(training.project.fold(SplitFold("work", 0)))
+    (run,) = runs(training.project)
+    assert run.data.tags["content"] == hashes["content"]
+
+
+def test_a_changed_setting_has_a_run_with_that_setting(training):
     training()
     assert training(rate=0.2) == ["work-0"]
     assert sorted(run.data.params["rate"] for run in runs(training.project)) == ["0.1", "0.2"]
     assert client(training.project).get_run(training.run_id()).data.params["rate"] == "0.2"
 
 
-def test_changed_features_clips_or_code_train_again(training, tmp_path, monkeypatch):
+def test_work_on_other_features_clips_or_code_is_not_continued(training, tmp_path, monkeypatch):
     source = tmp_path / "source"
     shutil.copytree(folds.SOURCE, source)
     monkeypatch.setattr(folds, "SOURCE", source)
-    again = partial(training, code=["models/ali"])
-    assert again() == ["work-0"]
+    training.fault = KeyboardInterrupt()
+
+    def continues() -> bool:
+        """Whether a training finds the checkpoint of the one before."""
+        before = training.tasks[0].checkpoint_folder if training.tasks else None
+        with pytest.raises(KeyboardInterrupt):
+            training(code=["models/ali"])
+        return training.tasks[0].checkpoint_folder == before
+
+    assert not continues()
+    assert continues()
     for name in ("package/scaling.py", "models/training/loop.py", "models/ali/networks.py"):
         (source / name).write_text("one = 2\n")
-        assert again() == ["work-0"], name
-    (source / "models" / "embeddings" / "networks.py").write_text("one = 2\n")
-    assert again() == []
+        assert not continues(), name
+    for name in ("models/embeddings/networks.py", "models/pictures.py", "package/card.py", "tracking/runs.py"):
+        (source / name).write_text("one = 2\n")
+        assert continues(), name
     write_array(training.project.feature("mel"), np.ones((16, 2, 3), np.float32))
-    assert again() == ["work-0"]
+    assert not continues()
     table = pd.read_csv(training.project.fold(SplitFold("work", 0)))
     write_table(training.project.fold(SplitFold("work", 0)), table.assign(split=table["split"].to_numpy()[::-1]))
-    assert again() == ["work-0"]
+    assert not continues()
+    assert len(list(training.project.out(".partial").iterdir())) == 1  # earlier work is removed
 
 
-def test_another_seed_keeps_the_first_and_fewer_seeds_remove_the_last(training):
-    training()
-    first = training.run_id()
-    assert training(seeds=3) == ["work-1", "work-2"]
-    assert training.run_id() == first
-    assert training(seeds=2) == []
-    assert sorted(path.name for path in training.home.iterdir()) == ["work-0", "work-1"]
+def test_one_fold_is_trained_alone_and_leaves_the_others(training):
+    training(seeds=2)
+    others = {fold: training.run_id(fold) for fold in ("work-0", "work-1")}
+    assert training(seeds=3, fold="work-2") == ["work-2"]
+    assert training.finished() == ["work-0", "work-1", "work-2"]
+    assert {fold: training.run_id(fold) for fold in others} == others
+    with pytest.raises(UserError, match=r"params\.yaml lists no fold 'work-2'; its folds are work-0, work-1"):
+        training(seeds=2, fold="work-2")
 
 
 def test_a_fold_that_fails_leaves_no_folder_and_a_failed_run_with_the_reason(training):
     training()
     training.fault = UserError("the loss is nan")
     with pytest.raises(UserError, match="the loss is nan"):
-        training(seeds=2)
-    assert [path.name for path in training.home.iterdir()] == ["work-0"]
+        training(seeds=2, fold="work-1")
+    assert training.finished() == ["work-0"]
     (failed,) = runs(training.project, "attributes.status = 'FAILED'")
     assert failed.data.tags["failure"] == "UserError: the loss is nan"
     assert failed.data.tags["fold"] == "work-1"
+
+
+def test_a_fold_that_fails_leaves_its_earlier_results(training):
+    training()
+    before = training.run_id()
+    training.fault = UserError("the loss is nan")
+    with pytest.raises(UserError, match="the loss is nan"):
+        training()
+    assert training.finished() == ["work-0"]
+    assert training.run_id() == before
 
 
 def test_a_stopped_fold_is_killed_and_goes_on_as_the_same_run(training):
     training.fault = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         training()
-    assert not (training.home / "work-0").exists()
+    assert not training.folder().exists()
     (killed,) = runs(training.project)
     assert killed.info.status == "KILLED"
     training.fault = None
@@ -502,24 +542,6 @@ def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
     history = client(training.project).get_metric_history(run.info.run_id, "train_loss")
     assert [(metric.step, metric.value) for metric in history] == [(7, 0.5)]
     assert "validation_loss" not in run.data.metrics  # it was no number
-
-
-def test_a_run_says_how_many_test_clips_are_in_training_as_well(training):
-    table = read_table(training.project.fold(SplitFold("work", 0)), "clips")
-    first, second = sorted(int(table.loc[table["split"] == side, "clip"].iloc[0]) for side in ("train", "test"))
-    pairs = pd.DataFrame([(first, second, 5.0, 0.9)], columns=leaks.COLUMNS)
-    write_table(training.project.out("features", leaks.FILE), pairs)
-    training()
-    (run,) = runs(training.project)
-    tested = int((table["split"] == "test").sum())
-    assert run.data.metrics["near_duplicate_test_clips"] == 1.0
-    assert run.data.metrics["near_duplicate_test_share"] == pytest.approx(1.0 / tested)
-
-
-def test_a_run_on_features_that_were_not_compared_says_nothing_of_it(training):
-    training()
-    (run,) = runs(training.project)
-    assert "near_duplicate_test_clips" not in run.data.metrics
 
 
 def test_a_task_has_the_rows_of_its_splits_and_the_codes_of_its_composers(training):

@@ -78,8 +78,8 @@ def classifiers(folder: Path, model: str, representation: str, fold: str | None)
     """Stage 4: train a supervised network on the training clips of every fold (Table 3).
 
     Reads out/features/, writes out/classifiers/FOLD/MODEL-REPRESENTATION/, one MLflow run a fold. `ff crop` is the
-    feed-forward network on the 32x32 crop that ALI takes. After an interruption, the next call continues where it
-    stopped.
+    feed-forward network on the 32x32 crop that ALI takes. An interrupted training continues in the next call. `dvc
+    repro` trains only what is not up to date.
     """
     lazy.classifiers.run(*open_project(folder), model, representation, fold)
 
@@ -92,8 +92,8 @@ def classifiers(folder: Path, model: str, representation: str, fold: str | None)
 def embeddings(folder: Path, model: str, representation: str, fold: str | None) -> None:
     """Stage 5: fit a baseline embedding on the training clips of every fold and embed every clip (Table 4).
 
-    Reads out/features/, writes out/embeddings/FOLD/MODEL-REPRESENTATION/, one MLflow run a fold. After an interruption,
-    the next call continues where it stopped.
+    Reads out/features/, writes out/embeddings/FOLD/MODEL-REPRESENTATION/, one MLflow run a fold. An interrupted
+    training continues in the next call. `dvc repro` trains only what is not up to date.
     """
     lazy.embeddings.run(*open_project(folder), model, representation, fold)
 
@@ -106,7 +106,8 @@ def ali(folder: Path, model: str, fold: str | None) -> None:
     """Stage 6: train ALI, or its encoder as a classifier, on 32x32 crops (Tables 5 to 7).
 
     MODEL is a setting of params.yaml and a latent size, such as paper-128. Reads out/features/mel.npy, writes
-    out/ali/FOLD/MODEL/, one MLflow run a fold. After an interruption, the next call continues where it stopped.
+    out/ali/FOLD/MODEL/, one MLflow run a fold. An interrupted training continues in the next call. `dvc repro`
+    trains only what is not up to date.
     """
     lazy.ali.run(*open_project(folder), model, fold)
 
@@ -124,8 +125,8 @@ def temporal(folder: Path, model: str, processes: int | None, fold: str | None) 
     """Stage 7: train the temporal ALI, which takes whole clips, or an ablation of it, on every fold.
 
     MODEL is full or an ablation of params.yaml (temporal.ablations) and a latent size, such as full-40. Reads
-    out/features/mel.npy, writes out/temporal/FOLD/MODEL/, one MLflow run a fold. After an interruption, the next call
-    continues where it stopped.
+    out/features/mel.npy, writes out/temporal/FOLD/MODEL/, one MLflow run a fold. An interrupted training continues
+    in the next call. `dvc repro` trains only what is not up to date.
     """
     lazy.temporal.run(*open_project(folder), model, processes, fold)
 

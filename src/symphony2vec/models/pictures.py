@@ -54,7 +54,7 @@ class Subject(NamedTuple):
         return self.model.rpartition("-")[2] if self.stage == "embeddings" else "mel"
 
 
-def draw(folder: Path, subject: Subject, composers: pd.Series, params: Params) -> dict[str, Figure]:
+def draw_figures(folder: Path, subject: Subject, composers: pd.Series, params: Params) -> dict[str, Figure]:
     """Draw all figures of one model on one fold, by name (see `NAMES`).
 
     Args:
@@ -63,30 +63,30 @@ def draw(folder: Path, subject: Subject, composers: pd.Series, params: Params) -
         composers: the composer of every clip.
         params: whose frame length and dynamic range the spectrograms have.
     """
-    drawn: dict[str, Figure] = {}
+    plots: dict[str, Figure] = {}
     if (folder / "curves.csv").is_file():
-        drawn |= _draw_curves(read_table(folder / "curves.csv", subject.stage), subject)
+        plots |= _draw_curves(read_table(folder / "curves.csv", subject.stage), subject)
     if (folder / "samples.npz").is_file():
         with np.load(folder / "samples.npz") as samples:
-            drawn |= _draw_samples(samples, subject, composers, params)
+            plots |= _draw_samples(samples, subject, composers, params)
     if subject.stage == "embeddings":
-        drawn["scatter"] = _draw_vectors(folder, subject, composers)
+        plots["scatter"] = _draw_vectors(folder, subject, composers)
     if (folder / "latent.csv").is_file():
-        drawn["latent"] = _draw_claim(folder, subject)
-    return drawn
+        plots["latent"] = _draw_claim(folder, subject)
+    return plots
 
 
 def _draw_curves(curves: pd.DataFrame, subject: Subject) -> dict[str, Figure]:
-    drawn = {}
+    plots = {}
     if all(f"train_{name}" in curves for name in ADVERSARIAL):
-        drawn["game"] = figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), subject.title)
+        plots["game"] = figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), subject.title)
     stems = [name.removeprefix("train_") for name in map(str, curves) if name.startswith("train_")]
     columns = [f"{split}_{stem}" for stem in stems if stem not in ADVERSARIAL for split in ("train", "validation")]
     accuracies = ["validation_accuracy"] + ([PROBE_ACCURACY] if subject.stage == "temporal" else [])
-    shown = [name for name in (*columns, *accuracies) if name in curves]
-    if shown:
-        drawn["curves"] = figures.losses(curves, shown, subject.title)
-    return drawn
+    available = [name for name in (*columns, *accuracies) if name in curves]
+    if available:
+        plots["curves"] = figures.losses(curves, available, subject.title)
+    return plots
 
 
 def _draw_samples(
@@ -100,14 +100,14 @@ def _draw_samples(
     axes = (unit, params.features.hop_samples / params.audio.sample_rate_hz, limits)
     names = [str(composers.iloc[row]) for row in samples["rows"]]
     title = "reconstructions" if subject.stage == "embeddings" else "pairs"
-    drawn = {title: figures.pairs(originals, samples["reconstructions"], names, subject.title, *axes)}
+    plots = {title: figures.pairs(originals, samples["reconstructions"], names, subject.title, *axes)}
     if "generated" in samples:
         generated = samples["generated"]
-        drawn["generated"] = figures.grid(generated, [""] * len(generated), f"{subject.title}: generated", *axes)
+        plots["generated"] = figures.grid(generated, [""] * len(generated), f"{subject.title}: generated", *axes)
     if "walk" in samples:
         steps = [f"{value:.1f}" for value in samples["steps"]]
-        drawn["walk"] = figures.grid(samples["walk"], steps, f"{subject.title}: from the origin to all ones", *axes)
-    return drawn
+        plots["walk"] = figures.grid(samples["walk"], steps, f"{subject.title}: from the origin to all ones", *axes)
+    return plots
 
 
 def _draw_vectors(folder: Path, subject: Subject, composers: pd.Series) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -73,10 +74,11 @@ def log(
     subject = {name: getattr(task.identity, name) for name in ("stage", "model", "representation", "fold")}
     frontend = frontend_config(task.params, representation)
     config = Config(subject, readout, build, scaling.as_plain(), frontend, task.composers, _describe_data(task))
-    files = task.folder / folder_name(readout)
-    files.mkdir()
-    write_files(files, network, config)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:  # the project's path may hold % or #, which MLflow takes for a URI's
+        files = Path(scratch) / "files"
+        files.mkdir()
+        write_files(files, network, config)
+        shutil.copytree(files, task.folder / folder_name(readout))
         task.run.log_artifacts(wrap(files, Path(scratch) / "model"), folder_name(readout))
 
 

@@ -242,7 +242,9 @@ def _explain_no_shared_fold(challenger: Folds, champion: Folds) -> str:
 def _explain_few_folds(challenger: Folds, champion: Folds, minimum: int) -> str:
     counts = {"challenger": len(_probed_folds(challenger)), "champion": len(_probed_folds(champion))}
     few = "".join(f"; the {model} has only {count}" for model, count in counts.items() if count < minimum)
-    return f"at least {minimum} shared folds are needed: set `folds: {minimum}` in params.yaml and run `dvc repro`{few}"
+    return (
+        f"at least {minimum} shared folds are needed: list as many in `folds` of params.yaml and run `dvc repro`{few}"
+    )
 
 
 def _list_folds(names: Mapping[str, FoldEvidence] | list[str]) -> str:

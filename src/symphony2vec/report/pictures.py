@@ -21,7 +21,7 @@ from symphony2vec.project import Project, read_table, write_table
 
 EMBEDDINGS = ("vae-mel", "cae-mel", "ae-mel")  # whose spectrograms become sounds
 SAMPLES = ("originals", "reconstructions", "generated")
-LOSSES = ("loss", "generator_loss", "contrastive_loss", "reconstruction_loss")  # of curves.csv, the first that is there
+LOSSES = ("loss", "generator_loss", "contrastive_loss", "reconstruction_loss")  # the first of both splits
 MOST_SOUNDS = 4  # of one model and kind of samples
 ENDS = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}  # columns as the figures name them
 
@@ -44,12 +44,12 @@ def gather(project: Project, params: Params, results: pd.DataFrame, fold: str, f
     names_of: dict[str, list[str]] = {}
     for stage, model in results[["stage", "model"]].drop_duplicates().itertuples(index=False):
         subject = pictures.Subject(str(stage), str(model), fold)
-        drawn = pictures.draw(project.out(stage, fold, model), subject, composers, params)
-        for name, figure in drawn.items():
+        plots = pictures.draw_figures(project.out(stage, fold, model), subject, composers, params)
+        for name, figure in plots.items():
             figures.save(folder / f"{stage}-{model}-{name}.png", figure)
         confusion = project.out("probe", fold, stage, model, "confusion.png")
         shutil.copyfile(confusion, folder / f"{stage}-{model}-confusion.png")
-        names_of[f"{stage}/{model}"] = [*(name for name in pictures.NAMES if name in drawn), "confusion"]
+        names_of[f"{stage}/{model}"] = [*(name for name in pictures.NAMES if name in plots), "confusion"]
     return names_of
 
 
@@ -81,9 +81,9 @@ def write_plots(project: Project, results: pd.DataFrame, folds: Sequence[str], f
     for stage, model in results[["stage", "model"]].drop_duplicates().itertuples(index=False):
         path = project.out(stage, folds[0], model, "curves.csv")
         curves = read_table(path, stage) if path.is_file() else pd.DataFrame()
-        loss = next((name for name in LOSSES if f"train_{name}" in curves), "")
-        if loss:
-            columns = {f"{split}_{loss}": f"{split}_loss" for split in ("train", "validation")}
+        columns_of = [{f"{split}_{name}": f"{split}_loss" for split in ("train", "validation")} for name in LOSSES]
+        columns = next((columns for columns in columns_of if set(columns) <= set(curves)), {})
+        if columns:
             write_table(folder / "curves" / f"{stage}-{model}.csv", curves[["epoch", *columns]].rename(columns=columns))
     best = results.iloc[0]
     predictions = [

@@ -30,6 +30,8 @@ from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, tags
 Call = dict[str, Any]
 UPLOAD_KINDS = ("file", "folder")  # the server may take long to store their data
 PARENT_RUN_TAG = "mlflow.parentRunId"
+# MLflow 3 otherwise opens an experiment in its view for language models.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 CONTENT_TAG = "content"  # the hash of the files that a run produced
 METRICS_PER_REQUEST = 500  # metrics of one request; MLflow takes 1,000
 
@@ -186,8 +188,12 @@ def _get_or_create_experiment(client: MlflowClient, project: Project, stage: str
         if experiment is not None:
             if experiment.lifecycle_stage != "active":
                 client.restore_experiment(experiment.experiment_id)
+            for name, value in EXPERIMENT_TAGS.items():
+                if name not in experiment.tags:
+                    client.set_experiment_tag(experiment.experiment_id, name, value)
             return str(experiment.experiment_id)
-        return str(client.create_experiment(stage, artifact_location=server.artifact_root(project, stage)))
+        location = server.artifact_root(project, stage)
+        return str(client.create_experiment(stage, artifact_location=location, tags=EXPERIMENT_TAGS))
 
 
 def _log_inputs(client: MlflowClient, run_id: str, data: list[DatasetInput]) -> None:

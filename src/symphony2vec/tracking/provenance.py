@@ -46,6 +46,27 @@ class RunIdentity:
         return "mel" if self.representation.isdecimal() else self.representation
 
     @property
+    def command(self) -> str:
+        """Return the command that trains the model, which MLflow shows as the source of the run.
+
+        Example:
+            >>> RunIdentity("ali", "paper", "128", "work-0").command
+            'symphony2vec ali paper-128 --fold work-0'
+        """
+        if self.stage == "study":
+            return "symphony2vec study"
+        names = self.entry if self.representation.isdecimal() else f"{self.model} {self.representation}"
+        return f"symphony2vec {self.stage} {names} --fold {self.fold}"
+
+    @property
+    def description(self) -> str:
+        """Return what the run is, as MLflow shows it above the run."""
+        what = (
+            "Search for hyper-parameters" if self.stage == "study" else f"Model {self.entry} of the stage {self.stage}"
+        )
+        return f"{what}, trained on the training clips of the fold {self.fold}."
+
+    @property
     def run_name(self) -> str:
         """Return the name of the run, such as "pca-mel work-0"."""
         return f"{self.entry} {self.fold}"
@@ -65,12 +86,17 @@ def flatten_params(params: Params, *excluded_sections: str) -> dict[str, Any]:
 
 
 def tags(project: Project, identity: RunIdentity) -> dict[str, str]:
-    """Return the tags of a run: stage, kind (classifier or embedding), fold, and the versions of code and data."""
+    """Return the tags of a run: command, description, stage, kind, fold, and the versions of code and data."""
+    commit = git_commit(project)
     version_tags = {
+        "mlflow.source.name": identity.command,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": commit.removesuffix("+changes"),
+        "mlflow.note.content": identity.description,
         "stage": identity.stage,
         "kind": "classifier" if identity.stage == "classifiers" else "embedding",
         "fold": identity.fold,
-        "git.commit": git_commit(project),
+        "git.commit": commit,
         "dvc.lock.md5": lock_hash(project),
     }
     environment = {f"dvc.{name.removeprefix('DVC_').lower()}": os.environ.get(name, "") for name in DVC_VARIABLES}

@@ -223,8 +223,8 @@ def find_run_id(client: MlflowClient, record: Mapping[str, Any]) -> str | None:
 def write_run_record(project: Project, folder: Path, run: Run, identity: RunIdentity, clips_hash: str) -> None:
     """Write run.json, and remember which MLflow run produced a folder.
 
-    The ID of the run is not in run.json but below mlruns/, under the hash of the folder's contents: equal results have
-    equal files on every machine, and a folder that DVC restored is found again.
+    The ID of the run is not in run.json but below mlruns/, under the hash of the identity and of the folder's contents:
+    equal results have equal files on every machine, and a folder that DVC restored is found again.
 
     Args:
         project: the project that the run belongs to.
@@ -233,10 +233,13 @@ def write_run_record(project: Project, folder: Path, run: Run, identity: RunIden
         identity: stage, model, representation and fold.
         clips_hash: of the clips and their splits; stored as "clips".
     """
-    content = content_hash(folder)
-    run.set_tag(CONTENT_TAG, content)
-    write_json(_producer(project, content), {"run_id": run.run_id})
     fields = {name: getattr(identity, name) for name in ("stage", "model", "representation", "fold")}
+    content = key_of(fields, content_hash(folder))  # two models may have equal files
+    run.set_tag(CONTENT_TAG, content)
+    try:
+        write_json(_producer(project, content), {"run_id": run.run_id})
+    except (OSError, UserError) as error:  # the run is found by its tag, too: training must not stop for that
+        print_notice(f"{identity.run_name}: mlruns/ does not record which run produced the folder ({error})")
     write_json(folder / "run.json", {**fields, "clips": clips_hash, "content": content})
 
 
@@ -247,8 +250,8 @@ def read_run_record(project: Project, folder: Path) -> dict[str, Any]:
     """
     record = dict(read_json(folder / "run.json", folder.parts[-3]))
     producer = _producer(project, str(record.get("content", "")))
-    known = read_json(producer, "")["run_id"] if producer.is_file() else record.get("content", "")
-    return {"run_id": known, **record}
+    run_id = read_json(producer, "")["run_id"] if producer.is_file() else record.get("content", "")
+    return {"run_id": run_id, **record}
 
 
 def _producer(project: Project, content: str) -> Path:

@@ -23,14 +23,14 @@ def write_figures(tables: Mapping[str, pd.DataFrame], names: Sequence[str], fold
     if "knowledge" not in tables:
         return
     retrieval = tables["retrieval"].rename(columns={new: old for old, new in RETRIEVED.items()})
-    drawn = {
+    plots = {
         "profile": (_profile(_select(tables["knowledge"], names)), "Linear probes of musical properties (test clips)"),
         "retrieval": (
             _select(retrieval, names).assign(group="MAP"),
             "Retrieval: mean average precision of test clips as queries",
         ),
     }
-    for name, (table, title) in drawn.items():
+    for name, (table, title) in plots.items():
         if not table.empty:
             figures.save(folder / f"{name}.png", figures.profile(table, title))
 

@@ -6,8 +6,7 @@ Writes  out/meaning/<fold>/<stage>/<model>/  meaning.csv (one row a readout, lab
             temporal model with a generator also its walks, see `symphony2vec.evaluation.meaning.walks`
         out/meaning/<fold>.json              the main values of every model, for `dvc metrics`
 
-Of ALI's readouts a sampled
-z and the 5,120 hidden activations are left out: nobody would use them as an embedding.
+Of ALI's readouts a sampled z and the 5,120 hidden activations are left out: nobody would use them as an embedding.
 """
 
 from __future__ import annotations

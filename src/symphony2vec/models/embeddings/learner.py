@@ -17,7 +17,6 @@ from symphony2vec.models.training.source import Source
 from symphony2vec.params import Contractive, Network
 
 BATCH = 256  # clips of a pass without gradients
-LOSS_TERMS = {"ae": (), "cae": ("contraction",), "vae": ("kl",)}  # beside the loss itself
 
 
 class AutoencoderLearner(loop.NetworkLearner[networks.Autoencoder | networks.VariationalAutoencoder]):
@@ -36,13 +35,6 @@ class AutoencoderLearner(loop.NetworkLearner[networks.Autoencoder | networks.Var
         self._values = source.shape[0] * source.shape[1]
         create = networks.VariationalAutoencoder if kind == "vae" else networks.Autoencoder
         super().__init__(source, lambda: create(self._values, dimensions), settings, seed)
-
-    @property
-    def loss_columns(self) -> tuple[str, ...]:
-        """The columns of the curves that are losses."""
-        return tuple(
-            f"{split}_{name}" for name in ("loss", *LOSS_TERMS[self._kind]) for split in ("train", "validation")
-        )
 
     @property
     def build(self) -> dict[str, Any]:

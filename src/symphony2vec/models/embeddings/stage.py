@@ -17,7 +17,7 @@ A model is fitted to the training clips and then applied to all clips. D latent 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,9 +33,6 @@ from symphony2vec.models.training.source import Source
 from symphony2vec.package import saving, scaling
 from symphony2vec.params import Params
 from symphony2vec.project import Project, SplitFold, read_array, write_array, write_table
-
-if TYPE_CHECKING:
-    pass
 
 MODELS = ("pca", "ae", "cae", "vae")
 EXAMPLES = 5  # reconstructed clips of the figure

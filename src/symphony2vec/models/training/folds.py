@@ -100,7 +100,7 @@ class Task:
     def log_figures(self) -> None:
         """Draw the figures of the finished folder and log each to MLflow, as <name>.png."""
         subject = pictures.Subject(self.identity.stage, self.identity.entry, self.fold.name)
-        for name, figure in pictures.draw(self.folder, subject, self.clips["composer"], self.params).items():
+        for name, figure in pictures.draw_figures(self.folder, subject, self.clips["composer"], self.params).items():
             self.run.log_figure(figure, f"{name}.png")
 
 
@@ -137,11 +137,13 @@ def train_folds(
         clips_key = key_of(project.fold(fold))
         name = f"{fold_identity.stage}-{fold_identity.entry}-{fold.name}"
         checkpoints = _prepare_checkpoint_folder(project, name, key_of(clips_key, settings_key))
+        results = checkpoints / "results"  # not in out/<stage>, which DVC hashes: a killed process leaves it behind
+        shutil.rmtree(results, ignore_errors=True)
         own_parameters = {**settings, "settings_key": settings_key, "clips_key": clips_key}
         parameters = collect_parameters(params, fold, table, own_parameters)
         with (
             tracking.start_run(project, fold_identity, parameters, features, checkpoints / "run.json") as run,
-            atomic_folder(project.out(fold_identity.stage, fold.name, fold_identity.entry)) as partial,
+            atomic_folder(project.out(fold_identity.stage, fold.name, fold_identity.entry), results) as partial,
         ):
             licences = _count_movements_by_licence(project, table)
             task = Task(fold_identity, fold, table, partial, checkpoints, run, params, licences)
