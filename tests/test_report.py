@@ -327,7 +327,8 @@ def test_dvc_plots_the_losses_of_every_network_and_the_confusion_of_the_best_mod
     assert set(losses) == networks
     for name, table in losses.items():
         assert list(table) == ["epoch", "train_loss", "validation_loss"]
-        assert table[["train_loss", "validation_loss"]].notna().all(axis=None), name
+        assert table["train_loss"].notna().all(), name
+        assert table["validation_loss"].notna().any(), name  # not every network is evaluated after every epoch
     best = table_of(finished).iloc[0]
     confusion = pd.read_csv(finished.out("report", "confusion.csv"))
     right = (confusion["composer"] == confusion["predicted"]).mean()
