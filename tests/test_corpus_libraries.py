@@ -184,7 +184,7 @@ def test_a_tagged_library_gives_splits_in_which_no_work_lies_on_two_sides(
             names[own[0] if isinstance(kind(row), str) else own].add(kind(row))
         assert all(len(given) == 1 for given in names.values()), names
     assert CliRunner().invoke(corpus, ["check", "recordings"], obj=project.root).exit_code == 0
-    settings = changed(corpus__name="recordings", clips__duration_s=0.5, folds=4)
+    settings = changed(corpus__name="recordings", clips__duration_s=0.5, folds=[f"work-{seed}" for seed in range(4)])
     audio.run(project, settings)
     clips.run(project, settings)
     origin = read_table(project.movements, "audio").set_index("file")["origin"]
