@@ -124,6 +124,7 @@ def run_of(project: Project) -> Any:
 AFFECTED = {  # a file of the package, and the stages that a change of it makes rerun
     "figures/curves.py": set(),
     "figures/results.py": {"probe@work-0"},
+    "figures/canvas.py": {"probe@work-0"},
     "package/card.py": {"probe@work-0"},
     "package/saving.py": set(),
     "serving/app.py": set(),

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from symphony2vec import figures
+from symphony2vec.models.training import watch
 from symphony2vec.params import Params
 from symphony2vec.project import read_array, read_table
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ADVERSARIAL = ("discriminator_loss", "generator_loss", "mean_output_real", "mean_output_generated")
-PROBE_ACCURACY = "probe_validation_accuracy"
 UNITS = {"mel": "dB below the clip's maximum", "mfcc": "coefficient", "chroma": "strength"}
 NAMES = ("curves", "game", "reconstructions", "pairs", "generated", "walk", "latent", "scatter")
 
@@ -82,7 +82,7 @@ def _draw_curves(curves: pd.DataFrame, subject: Subject) -> dict[str, Figure]:
         plots["game"] = figures.game(curves.rename(columns=lambda name: name.removeprefix("train_")), subject.title)
     stems = [name.removeprefix("train_") for name in map(str, curves) if name.startswith("train_")]
     columns = [f"{split}_{stem}" for stem in stems if stem not in ADVERSARIAL for split in ("train", "validation")]
-    accuracies = ["validation_accuracy"] + ([PROBE_ACCURACY] if subject.stage == "temporal" else [])
+    accuracies = ["validation_accuracy"] + ([watch.PROBE_ACCURACY] if subject.stage == "temporal" else [])
     available = [name for name in (*columns, *accuracies) if name in curves]
     if available:
         plots["curves"] = figures.losses(curves, available, subject.title)

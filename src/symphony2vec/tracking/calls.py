@@ -32,7 +32,7 @@ UPLOAD_KINDS = ("file", "folder")  # the server may take long to store their dat
 PARENT_RUN_TAG = "mlflow.parentRunId"
 # MLflow 3 otherwise opens an experiment in its view for language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-CONTENT_TAG = "content"  # the hash of the files that a run produced
+CONTENT_TAG = "content"  # the hash of a run's identity and of the files that it produced
 METRICS_PER_REQUEST = 500  # metrics of one request; MLflow takes 1,000
 
 

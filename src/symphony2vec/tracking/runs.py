@@ -246,7 +246,7 @@ def write_run_record(project: Project, folder: Path, run: Run, identity: RunIden
 def read_run_record(project: Project, folder: Path) -> dict[str, Any]:
     """Return the content of a folder's run.json, and `run_id`: the ID of the run that produced it.
 
-    On a machine where the folder was not produced `run_id` is the hash of its contents, which that run has as a tag.
+    On a machine where the folder was not produced `run_id` is the hash in run.json, which that run has as a tag.
     """
     record = dict(read_json(folder / "run.json", folder.parts[-3]))
     producer = _producer(project, str(record.get("content", "")))
