@@ -22,7 +22,7 @@ help:
 	@echo "make paper  the whole study: five seeds, and the splits by movement and by clip beside it (hours)"
 	@echo "make test   lint, type-check and test"
 	@echo "make portable  run the numerical tests as on an older processor"
-	@echo "make docs   write the API reference, from the docstrings, to the folder reference/"
+	@echo "make docs   write the documentation as a site, with the API reference, to the folder site/"
 	@echo "make ui     open the MLflow UI on http://127.0.0.1:5001"
 	@echo "make bench  measure speed and memory"
 	@echo "make gpu    test and measure on a GPU, in eight minutes, and write the report to the folder gpu/ (OUT=folder)"
@@ -77,10 +77,8 @@ lint: env
 	$(BIN)/ruff format --check src tests benchmarks scripts notebooks
 	$(BIN)/mypy
 
-# Every module but the commands, whose --help says the same.
 docs: env
-	$(BIN)/pdoc --docformat google --no-show-source -o reference \
-		$$(cd src && find symphony2vec -name '[a-z]*.py' ! -path '*/cli/*' | sed 's/\.py$$//; s,/,.,g' | sort)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 ui: env
 	uri=$$($(BIN)/symphony2vec runs settle) && exec $(BIN)/mlflow ui --port $(PORT) --backend-store-uri "$$uri"

@@ -1,27 +1,31 @@
 """The paths of a project's files, and reading and writing them completely or not at all.
 
-data/<corpus>/catalogue.csv     see `symphony2vec.corpus.catalogue`
-out/audio/                      movements.csv, rejected.csv, <movement>.flac (mono, PCM 16, at the project's rate)
-out/clips/                      clips.csv, folds/<fold>.csv, balance.csv (Table 1), splits.csv
-out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in the
-                                order of clips.csv; near_duplicates.csv: pairs of clips of the same sound
-out/labels/                     labels.csv (see symphony2vec.labels.stage), left_out.csv, notes/<movement>-<key>.npz
-out/<stage>/<fold>/<model>/     stage: classifiers, embeddings, ali, temporal; the rows always in the order of clips.csv
-    vectors[-<readout>].npy         (clips, dimensions) float32
-    probabilities[-<readout>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
-    curves.csv                      one row an epoch: losses, and the probe on validation clips
-    samples.npz                     reconstructions and generated clips
-    generation.csv                  clip, composer, work, log_spectral_distance (dB): one row a test clip, of a model
-                                    that gives mel spectrograms back
-    frechet.csv                     what (reconstructed, generated, training), frechet, frechet_spectrum,
-                                    frechet_moves, clips: the distance of its clips from the test clips; training is
-                                    the floor (symphony2vec.models.generation)
-    run.json                        stage, model, representation and fold; hashes of the clips and of the other files
-    model[-<readout>]/              the package of that readout, without probe and card (symphony2vec.package)
-out/probe/<fold>/<stage>/<model>/   scores.json, predictions.csv, works.csv
-out/meaning/<fold>/<stage>/<model>/ meaning.csv, retrieval.csv, works.csv
-out/probe/<fold>.json, out/meaning/<fold>.json, out/metrics.json    the main numbers, for `dvc metrics`
-out/report/                     index.html, tables as CSV, figures as PNG, sounds
+The files of a project:
+
+    data/<corpus>/catalogue.csv     see `symphony2vec.corpus.catalogue`
+    out/audio/                      movements.csv, rejected.csv, <movement>.flac (mono, PCM 16, at the project's rate)
+    out/clips/                      clips.csv, folds/<fold>.csv, balance.csv (Table 1), splits.csv
+    out/features/                   mel.npy, mfcc.npy, chroma.npy: (clips, bins, frames) float32, C order, the rows in
+                                    the order of clips.csv; near_duplicates.csv: pairs of clips of the same sound
+    out/labels/                     labels.csv (see symphony2vec.labels.stage), left_out.csv, notes/<movement>-<key>.npz
+    out/<stage>/<fold>/<model>/     stage: classifiers, embeddings, ali, temporal; the rows always in the order of
+                                    clips.csv
+        vectors[-<readout>].npy         (clips, dimensions) float32
+        probabilities[-<readout>].npy   (clips, composers) or (clips, chunks, composers) float32; composers by name
+        curves.csv                      one row an epoch: losses, and the probe on validation clips
+        samples.npz                     reconstructions and generated clips
+        generation.csv                  clip, composer, work, log_spectral_distance (dB): one row a test clip, of a
+                                        model that gives mel spectrograms back
+        frechet.csv                     what (reconstructed, generated, training), frechet, frechet_spectrum,
+                                        frechet_moves, clips: the distance of its clips from the test clips; training is
+                                        the floor (symphony2vec.models.generation)
+        run.json                        stage, model, representation and fold; hashes of the clips and of the other
+                                        files
+        model[-<readout>]/              the package of that readout, without probe and card (symphony2vec.package)
+    out/probe/<fold>/<stage>/<model>/   scores.json, predictions.csv, works.csv
+    out/meaning/<fold>/<stage>/<model>/ meaning.csv, retrieval.csv, works.csv
+    out/probe/<fold>.json, out/meaning/<fold>.json, out/metrics.json    the main numbers, for `dvc metrics`
+    out/report/                     index.html, tables as CSV, figures as PNG, sounds
 """
 
 from __future__ import annotations
@@ -71,7 +75,7 @@ class SplitFold:
     def parse(cls, name: str) -> SplitFold:
         """Return the fold of a name.
 
-        Example:
+        Examples:
             >>> SplitFold.parse("work-0")
             SplitFold(split='work', seed=0)
         """

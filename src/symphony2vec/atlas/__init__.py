@@ -1,8 +1,8 @@
 """A page on which every clip of a collection is a dot, coloured by composer, that plays its ten seconds when clicked.
 
-Reads   a collection that `symphony2vec embed` wrote, and the recordings it names
-Writes  a folder: index.html, the viewer of the package embedding-atlas, data/dataset.parquet, sounds/<key>.mp3, and
-        atlas.json, which records the collection, model and projection
+    Reads   a collection that `symphony2vec embed` wrote, and the recordings it names
+    Writes  a folder: index.html, the viewer of the package embedding-atlas, data/dataset.parquet, sounds/<key>.mp3, and
+            atlas.json, which records the collection, model and projection
 
 The folder needs no network, but a static web server: browsers load neither modules nor WebAssembly from file://.
 """

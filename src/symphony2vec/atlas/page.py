@@ -85,8 +85,9 @@ def table(
 def clock(seconds: float) -> str:
     """Return a time as minutes and seconds.
 
-    >>> clock(65.0)
-    '1:05'
+    Examples:
+        >>> clock(65.0)
+        '1:05'
     """
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02d}"

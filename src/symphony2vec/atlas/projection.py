@@ -24,8 +24,9 @@ ASPECT = 0.35  # height by width of the part of the page's view that controls le
 def standardise(vectors: np.ndarray) -> np.ndarray:
     """Return vectors (n, D) with mean 0 and standard deviation 1 in each dimension; a constant one becomes 0.
 
-    >>> standardise(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
-    [[-1.0, 0.0], [1.0, 0.0]]
+    Examples:
+        >>> standardise(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
     """
     mean, deviation = search.moments(vectors)
     scaled: np.ndarray = ((vectors - mean) / deviation).astype(np.float32)
@@ -48,8 +49,9 @@ def project(points: np.ndarray) -> tuple[np.ndarray, str]:
 def nearest_neighbours(points: np.ndarray, count: int = NEAREST) -> tuple[np.ndarray, np.ndarray]:
     """Return rows (n, k) int64 and cosine distances (n, k) float32 of the k = min(count, n - 1) nearest others of each.
 
-    >>> nearest_neighbours(np.array([[1.0, 0.0], [0.9, 0.1], [-1.0, 0.0]]), 1)[0].tolist()
-    [[1], [0], [1]]
+    Examples:
+        >>> nearest_neighbours(np.array([[1.0, 0.0], [0.9, 0.1], [-1.0, 0.0]]), 1)[0].tolist()
+        [[1], [0], [1]]
     """
     k = min(count, len(points) - 1)
     if not k:

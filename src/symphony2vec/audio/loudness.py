@@ -61,10 +61,11 @@ def normalize_loudness(wave: np.ndarray, rate_hz: int, target: LoudnessTarget) -
     Raises:
         Unusable: the wave is silent, holds NaN, or is shorter than 0.4 s after trimming.
 
-    >>> wave = (0.5 * np.sin(np.arange(22050) / 8)).astype(np.float32)
-    >>> normalized, levels = normalize_loudness(wave, 22050, LoudnessTarget(-23.0, -1.0, 60.0))
-    >>> round(integrated_loudness(normalized, 22050), 1)
-    -23.0
+    Examples:
+        >>> wave = (0.5 * np.sin(np.arange(22050) / 8)).astype(np.float32)
+        >>> normalized, levels = normalize_loudness(wave, 22050, LoudnessTarget(-23.0, -1.0, 60.0))
+        >>> round(integrated_loudness(normalized, 22050), 1)
+        -23.0
     """
     if not np.isfinite(wave).all():
         raise Unusable(f"{np.mean(~np.isfinite(wave)):.0%} of its samples are not numbers (NaN or infinite)")
@@ -115,9 +116,10 @@ def describe_gain(gain_db: float) -> str:
 def trim_silence(wave: np.ndarray, silence_db: float) -> np.ndarray:
     """Return the wave (N,) without the silence at its ends; see `find_sound_bounds`.
 
-    >>> wave = np.concatenate([np.zeros(8192), np.ones(8192), np.zeros(8192)])
-    >>> len(trim_silence(wave, 60.0))
-    9728
+    Examples:
+        >>> wave = np.concatenate([np.zeros(8192), np.ones(8192), np.zeros(8192)])
+        >>> len(trim_silence(wave, 60.0))
+        9728
     """
     begin, end = find_sound_bounds(wave, silence_db)
     return wave[begin:end]
@@ -146,8 +148,9 @@ def integrated_loudness(wave: np.ndarray, rate_hz: int) -> float:
     Returns:
         LUFS; -inf if the whole wave is below -70 LUFS.
 
-    >>> round(integrated_loudness(np.sin(2 * np.pi * 997 * np.arange(48000) / 48000), 48000))
-    -3
+    Examples:
+        >>> round(integrated_loudness(np.sin(2 * np.pi * 997 * np.arange(48000) / 48000), 48000))
+        -3
     """
     filters = list(pyloudnorm.Meter(rate_hz)._filters.values())
     blocks_lufs: list[np.ndarray] = []

@@ -1,11 +1,11 @@
 """The stage `audio`: write one mono FLAC of equal loudness for every movement, from recordings or scores.
 
-Reads   data/<corpus>/catalogue.csv and the files it lists
-Writes  out/audio/<movement>.flac    mono, PCM 16, at audio.sample_rate_hz
-        out/audio/movements.csv      one row a FLAC: composer, work, movement, file, duration, loudness, gain, source,
-                              and a note on what is unusual about it
-        out/audio/rejected.csv       what could not be used, with the reason
-        out/audio/overview.png
+    Reads   data/<corpus>/catalogue.csv and the files it lists
+    Writes  out/audio/<movement>.flac    mono, PCM 16, at audio.sample_rate_hz
+            out/audio/movements.csv      one row a FLAC: composer, work, movement, file, duration, loudness, gain,
+                                         source, and a note on what is unusual about it
+            out/audio/rejected.csv       what could not be used, with the reason
+            out/audio/overview.png
 
 Waveforms are (N,) float32 within [-1, 1]. Loudness is integrated loudness in LUFS (ITU-R BS.1770-4). The name of a FLAC
 ends in a key computed from the checksum of its source, all settings and this code. A FLAC that exists is not written
@@ -217,8 +217,9 @@ def crop(wave: np.ndarray, rate_hz: int, start: float | None, end: float | None)
     Raises:
         Unusable: the recording ends before the movement does: the cue sheet or the catalogue is of another file.
 
-    >>> crop(np.arange(10), 2, 1.0, 3.5)
-    array([2, 3, 4, 5, 6])
+    Examples:
+        >>> crop(np.arange(10), 2, 1.0, 3.5)
+        array([2, 3, 4, 5, 6])
     """
     if start is None and end is None:
         return wave

@@ -68,6 +68,7 @@ def openscore(folder: Path | None, from_folder: Path | None, url: str | None) ->
     Examples
       symphony2vec corpus openscore
       symphony2vec corpus openscore --from ~/Hauptstimme
+
     \b
     Writes  data/openscore/catalogue.csv and the scores beside it
     """

@@ -140,8 +140,9 @@ def classify(
 def clock(seconds: float) -> str:
     """Return a time in minutes and seconds, or hours.
 
-    >>> clock(125.0), clock(3725.0)
-    ('2:05', '1:02:05')
+    Examples:
+        >>> clock(125.0), clock(3725.0)
+        ('2:05', '1:02:05')
     """
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -26,7 +26,7 @@ def select_composers(movements: pd.DataFrame, composers: list[str]) -> pd.DataFr
     Raises:
         UserError: a composer is not in the table.
 
-    Example:
+    Examples:
         >>> movements = pd.DataFrame({"composer": ["Bach", "Brahms", "Bach"]})
         >>> select_composers(movements, ["Bach"])["composer"].tolist()
         ['Bach', 'Bach']
@@ -120,7 +120,7 @@ def clip_starts(duration_s: float, settings: Clips) -> list[float]:
 def thin_evenly(items: list[T], limit: int) -> list[T]:
     """Return at most `limit` evenly spaced items, including both ends; the middle item if the limit is 1.
 
-    Example:
+    Examples:
         >>> thin_evenly(list(range(9)), 3)
         [0, 4, 8]
     """

@@ -107,7 +107,7 @@ def select_crossing_pairs(pairs: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFr
     Returns:
         clip, split, composer, work, movement, the same of the other clip (other_...), shared_s, similarity.
 
-    Example:
+    Examples:
         >>> clips = pd.DataFrame({"clip": [0, 1, 2], "split": ["train", "test", "test"]})
         >>> clips = clips.assign(composer="A", work="B", movement="C")
         >>> pairs = pd.DataFrame([(0, 1, 5.0, 0.9), (1, 2, 5.0, 0.9)], columns=COLUMNS)

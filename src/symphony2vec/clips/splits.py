@@ -137,7 +137,7 @@ def assign_groups(sizes: Mapping[str, int], shares: tuple[float, float], rng: np
     Returns:
         The split of each group; no split is empty.
 
-    Example:
+    Examples:
         >>> assign_groups({"a": 6, "b": 1, "c": 3}, (0.1, 0.3), np.random.default_rng(0))["a"]
         'train'
     """
@@ -173,7 +173,7 @@ def _deviation(assignment: Mapping[str, str], sizes: Mapping[str, int], targets:
 def composer_shares(clips: pd.DataFrame) -> pd.DataFrame:
     """Return Table 1 of the paper: the share of each composer (columns) among the clips of each split (rows).
 
-    Example:
+    Examples:
         >>> composer_shares(pd.DataFrame({"split": list(SPLITS), "composer": ["A", "A", "B"]})).loc["test"].to_dict()
         {'A': 0.0, 'B': 1.0}
     """

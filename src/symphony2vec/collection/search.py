@@ -52,9 +52,10 @@ def nearness(query: np.ndarray, collection: Collection) -> Nearness:
 def unit_vectors(query: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return query (m, D) and vectors (n, D), both standardised by the statistics of `vectors` and of length 1.
 
-    >>> query, vectors = unit_vectors(np.array([[0.0, 2.0]]), np.array([[0.0, 2.0], [4.0, 0.0]]))
-    >>> (query @ vectors.T).round(3).tolist()  # cosines
-    [[1.0, -1.0]]
+    Examples:
+        >>> query, vectors = unit_vectors(np.array([[0.0, 2.0]]), np.array([[0.0, 2.0], [4.0, 0.0]]))
+        >>> (query @ vectors.T).round(3).tolist()  # cosines
+        [[1.0, -1.0]]
     """
     mean, deviation = moments(vectors)
 
@@ -69,8 +70,9 @@ def unit_vectors(query: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np
 def moments(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation (D,) of vectors (n, D); a constant dimension gets inf, and so no weight.
 
-    >>> moments(np.array([[1.0, 7.0], [3.0, 7.0]]))[1]
-    array([ 1., inf])
+    Examples:
+        >>> moments(np.array([[1.0, 7.0], [3.0, 7.0]]))[1]
+        array([ 1., inf])
     """
     mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
     varies = deviation > 1e-6 * np.maximum(np.abs(vectors).max(axis=0), 1e-30)

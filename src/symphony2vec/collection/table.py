@@ -90,8 +90,9 @@ def passages(starts_s: np.ndarray, ends_s: np.ndarray, probabilities: np.ndarray
         probabilities: (n, K).
         composers: the K names.
 
-    >>> passages(np.array([0.0]), np.array([10.0]), np.array([[0.75, 0.25]]), ["Bach", "Haydn"]).columns.tolist()
-    ['start_s', 'end_s', 'Bach', 'Haydn']
+    Examples:
+        >>> passages(np.array([0.0]), np.array([10.0]), np.array([[0.75, 0.25]]), ["Bach", "Haydn"]).columns.tolist()
+        ['start_s', 'end_s', 'Bach', 'Haydn']
     """
     table = pd.DataFrame(probabilities, columns=composers)
     table.insert(0, "end_s", ends_s)

@@ -87,8 +87,9 @@ def _people_by_surname() -> dict[str, list[Person]]:
 def phonetic_key(word: str) -> str:
     """Return a key that the transliterations of a name share.
 
-    >>> phonetic_key("Tschaikowsky") == phonetic_key("Tchaikovskii") == phonetic_key("Чайковский")
-    True
+    Examples:
+        >>> phonetic_key("Tschaikowsky") == phonetic_key("Tchaikovskii") == phonetic_key("Чайковский")
+        True
     """
     plain = "".join(_CYRILLIC.get(sign, sign) for sign in normalize(word))
     for sound, sign in _SOUNDS:
@@ -101,8 +102,9 @@ def phonetic_key(word: str) -> str:
 def tokenize_name(text: str) -> list[str]:
     """Return the normalized words of a name, with joined initials separated.
 
-    >>> tokenize_name("JS Bach")
-    ['j', 's', 'bach']
+    Examples:
+        >>> tokenize_name("JS Bach")
+        ['j', 's', 'bach']
     """
     text = re.sub(r"(?<!\w)([A-Z])([A-Z])([A-Z])?(?!\w)", _separate_initials, text)
     return [token for token in re.split(r"[\s.,_()\[\]‐‑–-]+", normalize(text).replace("’", "'")) if token]
@@ -142,8 +144,9 @@ def find_people(text: str, years: Sequence[int] = ()) -> list[Person]:
         text: A name, as in "Bach, J. S.".
         years: The year of birth and perhaps of death, if they are known.
 
-    >>> [person.name for person in find_people("Mozart, L.")]
-    ['Leopold Mozart']
+    Examples:
+        >>> [person.name for person in find_people("Mozart, L.")]
+        ['Leopold Mozart']
     """
     for surname, given_names in _match_surnames(text):
         namesakes = _people_by_surname()[surname]

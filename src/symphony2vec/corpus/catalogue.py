@@ -160,8 +160,9 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
 def read_package_table(name: str) -> list[dict[str, str]]:
     """Return the rows of a CSV file that is installed with this package, by column.
 
-    >>> read_package_table("starter.csv")[0]["composer"]
-    'Bach'
+    Examples:
+        >>> read_package_table("starter.csv")[0]["composer"]
+        'Bach'
     """
     text = resources.files("symphony2vec.corpus").joinpath(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
@@ -254,8 +255,9 @@ def checksum(path: Path) -> str:
 def leads_outside(path: str) -> bool:
     r"""Return whether a relative path could leave its folder, read as a POSIX or a Windows path.
 
-    >>> leads_outside("Bach/../../x.flac"), leads_outside("C:\\x.flac"), leads_outside("Bach/x.flac")
-    (True, True, False)
+    Examples:
+        >>> leads_outside("Bach/../../x.flac"), leads_outside("C:\\x.flac"), leads_outside("Bach/x.flac")
+        (True, True, False)
     """
     windows = PureWindowsPath(path)
     absolute = PurePosixPath(path).is_absolute() or windows.drive or windows.root

@@ -88,8 +88,9 @@ class Credit:
 def tidy_composer(text: str) -> str:
     """Return a composer's name tidied and with the given name first.
 
-    >>> tidy_composer("Lima,  Ana"), tidy_composer("Lima,_Ana")
-    ('Ana Lima', 'Ana Lima')
+    Examples:
+        >>> tidy_composer("Lima,  Ana"), tidy_composer("Lima,_Ana")
+        ('Ana Lima', 'Ana Lima')
     """
     name = tidy(text if " " in text else text.replace("_", " "))
     if _SEPARATOR.search(name) or _OTHER_ROLE.search(name) or _COMPOSER_ROLE.search(name):
@@ -113,8 +114,9 @@ def resolve(text: str) -> Credit:
     Returns:
         The composer, with a `fault` if the text names none or several.
 
-    >>> resolve("Bach, J. S. (1685-1750)").name
-    'Johann Sebastian Bach'
+    Examples:
+        >>> resolve("Bach, J. S. (1685-1750)").name
+        'Johann Sebastian Bach'
     """
     text = tidy(text.replace("\0", ";") if " " in text or "\0" in text else text.replace("_", " "))
     if _is_placeholder(text):
@@ -219,9 +221,10 @@ def split_composer(text: str) -> tuple[Credit | None, str]:
     Returns:
         The composer, None if the first words name none of the authority; and the rest, or the whole text.
 
-    >>> credit, rest = split_composer("Beethoven: Symphony No. 5")
-    >>> credit.name, rest
-    ('Ludwig van Beethoven', 'Symphony No. 5')
+    Examples:
+        >>> credit, rest = split_composer("Beethoven: Symphony No. 5")
+        >>> credit.name, rest
+        ('Ludwig van Beethoven', 'Symphony No. 5')
     """
     head, colon, rest = text.partition(":")
     if colon:
@@ -244,8 +247,9 @@ def _begins_with_work(plain: str) -> bool:
 def may_be_same(first: str, second: str) -> bool:
     """Return whether two names may mean one composer: one is a surname, has initials, or another transliteration.
 
-    >>> may_be_same("N. Uematsu", "Nobuo Uematsu"), may_be_same("Johann Strauss", "Richard Strauss")
-    (True, False)
+    Examples:
+        >>> may_be_same("N. Uematsu", "Nobuo Uematsu"), may_be_same("Johann Strauss", "Richard Strauss")
+        (True, False)
     """
     credit, other = resolve(first), resolve(second)
     if credit.in_authority and other.in_authority:

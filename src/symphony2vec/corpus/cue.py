@@ -134,8 +134,9 @@ def find_file(name: str, names: Sequence[str]) -> str | None:
     Folders of the line are ignored. The name may differ in case, or in its suffix: "CDImage.wav" may since have become
     "CDImage.flac".
 
-    >>> find_file("CDImage.wav", ["CDImage.flac", "other.flac"])
-    'CDImage.flac'
+    Examples:
+        >>> find_file("CDImage.wav", ["CDImage.flac", "other.flac"])
+        'CDImage.flac'
     """
     name = PureWindowsPath(name).name if "\\" in name else PurePosixPath(name).name
     for key in (str, str.casefold, lambda text: PurePosixPath(text).stem.casefold()):

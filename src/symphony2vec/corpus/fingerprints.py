@@ -36,8 +36,9 @@ CHUNK = 1 << 16  # frames or candidates at a time
 def compute_fingerprint(wave: np.ndarray) -> np.ndarray:
     """Return the fingerprint (T,) uint32 of a mono waveform (N,) at `RATE_HZ`; empty for less than 0.42 s.
 
-    >>> compute_fingerprint(np.zeros(RATE_HZ, np.float32)).shape
-    (13,)
+    Examples:
+        >>> compute_fingerprint(np.zeros(RATE_HZ, np.float32)).shape
+        (13,)
     """
     frames = 1 + (len(wave) - WINDOW) // HOP if len(wave) >= WINDOW else 0
     if frames < 2:

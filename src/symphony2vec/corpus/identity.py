@@ -41,10 +41,11 @@ class Work:
 class DisjointSets(Generic[Item]):
     """Disjoint sets of numbers or strings; an item that was never joined is a set of its own.
 
-    >>> sets = DisjointSets[str]()
-    >>> sets.join("a", "b")
-    >>> sets.root("b"), sets.root("c")
-    ('a', 'c')
+    Examples:
+        >>> sets = DisjointSets[str]()
+        >>> sets.join("a", "b")
+        >>> sets.root("b"), sets.root("c")
+        ('a', 'c')
     """
 
     def __init__(self) -> None:

@@ -42,8 +42,9 @@ _COMMA_NUMERAL = re.compile(r",\s+(?=(?:[IVX]{1,5}|\d{1,2})\.\s)")
 def is_movement(text: str) -> bool:
     """Return whether a text looks like the title of a movement.
 
-    >>> is_movement("II. Andante"), is_movement("2. Satz"), is_movement("La mer")
-    (True, True, False)
+    Examples:
+        >>> is_movement("II. Andante"), is_movement("2. Satz"), is_movement("La mer")
+        (True, True, False)
     """
     plain = normalize(text).strip()
     return bool(_ONLY.fullmatch(plain) or _MOVEMENT.match(plain.lstrip("([\"'“«")))
@@ -55,8 +56,9 @@ def movement_key(title: str) -> str:
     The key is the numeral that the title begins with, else the normalized title without a performance in brackets at
     its end.
 
-    >>> movement_key("II. Andante"), movement_key("2. Satz"), movement_key("Largo (Karajan, 1965)")
-    ('2', '2', 'largo')
+    Examples:
+        >>> movement_key("II. Andante"), movement_key("2. Satz"), movement_key("Largo (Karajan, 1965)")
+        ('2', '2', 'largo')
     """
     plain = normalize(title).strip()
     numeral = _NUMBERED.match(plain)
@@ -75,8 +77,9 @@ def split_title(text: str, composer: str = "") -> tuple[str, str]:
     Returns:
         The work, "" if the title names none; and the movement, "" if the title names the work only.
 
-    >>> split_title("Beethoven: Symphony No. 5 in C minor, Op. 67: I. Allegro con brio")
-    ('Symphony No. 5 in C minor, Op. 67', 'I. Allegro con brio')
+    Examples:
+        >>> split_title("Beethoven: Symphony No. 5 in C minor, Op. 67: I. Allegro con brio")
+        ('Symphony No. 5 in C minor, Op. 67', 'I. Allegro con brio')
     """
     text = _HOBOKEN.sub(r"\1:", vocabulary.remove_discs(tidy(text)))
     credit, rest = split_composer(text)

@@ -1,8 +1,8 @@
 """The user's own recordings: any folder of recordings becomes a corpus.
 
-Reads   a folder as people keep it, and the tags inside the files; perhaps a table of titles
-Writes  data/<corpus>/catalogue.csv, originals.txt (the recordings stay where they are) or audio/ (copies),
-        unplaced.csv (path, composer, work, movement, reason)
+    Reads   a folder as people keep it, and the tags inside the files; perhaps a table of titles
+    Writes  data/<corpus>/catalogue.csv, originals.txt (the recordings stay where they are) or audio/ (copies),
+            unplaced.csv (path, composer, work, movement, reason)
 
 `survey` reads and writes nothing; `fill` computes the checksums and writes. `symphony2vec.corpus.titles` decides what
 the names mean.

@@ -66,9 +66,10 @@ def find_similar_names(
         titles: Composer, work and movement of every recording.
         distinct: Keys of pairs that a user decided are different.
 
-    >>> pair, = find_similar_names([("N. Uematsu", "A", "1"), ("Nobuo Uematsu", "B", "1")])
-    >>> pair.option
-    '--composer "N. Uematsu=Nobuo Uematsu"'
+    Examples:
+        >>> pair, = find_similar_names([("N. Uematsu", "A", "1"), ("Nobuo Uematsu", "B", "1")])
+        >>> pair.option
+        '--composer "N. Uematsu=Nobuo Uematsu"'
     """
     library: dict[str, dict[str, Work]] = defaultdict(dict)
     for composer, title, movement in titles:

@@ -91,9 +91,10 @@ Recording = IdentifiedRecording | UnidentifiedRecording
 def identify(path: str, tags: Mapping[str, str]) -> Recording:
     """Identify a recording by its tags if they name composer and work, else by its folders.
 
-    >>> recording = identify("Bach/Suite/1 Air.flac", {})
-    >>> recording.composer, recording.work, recording.movement
-    ('Bach', 'Suite', '1 Air')
+    Examples:
+        >>> recording = identify("Bach/Suite/1 Air.flac", {})
+        >>> recording.composer, recording.work, recording.movement
+        ('Bach', 'Suite', '1 Air')
     """
     by_tags = identify_by_tags(path, tags)
     several_composers = "names several" in composers.resolve(tags.get("composer", "")).fault
@@ -317,8 +318,9 @@ def _movement_from_tags(tags: Mapping[str, str], title: str, title_movement: str
 def add_track_number(title: str, tags: Mapping[str, str]) -> str:
     """Return a title after its track number, and its disc number if there are several discs.
 
-    >>> add_track_number("Allegro", {"track": "1/12"}), add_track_number("Allegro", {"track": "1", "disc": "2/3"})
-    ('01 Allegro', '02-01 Allegro')
+    Examples:
+        >>> add_track_number("Allegro", {"track": "1/12"}), add_track_number("Allegro", {"track": "1", "disc": "2/3"})
+        ('01 Allegro', '02-01 Allegro')
     """
     track, disc = (re.match(r"\s*0*(\d{1,4})\s*(?:/\s*0*(\d+))?", tags.get(name, "")) for name in ("track", "disc"))
     if not track or re.match(rf"0*{track[1]}\b", title):

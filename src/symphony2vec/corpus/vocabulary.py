@@ -241,8 +241,9 @@ KEYS = (
 def normalize(text: str) -> str:
     """Return a text in lower case and without Latin, Greek or Cyrillic accents.
 
-    >>> normalize("Dvořák, Größe, B♭")
-    'dvorak, grosse, b flat '
+    Examples:
+        >>> normalize("Dvořák, Größe, B♭")
+        'dvorak, grosse, b flat '
     """
     text = text.replace("♭", " flat ").replace("♯", " sharp ").replace("ß", "ss")
     signs = unicodedata.normalize("NFKD", text)
@@ -267,8 +268,9 @@ def format_key(match: re.Match[str]) -> str:
 def parse_numeral(numeral: str) -> int:
     """Return the value of a number in digits or Roman numerals.
 
-    >>> parse_numeral("41"), parse_numeral("xiv")
-    (41, 14)
+    Examples:
+        >>> parse_numeral("41"), parse_numeral("xiv")
+        (41, 14)
     """
     if numeral.isdigit():
         return int(numeral)
@@ -293,8 +295,9 @@ DISC = re.compile(
 def remove_discs(text: str) -> str:
     """Return a title or the name of a folder without its disc and volume: "[Disc 1]", "CD2", "(1/3)", "Vol. II".
 
-    >>> remove_discs("Symphony No. 3 [Disc 1]")
-    'Symphony No. 3'
+    Examples:
+        >>> remove_discs("Symphony No. 3 [Disc 1]")
+        'Symphony No. 3'
     """
     plain = DISC.sub(" ", text)
     return " ".join(plain.split()).strip(" -–—,:;/_") if plain != text else text

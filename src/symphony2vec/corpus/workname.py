@@ -64,8 +64,9 @@ class WorkName:
 def keys_agree(first: str, second: str) -> bool:
     """Return whether two keys may be the same; "D" may be D major or D minor.
 
-    >>> keys_agree("D", "D minor"), keys_agree("D major", "D minor")
-    (True, False)
+    Examples:
+        >>> keys_agree("D", "D minor"), keys_agree("D major", "D minor")
+        (True, False)
     """
     if first == second or not first or not second:
         return True

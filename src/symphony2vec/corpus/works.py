@@ -73,9 +73,10 @@ def parse(text: str, composer: str = "") -> WorkName:
         text: A title without its movement, a tag of the work, an album or a folder.
         composer: As the authority names them: decides what "D. 944" means, and which nicknames are known.
 
-    >>> name = parse("Symphonie Nr. 5 c-moll op. 67")
-    >>> name.genre, name.number, name.key, sorted(name.catalogue)
-    ('Symphony', 5, 'C minor', ['op 67'])
+    Examples:
+        >>> name = parse("Symphonie Nr. 5 c-moll op. 67")
+        >>> name.genre, name.number, name.key, sorted(name.catalogue)
+        ('Symphony', 5, 'C minor', ['op 67'])
     """
     text = vocabulary.remove_discs(tidy(text))
     plain, positions = normalize_with_positions(text)
@@ -91,8 +92,9 @@ def parse(text: str, composer: str = "") -> WorkName:
 def normalize_with_positions(text: str) -> tuple[str, list[int]]:
     """Return the normalized text, and for each of its characters the position in `text` that it comes from.
 
-    >>> normalize_with_positions("Groß")
-    ('gross', [0, 1, 2, 3, 3])
+    Examples:
+        >>> normalize_with_positions("Groß")
+        ('gross', [0, 1, 2, 3, 3])
     """
     signs = [(plain, i) for i, sign in enumerate(text) for plain in normalize(sign)]
     return "".join(plain for plain, _ in signs), [i for _, i in signs]

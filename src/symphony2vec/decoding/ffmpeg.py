@@ -42,8 +42,9 @@ _MAX_LOST_SHARE = 0.005  # of all packets; with more the file counts as damaged
 def detect_container(data: Bytes) -> str:
     """Return FFmpeg's name of the container of a file from its first bytes; "" if it is unknown.
 
-    >>> detect_container(b"fLaC" + bytes(12))
-    'flac'
+    Examples:
+        >>> detect_container(b"fLaC" + bytes(12))
+        'flac'
     """
     at = 0
     for _ in range(_MAX_LEADING_TAGS):

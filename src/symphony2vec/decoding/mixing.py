@@ -34,11 +34,12 @@ def downmix(wave: np.ndarray, rate_hz: float) -> tuple[np.ndarray, str]:
     Raises:
         Unusable: a sample is not finite.
 
-    >>> import numpy as np
-    >>> wave = np.sin(np.arange(1000, dtype=np.float32))
-    >>> mono, note = downmix(np.stack([wave, -wave], axis=1), 22050)
-    >>> bool((mono == wave).all()), note
-    (True, 'channels cancel each other in 100% of the recording; using channel 1 of 2')
+    Examples:
+        >>> import numpy as np
+        >>> wave = np.sin(np.arange(1000, dtype=np.float32))
+        >>> mono, note = downmix(np.stack([wave, -wave], axis=1), 22050)
+        >>> bool((mono == wave).all()), note
+        (True, 'channels cancel each other in 100% of the recording; using channel 1 of 2')
     """
     downmixer = Downmixer()
     for first in range(0, len(wave), BLOCK_FRAMES):

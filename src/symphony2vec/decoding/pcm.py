@@ -66,8 +66,9 @@ class _Chunk:
 def is_pcm_container(head: bytes) -> bool:
     """Return whether a file begins as WAV, RF64, BW64, Wave64 or AIFF.
 
-    >>> is_pcm_container(b"RIFF\\x24\\x00\\x00\\x00WAVE")
-    True
+    Examples:
+        >>> is_pcm_container(b"RIFF\\x24\\x00\\x00\\x00WAVE")
+        True
     """
     is_wav = head[:4] in _RIFF_NAMES and head[8:12] == b"WAVE"
     return is_wav or head[:16] == _W64_RIFF or (head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"))

@@ -135,8 +135,9 @@ Bytes = FileBytes | bytes
 def find_content_end(data: Bytes, begin: int, end: int) -> int:
     """Return the end of `data[begin:end]` before trailing tags (ID3v1, APEv2 and Lyrics3, in any order).
 
-    >>> find_content_end(b"audio" + b"TAG" + bytes(125), 0, 133)
-    5
+    Examples:
+        >>> find_content_end(b"audio" + b"TAG" + bytes(125), 0, 133)
+        5
     """
     while size := _trailing_tag_bytes(data, begin, end):
         end -= size

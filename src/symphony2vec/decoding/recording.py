@@ -43,13 +43,14 @@ def decode(path: Path, rate_hz: int) -> tuple[np.ndarray, dict[str, Any]]:
     Raises:
         Unusable: the file is missing, unreadable, no audio, empty, truncated, not finite, or longer than four hours.
 
-    >>> import tempfile
-    >>> import soundfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     soundfile.write(Path(folder) / "a.wav", np.full((44100, 2), 0.1), 44100)
-    ...     wave, facts = decode(Path(folder) / "a.wav", 22050)
-    >>> wave.shape, facts
-    ((22050,), {'source_rate_hz': 44100, 'source_channels': 2, 'note': ''})
+    Examples:
+        >>> import tempfile
+        >>> import soundfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     soundfile.write(Path(folder) / "a.wav", np.full((44100, 2), 0.1), 44100)
+        ...     wave, facts = decode(Path(folder) / "a.wav", 22050)
+        >>> wave.shape, facts
+        ((22050,), {'source_rate_hz': 44100, 'source_channels': 2, 'note': ''})
     """
     with open_recording(path, MAX_DURATION_S) as recording:
         blocks = list(recording.resample_blocks(rate_hz))

@@ -86,7 +86,7 @@ def average_precision(similarity: np.ndarray, relevant: np.ndarray) -> float:
         similarity: (candidates,).
         relevant: (candidates,) True for a relevant candidate; at least one.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> average_precision(np.array([0.9, 0.5, 0.1]), np.array([True, False, True])).__round__(4)
         0.8333

@@ -38,7 +38,7 @@ class Counts:
 def count(tables: Sequence[Sequence[pd.DataFrame]]) -> Counts:
     """Return the counts of M models with S tables each, of one row a work: work, clips, right.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> table = pd.DataFrame({"work": ["a", "b"], "clips": [4, 6], "right": [3, 2]})
         >>> count([[table]]).accuracy()

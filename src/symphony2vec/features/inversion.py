@@ -56,7 +56,7 @@ def invert_mel(
     Raises:
         ValueError: `mel_db` is not (F, T), has fewer than two frames or contains values that are not finite.
 
-    Example:
+    Examples:
         >>> mel_db = np.full((20, 9), FLOOR_DB)
         >>> mel_db[5] = 0.0
         >>> invert_mel(mel_db, rate_hz=8000, fft_samples=512, hop_samples=128).shape
@@ -102,7 +102,7 @@ def pad_crop(crop_db: np.ndarray, bands: int, first_band: int, floor_db: float =
     Raises:
         ValueError: the crop reaches beyond the bands.
 
-    Example:
+    Examples:
         >>> pad_crop(np.zeros((1, 2)), bands=3, first_band=1)[:, 0].tolist()
         [-80.0, 0.0, -80.0]
     """

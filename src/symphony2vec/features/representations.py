@@ -60,7 +60,7 @@ def represent(wave: np.ndarray, recipe: Recipe, names: Sequence[str] = REPRESENT
     Returns:
         (F, T) float32 by name.
 
-    Example:
+    Examples:
         >>> settings = Features(fft_samples=512, hop_samples=256, mel_bands=16, dynamic_range_db=80.0,
         ...                     mfcc_coefficients=13, chroma_bins=12)
         >>> recipe = Recipe(rate_hz=8000, duration_s=1.0, settings=settings)

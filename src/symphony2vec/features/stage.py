@@ -1,12 +1,13 @@
 """The stage `features`: mel spectrogram, MFCC and chroma of every clip, and the near-duplicates among the clips.
 
-Reads   out/clips/clips.csv, out/audio/<movement>.flac
-Writes  out/features/mel.npy            (clips, 64, 431) float32: mel spectrogram in dB relative to the clip's maximum
-        out/features/mfcc.npy           (clips, 13, 431) float32: MFCC of librosa's 128-band mel spectrogram
-        out/features/chroma.npy         (clips, 12, 431) float32: chroma in [0, 1], tuning estimated per clip
-        out/features/near_duplicates.csv  clip, other_clip, shared_s, similarity: clips that contain the same sound, for
-                                the leak check of every split (symphony2vec.clips.leaks)
-        out/features/mel.png, mfcc.png, chroma.png: Figures 3, 2 and 1 of the paper
+    Reads   out/clips/clips.csv, out/audio/<movement>.flac
+    Writes  out/features/mel.npy            (clips, 64, 431) float32: mel spectrogram in dB relative to the clip's
+                                            maximum
+            out/features/mfcc.npy           (clips, 13, 431) float32: MFCC of librosa's 128-band mel spectrogram
+            out/features/chroma.npy         (clips, 12, 431) float32: chroma in [0, 1], tuning estimated per clip
+            out/features/near_duplicates.csv    clip, other_clip, shared_s, similarity: clips that contain the same
+                                            sound, for the leak check of every split (symphony2vec.clips.leaks)
+            out/features/mel.png, mfcc.png, chroma.png: Figures 3, 2 and 1 of the paper
 
 Rows are in the order of clips.csv, arrays in C order. See `symphony2vec.features.representations`.
 """

@@ -87,7 +87,7 @@ def image(arrays: np.ndarray) -> np.ndarray:
 
     Values outside [0, 1] are clipped; small spectrograms are enlarged by an integer factor.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> image(np.zeros((1, 64, 32))).shape
         (128, 64, 3)

@@ -37,7 +37,7 @@ def correlate_keys(shares: np.ndarray) -> np.ndarray:
 def estimate_key(shares: np.ndarray) -> int | None:
     """Return the index in `KEYS` of the key that fits pitch class shares (12,) best; None for equal shares.
 
-    Example:
+    Examples:
         >>> c_major_triad = np.array([1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0]) / 3
         >>> KEYS[estimate_key(c_major_triad)]
         'C major'

@@ -29,7 +29,7 @@ def measure_sound(wave: np.ndarray, rate_hz: int) -> dict[str, float]:
 
     The centroid is that of the power spectrum of the whole clip: the mean over time, weighted by energy.
 
-    Example:
+    Examples:
         >>> measure_sound(np.array([1.0, -1.0, 1.0, -1.0]), rate_hz=8000)
         {'loudness_db': 0.0, 'centroid_hz': 4000.0}
     """

@@ -1,10 +1,10 @@
 """The stage `labels`: musical properties of every clip, from its score and from its audio.
 
-Reads   out/clips/clips.csv, out/audio/<movement>.flac, data/<corpus>/catalogue.csv and the scores it lists
-Writes  out/labels/labels.csv      one row per clip, in the order of clips.csv; see `COLUMNS`
-        out/labels/notes/          cache: the notes of every score in seconds of its FLAC
-        out/labels/left_out.csv    scores without labels, with the reason
-        out/labels/labels.png      the labels by composer
+    Reads   out/clips/clips.csv, out/audio/<movement>.flac, data/<corpus>/catalogue.csv and the scores it lists
+    Writes  out/labels/labels.csv      one row per clip, in the order of clips.csv; see `COLUMNS`
+            out/labels/notes/          cache: the notes of every score in seconds of its FLAC
+            out/labels/left_out.csv    scores without labels, with the reason
+            out/labels/labels.png      the labels by composer
 
 A cell is empty where a label is unknown: a recording has no score, a clip of few notes no key. Instruments and families
 are always those of the score, even if audio.orchestration is strings and the sound has other ones.

@@ -68,12 +68,13 @@ def log_spectral_distance(originals_db: np.ndarray, copies_db: np.ndarray) -> np
     """Return the root mean square over bins of the difference in dB, averaged over frames.
 
     Args:
-        originals_db, copies_db: (B, F, T) in dB.
+        originals_db: (B, F, T) in dB.
+        copies_db: (B, F, T) in dB.
 
     Returns:
         (B,) in dB.
 
-    Example:
+    Examples:
         >>> log_spectral_distance(np.zeros((1, 64, 431)), np.full((1, 64, 431), 3.0)).tolist()
         [3.0]
     """
@@ -95,7 +96,7 @@ def describe_clips(mel_db: np.ndarray, mfcc_coefficients: int = MFCC_COEFFICIENT
     Returns:
         (B, K) float64.
 
-    Example:
+    Examples:
         >>> describe_clips(np.zeros((2, 64, 431))).shape
         (2, 52)
     """
@@ -127,7 +128,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     Raises:
         UserError: the sets differ in size.
 
-    Example:
+    Examples:
         >>> frechet_distance(np.zeros((5, 2)), np.ones((5, 2)))
         2.0
     """

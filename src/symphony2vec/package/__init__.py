@@ -1,6 +1,7 @@
 """The format of a trained model: everything inference needs, in one folder, without pickle.
 
 A package is the MLflow model of a training run:
+
     MLmodel, code/                 what MLflow needs to load it anywhere
     card.md                        model card: purpose, training data, accuracy, limits
     artifacts/config.json          network, scaling and frontend (see `contents.Config`)

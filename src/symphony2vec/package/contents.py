@@ -72,8 +72,9 @@ class Config:
 def folder_name(readout: str) -> str:
     """Return the artifact folder that holds the package of a readout.
 
-    >>> folder_name(""), folder_name("crops")
-    ('model', 'model-crops')
+    Examples:
+        >>> folder_name(""), folder_name("crops")
+        ('model', 'model-crops')
     """
     return f"model-{readout}" if readout else "model"
 
@@ -81,8 +82,9 @@ def folder_name(readout: str) -> str:
 def rename_keys(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of config.json with the keys of earlier versions renamed to those of `Config`.
 
-    >>> rename_keys({"reading": "crops", "subject": {"draw": "work-0"}})
-    {'readout': 'crops', 'subject': {'fold': 'work-0'}}
+    Examples:
+        >>> rename_keys({"reading": "crops", "subject": {"draw": "work-0"}})
+        {'readout': 'crops', 'subject': {'fold': 'work-0'}}
     """
     renamed = {RENAMED.get(key, key): value for key, value in plain.items()}
     if "subject" in renamed:

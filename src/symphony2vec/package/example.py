@@ -17,8 +17,9 @@ REQUEST_S = 0.5
 def sound(rate_hz: int, duration_s: float) -> np.ndarray:
     """Return the waveform (N,) float32, the same on every call.
 
-    >>> sound(8000, 0.5).shape
-    (4000,)
+    Examples:
+        >>> sound(8000, 0.5).shape
+        (4000,)
     """
     time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
     chord_index, chord_time_s = (time_s // CHORD_S).astype(int) % len(CHORDS_HZ), time_s % CHORD_S

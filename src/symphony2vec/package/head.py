@@ -82,8 +82,9 @@ class Head:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities (n, K) of logits (n, K); each row sums to 1.
 
-    >>> softmax(np.array([[0.0, 0.0]]))
-    array([[0.5, 0.5]])
+    Examples:
+        >>> softmax(np.array([[0.0, 0.0]]))
+        array([[0.5, 0.5]])
     """
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
@@ -96,8 +97,9 @@ def log_loss(probabilities: np.ndarray, codes: np.ndarray) -> float:
         probabilities: (n, K).
         codes: (n,) the true class of each row.
 
-    >>> log_loss(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))
-    -0.0
+    Examples:
+        >>> log_loss(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))
+        -0.0
     """
     likelihoods = probabilities[np.arange(len(codes)), codes]
     return float(-np.log(np.maximum(likelihoods, 1e-12)).mean())

@@ -278,8 +278,9 @@ def window_starts(samples: int, size: int, minimum_fill: float) -> np.ndarray:
         size: length of a window, in samples.
         minimum_fill: share of a window, in [0, 1].
 
-    >>> window_starts(29, 10, 0.5), window_starts(26, 10, 0.7), window_starts(21, 10, 0.7)
-    (array([ 0, 10, 20]), array([ 0, 10, 16]), array([ 0, 10]))
+    Examples:
+        >>> window_starts(29, 10, 0.5), window_starts(26, 10, 0.7), window_starts(21, 10, 0.7)
+        (array([ 0, 10, 20]), array([ 0, 10, 16]), array([ 0, 10]))
     """
     count, remainder = divmod(samples, size)
     firsts = [number * size for number in range(count)]

@@ -35,8 +35,9 @@ class Scaling:
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return values (..., F, T) in the representation's unit as network input (..., F, T) float32.
 
-        >>> Scaling(np.array([-80.0]), np.array([80.0]), 0.0, 1.0).apply(np.array([[-80.0, -40.0, 10.0]])).tolist()
-        [[0.0, 0.5, 1.0]]
+        Examples:
+            >>> Scaling(np.array([-80.0]), np.array([80.0]), 0.0, 1.0).apply(np.array([[-80.0, -40.0, 10.0]])).tolist()
+            [[0.0, 0.5, 1.0]]
         """
         scaled: np.ndarray = (np.asarray(values, dtype=np.float32) - self.offset[:, None]) / self.scale[:, None]
         if math.isfinite(self.low):
@@ -73,8 +74,9 @@ def standard(array: np.ndarray, rows: np.ndarray) -> Scaling:
 def unit(representation: str, bins: int, dynamic_range_db: float) -> Scaling:
     """Return the scaling of mel or chroma to [0, 1], the range of a sigmoid; it depends on no data.
 
-    >>> unit("mel", 2, 80.0).offset.tolist()
-    [-80.0, -80.0]
+    Examples:
+        >>> unit("mel", 2, 80.0).offset.tolist()
+        [-80.0, -80.0]
     """
     offset = {"mel": -dynamic_range_db, "chroma": 0.0}[representation]
     scale = {"mel": dynamic_range_db, "chroma": 1.0}[representation]
@@ -107,8 +109,9 @@ def middle_crop(array: np.ndarray, bands: str) -> np.ndarray:
     Raises:
         UserError: the spectrogram is smaller than the crop.
 
-    >>> middle_crop(np.zeros((2, 64, 431)), "low").shape
-    (2, 32, 32)
+    Examples:
+        >>> middle_crop(np.zeros((2, 64, 431)), "low").shape
+        (2, 32, 32)
     """
     if min(array.shape[1:]) < CROP:
         raise UserError(
@@ -123,8 +126,9 @@ def middle_crop(array: np.ndarray, bands: str) -> np.ndarray:
 def first_band(bins: int, bands: str) -> int:
     """Return the lowest bin of the crop; see `middle_crop`.
 
-    >>> first_band(64, "high")
-    32
+    Examples:
+        >>> first_band(64, "high")
+        32
     """
     return {"low": 0, "high": bins - CROP, "random": (bins - CROP) // 2}[bands]
 
@@ -134,8 +138,9 @@ def moments(array: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
     Rows are read in batches, in float64. A constant bin gets a standard deviation of 1.
 
-    >>> [values.tolist() for values in moments(np.array([[[1.0, 3.0]]]), np.array([0]))]
-    [[2.0], [1.0]]
+    Examples:
+        >>> [values.tolist() for values in moments(np.array([[[1.0, 3.0]]]), np.array([0]))]
+        [[2.0], [1.0]]
     """
     total, squares, count = np.zeros(array.shape[1]), np.zeros(array.shape[1]), 0
     centre = np.asarray(array[rows[0]], dtype=np.float64).mean(axis=1)  # keeps the squares small

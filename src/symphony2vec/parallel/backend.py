@@ -23,8 +23,9 @@ def resolve_backend(backend: str | None) -> str:
     Raises:
         UserError: it is neither.
 
-    >>> resolve_backend("tcp://127.0.0.1:8786")
-    'tcp://127.0.0.1:8786'
+    Examples:
+        >>> resolve_backend("tcp://127.0.0.1:8786")
+        'tcp://127.0.0.1:8786'
     """
     choice = backend or os.environ.get(BACKEND) or PROCESSES
     if choice != PROCESSES and not ADDRESS.fullmatch(choice):

@@ -41,10 +41,11 @@ def spread(
         UserError: the backend is not valid, or the cluster cannot be used.
         Exception: any other exception that a task raises.
 
-    >>> from unittest import mock
-    >>> with mock.patch.dict("os.environ", SYMPHONY2VEC_WORKERS="1"):
-    ...     list(spread(abs, [-1, 2, -3], "absolute values", "number"))
-    [(0, 1), (1, 2), (2, 3)]
+    Examples:
+        >>> from unittest import mock
+        >>> with mock.patch.dict("os.environ", SYMPHONY2VEC_WORKERS="1"):
+        ...     list(spread(abs, [-1, 2, -3], "absolute values", "number"))
+        [(0, 1), (1, 2), (2, 3)]
     """
     address = resolve_backend(backend)
     if not tasks:

@@ -1,9 +1,10 @@
 """Gates that a challenger must pass to become champion: data, improvement, smoke. Each returns a `Verdict`.
 
-data         both models were evaluated on the same clips, in the same splits, with the same audio settings
-improvement  the challenger is significantly better on the folds that both have: a paired bootstrap over test works
-             (`symphony2vec.evaluation.statistics`)
-smoke        the package still returns the vectors that it returned when it was saved (`symphony2vec.registry.smoke`)
+    data         both models were evaluated on the same clips, in the same splits, with the same audio settings
+    improvement  the challenger is significantly better on the folds that both have: a paired bootstrap over test works
+                 (`symphony2vec.evaluation.statistics`)
+    smoke        the package still returns the vectors that it returned when it was saved
+                 (`symphony2vec.registry.smoke`)
 
 Accuracies and differences are fractions; messages give accuracies in percent and differences in percentage points.
 """
@@ -56,7 +57,7 @@ class Estimate:
     def format(self, unit: str, spec: str = ".1f") -> str:
         """Return the estimate times 100 as text: mean, `unit` and confidence interval; `spec` formats the numbers.
 
-        Example:
+        Examples:
             >>> Estimate(0.41, 0.311, 0.591, 0.95).format(" %")
             '41.0 % (95 % CI 31.1 to 59.1)'
         """

@@ -100,7 +100,7 @@ def previous_champion(events: Iterable[Event], champion: str) -> str | None:
 
     A rollback undoes a promotion, so that two rollbacks undo two promotions.
 
-    Example:
+    Examples:
         >>> events = [Event(time, time, PROMOTED, "", "", "") for time in ("1", "2", "3")]
         >>> previous_champion(events, "3")
         '2'

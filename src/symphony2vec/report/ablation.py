@@ -30,7 +30,8 @@ def tabulate_ablations(project: Project, params: Params, reference: str, folds: 
     `statistics.significance`). The table is empty without an ablation.
 
     Args:
-        project, params: of the study.
+        project: whose models are compared.
+        params: of the project.
         reference: the full model, such as "full-40"; "" if there is none.
         folds: names of the folds.
     """

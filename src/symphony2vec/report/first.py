@@ -55,7 +55,8 @@ def tabulate(
     if there are too few folds to tell, and empty for the reference, its other readouts and the majority class.
 
     Args:
-        results, pairs: from `symphony2vec.report.tables.tabulate_results`, in the order of validation accuracy.
+        results: from `symphony2vec.report.tables.tabulate_results`, in the order of validation accuracy.
+        pairs: from the same function.
         sizes: dimensions by stage and name; a classifier has none.
         params: the sections `clips`, `features`, `audio`, `embeddings` and `classifiers`.
     """

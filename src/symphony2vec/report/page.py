@@ -61,7 +61,8 @@ def render(
     """Return the page as HTML.
 
     Args:
-        project, params: of the study.
+        project: that the page describes.
+        params: of the project.
         entries: of the results, for the notes of their probes.
         tables: by name.
         pictures_of: names of the pictures of each stage/model.

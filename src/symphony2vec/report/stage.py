@@ -1,12 +1,14 @@
 """The stage `report`: all results on one page that opens from disk, with CSV tables, PNG figures and MP3 sounds.
 
-Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml;
-        out/temporal and out/meaning if they exist
-Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leak.csv, claims.csv, corpus.csv,
-        balance.csv, splits.csv, rejected.csv, left_out.csv; near_duplicates.csv, near_duplicate_counts.csv, parts.csv,
-        generation.csv, walks.csv, knowledge.csv, retrieval.csv, meaning_pairs.csv unless they are empty;
-        pictures/*.png, sounds/*.mp3; for `dvc plots` curves/<stage>-<model>.csv and confusion.csv
-        out/metrics.json    the results of every row over the folds, for `dvc metrics`
+    Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml;
+            out/temporal and out/meaning if they exist
+    Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leak.csv, claims.csv, corpus.csv,
+            balance.csv, splits.csv, rejected.csv, left_out.csv; near_duplicates.csv, near_duplicate_counts.csv,
+            parts.csv, generation.csv, walks.csv, knowledge.csv, retrieval.csv, meaning_pairs.csv unless they are
+            empty; pictures/*.png, sounds/*.mp3; for `dvc plots` curves/<stage>-<model>.csv and confusion.csv
+            out/metrics.json    the results of every row over the folds, for `dvc metrics`
+
+Its modules:
 
     first       the temporal model beside one model of every other kind
     tables      accuracies, differences, leakage, corpus
@@ -125,7 +127,8 @@ def format_comparison(
     """Return one model compared with all others, for a terminal.
 
     Args:
-        project, params: of the study.
+        project: that holds the report.
+        params: of the project.
         model: see `symphony2vec.report.counts.compare`.
         split: the kind of split; the first one by default.
         table: a table of counts; that of the report by default.

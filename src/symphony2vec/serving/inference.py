@@ -160,11 +160,12 @@ class _Budget:
 def explain(error: ValidationError) -> str:
     """Return the first error of a request in one line, without the request's own data.
 
-    >>> try:
-    ...     Row.model_validate({"audio": 3})
-    ... except ValidationError as error:
-    ...     explain(error)
-    'audio: Input should be a valid string'
+    Examples:
+        >>> try:
+        ...     Row.model_validate({"audio": 3})
+        ... except ValidationError as error:
+        ...     explain(error)
+        'audio: Input should be a valid string'
     """
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if first["type"] == "extra_forbidden":

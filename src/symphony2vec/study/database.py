@@ -69,7 +69,7 @@ class Database:
     def safe_url(self) -> str:
         """The URL without its password.
 
-        Example:
+        Examples:
             >>> Database("postgresql+psycopg://me:secret@host/studies").safe_url
             'postgresql+psycopg://me:***@host/studies'
         """

@@ -96,7 +96,7 @@ def rank_finalists(study: Study, repeats: Study, settings: StudyParams, first_se
 def repeat_seeds(first_seed: int, count: int) -> list[int]:
     """Return the seeds of the repeats, which follow that of the fold.
 
-    Example:
+    Examples:
         >>> repeat_seeds(0, 3)
         [1, 2, 3]
     """

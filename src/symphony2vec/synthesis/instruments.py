@@ -44,7 +44,7 @@ PROGRAMS: tuple[tuple[str, int], ...] = (
 def select_program(part: Part) -> int:
     """Return the General MIDI program of a part, by its MusicXML instrument-sound, else its name; strings otherwise.
 
-    Example:
+    Examples:
         >>> from types import SimpleNamespace
         >>> select_program(SimpleNamespace(instrument_sound="", name="Flöte I", abbreviation=""))
         73

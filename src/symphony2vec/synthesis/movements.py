@@ -45,7 +45,7 @@ def find_movements(path: Path) -> list[Section]:
     Raises:
         Unusable: the file is not a readable score.
 
-    Example:
+    Examples:
         >>> [(section.start, section.end) for section in find_movements(Path("quartet.mxl"))]  # doctest: +SKIP
         [(1, 246), (247, 360), (361, 467), (468, 890)]
     """

@@ -34,7 +34,7 @@ def find_soundfont(name: str) -> Path:
     Raises:
         UserError: there is no such file, or it is not an SF2 soundfont.
 
-    Example:
+    Examples:
         >>> find_soundfont("TimGM6mb").name
         'TimGM6mb.sf2'
     """
@@ -88,7 +88,7 @@ def merge_unisons(notes: list[Note]) -> list[Note]:
 
     The new note lasts to the end of the longer one. Notes with the same onset become one, with the higher velocity.
 
-    Example:
+    Examples:
         >>> notes = [Note(0.0, 3.0, 60, 80, 48), Note(1.0, 2.0, 60, 80, 48)]
         >>> [(note.onset_s, note.end_s) for note in merge_unisons(notes)]
         [(0.0, 1.0), (1.0, 3.0)]
@@ -151,7 +151,7 @@ def render(notes: list[Note], soundfont_bytes: bytes) -> tuple[np.ndarray, int]:
     Raises:
         Unusable: a layer would clip even at the lowest volume.
 
-    Example:
+    Examples:
         >>> wave, rate_hz = render([Note(0.0, 0.5, 60, 80, 48)], find_soundfont("TimGM6mb").read_bytes())
         >>> wave.shape, rate_hz
         ((96000, 2), 48000)

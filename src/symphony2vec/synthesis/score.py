@@ -58,7 +58,8 @@ def read_notes(
     Args:
         path: the score.
         interpretation: how it is played.
-        start, end: first and last bar to play, counted from 1 in file order; by default the whole score.
+        start: first bar to play, counted from 1 in file order; by default the first of the score.
+        end: last bar to play; by default the last of the score.
 
     Returns:
         The notes, sorted by onset; the first one begins at 0 s.

@@ -1,12 +1,12 @@
 """A queue on disk of the calls about one run, kept until the tracking server answers.
 
-mlruns/outbox/<id>/     MLflow's run ID, or the local ID; <id>.<hash of the server> if calls of that run are already
-                        queued for another server
-    about.json          server: the one that the calls are for; label, such as "vae-mel work-0"; since_ms
-    calls.jsonl         one call per line; an incomplete last line (the process was killed) is ignored
-    things/<uuid>/      the attachment of a call (its key "thing"): an image's array, a file or a folder
-    sent.json           calls: number of calls already sent; run_id: MLflow's run ID
-mlruns/outbox/.locks/   one lock per ID, held by the process that writes or sends and released when it ends
+    mlruns/outbox/<id>/     MLflow's run ID, or the local ID; <id>.<hash of the server> if calls of that run are already
+                            queued for another server
+        about.json          server: the one that the calls are for; label, such as "vae-mel work-0"; since_ms
+        calls.jsonl         one call per line; an incomplete last line (the process was killed) is ignored
+        things/<uuid>/      the attachment of a call (its key "thing"): an image's array, a file or a folder
+        sent.json           calls: number of calls already sent; run_id: MLflow's run ID
+    mlruns/outbox/.locks/   one lock per ID, held by the process that writes or sends and released when it ends
 
 Why are runs not logged to the project's own database first and copied from there? The copy's run ID would differ
 from the one in the registry, in out/ and in the MLflow UI.

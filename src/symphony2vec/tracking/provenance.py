@@ -49,7 +49,7 @@ class RunIdentity:
     def command(self) -> str:
         """Return the command that trains the model, which MLflow shows as the source of the run.
 
-        Example:
+        Examples:
             >>> RunIdentity("ali", "paper", "128", "work-0").command
             'symphony2vec ali paper-128 --fold work-0'
         """

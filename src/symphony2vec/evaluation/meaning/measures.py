@@ -14,7 +14,7 @@ from symphony2vec.params import Features
 def level_db(mel_db: np.ndarray, rate_hz: int) -> np.ndarray:
     """Return the level (B,) in dB: the mean power over frames and bands, weighted by the width of the bands.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> level_db(np.full((1, 64, 10), -30.0), 22050).round(6)
         array([-30.])

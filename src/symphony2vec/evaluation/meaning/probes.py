@@ -105,7 +105,8 @@ def fit_ridge(
     Args:
         vectors: (N, D).
         values: (N, K).
-        training, validation: row numbers.
+        training: row numbers of the training clips.
+        validation: row numbers of the validation clips.
         penalties: to choose from, per training clip.
         svd: of these training vectors, if computed before.
     """
@@ -210,7 +211,7 @@ def _probe_class(
 def correlate_rows(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Return Pearson's correlation (B,) of the rows of two arrays (B, K); 0 where a row is constant.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> correlate_rows(np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 4.0, 6.0]])).round(6)
         array([1.])

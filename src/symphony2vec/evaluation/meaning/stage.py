@@ -1,10 +1,13 @@
 """The stage `meaning`: linear probes of the musical labels of every clip, and retrieval, from frozen vectors.
 
-Reads   out/<stage>/<fold>/<model>/vectors*.npy and run.json, out/labels/labels.csv, out/clips/folds/<fold>.csv
-Writes  out/meaning/<fold>/<stage>/<model>/  meaning.csv (one row a readout, label and measure), retrieval.csv (one row
-            a readout and task), works.csv (the sums of each test work behind both); and the model's MLflow run; for a
-            temporal model with a generator also its walks, see `symphony2vec.evaluation.meaning.walks`
-        out/meaning/<fold>.json              the main values of every model, for `dvc metrics`
+    Reads   out/<stage>/<fold>/<model>/vectors*.npy and run.json, out/labels/labels.csv, out/clips/folds/<fold>.csv
+    Writes  out/meaning/<fold>/<stage>/<model>/
+                meaning.csv      one row a readout, label and measure
+                retrieval.csv    one row a readout and task
+                works.csv        the sums of each test work behind both
+            and the model's MLflow run; for a temporal model with a generator also its walks, see
+            `symphony2vec.evaluation.meaning.walks`
+            out/meaning/<fold>.json              the main values of every model, for `dvc metrics`
 
 Of ALI's readouts a sampled z and the 5,120 hidden activations are left out: nobody would use them as an embedding.
 """

@@ -66,7 +66,7 @@ LABELS = (
 def is_known(values: np.ndarray) -> np.ndarray:
     """Return a mask (N,) of the clips whose label is known: every number of it, or its name.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> is_known(np.array(["major", "", "minor"])).tolist()
         [True, False, True]

@@ -1,11 +1,11 @@
 """Walks through the latent space of a temporal model: between two clips, and along the directions of labels.
 
-Writes  out/meaning/<fold>/temporal/<model>/
-            walks.npz      the spectrograms: `interpolation` and one array a label, (P, F, T) float16 in dB; `rows` of
-                           the two clips, `row` of the clip whose walks along labels are stored
-            walks.csv      one row a label: the effect of its walk, as mean over clips with intervals over works
-            walked.csv     the same for every clip
-            walk-*.png     each walk
+    Writes  out/meaning/<fold>/temporal/<model>/
+                walks.npz      the spectrograms: `interpolation` and one array a label, (P, F, T) float16 in dB; `rows`
+                               of the two clips, `row` of the clip whose walks along labels are stored
+                walks.csv      one row a label: the effect of its walk, as mean over clips with intervals over works
+                walked.csv     the same for every clip
+                walk-*.png     each walk
 
 An interpolation mixes both codes of two clips linearly: the clip code c and the step codes z. The direction of a label
 is the gradient of the ridge regression of `symphony2vec.evaluation.meaning.probes` from c to the label, fitted on the

@@ -56,7 +56,7 @@ def fit(vectors: np.ndarray, clips: pd.DataFrame, settings: Probe) -> ProbeResul
     Raises:
         UserError: some vectors are not finite.
 
-    Example:
+    Examples:
         >>> import numpy as np, pandas as pd
         >>> from symphony2vec.params import Probe
         >>> rng = np.random.default_rng(0)

@@ -1,10 +1,10 @@
 """The stage `probe`: composer accuracy of every model from its frozen vectors, with intervals over works.
 
-Reads   out/<stage>/<fold>/<model>/vectors*.npy or probabilities*.npy and run.json, out/clips/folds/<fold>.csv,
-        out/features/near_duplicates.csv
-Writes  out/probe/<fold>/<stage>/<model>/  scores.json, predictions.csv (test clips), works.csv (clips and correctly
-            predicted clips of each test work), confusion.png; and the model's MLflow run
-        out/probe/<fold>.json              the main scores of every model, for `dvc metrics`
+    Reads   out/<stage>/<fold>/<model>/vectors*.npy or probabilities*.npy and run.json, out/clips/folds/<fold>.csv,
+            out/features/near_duplicates.csv
+    Writes  out/probe/<fold>/<stage>/<model>/  scores.json, predictions.csv (test clips), works.csv (clips and correctly
+                predicted clips of each test work), confusion.png; and the model's MLflow run
+            out/probe/<fold>.json              the main scores of every model, for `dvc metrics`
 
 A model may offer several *readouts*: vectors.npy is its main one, vectors-<readout>.npy are others of the same model.
 A classifier has probabilities instead of vectors; they are scored as they are.

@@ -29,7 +29,7 @@ def cut_crops(x: Tensor, first_bins: Tensor, first_frames: Tensor) -> Tensor:
     Returns:
         (B, 1, 32, 32).
 
-    Example:
+    Examples:
         >>> tuple(cut_crops(torch.zeros(2, 64, 70), torch.tensor([0, 32]), torch.tensor([5, 38])).shape)
         (2, 1, 32, 32)
     """
@@ -54,7 +54,7 @@ def sample_crops(x: Tensor, crop: Crop, rng: torch.Generator) -> Tensor:
 def cut_middle(x: Tensor, bands: str) -> Tensor:
     """Return the crop of the middle frames of each clip (B, F, T): (B, 1, 32, 32).
 
-    Example:
+    Examples:
         >>> tuple(cut_middle(torch.zeros(2, 64, 70), "low").shape)
         (2, 1, 32, 32)
     """
@@ -65,7 +65,7 @@ def cut_middle(x: Tensor, bands: str) -> Tensor:
 def tile_crops(x: Tensor, bands: str) -> Tensor:
     """Cut each clip (B, F, T) into adjacent crops (B, C, 1, 32, 32), C = T // 32; the rest is cut off at both ends.
 
-    Example:
+    Examples:
         >>> tuple(tile_crops(torch.zeros(2, 64, 100), "low").shape)
         (2, 3, 1, 32, 32)
     """

@@ -22,7 +22,7 @@ GENERATED = 1000  # latents of each kind from which crops are generated
 def loudness_db(crops_db: np.ndarray) -> np.ndarray:
     """Return the mean power (N,) of each crop, in dB below the maximum of its clip.
 
-    Example:
+    Examples:
         >>> loudness_db(np.full((1, 32, 32), -20.0)).round(6).tolist()
         [-20.0]
     """
@@ -33,7 +33,7 @@ def loudness_db(crops_db: np.ndarray) -> np.ndarray:
 def flatness_db(crops_db: np.ndarray) -> np.ndarray:
     """Return the ratio (N,) of geometric to arithmetic mean of the power in dB: 0 if all values are equal, else below.
 
-    Example:
+    Examples:
         >>> flatness_db(np.full((1, 32, 32), -20.0)).round(6).tolist()
         [0.0]
     """
@@ -67,7 +67,7 @@ def correlate_ranks(distance: np.ndarray, values: np.ndarray, groups: np.ndarray
 def sample_rays(count: int, latent: int, seed: int) -> np.ndarray:
     """Return latents (count, D) in random directions, at distances spread evenly from 0 to sqrt(D), that of all ones.
 
-    Example:
+    Examples:
         >>> np.linalg.norm(sample_rays(2, 4, seed=0), axis=1).round(6).tolist()
         [0.5, 1.5]
     """

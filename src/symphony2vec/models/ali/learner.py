@@ -38,7 +38,7 @@ def choose_step_kind(device: torch.device) -> str:
     Raises:
         UserError: the environment variable `SYMPHONY2VEC_ALI_STEP` has another value.
 
-    Example:
+    Examples:
         >>> choose_step_kind(torch.device("cpu"))
         'eager'
     """

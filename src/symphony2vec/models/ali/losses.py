@@ -27,7 +27,7 @@ def discriminator_loss(logit_q: Tensor, logit_p: Tensor) -> Tensor:
 
     It is 2 ln 2 if D cannot tell the pairs apart.
 
-    Example:
+    Examples:
         >>> round(discriminator_loss(torch.zeros(3), torch.zeros(3)).item(), 4)
         1.3863
     """
@@ -37,7 +37,7 @@ def discriminator_loss(logit_q: Tensor, logit_p: Tensor) -> Tensor:
 def generator_loss(logit_q: Tensor, logit_p: Tensor) -> Tensor:
     """Return -E_q[log(1 - D(x, z_hat))] - E_p[log D(x_hat, z)], a scalar, from logits (B,).
 
-    Example:
+    Examples:
         >>> round(generator_loss(torch.zeros(3), torch.zeros(3)).item(), 4)
         1.3863
     """

@@ -36,7 +36,7 @@ RENAMED_WEIGHTS = {"of_x": "x_branch", "of_z": "z_branch"}  # of the discriminat
 class Encoder(nn.Module):
     """z given x: mean and logarithm of the standard deviation of a diagonal normal distribution.
 
-    Example:
+    Examples:
         >>> mean, log_sigma = Encoder(8)(torch.zeros(2, 1, 32, 32))
         >>> tuple(mean.shape)
         (2, 8)
@@ -62,7 +62,7 @@ class Encoder(nn.Module):
 class Generator(nn.Module):
     """x given z; the logit of every pixel has its own learned bias, as in the original code.
 
-    Example:
+    Examples:
         >>> tuple(Generator(8)(torch.zeros(2, 8)).shape)
         (2, 1, 32, 32)
     """
@@ -99,7 +99,7 @@ class Discriminator(nn.Module):
     x and z and the logit. With `batch_norm`, every convolution of the x branch but the first is normalised, as in the
     public PyTorch version; the paper has no batch norm here.
 
-    Example:
+    Examples:
         >>> tuple(Discriminator(8)(torch.zeros(2, 1, 32, 32), torch.zeros(2, 8)).shape)
         (2,)
     """
@@ -173,7 +173,7 @@ def convolve(layer: nn.Module, x: Tensor) -> Tensor:
 
     oneDNN takes two to three times as long for such a convolution, and a training step a seventh longer.
 
-    Example:
+    Examples:
         >>> tuple(convolve(nn.Conv2d(3, 5, 4), torch.zeros(2, 3, 4, 4)).shape)
         (2, 5, 1, 1)
     """
@@ -194,7 +194,7 @@ def apply_dropout(x: Tensor, rate: float) -> Tensor:
     torch draws decides about four elements. A GPU and compiled code use torch's own: it is one kernel, which a compiler
     fuses with its neighbours. Both use torch's global generator.
 
-    Example:
+    Examples:
         >>> tuple(apply_dropout(torch.ones(2, 3, 4, 4), 0.2).shape)
         (2, 3, 4, 4)
     """

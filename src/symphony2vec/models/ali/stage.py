@@ -1,16 +1,16 @@
 """ALI as in the paper (Tables 5 and 6), in several settings, and its encoder as a classifier (Table 7).
 
-Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
-Writes  out/ali/<fold>/<setting>-<latent>/
-            vectors.npy           (clips, D) float32: the mean of z of the middle crop
-            vectors-crops.npy, vectors-sample.npy, vectors-hidden.npy    other readouts: see `learner.AliLearner`
-            probabilities.npy, probabilities-crops.npy                   of the encoder as a classifier, instead
-            curves.csv            one row per epoch
-            samples.npz           originals, reconstructions, generated (N, 32, 32) and walk (11, 32, 32), all in dB;
-                                  steps (11,) of the walk
-            latent.csv            test of the paper's claim about the latent space: see `latent`
-            rays.csv              distance from the origin, loudness and flatness of crops generated along rays
-            run.json              hashes of the clips and of the other files; see `tracking`
+    Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
+    Writes  out/ali/<fold>/<setting>-<latent>/
+                vectors.npy           (clips, D) float32: the mean of z of the middle crop
+                vectors-crops.npy, vectors-sample.npy, vectors-hidden.npy    other readouts: see `learner.AliLearner`
+                probabilities.npy, probabilities-crops.npy                   of the encoder as a classifier, instead
+                curves.csv            one row per epoch
+                samples.npz           originals, reconstructions, generated (N, 32, 32) and walk (11, 32, 32), all in
+                                      dB; steps (11,) of the walk
+                latent.csv            test of the paper's claim about the latent space: see `latent`
+                rays.csv              distance from the origin, loudness and flatness of crops generated along rays
+                run.json              hashes of the clips and of the other files; see `tracking`
 
 Mel spectrograms are scaled to [0, 1] as (dB + range) / range and cut into crops of 32x32. D latent dimensions.
 """

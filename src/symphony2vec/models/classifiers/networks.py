@@ -39,7 +39,7 @@ class Convolution(NamedTuple):
     def output_size(self, size: Size) -> Size:
         """Return (bins, frames) after the convolution and its pooling; 0 or less if the kernel is larger than `size`.
 
-        Example:
+        Examples:
             >>> TABLE_2["mel"][0].output_size((64, 431))
             (32, 108)
         """
@@ -82,7 +82,7 @@ def feed_forward(shape: Size, composers: int) -> nn.Sequential:
     Returns:
         A network from clips (B, F, T) to logits (B, K).
 
-    Example:
+    Examples:
         >>> tuple(feed_forward((12, 20), composers=5)(torch.zeros(2, 12, 20)).shape)
         (2, 5)
     """
@@ -106,7 +106,7 @@ def cnn(representation: str, shape: Size, composers: int) -> nn.Sequential:
     Raises:
         UserError: the representation is another one, or the clips are too small for the kernels.
 
-    Example:
+    Examples:
         >>> tuple(cnn("mel", (64, 431), composers=5)(torch.zeros(2, 64, 431)).shape)
         (2, 5)
     """
@@ -135,7 +135,7 @@ def fair_cnn(shape: Size, composers: int) -> nn.Sequential:
     Raises:
         UserError: fewer than 4 bins or 15 frames.
 
-    Example:
+    Examples:
         >>> tuple(fair_cnn((12, 32), composers=5)(torch.zeros(2, 12, 32)).shape)
         (2, 5)
     """
@@ -215,7 +215,7 @@ def split_into_chunks(x: Tensor, frames: int) -> Tensor:
     Raises:
         UserError: a clip is shorter than a chunk.
 
-    Example:
+    Examples:
         >>> tuple(split_into_chunks(torch.zeros(2, 64, 431), 36).shape)
         (2, 11, 36, 64)
     """
@@ -241,7 +241,7 @@ def vote(probabilities: np.ndarray) -> np.ndarray:
     Returns:
         (B, K) float64; rows sum to 1.
 
-    Example:
+    Examples:
         >>> vote(np.array([[[0.0, 1.0], [0.75, 0.25], [0.75, 0.25]]])).tolist()
         [[0.625, 0.375]]
     """

@@ -1,11 +1,11 @@
 """The supervised networks of Table 3: feed-forward network, CNN, a fair CNN and LSTM.
 
-Reads   out/clips/folds/<fold>.csv, out/features/<representation>.npy
-Writes  out/classifiers/<fold>/<model>-<representation>/
-            probabilities.npy         (clips, K) float32: of every clip; of an LSTM the vote of its chunks
-            probabilities-chunks.npy  (clips, C, K) float32: of every chunk (LSTM)
-            curves.csv                losses and accuracy by epoch
-            run.json                  hashes of the clips and of the other files; see `tracking`
+    Reads   out/clips/folds/<fold>.csv, out/features/<representation>.npy
+    Writes  out/classifiers/<fold>/<model>-<representation>/
+                probabilities.npy         (clips, K) float32: of every clip; of an LSTM the vote of its chunks
+                probabilities-chunks.npy  (clips, C, K) float32: of every chunk (LSTM)
+                curves.csv                losses and accuracy by epoch
+                run.json                  hashes of the clips and of the other files; see `tracking`
 
 Each bin is standardised with the mean and standard deviation of the training clips. The representation "crop" is the
 middle 32x32 crop of the mel spectrogram, the input of ALI, for a comparison with Table 7. K composers, F bins,

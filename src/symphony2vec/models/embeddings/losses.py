@@ -18,7 +18,7 @@ from torch import Tensor, nn
 def mean_squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
     """Return the squared error of x_hat, averaged over values and batch, as in the AE of the paper.
 
-    Example:
+    Examples:
         >>> mean_squared_error(torch.zeros(2, 3), torch.ones(2, 3)).item()
         1.0
     """
@@ -28,7 +28,7 @@ def mean_squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
 def reconstruction(x: Tensor, x_hat: Tensor) -> Tensor:
     """Return the squared error of x_hat, summed over the values and averaged over the batch.
 
-    Example:
+    Examples:
         >>> reconstruction(torch.zeros(2, 3), torch.ones(2, 3)).item()
         3.0
     """
@@ -42,7 +42,7 @@ def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
         mean: (B, D).
         log_variance: (B, D).
 
-    Example:
+    Examples:
         >>> kl(torch.ones(2, 4), torch.zeros(2, 4)).item()
         2.0
     """

@@ -29,7 +29,7 @@ class Encoder(nn.Sequential):
 
     A variational one returns D means and D logarithms of variances, (B, 2 D).
 
-    Example:
+    Examples:
         >>> tuple(Encoder(60, 5).encode(torch.zeros(2, 60)).shape)
         (2, 5)
     """
@@ -47,7 +47,7 @@ class Encoder(nn.Sequential):
 class Autoencoder(nn.Module):
     """AE and CAE.
 
-    Example:
+    Examples:
         >>> x_hat, z = Autoencoder(60, 5)(torch.zeros(2, 60))
         >>> tuple(x_hat.shape), tuple(z.shape)
         ((2, 60), (2, 5))

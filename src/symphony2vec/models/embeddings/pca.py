@@ -51,7 +51,7 @@ def fit(batches: Iterator[np.ndarray], clips: int, settings: Embeddings) -> Incr
 class Projection(nn.Module):
     """The projection of x (B, values) to principal components (B, D). Packages store its constructor arguments.
 
-    Example:
+    Examples:
         >>> tuple(Projection(values=60, dimensions=5).encode(torch.zeros(2, 60)).shape)
         (2, 5)
     """

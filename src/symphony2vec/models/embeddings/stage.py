@@ -1,16 +1,16 @@
 """The embeddings of Table 4: PCA, autoencoder (AE), contractive (CAE) and variational (VAE), on each representation.
 
-Reads   out/clips/folds/<fold>.csv, out/features/<representation>.npy
-Writes  out/embeddings/<fold>/<model>-<representation>/
-            vectors.npy      (clips, D) float32, rows in the order of clips.csv
-            curves.csv       one row per epoch (not PCA)
-            samples.npz      rows, originals and reconstructions (N, F, T) in the unit of the representation (not PCA);
-                             for a VAE on mel also generated (N, F, T) in dB, from samples of the prior
-            generation.csv   log-spectral distance in dB of the reconstruction of each test clip (networks on mel)
-            frechet.csv      distance of reconstructions, generated clips (VAE) and training clips from the test clips,
-                             see `symphony2vec.models.generation` (networks on mel)
-            explained_variance.csv    share of the variance of each component (PCA)
-            run.json         hashes of the clips and of the other files; see `tracking`
+    Reads   out/clips/folds/<fold>.csv, out/features/<representation>.npy
+    Writes  out/embeddings/<fold>/<model>-<representation>/
+                vectors.npy      (clips, D) float32, rows in the order of clips.csv
+                curves.csv       one row per epoch (not PCA)
+                samples.npz      rows, originals and reconstructions (N, F, T) in the unit of the representation (not
+                                 PCA); for a VAE on mel also generated (N, F, T) in dB, from samples of the prior
+                generation.csv   log-spectral distance in dB of the reconstruction of each test clip (networks on mel)
+                frechet.csv      distance of reconstructions, generated clips (VAE) and training clips from the test
+                                 clips, see `symphony2vec.models.generation` (networks on mel)
+                explained_variance.csv    share of the variance of each component (PCA)
+                run.json         hashes of the clips and of the other files; see `tracking`
 
 A model is fitted to the training clips and then applied to all clips. D latent dimensions, F bins, T frames.
 """

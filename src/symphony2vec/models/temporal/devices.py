@@ -47,7 +47,7 @@ class Devices:
     def split_batch(self, rows: np.ndarray) -> list[np.ndarray]:
         """Return the part of a batch (B,) that each rank takes.
 
-        Example:
+        Examples:
             >>> [part.tolist() for part in Devices(0, 2, torch.device("cpu")).split_batch(np.arange(5))]
             [[0, 2, 4], [1, 3]]
         """

@@ -314,7 +314,9 @@ class SupervisedLearner:
         targets: (clips,) the composer of each clip as an integer below `composers`.
         latent: L, the dimensions of the clip code.
         composers: K, the number of composers.
-        setting, seed, devices: see `TemporalLearner`.
+        setting: see `TemporalLearner`.
+        seed: of the weights, the augmentation and the order of clips.
+        devices: as in `TemporalLearner`.
     """
 
     def __init__(

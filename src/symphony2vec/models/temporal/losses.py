@@ -21,7 +21,7 @@ LOGIT_LIMIT = 15.0  # beyond it the gradient of a logit is below 1e-6 of its max
 def discriminator_loss(logit_q: Tensor, logit_p: Tensor) -> Tensor:
     """Return -E_q[log D] - E_p[log(1 - D)], a scalar, from logits (B,); 2 ln 2 for a discriminator at chance level.
 
-    Example:
+    Examples:
         >>> round(float(discriminator_loss(torch.zeros(4), torch.zeros(4))), 4)
         1.3863
     """
@@ -42,7 +42,8 @@ def logit_gradients(logit_q: Tensor, logit_p: Tensor) -> tuple[Tensor, Tensor, T
     -exp(q) and -exp(-p).
 
     Args:
-        logit_q, logit_p: (B,), clamped at `LOGIT_LIMIT` where D is certain.
+        logit_q: (B,) of encoded pairs, clamped at `LOGIT_LIMIT` where D is certain.
+        logit_p: (B,) of generated pairs, clamped in the same way.
 
     Returns:
         The derivative of `discriminator_loss` with respect to each logit of q and of p, and the gradient scale of q and
@@ -67,7 +68,7 @@ def info_nce(views: Tensor, groups: Tensor, temperature: float) -> Tensor:
         groups: (N,) integers; views of one group are positives, and every group has at least two views.
         temperature: of the softmax.
 
-    Example:
+    Examples:
         >>> round(float(info_nce(torch.ones(4, 1), torch.tensor([0, 1, 0, 1]), 0.1)), 4)  # chance level: ln 3
         1.0986
     """

@@ -119,7 +119,7 @@ class FullPrecisionGRU(nn.GRU):
 class ClipEncoder(nn.Module):
     """Encoder for inference, as saved in model packages: takes clips of at least one step. Arguments: see `Encoder`.
 
-    Example:
+    Examples:
         >>> ClipEncoder(latent=40, step_latent=4, width=2, bins=64).encode(torch.zeros(3, 64, 431)).shape
         torch.Size([3, 40])
     """
@@ -143,7 +143,10 @@ class ClipClassifier(nn.Module):
     """Supervised reference: `Encoder` with a linear layer that predicts the composer from the mean of c.
 
     Args:
-        latent, step_latent, width, bins: see `Encoder`.
+        latent: see `Encoder`.
+        step_latent: see `Encoder`.
+        width: see `Encoder`.
+        bins: see `Encoder`.
         composers: K, the number of composers.
     """
 
@@ -219,7 +222,10 @@ class Discriminator(nn.Module):
     It has no batch norm, so that each logit depends on its own pair only, as `losses.logit_gradients` requires.
 
     Args:
-        latent, step_latent, width, bins: see `Encoder`.
+        latent: see `Encoder`.
+        step_latent: see `Encoder`.
+        width: see `Encoder`.
+        bins: see `Encoder`.
         unary: add the unary terms of BigBiGAN, one from the clip alone and one from the codes alone.
     """
 
@@ -275,7 +281,7 @@ class ProjectionHead(nn.Module):
 def crop_to_steps(x: Tensor) -> Tensor:
     """Return the middle of a clip, cut to a whole number of steps: (B, F, T) to (B, F, S * FRAMES_PER_STEP).
 
-    Example:
+    Examples:
         >>> crop_to_steps(torch.zeros(1, 64, 431)).shape
         torch.Size([1, 64, 416])
     """

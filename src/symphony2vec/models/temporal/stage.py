@@ -1,16 +1,17 @@
 """Stage `temporal`: train the temporal ALI, a bidirectional encoder-decoder over the full clip, and its ablations.
 
-Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
-Writes  out/temporal/<fold>/<setting>-<latent>/
-            vectors.npy           (clips, L) float32: the posterior mean of the clip code c
-            vectors-pooled.npy    (clips, 2 H) float32: the pooled features from which c is computed
-            probabilities.npy     (clips, K) float32: of the setting `labels`, instead of vectors
-            validation.csv        one row per validation work: clips, and how many of them are classified correctly
-            curves.csv            one row per epoch
-            samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB; with a trained generator
-            generation.csv, frechet.csv    quality of reconstructed and generated clips: see `models.generation`
-            networks.safetensors  encoder and generator, read by `temporal.kept`; with a trained generator
-            run.json              hashes of the clips and of the other files; see `tracking`
+    Reads   out/clips/folds/<fold>.csv, out/features/mel.npy
+    Writes  out/temporal/<fold>/<setting>-<latent>/
+                vectors.npy           (clips, L) float32: the posterior mean of the clip code c
+                vectors-pooled.npy    (clips, 2 H) float32: the pooled features from which c is computed
+                probabilities.npy     (clips, K) float32: of the setting `labels`, instead of vectors
+                validation.csv        one row per validation work: clips, and how many of them are classified correctly
+                curves.csv            one row per epoch
+                samples.npz           rows, originals, reconstructions, generated (N, F, T) in dB; with a trained
+                                      generator
+                generation.csv, frechet.csv    quality of reconstructed and generated clips: see `models.generation`
+                networks.safetensors  encoder and generator, read by `temporal.kept`; with a trained generator
+                run.json              hashes of the clips and of the other files; see `tracking`
 
 `full` is the complete model; every other setting is an ablation: `full` with some values changed (params.yaml,
 temporal.ablations). `labels` is the supervised reference, the same encoder trained to classify composers. Positives of

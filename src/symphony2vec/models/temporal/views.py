@@ -35,7 +35,7 @@ class PositiveSampler:
         rows: the clips that may be sampled.
         kind: "movement" or "clip".
 
-    Example:
+    Examples:
         >>> sampler = PositiveSampler(np.array([0, 0, 1]), np.arange(3), kind="clip")
         >>> sampler.sample(np.array([2, 0]), torch.Generator()).tolist()
         [2, 0]
@@ -66,7 +66,7 @@ def crop(x: Tensor, frames: int, rng: torch.Generator, time_stretch: float = 0.0
         rng: source of the random draws.
         time_stretch: the largest relative change of tempo; longer or shorter crops are resampled linearly to `frames`.
 
-    Example:
+    Examples:
         >>> crop(torch.zeros(3, 64, 431), 128, torch.Generator()).shape
         torch.Size([3, 64, 128])
     """
@@ -93,7 +93,7 @@ def crop(x: Tensor, frames: int, rng: torch.Generator, time_stretch: float = 0.0
 def augment(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tensor:
     """Return an augmented view (B, F, T) of every clip, each with its own random draws; differentiable.
 
-    Example:
+    Examples:
         >>> augment(torch.ones(2, 64, 128), Augmentation(mask_bins=8, level_shift=0.1), torch.Generator()).shape
         torch.Size([2, 64, 128])
     """

@@ -3,9 +3,9 @@
 The stages `classifiers`, `embeddings`, `ali` and `temporal` share `train_folds`; each provides a function that trains
 one `Task`. Which of them are up to date is DVC's to know: a command trains what it is asked to train.
 
-Reads   out/clips/folds/<fold>.csv and the movements of the stage `audio`
-Writes  out/<stage>/<fold>/<model>/   with run.json and the files of the stage
-        out/.partial/                 checkpoints of unfinished folds
+    Reads   out/clips/folds/<fold>.csv and the movements of the stage `audio`
+    Writes  out/<stage>/<fold>/<model>/   with run.json and the files of the stage
+            out/.partial/                 checkpoints of unfinished folds
 """
 
 from __future__ import annotations

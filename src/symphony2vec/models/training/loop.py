@@ -128,7 +128,7 @@ def create_network(create: Callable[[], N], seed: int, on: torch.device) -> N:
         seed: of the initial weights.
         on: device of the network.
 
-    Example:
+    Examples:
         >>> linear = create_network(lambda: nn.Linear(2, 1), seed=0, on=torch.device("cpu"))
         >>> torch.equal(linear.weight, create_network(lambda: nn.Linear(2, 1), 0, torch.device("cpu")).weight)
         True

@@ -27,7 +27,7 @@ class Source:
         scaling: scaling of the bins.
         device: device of the batches.
 
-    Example:
+    Examples:
         >>> from symphony2vec.package.scaling import unit
         >>> source = Source(np.zeros((8, 4, 10), np.float32), unit("mel", 4, 80.0), torch.device("cpu"))
         >>> tuple(source.batch(np.array([0, 3])).shape)

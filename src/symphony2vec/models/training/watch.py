@@ -27,7 +27,7 @@ def score_probe(vectors: np.ndarray, codes: np.ndarray, training: int) -> float:
     Returns:
         Accuracy on the validation clips; 0 if a vector is not finite.
 
-    Example:
+    Examples:
         >>> score_probe(np.array([[-1.0], [1.0], [-2.0], [2.0]]), np.array([0, 1, 0, 1]), training=2)
         1.0
     """
@@ -50,7 +50,7 @@ def score_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> dict[st
     Returns:
         validation_loss and validation_accuracy.
 
-    Example:
+    Examples:
         >>> score_probabilities(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 0]))["validation_accuracy"]
         1.0
     """
