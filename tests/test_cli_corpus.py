@@ -11,7 +11,8 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from symphony2vec.cli.corpus import corpus
-from symphony2vec.corpus import catalogue, openscore
+from symphony2vec.corpus import catalogue
+from symphony2vec.corpus.score_sets import ScoreSet
 from symphony2vec.errors import UserError
 
 Run = Callable[..., Result]
@@ -46,7 +47,7 @@ def run(project: Path) -> Run:
     return call
 
 
-@pytest.mark.parametrize("command", ["starter", "import", "openscore", "check"])
+@pytest.mark.parametrize("command", ["starter", "import", "openscore", "quartets", "check"])
 def test_help_says_what_is_done(run: Run, command: str) -> None:
     assert command in run("--help").output
     shown = run(command, "--help")
@@ -121,20 +122,21 @@ def test_outside_a_project_nothing_is_written(music: Path, tmp_path: Path) -> No
         CliRunner().invoke(corpus, ["import", str(music)], obj=tmp_path, catch_exceptions=False)
 
 
-def test_openscore_comes_from_where_it_is_told(
-    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("name", ["openscore", "quartets"])
+def test_scores_come_from_where_it_is_told(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "x.mxl").write_bytes(b"x")
     sha256 = catalogue.checksum(tmp_path / "copy" / "x.mxl")
     one = catalogue.Movement("Bach", "A", "1", "x.mxl", "score", "CC0", "here", sha256)
-    monkeypatch.setattr(openscore, "list_movements", lambda: [one])
-    output = run("openscore", "--from", tmp_path / "copy").output
-    assert "data/openscore/catalogue.csv contains 1 movements" in output
-    assert catalogue.audit(project / "data" / "openscore") == ([one], [])
-    (project / "data" / "openscore" / "x.mxl").unlink()
+    monkeypatch.setattr(ScoreSet, "list_movements", lambda _: [one])
+    output = run(name, "--from", tmp_path / "copy").output
+    assert f"data/{name}/catalogue.csv contains 1 movements" in output
+    assert catalogue.audit(project / "data" / name) == ([one], [])
+    (project / "data" / name / "x.mxl").unlink()
     with pytest.raises(UserError, match="git fetch from file:///nowhere failed"):
-        run("openscore", "--url", "file:///nowhere")
+        run(name, "--url", "file:///nowhere")
 
 
 def test_starter_fills_its_folder(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from mutagen import apev2, id3
 from symphony2vec import params
 from symphony2vec.cli.corpus import corpus
 from symphony2vec.clips import stage as clips
-from symphony2vec.corpus import catalogue, openscore, recordings, repertoire, settling, similarity, starter, tags
+from symphony2vec.corpus import catalogue, recordings, repertoire, score_sets, settling, similarity, starter, tags
 from symphony2vec.corpus.authority import load_authority
 from symphony2vec.corpus.composers import resolve
 from symphony2vec.corpus.movements import split_title
@@ -377,7 +377,7 @@ def test_albums_that_share_a_titled_movement_are_asked():
     assert [(q.name, q.other) for q in similarity.find_similar_names(rows)] == [("Best of", "Orchestral Gems")]
 
 
-@pytest.mark.parametrize("corpus_of", [starter, openscore])
+@pytest.mark.parametrize("corpus_of", [starter, score_sets.OPENSCORE, score_sets.QUARTETS])
 def test_the_packaged_corpora_ask_nothing(corpus_of):
     assert (
         similarity.find_similar_names((row.composer, row.work, row.movement) for row in corpus_of.list_movements())

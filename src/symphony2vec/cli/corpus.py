@@ -16,6 +16,7 @@ from symphony2vec.errors import UserError
 if TYPE_CHECKING:
     from symphony2vec.corpus.decisions import Decisions
     from symphony2vec.corpus.recordings import ImportResult, Survey
+    from symphony2vec.corpus.score_sets import ScoreSet
     from symphony2vec.corpus.titles import UnidentifiedRecording
     from symphony2vec.project import Project
 
@@ -47,17 +48,21 @@ def starter(folder: Path | None) -> None:
     _print_next_steps(project, "starter")
 
 
-@corpus.command()
-@click.option(
+FROM = click.option(
     "--from",
     "from_folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Take the scores from a local copy of the repository, or of its folder data; download nothing.",
+    help="Take the scores from a local copy of the repository, or of its folder of scores; download nothing.",
 )
-@click.option("--url", metavar="URL", help="Download from another address, such as a mirror.")
+URL = click.option("--url", default="", metavar="URL", help="Download from another address, such as a mirror.")
+
+
+@corpus.command()
+@FROM
+@URL
 @click.pass_obj
-def openscore(folder: Path | None, from_folder: Path | None, url: str | None) -> None:
+def openscore(folder: Path | None, from_folder: Path | None, url: str) -> None:
     """Fill data/openscore with OpenScore Orchestra.
 
     96 movements by Bach, Beach, Beethoven, Boulanger, Brahms, Bruckner, Haydn and Schubert as MusicXML (CC0),
@@ -72,9 +77,35 @@ def openscore(folder: Path | None, from_folder: Path | None, url: str | None) ->
     \b
     Writes  data/openscore/catalogue.csv and the scores beside it
     """
+    _fill(folder, lazy.score_sets.OPENSCORE, from_folder, url)
+
+
+@corpus.command()
+@FROM
+@URL
+@click.pass_obj
+def quartets(folder: Path | None, from_folder: Path | None, url: str) -> None:
+    """Fill data/quartets with OpenScore String Quartets.
+
+    116 works by 47 composers (among them Haydn 28, Mozart 12, Beethoven 10, Saint-Georges 6) as MusicXML (CC0),
+    435 movements, from github.com/OpenScore/StringQuartets at one commit. git fetches only the scores; each is
+    checked against its checksum, and scores that already exist are not fetched again.
+
+    \b
+    Examples
+      symphony2vec corpus quartets
+      symphony2vec corpus quartets --from ~/StringQuartets
+
+    \b
+    Writes  data/quartets/catalogue.csv and the scores beside it
+    """
+    _fill(folder, lazy.score_sets.QUARTETS, from_folder, url)
+
+
+def _fill(folder: Path | None, score_set: ScoreSet, from_folder: Path | None, url: str) -> None:
     project = _project(folder)
-    lazy.openscore.fill(project.corpus("openscore"), from_folder, url or lazy.openscore.URL)
-    _print_next_steps(project, "openscore")
+    lazy.score_sets.fill(project.corpus(score_set.name), score_set, from_folder, url)
+    _print_next_steps(project, score_set.name)
 
 
 @corpus.command("import")

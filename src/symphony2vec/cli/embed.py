@@ -190,7 +190,7 @@ def _parse_time(text: str) -> float:
 
 
 def _label(row: Mapping[Hashable, Any]) -> str:
-    titles = ", ".join(row[name] for name in ("composer", "work", "movement") if row[name])
+    titles = ", ".join(dict.fromkeys(row[name] for name in ("composer", "work", "movement") if row[name]))
     return f"{titles}  ({row['path']})" if titles else str(row["path"])
 
 

@@ -28,9 +28,16 @@ def save(path: Path, figure: Figure) -> None:
     figure.clear()
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure outside pyplot's global state; sizes in inches."""
-    return Figure(figsize=(min(width, LARGEST_INCHES), min(height, LARGEST_INCHES)), layout="constrained")
+def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
+    """Return an empty figure outside pyplot's global state; sizes in inches.
+
+    Args:
+        width: at most `LARGEST_INCHES`.
+        height: at most `LARGEST_INCHES`.
+        constrained: move the axes so that labels fit; the caller does it otherwise.
+    """
+    size = min(width, LARGEST_INCHES), min(height, LARGEST_INCHES)
+    return Figure(figsize=size, layout="constrained" if constrained else None)
 
 
 def patches(names: Sequence[str], colours: Sequence[Any]) -> list[Any]:

@@ -21,6 +21,9 @@ COLOUR_MAP = "magma"
 TILE_PIXELS = 128
 GAP_PIXELS = 2
 WHITE = 255
+MARGINS = (0.8, 1.15, 0.55, 0.7)  # left, right, bottom and top of a grid of spectrograms, in inches
+GAPS = (0.15, 0.35)  # between its columns and rows
+COLOUR_BAR = 0.12  # width
 
 
 def examples(
@@ -51,8 +54,7 @@ def pairs(
 
     `rows` names the two rows, `names` the N columns.
     """
-    fig = new_figure(max(2.4 * len(names) + 1.6, 5.0), 5.2)
-    grid = fig.subplots(2, len(names), sharex=True, sharey=True, squeeze=False)
+    fig, grid = _grid_of_axes(2, len(names), max(2.4 * len(names) + 1.6, 5.0), 5.2)
     image: Any = None
     for row, arrays in zip(grid, (originals, reconstructions), strict=True):
         for axes, array in zip(row, arrays, strict=True):
@@ -63,7 +65,7 @@ def pairs(
         axes.set_ylabel(f"{name}\nbin")
     for axes in grid[-1]:
         axes.set_xlabel("s")
-    _colour_bar(fig, image, list(grid.ravel()), unit)
+    _add_colour_bar(fig, image, unit)
     fig.suptitle(label)
     return fig
 
@@ -117,8 +119,8 @@ def _panels(
     limits: tuple[float, float],
 ) -> Figure:
     """Draw spectrograms (F, T) in a grid with a colour bar; `size` is in inches."""
-    fig = new_figure(*size)
-    places = fig.subplots(-(-len(arrays) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    fig, axes_grid = _grid_of_axes(-(-len(arrays) // columns), columns, *size)
+    places = axes_grid.ravel()
     image: Any = None
     for axes, array, title in zip(places[: len(arrays)], arrays, titles, strict=True):
         image = _show(axes, array, frame_s, limits)
@@ -130,7 +132,7 @@ def _panels(
         axes.tick_params(labelbottom=True)
     for axes in places[::columns]:
         axes.set_ylabel(bins)
-    _colour_bar(fig, image, list(places), unit)
+    _add_colour_bar(fig, image, unit)
     fig.suptitle(label)
     return fig
 
@@ -141,8 +143,27 @@ def _show(axes: Any, array: np.ndarray, frame_s: float, limits: tuple[float, flo
     return axes.imshow(array, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap=COLOUR_MAP)
 
 
-def _colour_bar(fig: Figure, image: Any, places: list[Any], unit: str) -> None:
-    fig.colorbar(image, ax=places, label=unit, shrink=0.8, fraction=0.04, pad=0.02, aspect=25)
+def _grid_of_axes(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """Return a figure of a size in inches and its axes (rows, columns).
+
+    The margins are fixed: constrained layout, which finds them from the labels, takes twice as long as drawing.
+    """
+    fig = new_figure(width, height, constrained=False)
+    width, height = fig.get_size_inches()
+    left, right, bottom, top = MARGINS
+    inner = (width - left - right) / columns, (height - bottom - top) / rows
+    wspace, hspace = (gap / (size - gap) for gap, size in zip(GAPS, inner, strict=True))
+    fig.subplots_adjust(
+        left / width, bottom / height, 1.0 - right / width, 1.0 - top / height, wspace=wspace, hspace=hspace
+    )
+    return fig, fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+
+
+def _add_colour_bar(fig: Figure, image: Any, unit: str) -> None:
+    width, height = fig.get_size_inches()
+    _, right, bottom, top = MARGINS
+    place = (1.0 - (right - 0.2) / width, bottom / height, COLOUR_BAR / width, 1.0 - (bottom + top) / height)
+    fig.colorbar(image, cax=fig.add_axes(place), label=unit)
 
 
 def _columns(count: int) -> int:

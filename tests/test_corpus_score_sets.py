@@ -1,14 +1,18 @@
-"""OpenScore Orchestra, fetched from a small repository made here and taken from local copies."""
+"""Sets of scores, fetched from a small repository made here and taken from local copies; their tables."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import itertools
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from symphony2vec.corpus import catalogue, openscore
+from conftest import ROOT
+from symphony2vec.corpus import catalogue, score_sets
 from symphony2vec.errors import UserError
 
 SCORES = {"Bach/One/1.mxl": b"one\r\n", "Brahms, J/D'un Two/2.mxl": b"two\n"}
@@ -58,7 +62,8 @@ def sha256(content: bytes) -> str:
 
 def fill(target: Path, mirror: Mirror, **changed: object) -> int:
     settings = {"url": mirror.url, "commit": mirror.commit, "movements": mirror.movements} | changed
-    return openscore.fill(target, **settings)  # type: ignore[arg-type]
+    score_set = dataclasses.replace(score_sets.OPENSCORE, commit=str(settings.pop("commit")))
+    return score_sets.fill(target, score_set, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("filters", ["true", "false"])
@@ -82,7 +87,7 @@ def test_line_ends_stay_whatever_the_user_has_set(
 
 
 def test_only_the_listed_blobs_come(tmp_path: Path, mirror: Mirror) -> None:
-    with openscore._checkout([f"data/{path}" for path in SCORES], mirror.url, mirror.commit) as tree:
+    with score_sets._checkout([f"data/{path}" for path in SCORES], mirror.url, mirror.commit) as tree:
         there = git(tree, "cat-file", "--batch-all-objects", "--batch-check=%(objecttype)").split()
     assert there.count("blob") == len(SCORES)
 
@@ -158,12 +163,60 @@ def test_without_git_the_error_names_the_other_way(
         fill(tmp_path / "openscore", mirror)
 
 
-def test_the_list_of_the_package_is_a_sound_catalogue(tmp_path: Path) -> None:
-    movements = openscore.list_movements()
-    assert len(movements) == 96
-    catalogue.write(tmp_path, movements)
+@pytest.mark.parametrize(
+    ("score_set", "movements", "works"),
+    [(score_sets.OPENSCORE, 96, {"Bach": 3}), (score_sets.QUARTETS, 435, {"Joseph Haydn": 28, "Emilie Mayer": 4})],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_the_tables_of_the_package_are_sound_catalogues(tmp_path, score_set, movements, works):
+    rows = score_set.list_movements()
+    assert len(rows) == movements
+    catalogue.write(tmp_path, rows)
     read, faults = catalogue.read(tmp_path)
     assert not faults
-    assert set(read) == set(movements)
-    assert {one.composer for one in movements} >= {"Bach", "Beethoven", "Brahms"}
-    assert all(one.origin.endswith(f"{openscore.COMMIT}, data/{one.path}") for one in movements)
+    assert set(read) == set(rows)
+    for composer, count in works.items():
+        assert len({row.work for row in rows if row.composer == composer}) == count
+    assert all(row.origin.endswith(f"{score_set.commit}, {score_set.folder}/{row.path}") for row in rows)
+
+
+def test_the_movements_of_a_quartet_in_one_file_follow_each_other():
+    rows = sorted(score_sets.QUARTETS.list_movements(), key=lambda row: (row.path, row.start or 0.0))
+    assert sum(row.start is None for row in rows) == 12  # files that are one movement
+    for path, group in itertools.groupby((row for row in rows if row.start is not None), key=lambda row: row.path):
+        sections = list(group)
+        assert [row.movement for row in sections] == [str(number + 1) for number in range(len(sections))], path
+        assert sections[0].start == 1
+        assert all(after.start == before.end + 1 for before, after in itertools.pairwise(sections))
+
+
+def test_a_path_with_the_signs_of_a_pattern_is_fetched_alone(tmp_path, mirror):
+    git(mirror.folder, "checkout", "--quiet", "--detach", mirror.commit)
+    for name in ("[a]?.mxl", "a.mxl", "aX.mxl"):
+        (mirror.folder / "data" / name).write_bytes(name.encode())
+    git(mirror.folder, "add", ".")
+    git(mirror.folder, "commit", "--quiet", "-m", "signs")
+    movement = dataclasses.replace(mirror.movements[0], path="[a]?.mxl", sha256=sha256(b"[a]?.mxl"))
+    commit = git(mirror.folder, "rev-parse", "HEAD")
+    fill(tmp_path / "openscore", mirror, commit=commit, movements=[movement])
+    assert sorted(path.name for path in (tmp_path / "openscore").iterdir()) == ["[a]?.mxl", "catalogue.csv"]
+
+
+def test_the_table_of_quartets_can_be_written_again(tmp_path, monkeypatch):
+    """What scripts/list_scores.py reads in a copy of the repository: names, movements, bars."""
+    spec = importlib.util.spec_from_file_location("list_scores", ROOT / "scripts" / "list_scores.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    path = tmp_path / "Haydn,_Joseph" / "String_Quartet_in_A_Major,_Hob.III24,_Op.9_No.6" / "sq1.mxl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"score")
+    sections = [SimpleNamespace(start=1, end=90), SimpleNamespace(start=91, end=120)]
+    monkeypatch.setattr(script, "find_movements", lambda _: sections)
+    rows = list(script.list_quartets(tmp_path))
+    assert {(row["composer"], row["work"]) for row in rows} == {
+        ("Joseph Haydn", "String Quartet in A major, Hob. III:24, Op. 9 No. 6")
+    }
+    assert [(row["movement"], row["start"], row["end"]) for row in rows] == [("1", 1, 90), ("2", 91, 120)]
+    assert rows[0]["sha256"] == sha256(b"score")
