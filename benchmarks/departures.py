@@ -1,11 +1,12 @@
-"""What a choice that the paper leaves open changes: rows of the study made in another way, against those as shipped.
+"""The effect of choices that the paper leaves open: models trained in another way, compared with those as shipped.
 
-Each alternative trains its rows on the same folds, with the same seeds, with parameters or a function replaced,
-in a folder of its own; what was probed is kept (so remove the folder of an alternative whose function was edited), what
-was stopped goes on. How many clips of each work they name rightly is added to a table of counts, and `--table` tells
-from that table and the study's own, by the same paired bootstrap over works as the report, how far the alternatives
-lie above. It needs a project of five folds by work that `dvc repro` has been through as far as the stage `features`
-(for `probe`, all rows that it probes again).
+Each alternative trains its models on the same folds, with the same seeds, with parameters or a function replaced, in a
+folder of its own. Models that were probed are kept (remove the folder of an alternative whose function was edited), and
+an interrupted training continues. The correctly classified clips of each work are added to a table of counts. `--table`
+compares it with departures-baseline.csv, the counts of the shipped models at the time of the alternatives, by the same
+paired bootstrap over works as the report; for alternatives that are trained now, pass `--shipped
+docs/results/starter.csv`. It needs a project with five folds by work in which `dvc repro` has run up to the stage
+`features` (for the alternative `probe`, up to the models that it probes again).
 `python benchmarks/departures.py --help` lists the alternatives.
 """
 
@@ -235,7 +236,9 @@ def main() -> None:
     parser.add_argument("--project", type=Path, default=Path(), help="whose clips and features are used")
     parser.add_argument("--scratch", type=Path, help="where they are trained; by default out/departures of the project")
     parser.add_argument("--counts", type=Path, help="where they are told; by default its docs/results/departures.csv")
-    parser.add_argument("--shipped", type=Path, help="counts of the study; by default its docs/results/starter.csv")
+    parser.add_argument(
+        "--shipped", type=Path, help="counts of the study; by default departures-baseline.csv beside the counts"
+    )
     parser.add_argument("--table", action="store_true", help="print what is known, as Markdown")
     parser.add_argument("--starts", action="store_true", help="write the untrained rows into the counts of the study")
     options = parser.parse_args()
@@ -251,13 +254,14 @@ def told(options: argparse.Namespace) -> None:
 
     project = Project(options.project.resolve())
     counts = options.counts or project.root / "docs" / "results" / "departures.csv"
-    shipped = options.shipped or project.root / "docs" / "results" / "starter.csv"
     for name in options.alternatives:
         added(counts, made(name, project, (options.scratch or project.out("departures")).resolve()))
     if options.starts:
+        shipped = options.shipped or project.root / "docs" / "results" / "starter.csv"
         write_table(shipped, with_starts(read_table(shipped, "report"), read_table(counts, "counts")))
     if options.table or not (options.alternatives or options.starts):
         settings = params.read(project.params).probe
+        shipped = options.shipped or counts.with_name("departures-baseline.csv")
         print(table(read_table(counts, "counts"), read_table(shipped, "report"), settings))
 
 

@@ -1,6 +1,6 @@
-"""Write the table of a set of scores from a local copy of its repository; needed once, when the commit changes.
+"""Write the table of OpenScore String Quartets from a local copy of its repository; run it when the commit changes.
 
-Run: python scripts/list_scores.py quartets FOLDER > src/symphony2vec/corpus/quartets.csv
+Run: python scripts/list_scores.py FOLDER/scores > src/symphony2vec/corpus/quartets.csv
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MOVEMENTS = {
     **{"7093885": "1", "7070781": "2", "7078259": "3", "7075297": "4"},  # Mozart, K. 464
     **{"7236909": "1", "7070319": "2", "7082029": "3", "7095930": "4"},  # Mayer, op. 14
 }
-PERSONS = {  # names that are not found in the list of composers as they are written here
+PERSONS = {  # names that are not found in the list of composers as the folders write them
     "Hensel, Fanny (Mendelssohn)": "Fanny Hensel",
     "Indy, Vincent d’": "Vincent d'Indy",
 }
-TITLES = (  # what the folders cannot write: slashes, colons, spaces after abbreviations
+TITLES = (  # corrections of the titles: slashes, colons and spaces, which the folders lack
     (r"_", " "),
     (r"♭ ", "-flat "),
     (r"\b(Major|Minor)\b", lambda match: match[0].lower()),
@@ -60,11 +60,11 @@ def list_quartets(folder: Path) -> Iterator[dict[str, object]]:
 
 def main() -> None:
     """Write the table to the standard output."""
-    name, folder = sys.argv[1:]
-    lists = {"quartets": list_quartets}
+    rows = list(list_quartets(Path(sys.argv[1])))
+    if not rows:
+        sys.exit(f"no scores in {sys.argv[1]}; expected COMPOSER/WORK/SCORE.mxl, as below scores/ of the repository")
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    rows = lists[name](Path(folder))
     writer.writerows(sorted(rows, key=lambda row: [str(row[key]) for key in ("composer", "work", "movement")]))
 
 

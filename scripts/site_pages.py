@@ -37,7 +37,7 @@ class PlainText(Extension):
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Append the pages of this file to the navigation."""
+    """Append the generated pages to the navigation."""
     config.markdown_extensions.append(PlainText())
     commands = [{name: f"commands/{name}.md"} for name in cli.commands]
     rooms: dict[str, list[dict[str, str]]] = {}
@@ -50,7 +50,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of this file to those of docs/."""
+    """Add the generated pages to those of docs/."""
     for name, command in cli.commands.items():
         guide = Path(config.docs_dir, f"{GUIDES[name]}.md").read_text(encoding="utf-8").splitlines()[0].strip("# ")
         link = f"Guide: [{guide}](../{GUIDES[name]}.md)"
@@ -74,5 +74,7 @@ def list_modules() -> Iterator[str]:
     """Yield the names of all public modules; the commands have pages of their own."""
     for path in sorted(SOURCE.glob("symphony2vec/**/*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
-        if "cli" not in parts and not any(part.startswith("_") for part in parts):
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        if "cli" not in parts and len(parts) > 1 and not any(part.startswith("_") for part in parts):
             yield ".".join(parts)

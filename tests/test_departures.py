@@ -74,7 +74,8 @@ def test_what_an_alternative_changes_is_there_to_be_changed(name):
 
 def test_the_ledgers_table_is_what_its_counts_say():
     own, shipped = (
-        read_table(ROOT / "docs" / "results" / f"{name}.csv", "counts") for name in ("departures", "starter")
+        read_table(ROOT / "docs" / "results" / f"{name}.csv", "counts")
+        for name in ("departures", "departures-baseline")
     )
     table = departures.table(own, shipped, params.read(ROOT / "params.yaml").probe)
     assert table in (ROOT / "docs" / "departures.md").read_text(encoding="utf-8")
@@ -102,30 +103,29 @@ def test_what_training_is_worth_is_told_as_the_counts_say():
 def test_the_full_tables_have_the_accuracies_of_the_counts():
     results = ROOT / "docs" / "results"
     tables, splits = (pd.read_csv(results / f"{name}.csv") for name in ("tables", "splits"))
-    for corpus in untrained.CORPORA:
+    for corpus, leaks in (("strings", 9), ("orchestra", 50)):  # models under splits by movement and by clip
         counts = published(corpus)
         names = (counts["model"] + " " + counts["readout"]).str.strip().rename("name")
         sums = counts.groupby([names, "fold"])[["right", "clips"]].sum()
         accuracy = (100.0 * sums["right"] / sums["clips"]).unstack()
         by_work = accuracy.filter(like="work-").mean(axis=1)
-        for shown, expected in (
-            (tables[tables["corpus"] == corpus].set_index("model")["accuracy"], by_work),
-            (splits[splits["corpus"] == corpus].set_index("model")["work"], by_work),
-            (splits[splits["corpus"] == corpus].set_index("model")["movement"], accuracy["movement-0"]),
-            (splits[splits["corpus"] == corpus].set_index("model")["clip"], accuracy["clip-0"]),
+        for shown, expected, fewest in (
+            (tables[tables["corpus"] == corpus].set_index("model")["accuracy"], by_work, 50),
+            (splits[splits["corpus"] == corpus].set_index("model")["work"], by_work, leaks),
+            (splits[splits["corpus"] == corpus].set_index("model")["movement"], accuracy["movement-0"], leaks),
+            (splits[splits["corpus"] == corpus].set_index("model")["clip"], accuracy["clip-0"], leaks),
         ):
-            assert len(shown) >= 50
+            assert len(shown) >= fewest
             assert shown.to_numpy() == pytest.approx(expected[shown.index].to_numpy(), abs=0.051)
 
 
 def test_the_starts_are_the_counts_of_the_untrained_alternatives():
-    for corpus, name in (("strings", "departures"), ("orchestra", "departures-openscore")):
-        own, shipped = read_table(ROOT / "docs" / "results" / f"{name}.csv", "counts"), published(corpus)
-        again = departures.with_starts(shipped, own)
-        assert again.to_numpy().tolist() == shipped.to_numpy().tolist()
-        assert set(departures.STARTS.values()) <= set(shipped["model"])
-        none = shipped[~shipped["model"].str.startswith("untrained")]
-        assert departures.with_starts(none, own).to_numpy().tolist() == shipped.to_numpy().tolist()
+    own, shipped = read_table(ROOT / "docs" / "results" / "departures-openscore.csv", "counts"), published("orchestra")
+    again = departures.with_starts(shipped, own)
+    assert again.to_numpy().tolist() == shipped.to_numpy().tolist()
+    assert set(departures.STARTS.values()) <= set(shipped["model"])
+    none = shipped[~shipped["model"].str.startswith("untrained")]
+    assert departures.with_starts(none, own).to_numpy().tolist() == shipped.to_numpy().tolist()
 
 
 def test_a_row_is_held_against_its_own_start_on_its_own_draws():

@@ -1,4 +1,4 @@
-"""The commands `symphony2vec study ...`: search hyper-parameters, and write the winner into params.yaml."""
+"""The commands `symphony2vec study ...`: search hyperparameters, and write the winner into params.yaml."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SEARCH = (
 
 @click.group("study")
 def study() -> None:
-    """Search hyper-parameters on validation works, and write the winner into params.yaml.
+    """Search hyperparameters on validation works, and write the winner into params.yaml.
 
     The search spaces, the length of a trial and the number of repeats are in the section `study` of params.yaml.
 

@@ -4,8 +4,8 @@
     quartets     OpenScore String Quartets: 116 works by 47 composers, MusicXML
 
 The movements of a set are listed in a table of its name beside this file, with the checksum of each score at one commit
-and, if a score holds several movements, their bars. Scores come from a local copy, or from git: that commit alone, and
-only the listed files.
+and, if a score holds several movements, their bars. Scores come from a local copy, or from git: that commit alone, and,
+if the server allows it, only the listed files.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
     curves        losses and metrics during training
     results       accuracies and differences between models
     meaning       linear probes and retrieval of several embeddings
-    studies       hyper-parameter searches
+    studies       hyperparameter searches
 
 Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
 """

@@ -1,4 +1,4 @@
-"""The section `study` of params.yaml: hyper-parameter search and its spaces."""
+"""The section `study` of params.yaml: hyperparameter search and its spaces."""
 
 from __future__ import annotations
 

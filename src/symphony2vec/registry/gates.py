@@ -1,4 +1,4 @@
-"""Gates that a challenger must pass to become champion: data, improvement, smoke. Each returns a `Verdict`.
+"""Gates that a challenger must pass to become champion: data, improvement, smoke. Each check gives a `Verdict`.
 
     data         both models were evaluated on the same clips, in the same splits, with the same audio settings
     improvement  the challenger is significantly better on the folds that both have: a paired bootstrap over test works
@@ -32,7 +32,7 @@ RETRAIN_REMEDY = (
 )
 DEVIATION_REMEDY = (
     "the package or its libraries have changed since it was saved: to train the model again, remove its folder in out/ "
-    "and run `dvc repro -f` of its stage"
+    "and run `dvc repro -f STAGE`, such as embeddings@pca-mel-work-0"
 )
 
 
@@ -74,8 +74,8 @@ def check_data(challenger: Folds, champion: Folds) -> Verdict:
     """Check that both models were evaluated on the same clips, splits and audio in all shared folds.
 
     Clips and splits are compared by the hash of each fold, not by DVC's hash of out/clips, which changes whenever a
-    fold is added. DVC's hashes must agree if both models used the same array (or the hashes are of its folder) with
-    the same feature settings; models with different features of the same audio may be compared.
+    fold is added. DVC's hashes must agree if the feature settings agree and both models used the same array, or
+    both hashes are of the folder of arrays; models with different features of the same audio may be compared.
     """
     names = shared_folds(challenger, champion)
     if not names:
@@ -174,7 +174,7 @@ def estimate_difference(challenger: list[FoldEvidence], champion: list[FoldEvide
 
 
 def _build_estimate(fold_values: np.ndarray, interval: tuple[np.ndarray, np.ndarray], settings: Probe) -> Estimate:
-    """Return the mean of values (S,), one per fold, with an interval (low, high)."""
+    """Return the mean of values (folds,) with an interval (low, high)."""
     return Estimate(float(fold_values.mean()), float(interval[0]), float(interval[1]), settings.confidence)
 
 

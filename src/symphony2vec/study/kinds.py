@@ -54,7 +54,7 @@ class StudyKind(ABC):
     Attributes:
         name: Its stage, its section of `study`, and the default name of its study.
         setting_name: The setting that the winner becomes.
-        param_names: The hyper-parameters searched, in order.
+        param_names: The hyperparameters searched, in order.
         replaces_winner: Whether a winner of another latent size replaces an earlier one in the list of models or is
             added to it.
         heading: Table heading for the searched values, for a terminal.

@@ -1,9 +1,9 @@
-"""Search the hyper-parameters of ALI or of the temporal ALI by composer accuracy on validation works (Optuna).
+"""Search the hyperparameters of ALI or of the temporal ALI by composer accuracy on validation works (Optuna).
 
     Reads   out/clips/folds/<fold>.csv (of the first fold), out/features/mel.npy, params.yaml
     Writes  the database of the study: mlruns/optuna.db, or a PostgreSQL server that several machines share
             out/study/<name>/
-                trials.csv          one row per trial: state, value, hyper-parameters, MLflow run, reason of a failure
+                trials.csv          one row per trial: state, value, hyperparameters, MLflow run, reason of a failure
                 repeats.csv         the best trials trained again from further seeds; the winner has the best mean
                 history.png, importances.png, parallel.png, slices.png
                 run.json            the MLflow run of the study, parent of the runs of its trials

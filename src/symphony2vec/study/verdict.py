@@ -25,7 +25,7 @@ class Finalist:
     Attributes:
         number: Number of the trial.
         value: Its value in the search.
-        point: Its hyper-parameters.
+        point: Its hyperparameters.
         repeats: Value by further seed; without the seeds that are not finished, NaN where the training failed.
         kind: What it is a trial of.
         is_current: Whether it is the setting that params.yaml had when the study began.

@@ -4,7 +4,7 @@ Runs are logged to `MLFLOW_TRACKING_URI` (a server or a database) if it is set, 
 mlruns/mlflow.db. An HTTP server decides where artifacts are stored. For a database they go to mlruns/artifacts/<stage>,
 or to <root>/<stage> if `MLFLOW_DEFAULT_ARTIFACT_ROOT` (such as s3://bucket/runs) is set. Every run logs its parameters
 under dotted names that are the same for all models, its input data with DVC's hash, the git commit, the stage and the
-hash of dvc.lock. A run that raises is marked FAILED.
+hash of dvc.lock. A run that raises is marked FAILED, or KILLED if it was interrupted.
 
 A server that does not answer does not stop training: calls that cannot be delivered are queued in mlruns/outbox and
 sent in order later.

@@ -54,8 +54,8 @@ def build_open_call(
     Args:
         project: the project whose git commit and DVC hashes are logged.
         identity: stage, model, representation and fold.
-        local_id: ID that identifies the run until MLflow has assigned one: a new one, or, to resume a run, its ID in
-            run.json (MLflow's or a local one).
+        local_id: ID that identifies the run until MLflow has assigned one: a new one, or, to resume a run, the ID in
+            its marker file.
         parameters: dotted names and plain values.
         inputs: files or folders that the run learns from.
         extended_run_id: ID of the finished run to which results are added; "" to train a model. If the server does not

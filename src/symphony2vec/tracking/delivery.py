@@ -67,7 +67,7 @@ def list_pending_runs(project: Project) -> list[PendingRun]:
 
 
 def send_queued_calls(project: Project) -> list[Delivery]:
-    """Send all queued calls that no other process is sending, the oldest first; stop if the server does not answer."""
+    """Send all queued calls that no other process is sending, the oldest first, until one fails."""
     outcomes: list[Delivery] = []
     obstacle: Delivery | None = None
     for pending_run in list_pending_runs(project):

@@ -9,7 +9,7 @@
     mlruns/outbox/.locks/   one lock per ID, held by the process that writes or sends and released when it ends
 
 Why are runs not logged to the project's own database first and copied from there? The copy's run ID would differ
-from the one in the registry, in out/ and in the MLflow UI.
+from the one in the registry, below mlruns/produced and in the MLflow UI.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class RunIdentity:
     def description(self) -> str:
         """Return what the run is, as MLflow shows it above the run."""
         what = (
-            "Search for hyper-parameters" if self.stage == "study" else f"Model {self.entry} of the stage {self.stage}"
+            "Search for hyperparameters" if self.stage == "study" else f"Model {self.entry} of the stage {self.stage}"
         )
         return f"{what}, trained on the training clips of the fold {self.fold}."
 

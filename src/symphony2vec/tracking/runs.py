@@ -184,7 +184,7 @@ def start_run(
         parameters: dotted names and plain values.
         inputs: the file or folder that the model learns from; logged as its data set with DVC's hash.
         marker: a file that records the run while it is open. If it exists already, left by an interrupted training,
-            that run is resumed instead of a new one.
+            that run is resumed, and no new one is opened.
     """
     interrupted_id = read_json(marker, "")["run_id"] if marker is not None and marker.is_file() else ""
     call = build_open_call(project, identity, interrupted_id or uuid.uuid4().hex, parameters, (inputs, project.clips))
@@ -246,7 +246,7 @@ def write_run_record(project: Project, folder: Path, run: Run, identity: RunIden
 def read_run_record(project: Project, folder: Path) -> dict[str, Any]:
     """Return the content of a folder's run.json, and `run_id`: the ID of the run that produced it.
 
-    On a machine where the folder was not produced `run_id` is the hash in run.json, which that run has as a tag.
+    On a machine where the folder was not produced, `run_id` is the hash in run.json, which that run has as a tag.
     """
     record = dict(read_json(folder / "run.json", folder.parts[-3]))
     producer = _producer(project, str(record.get("content", "")))

@@ -105,9 +105,9 @@ def uses_project_database(project: Project) -> bool:
 def client(project: Project, read_only: bool = False) -> Iterator[MlflowClient]:
     """Yield an MLflow client of the tracking server.
 
-    MLflow's errors within the block, and a server that does not answer, become a UserError of one line. No global state
-    of MLflow is changed, so that two projects can be used in one process. With `read_only` nothing is written in the
-    project, except that the artifact locations of a moved project are corrected if its database is writable.
+    MLflow's errors within the block, and a server that does not answer, become a UserError of one line. MLflow's own
+    tracking URI is not changed, so that two projects can be used in one process. With `read_only` nothing is written in
+    the project, except that the artifact locations of a moved project are corrected if its database is writable.
     """
     try:
         with client_session(project, can_queue=False, read_only=read_only) as session:

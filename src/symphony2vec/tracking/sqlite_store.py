@@ -1,8 +1,8 @@
 """The project's SQLite tracking store: its URL, and artifact locations that stay valid when the project is moved.
 
-MLflow writes the absolute location of every artifact into its database. After the project was moved or copied they
-would still point to the original folder. Every command that may write to the database therefore corrects the stored
-locations first, so that MLflow's own tools see them too; commands that only read then use a corrected copy.
+MLflow writes the absolute location of every artifact into its database. In a project that was moved or copied
+they still point to the original folder. Every command therefore corrects the stored locations first if the database is
+writable, so that MLflow's own tools see them too; otherwise commands that only read use a corrected copy.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def is_writable(database: Path) -> bool:
 def relocate_artifacts(database: Path) -> None:
     """Correct the artifact locations in the database of a moved or copied project, if any are wrong.
 
-    Files of a run that exist at the old location only (an earlier release of symphony2vec still wrote there
+    Files of a run that exist at the old location only (an earlier version of symphony2vec still wrote there
     after the move) are copied. The caller holds the lock of the database.
 
     Raises:

@@ -315,7 +315,7 @@ class SupervisedLearner:
         latent: L, the dimensions of the clip code.
         composers: K, the number of composers.
         setting: see `TemporalLearner`.
-        seed: of the weights, the augmentation and the order of clips.
+        seed: of the weights and the augmentation.
         devices: as in `TemporalLearner`.
     """
 
