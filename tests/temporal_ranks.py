@@ -18,7 +18,8 @@ from torch import Tensor
 
 from symphony2vec.models.temporal import ranks
 from symphony2vec.models.temporal.devices import Devices
-from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import TemporalLearner
+from symphony2vec.models.temporal.supervised import SupervisedLearner
 from symphony2vec.models.temporal.training import Training
 from symphony2vec.models.training.source import Source
 from symphony2vec.package.scaling import Scaling

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from symphony2vec.corpus import catalogue, composers, recordings, settling, titles
+from symphony2vec.corpus import catalogue, composers, identification, recordings, settling, titles
 from symphony2vec.corpus.tags import read_tags
 from symphony2vec.corpus.titles import IdentifiedRecording, UnidentifiedRecording
 from symphony2vec.errors import UserError
@@ -246,7 +246,7 @@ def test_a_table_places_rows_and_says_which_it_cannot(tmp_path: Path) -> None:
         "empty.flac,Bach,Suite,6,",
     ]
     table.write_text("\n".join(["path,composer,work,movement,licence", *rows]), encoding="utf-8")
-    results = recordings.identify_by_table(
+    results = identification.identify_by_table(
         catalogue.read_rows(table, recordings.TITLES), ["a.flac", "b.flac"], {"empty.flac": "empty"}
     )
     assert results[0] == IdentifiedRecording("a.flac", "J. S. Bach", "Suite", "1", "table", "CC0")

@@ -31,7 +31,8 @@ from symphony2vec.models.embeddings import pca
 from symphony2vec.models.embeddings.learner import AutoencoderLearner
 from symphony2vec.models.temporal import devices, networks, ranks
 from symphony2vec.models.temporal.devices import Devices
-from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import TemporalLearner
+from symphony2vec.models.temporal.supervised import SupervisedLearner
 from symphony2vec.models.training import loop
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import contents, saving, scaling

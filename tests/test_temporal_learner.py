@@ -23,7 +23,8 @@ from torch.nn.functional import l1_loss
 from symphony2vec import params
 from symphony2vec.models.temporal import learner as learners
 from symphony2vec.models.temporal import losses, views
-from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import TemporalLearner
+from symphony2vec.models.temporal.supervised import SupervisedLearner
 from symphony2vec.models.training import loop
 from symphony2vec.models.training.source import Source
 from symphony2vec.package import scaling

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from symphony2vec.cli import lazy
+from symphony2vec.cli.output import printable
 
 if TYPE_CHECKING:
     from symphony2vec.atlas import Atlas
@@ -68,14 +69,10 @@ def _list_silent(atlas: Atlas) -> list[str]:
     lines = []
     for path, reasons in list(atlas.silent.items())[:MAX_SILENT]:
         for reason, clips in Counter(reasons).items():
-            lines.append(f"no sound   {_printable(path)}: {reason} ({_count(clips, 'clip')})")
+            lines.append(f"no sound   {printable(path)}: {reason} ({_count(clips, 'clip')})")
     rest = len(atlas.silent) - MAX_SILENT
     return [*lines, f"no sound   and of {_count(rest, 'recording')} more"] if rest > 0 else lines
 
 
 def _count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

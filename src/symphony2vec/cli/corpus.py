@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from symphony2vec.cli import lazy
+from symphony2vec.cli.output import print_composers, print_result, print_survey, printable
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
     from symphony2vec.corpus.decisions import Decisions
-    from symphony2vec.corpus.recordings import ImportResult, Survey
     from symphony2vec.corpus.score_sets import ScoreSet
-    from symphony2vec.corpus.titles import UnidentifiedRecording
     from symphony2vec.project import Project
-
-MOST_LINES = 20  # of each list; the rest is counted, and unplaced.csv lists all
-FEWEST = 3  # works, or movements, of a composer: one each for training, validation and test
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -205,13 +200,13 @@ def import_(
     target = _corpus_folder(project, name)
     decisions = lazy.decisions.read(target).merge(_parse_decisions(merges, work_merges, distinct_works))
     survey = lazy.recordings.survey(recordings, by, table, None, target, decisions, not no_fingerprints)
-    _print_survey(survey)
+    print_survey(survey)
     if dry_run:
         click.echo("\nNothing was written (--dry-run).")
         return
     result = lazy.recordings.fill(target, survey, licence, copy)
     lazy.decisions.write(target, decisions)
-    _print_result(result, survey, name)
+    print_result(result, survey, name)
     _print_next_steps(project, name)
 
 
@@ -235,19 +230,19 @@ def check(context: click.Context, name: str | None, allow_alike: bool) -> None:
     name = name or lazy.params.read(project.params).corpus.name
     folder = _corpus_folder(project, name)
     movements, faults = lazy.catalogue.audit(folder)
-    _print_composers((movement.composer, movement.work) for movement in movements)
+    print_composers((movement.composer, movement.work) for movement in movements)
     if faults:
         rows = len(faults) + len(movements)
         click.echo(f"\n{len(faults)} of {rows} rows of data/{name}/catalogue.csv have faults:")
         for fault in faults:
-            click.echo(f"  {_printable(str(fault))}")
+            click.echo(f"  {printable(str(fault))}")
     titles = ((movement.composer, movement.work, movement.movement) for movement in movements)
     pairs = lazy.similarity.find_similar_names(titles, lazy.decisions.read(folder).distinct_keys)
     if pairs:
         click.echo(f"\n{len(pairs)} pairs of names may mean one work or one composer. Import again with these options,")
         click.echo("or with --apart instead of --work if they are different, or edit the names in catalogue.csv:")
         for pair in pairs:
-            click.echo(f"  {_printable(str(pair))}")
+            click.echo(f"  {printable(str(pair))}")
     if faults or (pairs and not allow_alike):
         context.exit(1)
     click.echo(f"\ndata/{name}: all {len(movements)} movements exist and are unchanged.")
@@ -295,83 +290,6 @@ def _parse_work_pairs(pairs: Sequence[str], option: str) -> list[tuple[str, str,
             )
         works.append((composer.strip(), name.strip(), other.strip()))
     return works
-
-
-def _print_survey(survey: Survey) -> None:
-    """Print what is known about the recordings in a folder."""
-    _print_composers((recording.composer, recording.work) for recording in survey.recordings)
-    counts = Counter(recording.source for recording in survey.recordings)
-    sources = [f"{source} {counts[source]}" for source in ("table", "tags", "folders") if counts[source]]
-    click.echo(f"\nIdentified by: {', '.join(sources) or 'nothing'}")
-    _print_list("Merged spellings:", survey.spellings)
-    _print_list("Please check:", survey.hints)
-    unidentified = [recording for recording in survey.unidentified if recording not in survey.duplicates]
-    _print_list(f"Not identified ({len(unidentified)}):", map(_describe, unidentified))
-    _print_list(f"Duplicates, not used ({len(survey.duplicates)}):", map(_describe, survey.duplicates))
-    if survey.other_files:
-        other_files = survey.other_files.most_common(MOST_LINES)
-        click.echo(f"\nOther files, ignored: {', '.join(f'{count} {_printable(name)}' for name, count in other_files)}")
-
-
-def _print_result(result: ImportResult, survey: Survey, name: str) -> None:
-    """Print what an import into the corpus `name` did beyond the survey."""
-    duplicates = [recording for recording in result.duplicates if recording not in survey.duplicates]
-    unreadable = [
-        recording
-        for recording in result.unidentified
-        if recording not in survey.unidentified and recording not in duplicates
-    ]
-    _print_list("Could not be read:", map(_describe, unreadable))
-    _print_list(f"Duplicates, not used ({len(duplicates)}):", map(_describe, duplicates))
-    click.echo(f"\nSince the previous import: {result.added} new, {result.changed} changed, {result.removed} removed.")
-    if result.unidentified:
-        click.echo(
-            f"Not used: {len(result.unidentified)}, listed in data/{name}/unplaced.csv; "
-            "copy the list, complete it and pass it with --csv."
-        )
-
-
-def _print_composers(titles: Iterable[tuple[str, str]]) -> None:
-    """Print the composers with their counts of works and movements; names come last, as their widths differ."""
-    works: dict[str, list[str]] = {}
-    for composer, work in titles:
-        works.setdefault(composer, []).append(work)
-    click.echo(f"{'works':>6} {'movements':>10}  composer")
-    for composer, names in sorted(works.items()):
-        click.echo(f"{len(set(names)):6} {len(names):10}  {_printable(composer)}")
-    total = sum(len(set(names)) for names in works.values())
-    click.echo(f"{total:6} {sum(map(len, works.values())):10}  all {len(works)} composers")
-    few_works = [composer for composer, names in sorted(works.items()) if len(set(names)) < FEWEST]
-    _print_list(
-        "Fewer than 3 works, split by movement unless clips.fallback is none:",
-        [composer for composer in few_works if len(works[composer]) >= FEWEST],
-    )
-    _print_list(
-        "Fewer than 3 movements, too few for any split (see clips.small_composers):",
-        [composer for composer in few_works if len(works[composer]) < FEWEST],
-    )
-
-
-def _print_list(title: str, lines: Iterable[str]) -> None:
-    """Print a title and the first lines of a list; nothing for an empty list."""
-    lines = list(lines)
-    if not lines:
-        return
-    click.echo(f"\n{title}")
-    for line in lines[:MOST_LINES]:
-        click.echo(f"  {_printable(line)}")
-    if len(lines) > MOST_LINES:
-        click.echo(f"  ... and {len(lines) - MOST_LINES} more")
-
-
-def _describe(recording: UnidentifiedRecording) -> str:
-    start = "" if recording.start is None else f" at {recording.start:.2f} s"
-    return f"{recording.path}{start}: {recording.reason}"
-
-
-def _printable(text: str) -> str:
-    """Return a text for the terminal, with line breaks and control characters of file names escaped."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _print_next_steps(project: Project, name: str) -> None:

@@ -1,7 +1,7 @@
-"""Training of the temporal ALI, and of its encoder as a supervised classifier.
+"""Training of the temporal ALI.
 
-Axes: B batch, F mel bins, T frames, S steps, L and Z dimensions of the clip and the step codes, H features of a step,
-K composers. Symbols x, c, z, x_hat and the networks E, G, D: see networks.py; q, the pairs (x, c, z) of E, and p, the
+Axes: B batch, F mel bins, T frames, S steps, L and Z dimensions of the clip and the step codes, H features of a
+step. Symbols x, c, z, x_hat and the networks E, G, D: see networks.py; q, the pairs (x, c, z) of E, and p, the
 pairs (x_hat, c, z) of G: see losses.py.
 """
 
@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from symphony2vec.models.temporal import losses, views
 from symphony2vec.models.temporal.devices import Devices, single_device
 from symphony2vec.models.temporal.networks import (
     FRAMES_PER_STEP,
-    ClipClassifier,
     ClipEncoder,
     Codes,
     Discriminator,
@@ -29,7 +27,7 @@ from symphony2vec.models.temporal.networks import (
     ProjectionHead,
     crop_to_steps,
 )
-from symphony2vec.models.training import loop, precision, watch
+from symphony2vec.models.training import loop, precision
 from symphony2vec.models.training.source import Source
 from symphony2vec.params import TemporalSetting
 
@@ -70,17 +68,17 @@ class TemporalLearner:
         self.discriminator = loop.create_network(lambda: Discriminator(*sizes, setting.unary), seed + 2, source.device)
         self.projection = loop.create_network(lambda: ProjectionHead(latent), seed + 3, source.device)
         self._devices.synchronise_batch_norm(self.encoder, self.generator)
-        self.ema_encoder = _build_ema(self.encoder, setting.ema_decay)
-        self.ema_generator = _build_ema(self.generator, setting.ema_decay)
+        self.ema_encoder = build_ema(self.encoder, setting.ema_decay)
+        self.ema_generator = build_ema(self.generator, setting.ema_decay)
         self._devices.compile(self.encoder.convolutions, self.generator.convolutions, self.discriminator)
         self.rng = torch.Generator(source.device).manual_seed(seed)
         self._step_rng = self.rng  # with several devices, replaced at every update; see `Devices.step_rng`
         self._movements = movements
         self._positives = views.PositiveSampler(movements, training_rows, setting.positives)
-        self._augmentation = _build_augmentation(setting)
+        self._augmentation = build_augmentation(setting)
         main_networks = (self.encoder, self.generator, self.projection)
-        self._main_optimiser = _adam(main_networks, setting.learning_rate, setting)
-        self._discriminator_optimiser = _adam((self.discriminator,), setting.discriminator_learning_rate, setting)
+        self._main_optimiser = build_adam(main_networks, setting.learning_rate, setting)
+        self._discriminator_optimiser = build_adam((self.discriminator,), setting.discriminator_learning_rate, setting)
         self._networks: dict[str, nn.Module] = {
             "encoder": self.encoder,
             "generator": self.generator,
@@ -306,91 +304,17 @@ class TemporalLearner:
         return mean + log_sigma.exp() * self._sample_noise(mean.shape)
 
 
-class SupervisedLearner:
-    """Train the supervised reference: the encoder of the temporal ALI on the same views, with composers as targets.
-
-    Args:
-        source: mel spectrograms of all clips, standardised per band.
-        targets: (clips,) the composer of each clip as an integer below `composers`.
-        latent: L, the dimensions of the clip code.
-        composers: K, the number of composers.
-        setting: see `TemporalLearner`.
-        seed: of the weights and the augmentation.
-        devices: as in `TemporalLearner`.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        targets: np.ndarray,
-        latent: int,
-        composers: int,
-        setting: TemporalSetting,
-        seed: int,
-        devices: Devices | None = None,
-    ) -> None:
-        self._source, self._setting = source, setting
-        self._devices, self._seed = devices or single_device(source.device), seed
-        self._targets = torch.as_tensor(targets, device=source.device)
-        sizes = (latent, setting.step_latent, setting.width, source.shape[0])
-        self.network = loop.create_network(lambda: ClipClassifier(*sizes, composers), seed, source.device)
-        self._devices.synchronise_batch_norm(self.network)
-        self.ema_network = _build_ema(self.network, setting.ema_decay)
-        self._devices.compile(self.network.encoder.convolutions)
-        self.rng = torch.Generator(source.device).manual_seed(seed)
-        self._augmentation = _build_augmentation(setting)
-        self._optimiser = _adam((self.network,), setting.learning_rate, setting)
-
-    def step(self, rows: np.ndarray) -> Mapping[str, Tensor]:
-        """Update the network on an augmented view of each of these clips (B,); return the loss."""
-        self.network.train()
-        devices = self._devices
-        batch, rng = devices.split_batch(rows)[devices.rank], devices.step_rng(self.rng, self._seed, rows)
-        x = views.crop(self._source.batch(batch), self._setting.crop_frames, rng, self._setting.time_stretch)
-        logits = devices.forward(self.network, views.augment(x, self._augmentation, rng))
-        targets = self._targets[torch.as_tensor(batch, device=self._source.device)]
-        loss = devices.batch_weight(rows) * cross_entropy(logits, targets)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        metrics = devices.average_gradients((self.network,), {"loss": loss})
-        self._optimiser.step()
-        self.ema_network.update_parameters(self.network)
-        return metrics
-
-    def evaluate(self, rows: np.ndarray) -> dict[str, float]:
-        """Return the validation loss (cross-entropy) and accuracy of the EMA network on whole clips."""
-        return watch.score_probabilities(self.probabilities(rows), self._targets.cpu().numpy()[rows])
-
-    def probabilities(self, rows: np.ndarray) -> np.ndarray:
-        """Return the class probabilities (B, K) of whole clips."""
-        network: ClipClassifier = self.ema_network.module.eval()
-        batches = self._source.batches(rows, EVALUATION_BATCH)
-        with precision.evaluation():
-            parts = [network.probabilities(self._source.batch(batch)).cpu() for batch in batches]
-        probabilities: np.ndarray = torch.cat(parts).numpy()
-        return probabilities
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state dicts of the network, its EMA copy and the optimiser; the training loop saves `rng`."""
-        networks = {"network": self.network.state_dict(), "averaged": self.ema_network.state_dict()}
-        return {**networks, "optimiser": self._optimiser.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a state returned by `state_dict`."""
-        self.network.load_state_dict(state["network"])
-        self.ema_network.load_state_dict(state["averaged"])
-        self._optimiser.load_state_dict(state["optimiser"])
-
-
-def _build_ema(network: nn.Module, decay: float) -> Any:
+def build_ema(network: nn.Module, decay: float) -> Any:
     """Return an EMA copy of weights and batch norm statistics: average = decay * average + (1 - decay) * current."""
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
-def _adam(networks: tuple[nn.Module, ...], learning_rate: float, setting: TemporalSetting) -> torch.optim.Adam:
+def build_adam(networks: tuple[nn.Module, ...], learning_rate: float, setting: TemporalSetting) -> torch.optim.Adam:
+    """Return the optimiser of some networks, with the betas of the setting."""
     parameters = [parameter for network in networks for parameter in network.parameters()]
     return torch.optim.Adam(parameters, learning_rate, (setting.betas[0], setting.betas[1]), fused=True)
 
 
-def _build_augmentation(setting: TemporalSetting) -> views.Augmentation:
+def build_augmentation(setting: TemporalSetting) -> views.Augmentation:
+    """Return the augmentation of the setting."""
     return views.Augmentation(setting.mask_bins, setting.mask_frames, setting.shift_bins, setting.level_shift)

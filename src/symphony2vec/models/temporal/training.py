@@ -11,7 +11,8 @@ import numpy as np
 
 from symphony2vec.models.temporal import attempt
 from symphony2vec.models.temporal.devices import Devices
-from symphony2vec.models.temporal.learner import SupervisedLearner, TemporalLearner
+from symphony2vec.models.temporal.learner import TemporalLearner
+from symphony2vec.models.temporal.supervised import SupervisedLearner
 from symphony2vec.models.training import loop
 from symphony2vec.models.training.source import Source
 from symphony2vec.package.scaling import Scaling
