@@ -246,7 +246,7 @@ def _difference_row(label: str, first: Tensor, second: Tensor) -> str:
 
 def plot_losses(traced: dict[tuple[str, str], Tensor], pairs: list[tuple[str, str, str]]) -> Figure:
     """Plot the loss curves, one panel per pair: the first dashed, on top of the second."""
-    figure = canvas.figure(10.0, 7.0)
+    figure = canvas.new_figure(10.0, 7.0)
     updates = range(1, TRACED_UPDATES + 1)
     for axis, (name, first, second) in zip(figure.subplots(2, 2).flat, pairs, strict=True):
         for row, (loss, colour) in enumerate((("discriminator", "C0"), ("generator", "C1"))):

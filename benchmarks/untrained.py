@@ -85,7 +85,7 @@ def picture(found: dict[str, list[Worth]]) -> Figure:
     """How much training adds to each row, with its interval, one column a corpus."""
     from symphony2vec.figures import canvas
 
-    drawn = canvas.figure(5.0 * len(found), 0.32 * len(ENCODERS) + 1.3)
+    drawn = canvas.new_figure(5.0 * len(found), 0.32 * len(ENCODERS) + 1.3)
     for axes, (corpus, own) in zip(
         drawn.subplots(1, len(found), sharex=True, squeeze=False)[0], found.items(), strict=True
     ):
