@@ -168,6 +168,31 @@ def read_package_table(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
+def read_package_scores(name: str, origin: str, licence: str = "") -> list[Movement]:
+    """Return the scores that a CSV file of this package lists.
+
+    Args:
+        name: Of the file.
+        origin: Where the scores come from; the path of each is appended.
+        licence: Of all scores, if the file has no column `licence`.
+    """
+    return [
+        Movement(
+            composer=row["composer"],
+            work=row["work"],
+            movement=row["movement"],
+            path=row["path"],
+            kind="score",
+            licence=row.get("licence", licence),
+            origin=f"{origin}{row['path']}",
+            sha256=row["sha256"],
+            start=float(row["start"]) if row.get("start") else None,
+            end=float(row["end"]) if row.get("end") else None,
+        )
+        for row in read_package_table(name)
+    ]
+
+
 def read(folder: Path) -> tuple[list[Movement], list[Fault]]:
     """Read and check a catalogue.
 

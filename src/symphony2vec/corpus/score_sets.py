@@ -57,21 +57,8 @@ class ScoreSet:
 
     def list_movements(self) -> list[catalogue.Movement]:
         """Return the movements of the set."""
-        return [
-            catalogue.Movement(
-                composer=row["composer"],
-                work=row["work"],
-                movement=row["movement"],
-                path=row["path"],
-                kind="score",
-                licence=self.licence,
-                origin=f"github: {self.repository} @ {self.commit}, {self.locate(row['path'])}",
-                sha256=row["sha256"],
-                start=float(row["start"]) if row.get("start") else None,
-                end=float(row["end"]) if row.get("end") else None,
-            )
-            for row in catalogue.read_package_table(f"{self.name}.csv")
-        ]
+        origin = f"github: {self.repository} @ {self.commit}, {self.locate('')}"
+        return catalogue.read_package_scores(f"{self.name}.csv", origin, self.licence)
 
     def locate(self, path: str) -> str:
         """Return the path of a score in the repository."""

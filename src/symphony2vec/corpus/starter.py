@@ -47,19 +47,7 @@ def fill(folder: Path) -> int:
 
 def list_movements() -> list[catalogue.Movement]:
     """Return the movements of the starter corpus."""
-    return [
-        catalogue.Movement(
-            composer=row["composer"],
-            work=row["work"],
-            movement=row["movement"],
-            path=row["path"],
-            kind="score",
-            licence=row["licence"],
-            origin=f"music21 corpus: {row['path']}",
-            sha256=row["sha256"],
-        )
-        for row in catalogue.read_package_table("starter.csv")
-    ]
+    return catalogue.read_package_scores("starter.csv", "music21 corpus: ")
 
 
 def find_music21_scores() -> Path:
