@@ -40,11 +40,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Append the generated pages to the navigation."""
     config.markdown_extensions.append(PlainText())
     commands = [{name: f"commands/{name}.md"} for name in cli.commands]
-    rooms: dict[str, list[dict[str, str]]] = {}
+    packages: dict[str, list[dict[str, str]]] = {}
     for module in list_modules():
-        _, room, *rest = module.split(".")
-        rooms.setdefault(room, []).append({".".join(rest) or room: f"api/{module}.md"})
-    modules = [{room: pages} if len(pages) > 1 else pages[0] for room, pages in sorted(rooms.items())]
+        _, package, *rest = module.split(".")
+        packages.setdefault(package, []).append({".".join(rest) or package: f"api/{module}.md"})
+    modules = [{package: pages} if len(pages) > 1 else pages[0] for package, pages in sorted(packages.items())]
     config.nav = [*(config.nav or []), {"Commands": commands}, {"Python": modules}]
     return config
 
