@@ -13,14 +13,15 @@ GIT := git rev-parse --verify HEAD >/dev/null 2>&1 && git ls-files --error-unmat
 # dvc runs the stages through a shell, which finds symphony2vec here.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run demo paper test portable lint env scm needs-git ui bench docs gpu hear clean music
+.PHONY: help run demo paper test test-slow portable lint env scm needs-git ui bench docs gpu hear clean music
 
 help:
 	@echo "make run    build the environment, fill data/ with the starter corpus if it is empty, run the pipeline, show results;"
 	@echo "            TORCH=cpu builds it with the small PyTorch without CUDA"
 	@echo "make demo   the whole pipeline on a hundred clips, in three to four minutes, in a project of its own in demo/"
 	@echo "make paper  the whole study: five seeds, and the splits by movement and by clip beside it (hours)"
-	@echo "make test   lint, type-check and test"
+	@echo "make test   lint, type-check and test, in a quarter of an hour on two cores"
+	@echo "make test-slow  the long tests: workers, servers, killed processes, DVC experiments, notebooks"
 	@echo "make portable  run the numerical tests as on an older processor"
 	@echo "make docs   write the documentation as a site, with the API reference, to the folder site/"
 	@echo "make ui     open the MLflow UI on http://127.0.0.1:5001"
@@ -62,6 +63,9 @@ music: env
 # A process a core, each with one thread; the tests of a file stay together.
 test: env lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+test-slow: env
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m slow tests
 
 # The numerical tests with older instructions and two threads: what holds by rounding on one processor fails here.
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \

@@ -77,12 +77,16 @@ def kind_of(path: Path) -> str:
     return "recording" if path.suffix[1:].upper() in KINDS else "score"
 
 
+def movement_of(path: Path) -> catalogue.Movement:
+    return catalogue.Movement("composer", path.stem, "I", path.name, kind_of(path), "", "")
+
+
 def by_parts(path: Path, recipe: audio.Recipe, target: Path, clock: Clock) -> float:
     """What `audio.write_flac` does, part by part; returns the seconds of music."""
     if kind_of(path) == "score":
-        notes = clock.timed("read", lambda: synthesis.read_notes(path, recipe.interpretation))
-        soundfont = recipe.soundfont.read_bytes()
-        stereo, rendered_hz = clock.timed("render", lambda: synthesis.render(notes, soundfont))
+        (performance, *_) = recipe.performances(movement_of(path))
+        notes = clock.timed("read", lambda: synthesis.read_notes(path, performance.interpretation))
+        stereo, rendered_hz = clock.timed("render", lambda: synthesis.perform(notes, performance))
         wave = clock.timed("resample", lambda: soxr.resample(stereo.mean(axis=1), rendered_hz, recipe.rate_hz))
     else:
         blocks = clock.timed("read", lambda: blocks_of(path))
@@ -156,7 +160,8 @@ def made(path: Path, recipe: audio.Recipe, target: Path) -> None:
     """The FLAC of one source, by the stage's own function, from nothing."""
     for old in (target, target.with_suffix(".json")):
         old.unlink(missing_ok=True)
-    audio.write_flac(audio.FlacJob(path, kind_of(path), "", target, recipe))
+    performance = next(iter(recipe.performances(movement_of(path))), None)
+    audio.write_flac(audio.FlacJob(path, performance, "", target, recipe))
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def sound() -> np.ndarray:
     """The first 20 s of a score as samples of a FLAC (16 bits)."""
     played = [note for note in synthesis.read_notes(_score(), synthesis.Interpretation()) if note.end_s < 20.0]
     own = STORED.audio
-    stereo, rate_hz = synthesis.render(played, synthesis.find_soundfont(own.soundfont).read_bytes())
+    stereo, rate_hz = synthesis.render(played, synthesis.find_soundfont(own.soundfonts[0]).read_bytes())
     wave, _ = normalize_loudness(
         stereo.mean(axis=1), rate_hz, LoudnessTarget(own.loudness_lufs, own.peak_dbfs, own.silence_db)
     )

@@ -19,16 +19,20 @@ from symphony2vec import synthesis
 from symphony2vec.errors import Unusable
 from symphony2vec.synthesis import notation
 
-FILES = ("bach/bwv10.7.mxl", "haydn/opus74no1/movement2.mxl", "beethoven/opus18no5.mxl")
+FILES = (
+    *("bach/bwv10.7.mxl", "haydn/opus74no1/movement2.mxl", "beethoven/opus18no5.mxl"),
+    *("palestrina/Gloria_10.krn", "beethoven/opus18no1/movement1.krn"),
+)
 
 
 def read_with_partitura(path: Path) -> int:
-    """The number of notes that partitura reads from a plain MusicXML file."""
+    """The number of notes that partitura reads from a plain MusicXML or a kern file."""
     import partitura
 
+    load = partitura.load_kern if path.suffix in notation.KERN else partitura.load_musicxml
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        score = partitura.load_musicxml(str(path))
+        score = load(str(path))
         return sum(len(part.note_array()) for part in score.parts if len(part.notes_tied))
 
 
@@ -44,7 +48,7 @@ def seconds(reader: Callable[[Path], int], path: Path) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scores", nargs="*", type=Path, help="MusicXML files; three of music21's corpus without any")
+    parser.add_argument("scores", nargs="*", type=Path, help="MusicXML or kern; five of music21's without any")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     scores = options.scores
@@ -57,11 +61,12 @@ def main() -> None:
     print(f"{'score':40} {'notes':>6} {'s':>8} {'partitura s':>12} {'ratio':>7}")
     with tempfile.TemporaryDirectory() as folder:
         for score in scores:
-            plain = Path(folder) / "score.xml"
+            plain = score if score.suffix in notation.KERN else Path(folder) / "score.xml"
             try:
                 from lxml import etree
 
-                plain.write_bytes(etree.tostring(notation.parse_xml(score)))
+                if plain != score:
+                    plain.write_bytes(etree.tostring(notation.parse_xml(score)))
                 rounds = [(seconds(read, plain), seconds(read_with_partitura, plain)) for _ in range(options.rounds)]
             except Unusable as reason:
                 print(f"{score.name[:40]:40} {reason}")

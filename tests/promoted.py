@@ -57,7 +57,9 @@ def make_works(accuracy: float, seed: int = 0, readout: str = "", spread: float 
     offset = np.random.default_rng(seed).normal(0.0, spread, WORKS)
     right = np.clip(np.round(CLIPS * (accuracy + offset - offset.mean())), 0, CLIPS).astype(int)
     names = [f"composer / work {number:02d}" for number in range(WORKS)]
-    return pd.DataFrame({"work": names, "clips": CLIPS, "right": right, "readout": readout})
+    most = (2 * right > CLIPS).astype(int)
+    of_levels = {"movements": 1, "right_movements": most, "right_works": most}
+    return pd.DataFrame({"work": names, "clips": CLIPS, "right": right, **of_levels, "readout": readout})
 
 
 def log_trained(
@@ -83,7 +85,7 @@ def log_trained(
             "seed": seed,
             "settings_key": settings_key or f"{model} {accuracy}",
             "clips_key": f"clips of {split}-{seed}",
-            "audio.soundfont": "TimGM6mb",
+            "audio.soundfonts": "TimGM6mb",
             "features.mel_bands": 64,
             **{key.replace("__", "."): value for key, value in parameters.items()},
         }

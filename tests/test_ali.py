@@ -47,7 +47,9 @@ def project_in(root: Path, array: np.ndarray) -> Project:
     project, indices = Project(root), np.arange(CLIPS)
     table = pd.DataFrame({"clip": indices, "composer": np.where(indices % 2, "b", "a"), "movement": "1"})
     table.insert(2, "work", [f"work {place // 4}" for place in indices])
-    table_of_fold = table.assign(group=table["work"], split=SPLITS, split_by="work", file="x.flac", start_s=0.0)
+    table_of_fold = table.assign(
+        group=table["work"], split=SPLITS, split_by="work", performance="", file="x.flac", start_s=0.0
+    )
     write_table(project.clips, table_of_fold[[*table.columns, "file", "start_s"]])
     of_licence(project)
     write_table(project.fold(SplitFold("work", 0)), table_of_fold)
@@ -249,6 +251,7 @@ def test_one_seed_gives_equal_results_and_test_clips_do_not_reach_the_weights(mo
     assert curves[0] == curves[1]
 
 
+@pytest.mark.slow
 def test_an_interrupted_game_goes_on_to_the_same_vectors(trained_project, small, tmp_path, monkeypatch):
     project = project_in(tmp_path, spectrograms())
     step, count = AliLearner.step, iter(range(1, 99))

@@ -203,6 +203,7 @@ def test_every_dimension_counts_the_same():
     assert scaled == pytest.approx(points, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_same_vectors_have_the_same_places_and_their_like_beside_them():
     labels = [name for name in "abc" for _ in range(20)]
     points = projection.standardise(clusters(labels))
@@ -658,6 +659,7 @@ def test_the_page_draws_its_dots_and_asks_nobody_but_its_server(served, browser)
     assert not [message for message in said if not any(known in message for known in NO_WEBGPU)]
 
 
+@pytest.mark.slow
 def test_a_click_on_a_dot_plays_its_clip_until_the_next_click_and_offers_its_neighbours(served, browser):
     folder, address = served
     opened(browser, address)
@@ -682,6 +684,7 @@ def test_a_click_on_a_row_of_the_list_plays_its_clip(served, browser):
     assert until(lambda: playing(browser, folder), "sound") == shown(folder)["clip"][2]
 
 
+@pytest.mark.slow
 def test_search_finds_clips_by_their_names(served, browser):
     _, address = served
     opened(browser, address)
@@ -692,6 +695,7 @@ def test_search_finds_clips_by_their_names(served, browser):
     assert text(browser).count("Sonata 1 · 1. Allegro") == 4
 
 
+@pytest.mark.slow
 def test_a_composer_in_the_chart_filters_dots_and_list(served, browser):
     folder, address = served
     opened(browser, address)

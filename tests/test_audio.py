@@ -358,7 +358,8 @@ def test_a_score_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     path = tmp_path / "score.xml"
     path.write_text(SCORE.format(NOTE * 4))
     soundfont = synthesis.find_soundfont(synthesis.BUILT_IN_SOUNDFONT)
-    first, second = (audio.render_score(path, RATE_HZ, synthesis.Interpretation(), soundfont)[0] for _ in range(2))
+    performance = synthesis.Performance("TimGM6mb", soundfont, synthesis.Interpretation())
+    first, second = (audio.render_score(path, RATE_HZ, performance)[0] for _ in range(2))
     assert first.tobytes() == second.tobytes()
     assert first.ndim == 1
 
@@ -405,6 +406,7 @@ def test_settings_of_the_synthesis_do_not_concern_recordings(
     assert before["holst-score-xml-1"] != after["holst-score-xml-1"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_no_partial_file_and_the_next_one_resumes(
     project: Project, corpus: Path, changed: Changed
 ) -> None:
@@ -472,6 +474,6 @@ def test_a_long_file_is_decoded_once_for_all_its_movements(
     assert sorted(calls) == ["other.wav", "side.wav"]
     assert "should lie from 20.00 s to 30.00 s" in read_reasons(project)["side.wav"]
     for row in rows[:3]:
-        job = audio.make_job(corpus, row, tmp_path, audio.make_recipe(small))
+        (job,) = audio.make_jobs(corpus, row, tmp_path, audio.make_recipe(small))
         audio.write_flac(job)
         assert job.target.read_bytes() == (project.out("audio") / job.target.name).read_bytes()

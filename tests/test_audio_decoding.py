@@ -422,6 +422,7 @@ def test_an_mp3_without_a_frame_count_that_ends_within_a_frame_gets_a_note(tmp_p
     assert facts["note"] == "incomplete last frame: the file may be truncated"
 
 
+@pytest.mark.slow
 def test_a_lost_page_of_a_long_ogg_gets_a_note(tmp_path: Path) -> None:
     pages = _pages(write_sound(tmp_path / "a.ogg", stereo(60.0, 1, 48000), 48000, "OPUS").read_bytes())
     assert len(pages) > 40
@@ -444,6 +445,7 @@ def test_raw_aac_that_ends_within_a_frame_gets_a_note(tmp_path: Path) -> None:
     assert facts["note"] == "incomplete last packet was dropped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg", "wav", "m4a", "wma", "wv", "tta", "mka", "aac"])
 def test_corrupted_bytes_raise_nothing_but_unusable(suffix: str, seed: int, tmp_path: Path) -> None:
@@ -575,6 +577,7 @@ def inverted(wave: np.ndarray, gain: float = 1.0, level_db: float = -66.0) -> np
     return np.stack([wave + hiss(len(wave), 1, level_db), -gain * wave + hiss(len(wave), 2, level_db)], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.flac", "a.wav", "a.mp3", "a.ogg", "a.m4a"])
 @pytest.mark.parametrize("gain", [1.0, 0.8, 1.2])
 def test_case_sound_4_of_channels_that_cancel_the_louder_one_is_used(name: str, gain: float, tmp_path: Path) -> None:
@@ -645,6 +648,7 @@ def orchestra(kind: str) -> np.ndarray:
     return silence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -690,6 +694,7 @@ def write_sound_cases(folder: Path) -> dict[str, float]:
     return {path.name: 20.0 if path.name.startswith("4") else 60.0 for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_case_sound_1_2_3_4_and_6_in_the_stage_audio(project: Project, changed: Callable[..., Params]) -> None:
     corpus = project.corpus("small")
     corpus.mkdir(parents=True)
@@ -721,6 +726,7 @@ def embedder(trained: Any) -> Any:
     return Embedder.load(trained.package())
 
 
+@pytest.mark.slow
 def test_case_sound_1_2_3_4_and_6_in_embed(embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from symphony2vec.collection import building
 
@@ -743,6 +749,7 @@ def test_case_sound_1_2_3_4_and_6_in_embed(embedder: Any, tmp_path: Path, monkey
     np.testing.assert_allclose(actual.vectors, expected[: len(actual.vectors)], atol=0.15 * scale)
 
 
+@pytest.mark.slow
 def test_case_sound_1_2_3_4_and_6_in_the_served_model(trained: Any, tmp_path: Path) -> None:
     import mlflow
 

@@ -1,21 +1,49 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from symphony2vec.cli import main
+
 COMMAND = Path(sys.executable).with_name("symphony2vec")
 
 
-def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *words], cwd=cwd, capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Ended:
+    """What a command printed, and its status."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_help_lists_the_stages_in_their_order(tmp_path):
-    text = call("--help", cwd=tmp_path).stdout
+def call(*words: str, cwd: Path) -> Ended:
+    """Run a command in this process: the start of another one takes seconds."""
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        contextlib.chdir(cwd),
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+        pytest.raises(SystemExit) as ended,
+    ):
+        patch.setattr(sys, "argv", ["symphony2vec", *words])
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        main()
+    signal.signal(signal.SIGTERM, before)
+    return Ended(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def test_the_installed_command_lists_the_stages_in_their_order(tmp_path):
+    text = subprocess.run([COMMAND, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     stages = ("corpus", "audio", "clips", "features", "classifiers", "embeddings", "ali", "probe", "meaning", "report")
     order = [text.index(f"\n  {stage} ") for stage in stages]
     assert order == sorted(order)
@@ -107,7 +135,10 @@ def test_one_row_against_others_needs_the_counts_alone(project):
         "counts.csv is missing; `dvc repro report` writes it"
         in call("results", "--against", "a", cwd=project.root).stderr
     )
-    assert "--split and --counts need --against MODEL" in call("results", "--split", "clip", cwd=project.root).stderr
+    assert (
+        "--split, --level and --counts need --against MODEL"
+        in call("results", "--split", "clip", cwd=project.root).stderr
+    )
     lines = [
         f"embeddings,{name},,work-{fold},a / b,10,{right}" for name, right in (("x", 5), ("y", 2)) for fold in (0, 1, 2)
     ]

@@ -78,12 +78,12 @@ def collected(trained: Trained, library: Path, tmp_path_factory: pytest.TempPath
     [
         ("embed", ("PLACES", "--out", "--model", "--form [clips|timestamps|recording]", "--hop", "--add", "champion")),
         ("similar", ("QUERY", "--in", "--at", "never", "--csv")),
-        ("classify", ("RECORDING", "--model", "--hop", "--csv", "--picture", "is meaningless")),
+        ("classify", ("RECORDINGS...", "--model", "--hop", "--csv", "--picture", "is meaningless")),
     ],
 )
 def test_help_says_what_is_asked_for_with_an_example(command, words, run):
     text = " ".join(run(command, "--help").output.split())
-    for word in (*words, f"Example: symphony2vec {command}"):
+    for word in (*words, f": symphony2vec {command}"):
         assert word in text
 
 
@@ -104,6 +104,7 @@ def test_embed_takes_a_run_and_other_forms(library, trained, run):
     assert told == f"x.parquet: 6 vectors of 1 recordings, by vae-mel work-0 (runs:/{run_id}/model)\n"
 
 
+@pytest.mark.slow
 def test_a_registry_without_a_champion_is_one_line_with_what_makes_one(trained, library, tmp_path):
     words = ["--project", str(trained.project.root), "embed", str(library), "-o", "x.parquet"]
     done = subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -177,6 +178,7 @@ def test_what_similar_cannot_do_is_one_line(collected, library, trained, run, tm
         run("similar", library / "Dull" / "Sonata 1" / "1 Allegro.flac", "--in", "other.parquet")
 
 
+@pytest.mark.slow
 def test_classify_names_composers_over_time_and_draws_them(library, trained, tmp_path):
     recording = library / "Bright" / "Sonata 0" / "1 Allegro.flac"
     words = ["classify", str(recording), "--model", str(trained.package(model="pca-mfcc")), "--hop", "0.25"]
@@ -185,16 +187,43 @@ def test_classify_names_composers_over_time_and_draws_them(library, trained, tmp
     assert done.returncode == 0, done.stderr
     first, *lines = done.stdout.splitlines()
     assert first.startswith(f"{recording}, by pca-mfcc work-0 (")
-    assert first.endswith("; mean over 12 passages:")
+    assert first.endswith("; mean log probability over 12 passages:")
     said = pd.read_csv(tmp_path / "said.csv")
     assert said.columns.tolist() == ["start_s", "end_s", *COMPOSERS]
     assert len(said) == 12
     np.testing.assert_allclose(said[list(COMPOSERS)].sum(axis=1), 1.0)
-    means = said[list(COMPOSERS)].mean().sort_values(ascending=False)
-    assert [line.split(maxsplit=1)[1] for line in lines[:2]] == means.index.tolist()
-    assert lines[0].strip().startswith(f"{means.iloc[0]:.1%}")
+    likelihoods = np.exp(np.log(said[list(COMPOSERS)]).mean())
+    shares = (likelihoods / likelihoods.sum()).sort_values(ascending=False)
+    assert [line.split(maxsplit=1)[1] for line in lines[:2]] == shares.index.tolist()
+    assert lines[0].strip().startswith(f"{shares.iloc[0]:.1%}")
     assert lines[2].split()[:2] == ["0:00", "to"]
     assert (tmp_path / "said.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_recordings_are_classified_one_by_one_and_as_one_work(library, trained, run):
+    package = trained.package(model="pca-mfcc")
+    recordings = [library / "Bright" / "Sonata 0" / "1 Allegro.flac", library / "Dull" / "Sonata 1" / "1 Allegro.flac"]
+    Path("broken.flac").write_text("not audio at all")
+    done = run("classify", *recordings, "broken.flac", "--model", package, "--csv", "said.csv")
+    titles = [line for line in done.stdout.splitlines() if line.endswith(" passages:")]
+    assert [title.split(",")[0] for title in titles] == [*map(str, recordings), "together"]
+    assert "symphony2vec: broken.flac: " in done.stderr
+    said = pd.read_csv("said.csv")
+    assert said.columns.tolist() == ["path", "start_s", "end_s", *COMPOSERS]
+    assert set(said["path"]) == {*map(str, recordings)}
+    likelihoods = np.exp(np.log(said[list(COMPOSERS)]).mean())
+    share = (likelihoods / likelihoods.sum()).max()
+    assert done.stdout.splitlines()[-2].strip().startswith(f"{share:.1%}")
+    assert titles[-1] == f"together, as one work of 2 recordings; mean log probability over {len(said)} passages:"
+
+
+def test_a_picture_shows_one_recording_and_unusable_ones_are_an_error(library, trained, run):
+    package = trained.package(model="pca-mfcc")
+    Path("broken.flac").write_text("not audio at all")
+    with pytest.raises(UserError, match="--picture shows one recording"):
+        run("classify", "broken.flac", "other.flac", "--model", package, "--picture", "x.png")
+    with pytest.raises(UserError, match="none of the recordings can be used"):
+        run("classify", "broken.flac", "other.flac", "--model", package)
 
 
 def test_the_bright_sound_is_given_to_the_composer_of_bright_sounds(library, trained, run):

@@ -21,6 +21,7 @@ def music(works: dict[str, list[list[float]]]) -> pd.DataFrame:
             "composer": composer,
             "work": f"work {w}",
             "movement": str(m),
+            "performance": "TimGM6mb",
             "file": f"{composer}-{w}-{m}.flac",
             "duration_s": s,
         }
@@ -300,7 +301,7 @@ def tables_by_fold(project, changed) -> dict[str, pd.DataFrame]:
 
 def test_every_fold_contains_the_same_clips_in_the_same_order(project, tables_by_fold):
     index = read_table(project.clips, "clips")
-    assert list(index) == ["clip", "composer", "work", "movement", "file", "start_s"]
+    assert list(index) == ["clip", "composer", "work", "movement", "performance", "file", "start_s"]
     assert index["clip"].tolist() == list(range(len(index)))
     assert set(tables_by_fold) == set(SIX_FOLDS)
     for table in tables_by_fold.values():
@@ -373,7 +374,8 @@ def test_performances_of_a_movement_have_one_key(title, other_title, equal):
 
 def test_a_split_by_movement_keeps_the_performances_of_a_movement_together(changed):
     titles = [f"{numeral}. Allegro ({name})" for numeral in ("I", "II", "III", "IV") for name in ("Abbado", "Karajan")]
-    rows = [{"composer": "M", "work": "W", "movement": title, "file": title, "start_s": 0.0} for title in titles]
+    row = {"composer": "M", "work": "W", "performance": "", "start_s": 0.0}
+    rows = [{**row, "movement": title, "file": title} for title in titles]
     table = pd.DataFrame(rows)
     table.insert(0, "clip", range(len(table)))
     for seed in range(5):

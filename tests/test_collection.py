@@ -157,6 +157,7 @@ def test_a_hop_without_timestamps_is_refused(library, tmp_path, vae):
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_workers(library, tmp_path, clip_request, monkeypatch):
     building.write([library], tmp_path / "x.parquet", clip_request)
     monkeypatch.setenv("SYMPHONY2VEC_WORKERS", "2")
@@ -249,6 +250,7 @@ building.write([Path(sys.argv[2])], Path(sys.argv[3]), clip_request)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_where_it_stopped(trained, library, tmp_path, clip_request, embedded):
     out = tmp_path / "x.parquet"
     words = [sys.executable, "-c", KILLED, str(trained.package()), str(library), str(out)]

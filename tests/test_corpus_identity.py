@@ -613,7 +613,7 @@ def test_the_split_refuses_works_that_may_be_one(project: Project, changed: Call
 
     names = ["Symphony in D minor", "Symphony No. 3 in D minor", "Symphony No. 4", "Symphony No. 5"]
     rows = [
-        {"composer": c, "work": w, "movement": "1", "file": f"{c}{w}.flac", "duration_s": 60.0}
+        {"composer": c, "work": w, "movement": "1", "performance": "", "file": f"{c}{w}.flac", "duration_s": 60.0}
         for c in ("A B", "C D")
         for w in names
     ]

@@ -215,6 +215,7 @@ def test_windows_cover_a_sound_but_for_a_small_rest(samples, fill):
     assert samples - len(covered) <= max(0.0, (1.0 - fill) * 10)
 
 
+@pytest.mark.slow
 def test_an_hour_is_heard_without_being_held(trained, tmp_path):
     """Silence takes no room on the disk; of the memory, what belongs to no file is counted."""
     path = tmp_path / "hour.wav"

@@ -23,6 +23,8 @@ from symphony2vec import Embedder, params, tracking
 from symphony2vec.clips import stage as clips
 from symphony2vec.project import Project, write_table
 
+pytestmark = pytest.mark.slow
+
 GIT = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
 DATA = ("audio", "clips", "features")  # outputs of stages that are not run here
 MODEL = "embeddings@pca-mel-work-0"

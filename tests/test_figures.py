@@ -156,6 +156,7 @@ FIGURES: dict[str, Callable[[int], Figure]] = {
     "profile": lambda n: figures.profile(grouped(n).assign(baseline=0.1, value=0.4, model="PCA"), "Linear probes"),
     "timeline": lambda n: figures.timeline(told(n), [f"c{row}" for row in range(n)], "a.flac, by PCA"),
     "leakage": lambda n: figures.leakage(leaks(n)),
+    "levels": lambda n: figures.levels(leaks(n).rename(columns={"split": "level"})),
     "near_duplicates": lambda n: figures.near_duplicates(crossing(n)),
     "pairs_matrix": differences,
     "history": lambda n: figures.history(searched(n), "Study"),
@@ -207,6 +208,7 @@ def test_a_figure_is_drawn_with_one_row_and_with_several_and_leaves_pyplot_alone
     assert dict(matplotlib.rcParams) == settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(FIGURES) - {"examples", "pairs", "grid"}))
 def test_a_figure_is_drawn_with_forty_rows(name, tmp_path):
     with warnings.catch_warnings():
@@ -223,11 +225,12 @@ def test_every_figure_has_a_title_and_every_axis_a_name(name):
     assert named or name == "pairs_matrix"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 12, 40])
 @pytest.mark.parametrize(
     "name",
-    ["table", "timeline", "leakage", "game", "losses", "learning_curves", "pairs_matrix", "correlation", "history",
-     "importances", "slices", "parallel"],
+    ["table", "timeline", "leakage", "levels", "game", "losses", "learning_curves", "pairs_matrix", "correlation",
+     "history", "importances", "slices", "parallel"],
 )  # fmt: skip
 def test_no_title_tick_or_legend_leaves_the_figure(name, count):
     figure = FIGURES[name](count)
@@ -458,7 +461,7 @@ def test_a_large_matrix_has_no_numbers(count, written):
 def test_colours_are_all_different_and_splits_use_them():
     assert len(set(canvas.COLOURS)) == len(canvas.COLOURS)
     assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in canvas.COLOURS)
-    assert {style.colour for style in results.SPLIT_STYLES.values()} <= set(canvas.COLOURS)
+    assert {style.colour for style in results.STYLES.values()} <= set(canvas.COLOURS)
 
 
 def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch):

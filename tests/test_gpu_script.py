@@ -182,6 +182,7 @@ def test_the_gpu_tests_are_counted_and_those_that_fail_are_named(parts, work, mo
     assert work.sheet.notes == ["test failed: test_b"]
 
 
+@pytest.mark.slow
 def test_the_updates_of_ali_are_timed_and_their_losses_compared(gpu_ali, work):
     gpu_ali.measure_ali(work)
     tables = work.sheet.tables

@@ -31,6 +31,8 @@ from symphony2vec.models.embeddings import stage as embeddings
 from symphony2vec.models.training import loop
 from symphony2vec.project import Project
 
+pytestmark = pytest.mark.slow
+
 
 class Stage(NamedTuple):
     """A stage, and the small project and parameters of its own tests."""

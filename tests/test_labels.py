@@ -245,12 +245,9 @@ def only_task(project: Project, corpus: Path, settings: Any) -> transcript.Trans
     """The only score of the corpus, as the stage `labels` hands it out after the stage `audio`."""
     (row,) = read_table(project.movements, "audio").itertuples()
     (movement,), _ = catalogue.read(corpus)
-    how = synthesis.Interpretation(settings.orchestration, settings.dynamics)
-    target, soundfont = project.out("labels", "notes", "one.npz"), synthesis.find_soundfont(settings.soundfont)
-    sound = project.out("audio", str(row.file))
-    return transcript.TranscriptionTask(
-        catalogue.source(corpus, movement), movement.sha256, sound, target, how, soundfont
-    )
+    (performance,) = audio.make_recipe(settings).performances(movement)
+    target, sound = project.out("labels", "notes", "one.npz"), project.out("audio", str(row.file))
+    return transcript.TranscriptionTask(catalogue.source(corpus, movement), movement.sha256, sound, target, performance)
 
 
 LATE_S = 1.5 * Q_S
@@ -271,7 +268,7 @@ def test_notes_sound_where_the_transcript_has_them(
     changes = {"audio__orchestration": orchestration, "audio__dynamics": "score", "audio__silence_db": 25.0}
     settings = changed(corpus__name="small", **changes)
     audio.run(project, settings)
-    task = only_task(project, corpus, settings.audio)
+    task = only_task(project, corpus, settings)
     notes = transcript.transcribe(task)
     loud_s = notes.onset_s[notes.pitch == 60]
     np.testing.assert_allclose(onsets_s(task.sound), loud_s, atol=0.05)
@@ -285,7 +282,7 @@ def test_the_sound_of_another_score_is_refused(project: Project, corpus: Path, c
     fill(corpus, {"a.musicxml": score({"Piano": melody(60)})})
     settings = changed(corpus__name="small")
     audio.run(project, settings)
-    task = only_task(project, corpus, settings.audio)
+    task = only_task(project, corpus, settings)
     (corpus / "a.musicxml").write_text(score({"Piano": melody(61)}))
     with pytest.raises(Unusable, match="has changed since it was catalogued"):
         transcript.write(task)

@@ -30,6 +30,8 @@ from symphony2vec.models.embeddings import stage as embeddings
 from symphony2vec.project import Project, read_table, write_array, write_table
 from symphony2vec.report import stage as report
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = ("from_sound_to_vector", "results")
 COMPOSERS = ("Ana Fantasía", "Берлиоз", "Chaminade, Cécile")
 WORKS, CLIPS_A_WORK, CLIP_S = 4, 4, 3.0

@@ -38,6 +38,7 @@ def raise_key_error(_: int) -> None:
     raise KeyError("a bug")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cores", [1, 2])
 def test_only_the_task_that_kills_its_worker_is_lost(monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
     monkeypatch.delenv(parallel.WORKERS, raising=False)

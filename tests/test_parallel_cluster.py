@@ -32,6 +32,8 @@ from symphony2vec.features import stage as features
 from symphony2vec.parallel import cluster
 from symphony2vec.project import Project, write_table
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 HERE = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"}
 

@@ -47,7 +47,9 @@ STAGES = """stages:
 """
 RESULTS = {
     "row": "pca-mel", "accuracy": 0.5, "spread": 0.1, "accuracy_low": 0.4, "accuracy_high": 0.6, "macro_f1": 0.5,
-    "majority": 0.5, "paper": "", "folds": 1, "clips": 6, "works": 2,
+    "movement_accuracy": 0.5, "movement_accuracy_low": 0.4, "movement_accuracy_high": 0.6, "work_accuracy": 0.5,
+    "work_accuracy_low": 0.4, "work_accuracy_high": 0.6, "majority": 0.5, "paper": "", "folds": 1, "clips": 6,
+    "movements": 2, "works": 2,
 }  # fmt: skip
 
 
@@ -148,6 +150,7 @@ def test_case_place_1_a_moved_project_works(promoted: Path, tmp_path: Path, monk
     assert {name for name in before if "artifacts" in name} <= set(stand(here.root))
 
 
+@pytest.mark.slow
 def test_the_first_command_after_a_move_may_be_a_training_or_a_promotion(promoted: Path, tmp_path: Path) -> None:
     for word in ("train", "settle"):
         there, here = copied(promoted, tmp_path / f"{word}-there"), Project(tmp_path / f"{word}-here")
@@ -167,6 +170,7 @@ def test_the_first_command_after_a_move_may_be_a_training_or_a_promotion(promote
 # A project that was copied --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_case_place_2_a_copy_stands_alone(promoted: Path, tmp_path: Path) -> None:
     first = copied(promoted, tmp_path / "A")
     call(first, "champions")
@@ -184,6 +188,7 @@ def test_case_place_2_a_copy_stands_alone(promoted: Path, tmp_path: Path) -> Non
     assert not first.root.exists()
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_wrote_into_the_original_is_brought_home(promoted: Path, tmp_path: Path) -> None:
     first = copied(promoted, tmp_path / "A")
     call(first, "champions")
@@ -224,6 +229,7 @@ def logged(project: Project) -> str:
 # The name of the folder -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_case_place_3_everything_is_inside_a_project_of_any_name(
     name: str, tmp_path: Path, empty_database: Path
@@ -253,6 +259,7 @@ def test_case_place_3_everything_is_inside_a_project_of_any_name(
     assert {path.name for path in moved.root.iterdir()} == {"params.yaml", "dvc.yaml", "mlruns", "packed"}
 
 
+@pytest.mark.slow
 def test_case_place_3_a_project_is_trained_and_used_under_an_odd_name(promoted: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -298,6 +305,7 @@ def read_only(tmp_path: Path) -> Iterator[Callable[[Path], Project]]:
             path.chmod(path.stat().st_mode | 0o200)
 
 
+@pytest.mark.slow
 def test_case_place_4_a_project_that_can_only_be_read_is_used(
     promoted: Path, tmp_path: Path, read_only: Callable[[Path], Project]
 ) -> None:
@@ -314,7 +322,7 @@ def test_case_place_4_a_project_that_can_only_be_read_is_used(
     out = tmp_path / "x.parquet"
     assert "3 recordings" not in call(project, "embed", sound, project.out("audio"), "-o", out)
     assert call(project, "similar", query(tmp_path / "others", 5), "--in", out).startswith("recordings")
-    assert "mean over 3 passages" in call(project, "classify", sound)
+    assert "mean log probability over 3 passages" in call(project, "classify", sound)
     assert "set outside symphony2vec" in call(project, "champions")
     assert "pca-mel" in call(project, "results")
     assert stand(source.root) == before
@@ -356,6 +364,7 @@ def test_a_reading_command_leaves_no_lock_and_no_folder_in_the_project(promoted:
 # Links ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_case_place_5_the_outputs_of_a_dvc_project_with_links_are_embedded(promoted: Path, tmp_path: Path) -> None:
     project = copied(promoted, tmp_path / "project")
     shell(project.root, "git", "init", "-q")
@@ -473,6 +482,7 @@ def set_dimensions(project: Project, dimensions: int) -> None:
     yaml.dump(values, project.params)
 
 
+@pytest.mark.slow
 def test_case_dvc_1_an_experiment_in_a_temporary_folder_leaves_its_run_in_the_project(versioned: Project) -> None:
     shell(versioned.root, "dvc", "exp", "run", "-q", "--temp", "-n", "five", "-S", "embeddings.dimensions=5")
     assert not versioned.out("embeddings", "work-0", "pca-mel").exists()
@@ -506,6 +516,7 @@ def test_a_working_copy_of_an_experiment_belongs_to_its_project(tmp_path: Path, 
     assert Project.around(copy).home == copy
 
 
+@pytest.mark.slow
 def test_case_dvc_2_the_model_that_out_holds_is_promoted(
     versioned: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -570,6 +581,7 @@ def unpacked(promoted: Path, tmp_path: Path) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_case_zip_the_pipeline_runs_without_git(unpacked: Project) -> None:
     told = shell(unpacked.root, "make", "run")
     assert (unpacked.root / "made.txt").read_text() == "made\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,10 @@ def made(separation: float, seed: int = 0, works: int = 12, clips_a_work: int = 
     for code, composer in enumerate(COMPOSERS):
         for work in range(works):
             split = "train" if work % 4 < 2 else "validation" if work % 4 == 2 else "test"
-            row = {"composer": composer, "work": str(work), "movement": "1", "group": f"{composer} / {work}"}
-            rows += [{**row, "split": split}] * clips_a_work
+            row = {"composer": composer, "work": str(work), "group": f"{composer} / {work}", "split": split}
+            for clip in range(clips_a_work):  # in two movements
+                movement = str(1 + 2 * clip // clips_a_work)
+                rows.append({**row, "movement": movement, "file": f"{composer}/{work}/{movement}.flac"})
             vectors.append(centres[code] + rng.standard_normal((clips_a_work, 8)))
     clips = pd.DataFrame(rows)
     clips.insert(0, "clip", range(len(clips)))
@@ -142,7 +145,7 @@ def test_accuracy_f1_and_majority_agree_with_scikit_learn(changed):
 def test_the_bootstrap_resamples_whole_groups(changed):
     settings = changed(probe__bootstrap_resamples=4000).probe
     always, never = np.diag([10, 0]), np.array([[0, 10], [0, 0]])
-    drawn = bootstrap(np.array([always, never]), settings)["test_accuracy"]
+    drawn = bootstrap(np.array([always, never]), settings)["accuracy"]
     assert set(np.unique(drawn)) == {0.0, 0.5, 1.0}  # never a part of a work
     assert np.mean(drawn == 0.5) == pytest.approx(0.5, abs=0.04)
 
@@ -160,7 +163,7 @@ def test_one_work_of_many_clips_gives_a_wider_interval_than_many_works(changed):
     def width(counts):
         return np.ptp(
             np.quantile(
-                bootstrap(counts, settings)["test_accuracy"],
+                bootstrap(counts, settings)["accuracy"],
                 [0.025, 0.975],
             )
         )
@@ -176,7 +179,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(changed):
         right = rng.binomial(5, 0.6, size=40)
         counts = np.array([[[r, 5 - r], [0, 0]] for r in right])
         low, high = np.quantile(
-            bootstrap(counts, settings)["test_accuracy"],
+            bootstrap(counts, settings)["accuracy"],
             [0.025, 0.975],
         )
         held += low <= 0.6 <= high
@@ -426,6 +429,50 @@ def test_the_works_add_up_to_the_accuracy(embedded, changed):
         assert 0 < own["right"].sum() < own["clips"].sum()
 
 
+def test_a_movement_and_a_work_have_the_composer_of_the_highest_mean_log_probability(changed):
+    vectors, clips = made(0.5)
+    result = regression.fit(vectors, clips, changed().probe)
+    by_hand = clips[["composer", "work", "file", "split"]].assign(
+        **dict(zip(COMPOSERS, np.log(result.probabilities.T), strict=True))
+    )
+    by_hand = by_hand[by_hand["split"] == "test"]
+    found = scores.score(result, clips, changed().probe)
+    assert result.composers == list(COMPOSERS)
+    for level, keys in (("movement", ["composer", "work", "file"]), ("work", ["composer", "work"])):
+        means = by_hand.groupby(keys)[list(COMPOSERS)].mean().reset_index()
+        predicted = means[list(COMPOSERS)].idxmax(axis=1)
+        assert len(means) == found[f"test_{level}s"] == {"movement": 18, "work": 9}[level]
+        assert found[f"test_{level}_accuracy"] == pytest.approx((predicted == means["composer"]).mean())
+        f1 = f1_score(means["composer"], predicted, average="macro")
+        assert found[f"test_{level}_macro_f1"] == pytest.approx(f1)
+        assert (
+            found[f"test_{level}_accuracy_low"]
+            <= found[f"test_{level}_accuracy"]
+            <= found[f"test_{level}_accuracy_high"]
+        )
+        assert found[f"majority_{level}_accuracy"] == pytest.approx(1 / 3)
+    table = scores.correct_by_work(result, clips)
+    assert table["right_works"].sum() / len(table) == pytest.approx(found["test_work_accuracy"])
+    assert table["right_movements"].sum() / table["movements"].sum() == pytest.approx(found["test_movement_accuracy"])
+
+
+def test_many_unsure_clips_make_a_sure_work(changed):
+    """Clips little better than chance, independent of each other: their works are known far better."""
+    found = scored(*made(0.25, works=40, clips_a_work=30), changed().probe)
+    assert found["test_accuracy"] < found["test_movement_accuracy"] < found["test_work_accuracy"]
+    assert found["test_work_accuracy"] > found["test_accuracy"] + 0.2
+
+
+def test_the_temperature_does_not_change_the_composer_of_a_work(changed):
+    vectors, clips = made(0.5)
+    result = regression.fit(vectors, clips, changed().probe)
+    calibrated = replace(result, probabilities=result.head.probabilities(vectors))
+    assert result.head.temperature != 1.0
+    for level in statistics.LEVELS:
+        plain, tempered = (scores.predict_test(one, clips, level).predicted for one in (result, calibrated))
+        np.testing.assert_array_equal(plain, tempered)
+
+
 def test_works_of_one_title_by_two_composers_are_two_works(changed):
     vectors, clips = made(1.0)
     table = scores.correct_by_work(regression.fit(vectors, clips, changed().probe), clips)
@@ -469,7 +516,11 @@ def test_the_main_scores_of_a_fold_are_in_one_file_for_dvc(embedded, changed):
     probe.run(embedded, changed(ali__models=["paper-8"]))
     metrics = json.loads(embedded.out("probe", f"{FOLD.name}.json").read_text())
     assert {stage: set(models) for stage, models in metrics.items()} == {"ali": {"paper-8"}, "embeddings": {"pca-mel"}}
-    names = ["test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_macro_f1"]
+    names = [
+        f"{prefix}_{name}"
+        for prefix in ("test", "test_movement", "test_work")
+        for name in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1")
+    ]
     main, crops = scores_of(embedded, "ali", "paper-8")
     expected = {name: main[name] for name in names} | {f"crops.{name}": crops[name] for name in names}
     assert metrics["ali"]["paper-8"] == expected

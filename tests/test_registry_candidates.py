@@ -137,7 +137,7 @@ def test_evidence_has_the_works_and_the_data_of_a_run(tracked):
     )
     fold = main["work-0"]
     assert (fold.clips_key, fold.dataset, fold.dataset_hash) == ("clips of work-0", "out/features/mel.npy", "0123.dir")
-    assert fold.settings == {"audio.soundfont": "TimGM6mb", "features.mel_bands": "64"}
+    assert fold.settings == {"audio.soundfonts": "TimGM6mb", "features.mel_bands": "64"}
     tables = [folds["work-0"].works for folds in (main, crops)]
     shares = [table["right"].sum() / table["clips"].sum() for table in tables]
     assert shares == pytest.approx([0.5, 0.8], abs=0.03)

@@ -16,7 +16,7 @@ from symphony2vec.registry import gates, smoke
 from symphony2vec.registry.evidence import FoldEvidence
 
 OTHER_WORKS = "different test works, or different numbers of clips per work"
-SETTINGS = {"audio.soundfont": "TimGM6mb", "features.mel_bands": "64"}
+SETTINGS = {"audio.soundfonts": "TimGM6mb", "features.mel_bands": "64"}
 
 
 def fold(seed: int, accuracy: float, **changes: Any) -> FoldEvidence:
@@ -54,8 +54,8 @@ def test_the_same_data_in_the_shared_folds_pass():
         ({"works": make_works(0.5)[:11]}, f"work-1: {OTHER_WORKS}; run `dvc repro probe`"),
         ({"works": make_works(0.5).assign(clips=9)}, f"work-1: {OTHER_WORKS}; run `dvc repro probe`"),
         (
-            {"settings": {**SETTINGS, "audio.soundfont": "x.sf2"}},
-            "work-1: audio.soundfont differs (challenger x.sf2, champion TimGM6mb); train both",
+            {"settings": {**SETTINGS, "audio.soundfonts": "x.sf2"}},
+            "work-1: audio.soundfonts differs (challenger x.sf2, champion TimGM6mb); train both",
         ),
         (
             {"dataset_hash": "b.dir"},
@@ -143,7 +143,7 @@ def test_an_improvement_requires_an_interval_above_zero(changed):
     assert 0.0 < difference.low <= difference.mean <= difference.high
     assert verdict.details.startswith(
         f"accuracy difference {100 * difference.mean:+.1f} points (95 % CI {100 * difference.low:+.1f} to "
-        f"{100 * difference.high:+.1f}) over 3 folds"
+        f"{100 * difference.high:+.1f}) on clips over 3 folds"
     )
     assert verdict.details.endswith(
         " over 3 folds (work-0, work-1, work-2); significantly better: the interval lies above 0"
@@ -153,10 +153,10 @@ def test_an_improvement_requires_an_interval_above_zero(changed):
 def test_the_difference_is_antisymmetric(changed):
     settings = changed().probe
     first, second = list(model(0.62).values()), list(model(0.5).values())
-    forward = gates.estimate_difference(first, second, settings)
-    backward = gates.estimate_difference(second, first, settings)
+    forward = gates.estimate_difference(first, second, settings, "clip")
+    backward = gates.estimate_difference(second, first, settings, "clip")
     assert (forward.mean, forward.low, forward.high) == pytest.approx((-backward.mean, -backward.high, -backward.low))
-    itself = gates.estimate_difference(first, first, settings)
+    itself = gates.estimate_difference(first, first, settings, "clip")
     assert (itself.mean, itself.low, itself.high) == (0.0, 0.0, 0.0)
 
 
@@ -178,13 +178,30 @@ def test_a_refusal_says_by_how_much_it_fell_short(changed):
     }
     strict, difference = gates.check_improvement(worse, model(0.5), True, False, changed())
     assert (difference.mean, difference.low, difference.high) == pytest.approx((-0.1, -0.1, -0.1))
-    assert "accuracy difference -10.0 points (95 % CI -10.0 to -10.0)" in strict.details
+    assert "accuracy difference -10.0 points (95 % CI -10.0 to -10.0) on clips" in strict.details
     lenient, _ = gates.check_improvement(worse, model(0.5), True, True, changed())
     assert not lenient.passed
     assert lenient.details.endswith("; too low: with --equal-ok the mean difference must be at least -1 points")
     wide, _ = gates.check_improvement(worse, model(0.5), True, True, changed(registry__margin=0.11))
     assert not wide.passed  # the mean is within the margin, but significantly below 0
     assert wide.details.endswith("significantly worse: the interval lies entirely below 0")
+
+
+def test_the_level_of_the_parameters_is_compared(changed):
+    """The challenger has fewer clips right but more works."""
+    better, worse = (
+        {
+            name: replace(fold, works=fold.works.assign(right=right, right_works=of_work))
+            for name, fold in model(0.5).items()
+        }
+        for right, of_work in ((4, 1), (6, 0))
+    )
+    on_clips, _ = gates.check_improvement(better, worse, True, False, changed())
+    assert not on_clips.passed
+    on_works, difference = gates.check_improvement(better, worse, True, False, changed(registry__level="work"))
+    assert on_works.passed
+    assert difference.mean == 1.0
+    assert "accuracy difference +100.0 points (95 % CI +100.0 to +100.0) on works" in on_works.details
 
 
 @pytest.mark.parametrize("equal_ok", [False, True])
@@ -207,12 +224,15 @@ def test_models_of_other_data_are_not_compared(changed):
 
 
 def test_the_first_champion_needs_a_probe_and_no_opponent(changed):
-    data, improvement, accuracy = gates.check_without_champion(model(0.5, folds=1), changed().probe)
+    data, improvement, accuracy = gates.check_without_champion(model(0.5, folds=1), changed())
     assert data.passed
     assert improvement.passed
     assert accuracy.mean == pytest.approx(0.5, abs=0.02)
-    assert improvement.details == f"no champion to compare with; accuracy {accuracy.format(' %')} over 1 fold (work-0)"
-    _, unprobed, nothing = gates.check_without_champion(model(0.5, works=None), changed().probe)
+    assert (
+        improvement.details
+        == f"no champion to compare with; accuracy {accuracy.format(' %')} on clips over 1 fold (work-0)"
+    )
+    _, unprobed, nothing = gates.check_without_champion(model(0.5, works=None), changed())
     assert (unprobed.passed, nothing) == (False, None)
     assert unprobed.details == "no fold of the challenger was probed; run `dvc repro probe`"
 

@@ -249,7 +249,7 @@ def test_the_results_are_printed_with_what_they_rest_on(finished):
     assert [re.split(r"  +", line)[:2] for line in printed] == [
         [row, f"{accuracy:.1%}"] for row, accuracy in zip(table["row"], table["accuracy"], strict=True)
     ]
-    assert re.search(r"mean of 2 folds, about \d+ test clips of 3 works each", text)
+    assert re.search(r"mean of 2 folds, about \d+ test clips of 3 movements and 3 works each", text)
     assert "mlflow ui --backend-store-uri" in text
 
 
@@ -290,6 +290,10 @@ def test_the_numbers_of_the_page_are_those_of_the_table(finished):
             percent(row["accuracy"]),
             percent(row["spread"]),
             f"{percent(row['accuracy_low'])} – {percent(row['accuracy_high'])}",
+            *(
+                f"{percent(row[level])}{percent(row[f'{level}_low'])} – {percent(row[f'{level}_high'])}"
+                for level in ("movement_accuracy", "work_accuracy")
+            ),
             percent(row["paper"]),
             f"{row['macro_f1']:.3f}",
             percent(row["validation_accuracy"]),
@@ -374,7 +378,9 @@ def test_the_page_links_to_files_of_the_report_alone_and_all_are_there(finished)
     assert all(re.fullmatch(r"(pictures|sounds)/[\w.-]+", name) for name in files)
     assert all((folder / name).is_file() for name in files)
     pictures = {name for name in files if name.startswith("pictures/")}
-    assert {f"pictures/{name}.png" for name in ("results", "pairs", "leak", "ali", "mel", "mfcc", "chroma")} <= pictures
+    assert {
+        f"pictures/{name}.png" for name in ("results", "levels", "pairs", "leak", "ali", "mel", "mfcc", "chroma")
+    } <= pictures
     assert {"pictures/ali-paper-8-game.png", "pictures/embeddings-vae-mel-reconstructions.png"} <= pictures
     assert {f"pictures/{stage}-{model}-confusion.png" for stage in MODELS for model in MODELS[stage]} <= pictures
     assert {f"sounds/{path.name}" for path in (folder / "sounds").iterdir()} == files - pictures

@@ -20,9 +20,14 @@ BOOTSTRAP = (1000, 0.95, 0)  # resamples, confidence, seed
 
 
 def works(right: dict[str, int] | list[int], clips: int = 10) -> pd.DataFrame:
-    """The table of one model and fold: works "0", "1", ... (or named ones) of so many clips, how many of them right."""
+    """The table of one model and fold: works "0", "1", ... (or named ones) of so many clips, how many of them right.
+
+    Each work has two movements: one is right if a clip is right, both and the work if more than half of the clips are.
+    """
     named = right if isinstance(right, dict) else {str(number): count for number, count in enumerate(right)}
-    return pd.DataFrame({"work": list(named), "clips": clips, "right": list(named.values())})
+    table = pd.DataFrame({"work": list(named), "clips": clips, "right": list(named.values()), "movements": 2})
+    most = (2 * table["right"] > table["clips"]).astype(int)
+    return table.assign(right_movements=(table["right"] > 0).astype(int) + most, right_works=most)
 
 
 def row(name: str, folds: list[pd.DataFrame], validation: float = 0.5, stage: str = "embeddings") -> ResultsEntry:
@@ -30,10 +35,11 @@ def row(name: str, folds: list[pd.DataFrame], validation: float = 0.5, stage: st
     model, _, readout = name.partition(" ")
     scores: list[dict[str, Any]] = [
         {
-            "test_macro_f1": 0.4,
+            **dict.fromkeys(tables.MEANS.values(), 0.4),
             "train_accuracy": 0.9,
             "validation_accuracy": validation,
             "majority_accuracy": 0.3,
+            "test_movements": int(own["movements"].sum()),
             "clips": {"test": int(own["clips"].sum())},
             "test_works": len(own),
         }
@@ -49,7 +55,7 @@ def drawn(models: list[list[pd.DataFrame]], folds: int = 1000) -> np.ndarray:
 def pair(one: list[pd.DataFrame], other: list[pd.DataFrame]) -> dict[str, Any]:
     """What the table of pairs says of two models."""
     _, pairs = tables.tabulate_results([row("one", one, 0.9), row("other", other, 0.1)], *BOOTSTRAP)
-    (told,) = pairs.to_dict("records")
+    (told,) = pairs[pairs["level"] == "clip"].to_dict("records")
     assert (told["a"], told["b"]) == ("embeddings/one", "embeddings/other")
     return told
 
@@ -191,10 +197,12 @@ def test_only_validation_orders_the_rows():
 
 def test_every_pair_is_there_once_and_agrees_with_the_rows():
     table, pairs = tables.tabulate_results(many([10, 8, 6, 4, 2, 0]), *BOOTSTRAP)
-    accuracy = dict(zip("embeddings/" + table["row"], table["accuracy"], strict=True))
-    assert len(pairs) == 15
-    assert len({frozenset(one) for one in zip(pairs["a"], pairs["b"], strict=True)}) == 15
+    lines = table.set_index("embeddings/" + table["row"])
+    for level in ("clip", "movement", "work"):
+        own = pairs[pairs["level"] == level]
+        assert len({frozenset(one) for one in zip(own["a"], own["b"], strict=True)}) == len(own) == 15
     for told in pairs.to_dict("records"):
+        accuracy = lines[{"clip": "accuracy"}.get(told["level"], f"{told['level']}_accuracy")]
         assert told["difference"] == pytest.approx(accuracy[told["a"]] - accuracy[told["b"]], abs=1e-4)
         assert told["low"] <= told["difference"] <= told["high"]
         assert told["better"] == ("a" if told["low"] > 0 else "b" if told["high"] < 0 else "")
@@ -315,7 +323,8 @@ def counted(path: Path, rows: list[ResultsEntry], folds: int = 3) -> Path:
 def test_counts_hold_every_work_of_every_row_and_draw(tmp_path):
     own = [row("pca-mel", [works([9, 1]), works([5, 0])]), row("lstm-mel chunks", [works([3, 4]), works([2, 2])])]
     table = counts.tabulate([(["work-0", "work-1"], own)])
-    assert list(table.columns) == ["stage", "model", "readout", "fold", "work", "clips", "right"]
+    keys = ["stage", "model", "readout", "fold", "work"]
+    assert list(table.columns) == [*keys, "clips", "right", "movements", "right_movements", "right_works"]
     kept = table.set_index(["model", "readout", "fold", "work"])["right"].to_dict()
     assert len(kept) == len(table) == 8
     assert (kept["pca-mel", "", "work-1", "0"], kept["lstm-mel", "chunks", "work-0", "1"]) == (5, 4)
@@ -325,11 +334,12 @@ def test_a_row_against_the_others_says_what_the_pairs_say(tmp_path):
     good, bad = [works([9, 8, 9, 7])] * 3, [works([2, 4, 3, 1])] * 3
     near = [works([9, 8, 8, 8])] * 3
     rows = [row("ff-mel", good, stage="classifiers"), row("pca-mel", bad), row("vae-mel", near)]
-    told = counts.compare(counted(tmp_path / "counts.csv", rows), "ff-mel", "work", *BOOTSTRAP).splitlines()
+    told = counts.compare(counted(tmp_path / "counts.csv", rows), "ff-mel", "work", "clip", *BOOTSTRAP).splitlines()
     _, pairs = tables.tabulate_results(rows, *BOOTSTRAP)
     assert [line.split()[0] for line in told[1:3]] == ["embeddings/pca-mel", "embeddings/vae-mel"]
     for line, better in zip(told[1:3], ("significantly better", ""), strict=True):
-        (pair,) = pairs[(pairs["a"] == "classifiers/ff-mel") & (pairs["b"] == line.split()[0])].to_dict("records")
+        of_line = (pairs["a"] == "classifiers/ff-mel") & (pairs["b"] == line.split()[0])
+        (pair,) = pairs[of_line & (pairs["level"] == "clip")].to_dict("records")
         ends = f"[{100 * pair['low']:+.1f}, {100 * pair['high']:+.1f}]"
         assert f"{100 * pair['difference']:+.1f}  {ends}" in line
         assert line.endswith(better or ends)
@@ -344,15 +354,15 @@ def test_a_row_is_held_only_against_rows_on_the_same_draws(tmp_path):
         (["clip-0"], [row("pca-mel", [works([9, 9])]), row("vae-mel", [works([9, 8])])]),
     ])  # fmt: skip
     write_table(tmp_path / "counts.csv", table)
-    told = counts.compare(tmp_path / "counts.csv", "pca-mel", "work", *BOOTSTRAP)
+    told = counts.compare(tmp_path / "counts.csv", "pca-mel", "work", "clip", *BOOTSTRAP)
     assert "vae-mel" in told
     assert "cae-mel" not in told
     assert "15.0 %" in told
     assert "no difference is called significant" in told
     with pytest.raises(UserError, match=r"no other model was tested on the folds of embeddings/cae-mel \(work-0\)"):
-        counts.compare(tmp_path / "counts.csv", "cae-mel", "work", *BOOTSTRAP)
+        counts.compare(tmp_path / "counts.csv", "cae-mel", "work", "clip", *BOOTSTRAP)
     with pytest.raises(UserError, match="no fold of the split by movement; it has clip-0, work-0, work-1"):
-        counts.compare(tmp_path / "counts.csv", "pca-mel", "movement", *BOOTSTRAP)
+        counts.compare(tmp_path / "counts.csv", "pca-mel", "movement", "clip", *BOOTSTRAP)
 
 
 def test_a_row_that_is_not_there_or_not_one_is_named_with_those_that_are(tmp_path):
@@ -360,10 +370,44 @@ def test_a_row_that_is_not_there_or_not_one_is_named_with_those_that_are(tmp_pat
     rows = [row("encoder-128", own), row("encoder-128", own, stage="ali"), row("vae-mel", own)]
     path = counted(tmp_path / "counts.csv", rows)
     with pytest.raises(UserError, match="'encoder-128' is a model of several stages: ali/encoder-128, embeddings/"):
-        counts.compare(path, "encoder-128", "work", *BOOTSTRAP)
-    assert "ali/encoder-128, 15.0 %, minus" in counts.compare(path, " ali/encoder-128 ", "work", *BOOTSTRAP)
+        counts.compare(path, "encoder-128", "work", "clip", *BOOTSTRAP)
+    assert "ali/encoder-128, 15.0 %, minus" in counts.compare(path, " ali/encoder-128 ", "work", "clip", *BOOTSTRAP)
     with pytest.raises(UserError, match="has no model 'vea-mel'; similar: vae-mel"):
-        counts.compare(path, "vea-mel", "work", *BOOTSTRAP)
+        counts.compare(path, "vea-mel", "work", "clip", *BOOTSTRAP)
+
+
+def test_movements_and_works_are_compared_as_clips_are(tmp_path):
+    good, bad = [works([6, 9, 1, 0])] * 3, [works([4, 2, 4, 6])] * 3
+    path = counted(tmp_path / "counts.csv", [row("pca-mel", good), row("vae-mel", bad)])
+    accuracies = {"clip": (40.0, 40.0), "movement": (62.5, 62.5), "work": (50.0, 25.0)}
+    for level, (one, other) in accuracies.items():
+        told = counts.compare(path, "pca-mel", "work", level, *BOOTSTRAP).splitlines()
+        assert told[0].startswith(f"embeddings/pca-mel, {one:.1f} %, minus")
+        assert told[1].split()[1:3] == [f"{other:.1f}", f"{one - other:+.1f}"]
+        assert told[-1].startswith(f"accuracy on {level}s, differences in percentage points")
+
+
+def test_counts_of_clips_alone_say_that_they_are(tmp_path):
+    path = counted(tmp_path / "counts.csv", [row("pca-mel", [works([1, 2])] * 3), row("vae-mel", [works([2, 2])] * 3)])
+    write_table(
+        path, pd.read_csv(path, keep_default_na=False).drop(columns=["movements", "right_movements", "right_works"])
+    )
+    assert "pca-mel" in counts.compare(path, "pca-mel", "work", "clip", *BOOTSTRAP)
+    with pytest.raises(UserError, match="has no counts of works, only of clips; `dvc repro` writes both"):
+        counts.compare(path, "pca-mel", "work", "work", *BOOTSTRAP)
+
+
+def test_every_level_has_its_accuracy_interval_and_pairs():
+    rows = [row("one", [works([6, 9, 1, 0])] * 3), row("other", [works([4, 2, 4, 6])] * 3)]
+    table, pairs = tables.tabulate_results(rows, *BOOTSTRAP)
+    one = table.set_index("row").loc["one"]
+    assert one[["accuracy", "movement_accuracy", "work_accuracy"]].tolist() == [0.4, 0.625, 0.5]
+    assert (one["clips"], one["movements"], one["works"]) == (40, 8, 4)
+    for level, column in tables.ACCURACIES.items():
+        own = statistics.count([entry.works for entry in rows], level)
+        low, high = statistics.interval(statistics.bootstrap_accuracy(own, BOOTSTRAP[0], BOOTSTRAP[2]), BOOTSTRAP[1])
+        assert one[[f"{column}_low", f"{column}_high"]].tolist() == pytest.approx([low[0], high[0]])
+    assert pairs.set_index("level")["difference"].to_dict() == {"clip": 0.0, "movement": 0.0, "work": 0.25}
 
 
 @pytest.mark.parametrize(("text", "told"), [
@@ -374,4 +418,4 @@ def test_another_table_is_refused_in_one_line(text, told, tmp_path):
     path = tmp_path / "other.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=told):
-        counts.compare(path, "vae-mel", "work", *BOOTSTRAP)
+        counts.compare(path, "vae-mel", "work", "clip", *BOOTSTRAP)

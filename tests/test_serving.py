@@ -438,6 +438,7 @@ def test_limits_come_from_the_environment(monkeypatch):
 # MLflow's own server
 
 
+@pytest.mark.slow
 def test_mlflow_serves_the_package_of_the_champion(package, empty_database, tmp_path, example, golden):
     from mlflow import MlflowClient
 

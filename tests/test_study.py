@@ -263,6 +263,7 @@ def test_the_same_command_runs_only_what_is_missing(here, small, learners):
     assert len(trials_of(here)) == 5
 
 
+@pytest.mark.slow
 def test_a_resumed_search_samples_what_an_uninterrupted_one_does(
     here, small, learners, tmp_path_factory, mlflow_database
 ):
@@ -285,6 +286,7 @@ def test_after_the_timeout_no_trial_begins_but_the_best_are_repeated(here, small
         search.run(here, small, database(here), name="other", timeout_s=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "key", "value", "difference"),
     [
@@ -349,6 +351,7 @@ def test_a_trial_below_the_median_is_pruned_after_the_warm_up(here, small, learn
     assert learners[3].steps == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_queued_and_run_first_when_the_study_is_resumed(here, small, monkeypatch):
     learners = replace_learner(monkeypatch)
     evaluate, opened = attempt.evaluate, enqueue(here, point(dropout=0.123), point())
@@ -417,6 +420,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path, sm
     return project
 
 
+@pytest.mark.slow
 def test_a_failed_and_a_pruned_trial_say_so_in_mlflow(finished):
     assert states(finished) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"]
     failed, pruned = (run_of(finished, trials_of(finished)[number]) for number in (0, 4))
@@ -499,6 +503,7 @@ def test_the_terminal_shows_the_winner_and_the_next_commands(finished, small):
 # the real training ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_test_clips_are_not_used_and_the_stage_trains_the_winner_as_the_study_did(
     here, small, tmp_path_factory, monkeypatch
 ):

@@ -56,7 +56,7 @@ def set_movements(project: Project) -> None:
     """Make every two clips a movement: with a single movement the contrastive loss would have no negatives."""
     fold = project.fold(SplitFold("work", 0))
     table = read_table(fold, "clips")
-    write_table(fold, table.assign(file=[f"{place // 2}.flac" for place in range(len(table))]))
+    write_table(fold, table.assign(performance="", file=[f"{place // 2}.flac" for place in range(len(table))]))
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,8 @@ from symphony2vec.study.database import Database
 from test_ali import spectrograms
 from test_study import make_project, mlflow_database, shrink  # noqa: F401 (mlflow_database is a fixture)
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 240.0
 

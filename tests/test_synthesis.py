@@ -472,7 +472,7 @@ def test_a_loud_orchestra_is_turned_down_rather_than_clipped(bank: bytes, monkey
 
 
 def test_a_soundfont_that_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"audio.soundfont: no file .*nowhere.sf2; name an .sf2 file, or TimGM6mb"):
+    with pytest.raises(UserError, match=r"audio.soundfonts: no file .*nowhere.sf2; name an .sf2 file, or TimGM6mb"):
         synthesis.find_soundfont(str(tmp_path / "nowhere.sf2"))
     (tmp_path / "text.sf2").write_text("hello")
     with pytest.raises(UserError, match="is not an SF2 soundfont"):

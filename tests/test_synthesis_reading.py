@@ -312,14 +312,14 @@ def test_audio_and_labels_play_the_bars_of_the_catalogue(write: Write, tmp_path:
     from symphony2vec.corpus import catalogue
 
     path = write(part(OPEN + note(4), note(5), note(6) + note(6), numbers=["1", "2", "1"]))
-    soundfont = synthesis.find_soundfont(synthesis.BUILT_IN_SOUNDFONT)
-    whole, alone = (audio.render_score(path, 22050, STRINGS, soundfont, *bounds)[0] for bounds in ((), (2, 2)))
+    strings = synthesis.Performance("TimGM6mb", synthesis.find_soundfont(synthesis.BUILT_IN_SOUNDFONT), STRINGS)
+    whole, alone = (audio.render_score(path, 22050, strings, *bounds)[0] for bounds in ((), (2, 2)))
     assert len(alone) < len(whole)
     import soundfile
 
     soundfile.write(tmp_path / "score.flac", alone, 22050)
     asked = transcript.TranscriptionTask(
-        path, catalogue.checksum(path), tmp_path / "score.flac", tmp_path / "notes.npz", STRINGS, soundfont, 2, 2
+        path, catalogue.checksum(path), tmp_path / "score.flac", tmp_path / "notes.npz", strings, 2, 2
     )
     assert transcript.transcribe(asked).pitch.tolist() == [72]
 

@@ -232,6 +232,7 @@ def test_an_untrained_discriminator_is_at_chance_level():
         assert float(metrics[f"mean_output_{side}"]) == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.slow
 def test_contrastive_and_reconstruction_loss_decrease():
     model = learner(adversarial_weight=0.0, learning_rate=0.02)
     history = [model.step(TRAINING[index::3]) for _ in range(50) for index in range(3)]
@@ -253,6 +254,7 @@ def test_a_seed_determines_the_weights_bit_for_bit(kind):
     assert differing_keys(first, train(create(seed=1)).state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_a_restored_learner_continues_bit_for_bit(kind):
     create = LEARNERS[kind]
@@ -291,6 +293,7 @@ def train_verbosely(folder: str) -> None:
     torch.save({"state": model.state_dict(), "curves": curves}, Path(folder, "found.pt"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_training_that_is_resumed_ends_bit_for_bit_as_an_uninterrupted_one(tmp_path):
     command = [
@@ -321,6 +324,7 @@ def test_a_killed_training_that_is_resumed_ends_bit_for_bit_as_an_uninterrupted_
     assert not differing_keys(results["state"], model.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_held_out_clips_do_not_affect_the_weights(kind, tmp_path):
     create, changed_clips = LEARNERS[kind], spectrograms()
@@ -360,6 +364,7 @@ def test_vectors_come_from_the_moving_average_of_the_encoder():
     assert np.abs(learning - expected).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_change_the_learner():
     model, other = train(learner()), train(learner())
     model.evaluate(HELD_OUT)
@@ -435,6 +440,7 @@ def test_prior_codes_are_standard_normal_and_as_long_as_a_clip(step, monkeypatch
     np.testing.assert_allclose(model.generate(c[:7], z[:7]), generated, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_supervised_reference_learns_and_predicts_with_its_moving_average():
     model = SupervisedLearner(source(), COMPOSERS, LATENT, 2, setting(learning_rate=0.02), 0)
     losses_of_steps = [float(model.step(TRAINING[index::3])["loss"]) for _ in range(30) for index in range(3)]

@@ -32,6 +32,8 @@ from symphony2vec.models.training.source import Source
 from symphony2vec.project import read_table
 from test_ali import project_in, spectrograms
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 ALONE = Devices(0, 1, CPU)
 TWO = [Devices(rank, 2, CPU) for rank in range(2)]

@@ -316,7 +316,9 @@ def project_in(root: Path, empty_database: Path, array: np.ndarray, composers: n
     composer = np.where(rows // 4 % 2, "b", "a") if composers is None else composers
     table = pd.DataFrame({"clip": rows, "composer": composer, "work": [f"work {row // 4}" for row in rows]})
     movement = rows // 2
-    table = table.assign(movement=movement % 2, file=[f"{number}.flac" for number in movement], start_s=0.0)
+    table = table.assign(
+        movement=movement % 2, performance="", file=[f"{number}.flac" for number in movement], start_s=0.0
+    )
     write_table(project.clips, table)
     of_licence(project)
     write_table(project.fold(SplitFold("work", 0)), table.assign(group=table["work"], split=SPLITS, split_by="work"))

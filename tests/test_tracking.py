@@ -40,6 +40,7 @@ def project(project, empty_database):
     return with_database(project, empty_database)
 
 
+@pytest.mark.slow
 def test_several_first_writers_at_once_all_succeed(project):
     shutil.rmtree(project.mlruns)
 

@@ -151,6 +151,7 @@ def only_run(project: Project) -> str:
 # a server that is away ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_that_no_server_heard_is_sent_later_as_if_it_had_been_heard(project, door, tmp_path_factory, capsys):
     local = told(project, tmp_path_factory.mktemp("things") / "a")
     assert capsys.readouterr().err.splitlines() == [
@@ -177,6 +178,7 @@ def test_a_run_that_no_server_heard_is_sent_later_as_if_it_had_been_heard(projec
     assert "stands_for" not in client(project).get_run(late).data.tags
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_in_mid_run_gets_what_it_missed_when_it_is_back(project, mlflow_server, monkeypatch):
     monkeypatch.setenv(tracking.TRACKING_URI_VARIABLE, mlflow_server.address)
     with tracking.start_run(project, IDENTITY, {}, project.params) as opened:
@@ -194,6 +196,7 @@ def test_a_server_that_is_killed_in_mid_run_gets_what_it_missed_when_it_is_back(
     assert set(known["files"]) == {("images/pairs+step+2", "png"), ("images/pairs+step+2", "webp")}
 
 
+@pytest.mark.slow
 def test_the_stage_gives_the_same_vectors_with_a_dead_server_as_with_a_live_one(door, settings, tmp_path_factory):
     vectors, projects = {}, {}
     for name in ("dead", "live"):

@@ -20,6 +20,8 @@ from symphony2vec.models.embeddings import stage as embeddings
 from symphony2vec.project import Project, SplitFold, write_array, write_table
 from test_tracking import WRITER
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def database(postgres_url: str) -> str:

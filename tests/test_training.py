@@ -168,6 +168,7 @@ def print_updates(folder: str) -> None:
     np.save(Path(folder, "weights.npy"), learner.weights.detach().numpy())
 
 
+@pytest.mark.slow
 def test_a_killed_process_started_again_ends_in_the_same_bits(tmp_path, undisturbed):
     words = [sys.executable, "-c", f"import test_training; test_training.print_updates({str(tmp_path)!r})"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}

@@ -2,10 +2,13 @@
 
     Reads   data/<corpus>/catalogue.csv and the files it lists
     Writes  out/audio/<movement>.flac    mono, PCM 16, at audio.sample_rate_hz
-            out/audio/movements.csv      one row a FLAC: composer, work, movement, file, duration, loudness, gain,
-                                         source, and a note on what is unusual about it
+            out/audio/movements.csv      one row a FLAC: composer, work, movement, performance, file, duration,
+                                         loudness, gain, source, and a note on what is unusual about it
             out/audio/rejected.csv       what could not be used, with the reason
             out/audio/overview.png
+
+A score has one FLAC for each of audio.soundfonts: its performances, named after the soundfont. A recording has one,
+without a name.
 
 Waveforms are (N,) float32 within [-1, 1]. Loudness is integrated loudness in LUFS (ITU-R BS.1770-4). The name of a FLAC
 ends in a key computed from the checksum of its source, all settings and this code. A FLAC that exists is not written
@@ -39,11 +42,11 @@ from symphony2vec.params import Params
 from symphony2vec.project import Project, atomic_file, write_table
 
 Decoder = Callable[[Path, int], "tuple[np.ndarray, dict[str, Any]]"]
-LIBRARIES = ("av", "lxml", "midirenderer", "partitura", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
+LIBRARIES = ("av", "lxml", "midirenderer", "pretty_midi", "pyloudnorm", "soundfile", "soxr")
 END_TOLERANCE_S = 1.0  # an end may exceed the recording by so much: some cue sheets give whole seconds
 COLUMNS = (
-    "composer work movement file duration_s kind licence origin loudness_lufs gain_db source_rate_hz source_channels "
-    "note"
+    "composer work movement performance file duration_s kind licence origin loudness_lufs gain_db source_rate_hz "
+    "source_channels note"
 ).split()
 REJECTION_COLUMNS = ["path", "composer", "work", "movement", "reason"]
 MAX_PRINTED_NOTES = 10
@@ -56,7 +59,10 @@ class Recipe:
     rate_hz: int
     target: LoudnessTarget
     interpretation: synthesis.Interpretation
-    soundfont: Path
+    soundfonts: tuple[Path, ...]
+    tempo_spread: float
+    reverberation_s: float
+    performance_seed: int
 
     @functools.cached_property
     def _code_versions(self) -> list[Any]:
@@ -67,25 +73,36 @@ class Recipe:
         return [checksums, [importlib.metadata.version(name) for name in LIBRARIES]]
 
     @functools.cached_property
-    def _synthesis_settings(self) -> list[Any]:
-        return [asdict(self.interpretation), catalogue.checksum(self.soundfont)]
+    def _soundfont_checksums(self) -> dict[Path, str]:
+        return {path: catalogue.checksum(path) for path in self.soundfonts}
 
-    def key_values(self, kind: str) -> list[Any]:
+    def performances(self, movement: catalogue.Movement) -> list[synthesis.Performance]:
+        """Return the performances of a score, one for each soundfont; none of a recording."""
+        if movement.kind != "score":
+            return []
+        settings = (self.interpretation, self.tempo_spread, self.reverberation_s, self.performance_seed)
+        work = f"{movement.composer} / {movement.work}"
+        return synthesis.plan(self.soundfonts, *settings, work, movement.movement)
+
+    def key_values(self, performance: synthesis.Performance | None) -> list[Any]:
         """Return what determines the sound of a movement besides its source, as plain values.
 
         Args:
-            kind: "recording" or "score"; how scores are played does not concern recordings.
+            performance: of a score; None for a recording.
         """
-        synthesis_settings = self._synthesis_settings if kind == "score" else None
-        return [self.rate_hz, asdict(self.target), self._code_versions, synthesis_settings]
+        played = None
+        if performance is not None:
+            soundfont = self._soundfont_checksums[performance.soundfont]
+            played = [asdict(performance.interpretation), soundfont, asdict(performance.room)]
+        return [self.rate_hz, asdict(self.target), self._code_versions, played]
 
 
 @dataclass(frozen=True)
 class FlacJob:
-    """Everything a worker needs to write the FLAC of one movement."""
+    """Everything a worker needs to write the FLAC of one movement: of a score in one performance."""
 
     source: Path
-    kind: str
+    performance: synthesis.Performance | None
     sha256: str
     target: Path
     recipe: Recipe
@@ -116,7 +133,7 @@ def run(project: Project, params: Params, backend: str | None = None) -> None:
     planned: list[tuple[catalogue.Movement, FlacJob]] = []
     for movement in movements:
         try:
-            planned.append((movement, make_job(folder, movement, out, recipe)))
+            planned += [(movement, job) for job in make_jobs(folder, movement, out, recipe)]
         except Unusable as reason:
             rejected.append(_make_rejection(movement, reason))
     rows = []
@@ -131,7 +148,8 @@ def run(project: Project, params: Params, backend: str | None = None) -> None:
             elif not job.target.is_file():
                 raise UserError(f"{job.target}: a worker wrote it elsewhere; every worker must see this very folder")
             else:
-                values = {**asdict(movement), "file": job.target.name, **result}
+                performance = job.performance.name if job.performance else ""
+                values = {**asdict(movement), "performance": performance, "file": job.target.name, **result}
                 rows.append({column: values[column] for column in COLUMNS})
     _write_tables(project, rows, rejected)
 
@@ -140,7 +158,7 @@ def _group_by_recording(jobs: Sequence[FlacJob]) -> list[list[int]]:
     """Return the indices of the jobs, grouped by recording so that a long file is decoded once for all of them."""
     groups: dict[tuple[Path, str, int], list[int]] = {}
     for index, job in enumerate(jobs):
-        groups.setdefault((job.source, job.sha256, -1 if job.kind == "recording" else index), []).append(index)
+        groups.setdefault((job.source, job.sha256, index if job.performance else -1), []).append(index)
     return list(groups.values())
 
 
@@ -189,12 +207,11 @@ def write_flac(job: FlacJob, decoder: Decoder = decode) -> dict[str, Any]:
     if job.sha256 and _checksum(job.source) != job.sha256:
         raise Unusable("the file has changed since it was catalogued; run `symphony2vec corpus` again")
     recipe = job.recipe
-    if job.kind == "recording":
+    if job.performance is None:
         wave, facts = decoder(job.source, recipe.rate_hz)
         wave = crop(wave, recipe.rate_hz, job.start, job.end)
     else:
-        score = (job.source, recipe.rate_hz, recipe.interpretation, recipe.soundfont)
-        wave, facts = render_score(*score, job.start, job.end)
+        wave, facts = render_score(job.source, recipe.rate_hz, job.performance, job.start, job.end)
     wave, levels = normalize_loudness(wave, recipe.rate_hz, recipe.target)
     note = "; ".join(filter(None, [facts.get("note", ""), describe_gain(levels["gain_db"])]))
     facts = facts | levels | {"duration_s": round(len(wave) / recipe.rate_hz, 4), "note": note}
@@ -235,12 +252,11 @@ def crop(wave: np.ndarray, rate_hz: int, start: float | None, end: float | None)
 def render_score(
     path: Path,
     rate_hz: int,
-    interpretation: synthesis.Interpretation,
-    soundfont: Path,
+    performance: synthesis.Performance,
     start: float | None = None,
     end: float | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Render a score, or its bars `start` to `end`, to mono at `rate_hz`.
+    """Render a performance of a score, or of its bars `start` to `end`, to mono at `rate_hz`.
 
     Returns:
         The waveform (N,) float32, and source_rate_hz and source_channels, as `decode` for recordings.
@@ -250,7 +266,8 @@ def render_score(
     """
     if not path.is_file():
         raise Unusable("cannot be opened: no such file")
-    wave, rendered_hz = synthesis.render(synthesis.read_notes(path, interpretation, start, end), soundfont.read_bytes())
+    notes = synthesis.read_notes(path, performance.interpretation, start, end)
+    wave, rendered_hz = synthesis.perform(notes, performance)
     mono = soxr.resample(wave.mean(axis=1), rendered_hz, rate_hz)
     return mono, {"source_rate_hz": rendered_hz, "source_channels": wave.shape[1]}
 
@@ -270,11 +287,13 @@ def make_recipe(params: Params) -> Recipe:
         audio.orchestration, audio.dynamics, audio.velocity, audio.tempo, audio.beats_per_minute
     )
     target = LoudnessTarget(audio.loudness_lufs, audio.peak_dbfs, audio.silence_db)
-    return Recipe(audio.sample_rate_hz, target, interpretation, synthesis.find_soundfont(audio.soundfont))
+    soundfonts = tuple(synthesis.find_soundfont(name) for name in audio.soundfonts)
+    performances = (audio.tempo_spread, audio.reverberation_s, audio.performance_seed)
+    return Recipe(audio.sample_rate_hz, target, interpretation, soundfonts, *performances)
 
 
-def make_job(folder: Path, movement: catalogue.Movement, out: Path, recipe: Recipe) -> FlacJob:
-    """Return the job of a movement, whose file name depends on everything that determines its sound.
+def make_jobs(folder: Path, movement: catalogue.Movement, out: Path, recipe: Recipe) -> list[FlacJob]:
+    """Return the jobs of a movement, whose file names depend on everything that determines the sound.
 
     Raises:
         Unusable: its source cannot be opened.
@@ -283,10 +302,14 @@ def make_job(folder: Path, movement: catalogue.Movement, out: Path, recipe: Reci
     sha256 = movement.sha256.lower()
     title = [movement.composer, movement.work, movement.movement]
     content = sha256 or _checksum(source)
-    key_values = [content, title, movement.start, movement.end, recipe.key_values(movement.kind)]
-    key = hashlib.sha256(json.dumps(key_values, sort_keys=True).encode()).hexdigest()[:16]
-    target = out / f"{make_file_stem(movement, key)}.flac"
-    return FlacJob(source, movement.kind, sha256, target, recipe, movement.start, movement.end)
+    jobs = []
+    performances: list[synthesis.Performance | None] = [*recipe.performances(movement)]
+    for performance in performances or [None]:
+        key_values = [content, title, movement.start, movement.end, recipe.key_values(performance)]
+        key = hashlib.sha256(json.dumps(key_values, sort_keys=True).encode()).hexdigest()[:16]
+        target = out / f"{make_file_stem(movement, key)}.flac"
+        jobs.append(FlacJob(source, performance, sha256, target, recipe, movement.start, movement.end))
+    return jobs
 
 
 def _checksum(source: Path) -> str:

@@ -104,37 +104,68 @@ def similar(project: Path, query: Path, source: Path, at: str | None, count: int
 
 
 @click.command("classify")
-@click.argument("recording", type=click.Path(path_type=Path))
+@click.argument("recordings", nargs=-1, required=True, type=click.Path(path_type=Path))
 @MODEL
 @click.option("--hop", "hop_s", type=float, help="Seconds between predictions. [default: one prediction per clip]")
 @click.option("--csv", "csv", type=click.Path(path_type=Path), help="Also write the probabilities to this file.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Plot the probabilities over time to this PNG.")
 @click.pass_obj
 def classify(
-    project: Path, recording: Path, model: str, hop_s: float | None, csv: Path | None, picture: Path | None
+    project: Path, recordings: tuple[Path, ...], model: str, hop_s: float | None, csv: Path | None, picture: Path | None
 ) -> None:
-    """Classify the composer of a recording, with calibrated probabilities over time.
+    """Classify the composer of a recording, or of a work in several recordings, with calibrated probabilities.
+
+    A recording is classified by the mean log probability over its passages, which is right more often than a single
+    passage. Several recordings are classified one by one and then together, as the movements of one work.
 
     The model only distinguishes the composers it was trained on: for other music its answer is meaningless.
 
     \b
-    Example:  symphony2vec classify unknown.flac --picture unknown.png
+    Examples:  symphony2vec classify unknown.flac --picture unknown.png
+               symphony2vec classify quartet/*.flac
     """
+    if picture is not None and len(recordings) > 1:
+        raise UserError("--picture shows one recording; give one, or leave it out")
     loaded = lazy.embedder.Embedder.load(model, project)
-    embedding = loaded.embed_file(recording, "clips" if hop_s is None else "timestamps", hop_s)
-    _print_note(recording, embedding.note)
-    probabilities = loaded.classify(embedding.vectors)
-    table = lazy.table.passages(embedding.starts_s, embedding.ends_s, probabilities, loaded.composers)
-    means = table[loaded.composers].mean().sort_values(ascending=False)
-    click.echo(f"{recording}, by {loaded.name} ({loaded.source}); mean over {len(table)} passages:")
-    for composer, share in means.items():
-        click.echo(f"  {share:6.1%}  {composer}")
-    click.echo(_timeline(table, loaded.composers))
+    tables = _classify_all(loaded, recordings, hop_s)
+    for recording, table in tables.items():
+        _print_probabilities(f"{recording}, by {loaded.name} ({loaded.source})", table, loaded.composers)
+        click.echo(_timeline(table, loaded.composers))
+    whole = lazy.table.join_passages(tables)
+    if len(tables) > 1:
+        _print_probabilities(f"together, as one work of {len(tables)} recordings", whole, loaded.composers)
     if csv is not None:
-        lazy.project.write_table(csv, table)
+        lazy.project.write_table(csv, whole if len(recordings) > 1 else whole.drop(columns="path"))
     if picture is not None:
-        title = f"{recording.name}, by {loaded.name}"
-        lazy.figures.save(picture, lazy.figures.timeline(table, loaded.composers, title))
+        title = f"{recordings[0].name}, by {loaded.name}"
+        lazy.figures.save(picture, lazy.figures.timeline(whole, loaded.composers, title))
+
+
+def _classify_all(loaded: Any, recordings: tuple[Path, ...], hop_s: float | None) -> dict[Path, pd.DataFrame]:
+    """Return the probabilities of the passages of every recording that can be used; say which cannot."""
+    tables: dict[Path, pd.DataFrame] = {}
+    for recording in dict.fromkeys(recordings):
+        try:
+            embedding = loaded.embed_file(recording, "clips" if hop_s is None else "timestamps", hop_s)
+        except UserError as error:
+            if len(recordings) == 1:
+                raise
+            click.echo(f"symphony2vec: {error}", err=True)
+            continue
+        _print_note(recording, embedding.note)
+        probabilities = loaded.classify(embedding.vectors)
+        tables[recording] = lazy.table.passages(embedding.starts_s, embedding.ends_s, probabilities, loaded.composers)
+    if not tables:
+        raise UserError("none of the recordings can be used")
+    return tables
+
+
+def _print_probabilities(title: str, table: pd.DataFrame, composers: list[str]) -> None:
+    """Print the probability of every composer of all passages together, the highest first."""
+    click.echo(f"{title}; mean log probability over {len(table)} passages:")
+    shares = lazy.head.pool(table[composers].to_numpy())
+    for composer, share in sorted(zip(composers, shares, strict=True), key=lambda pair: -pair[1]):
+        click.echo(f"  {share:6.1%}  {composer}")
 
 
 def clock(seconds: float) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from symphony2vec.models.classifiers import stage as classifiers
     from symphony2vec.models.embeddings import stage as embeddings
     from symphony2vec.models.temporal import stage as temporal
+    from symphony2vec.package import head
     from symphony2vec.report import stage as report
     from symphony2vec.serving import app as serving
     from symphony2vec.study import database, kinds, winner
@@ -55,6 +56,7 @@ else:
         _Lazy(f"symphony2vec.models.{name}.stage") for name in ("ali", "classifiers", "embeddings", "temporal")
     )
     probe, meaning = _Lazy("symphony2vec.evaluation.probe.stage"), _Lazy("symphony2vec.evaluation.meaning.stage")
+    head = _Lazy("symphony2vec.package.head")
     report = _Lazy("symphony2vec.report.stage")
     serving = _Lazy("symphony2vec.serving.app")
     database, kinds, winner = (_Lazy(f"symphony2vec.study.{name}") for name in ("database", "kinds", "winner"))

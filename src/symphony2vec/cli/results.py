@@ -22,13 +22,18 @@ from symphony2vec.errors import UserError
     help="With --against, the kind of split that is compared. [default: that of the first fold in params.yaml]",
 )
 @click.option(
+    "--level",
+    type=click.Choice(["clip", "movement", "work"]),
+    help="With --against, whose predictions are compared. [default: clip]",
+)
+@click.option(
     "--counts",
     "table",
     type=click.Path(path_type=Path, dir_okay=False),
     help="With --against, the table of counts to read. [default: that of the report]",
 )
 @click.pass_obj
-def results(folder: Path, against: str | None, split: str | None, table: Path | None) -> None:
+def results(folder: Path, against: str | None, split: str | None, level: str | None, table: Path | None) -> None:
     """Print the table of results, the path of the report, and how to open the MLflow UI.
 
     With --against, print the difference of one model to every other in percentage points, with its interval by a
@@ -37,14 +42,15 @@ def results(folder: Path, against: str | None, split: str | None, table: Path | 
 
     \b
     Examples:  symphony2vec results --against pca-mfcc
+               symphony2vec results --against pca-mfcc --level work
                symphony2vec results --against "lstm-mel chunks" --counts docs/results/starter.csv
     """
     if against is not None:
         project, params = open_project(folder)
-        click.echo(lazy.report.format_comparison(project, params, against, split, table))
+        click.echo(lazy.report.format_comparison(project, params, against, split, table, level or "clip"))
         return
-    if split is not None or table is not None:
-        raise UserError("--split and --counts need --against MODEL")
+    if any(value is not None for value in (split, level, table)):
+        raise UserError("--split, --level and --counts need --against MODEL")
     project = lazy.project.Project.around(folder)
     click.echo(lazy.report.format_results(project))
     click.echo(f"\nreport      {project.out('report', 'index.html')}")

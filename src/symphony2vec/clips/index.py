@@ -1,7 +1,7 @@
 """The index of clips: which movements are cut into clips, and where each clip starts.
 
-All functions take and return tables; no audio is read. A movement has the columns composer, work, movement, file and
-duration_s.
+All functions take and return tables; no audio is read. A movement has the columns composer, work, movement,
+performance, file and duration_s; several performances of one are several rows.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def cut_clips(movements: pd.DataFrame, settings: Clips) -> tuple[pd.DataFrame, p
         settings: the section `clips` of params.yaml.
 
     Returns:
-        The clips (clip, composer, work, movement, file, start_s), sorted by composer, work, movement and start; and
+        The clips (clip, composer, work, movement, performance, file, start_s), sorted in this order; and
         the movements that are too short for one clip (composer, work, movement, reason).
 
     Raises:
         UserError: no movement is long enough.
     """
-    columns = [*MOVEMENT_COLUMNS, "file"]
+    columns = [*MOVEMENT_COLUMNS, "performance", "file"]
     rows, too_short = [], []
     for movement in movements.sort_values(columns).to_dict("records"):
         starts = clip_starts(float(movement["duration_s"]), settings)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
+from symphony2vec.clips.index import MOVEMENT_COLUMNS
 from symphony2vec.corpus.movements import movement_key
 from symphony2vec.errors import UserError
 from symphony2vec.params import Clips, Params
@@ -105,7 +106,7 @@ def split_clips(clips: pd.DataFrame, settings: Clips, fold: SplitFold) -> pd.Dat
         rng = np.random.default_rng([fold.seed, int(hashlib.sha256(str(composer).encode()).hexdigest()[:12], 16)])
         splits = assign_groups(sizes, (settings.validation, settings.test), rng)
         tables.append(rows.assign(group=groups, split=groups.map(splits), split_by=grouping))
-    columns = ["clip", "composer", "work", "movement", "group", "split", "split_by", "file", "start_s"]
+    columns = ["clip", *MOVEMENT_COLUMNS, "performance", "group", "split", "split_by", "file", "start_s"]
     return pd.concat(tables).sort_values("clip").reset_index(drop=True)[columns]
 
 

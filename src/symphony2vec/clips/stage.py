@@ -4,7 +4,7 @@ No audio is copied: a clip is a row of a table.
 
     Reads   out/audio/movements.csv
     Writes  out/clips/clips.csv        one row per clip, in the order of all arrays: clip, composer, work, movement,
-                                       file, start_s
+                                       performance, file, start_s
             out/clips/folds/<fold>.csv the same clips with group, split and split_by, for every fold: work-0, ...
             out/clips/balance.csv      Table 1 of the paper: the share of each composer in each split of the first fold
             out/clips/splits.csv       per fold and composer: kind of group, and groups and clips of each split

@@ -100,6 +100,12 @@ def passages(starts_s: np.ndarray, ends_s: np.ndarray, probabilities: np.ndarray
     return table
 
 
+def join_passages(tables: Mapping[Path, pd.DataFrame]) -> pd.DataFrame:
+    """Return the passages of several recordings in one table, with the path of each in the first column."""
+    joined = pd.concat([table.assign(path=str(path)) for path, table in tables.items()], ignore_index=True)
+    return joined[["path", *joined.columns.drop("path")]]
+
+
 def refuse_foreign(path: Path) -> None:
     """Raise UserError if writing a new collection to `path` would overwrite another file beside it."""
     facts = _facts_path(path)

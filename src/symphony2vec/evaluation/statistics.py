@@ -4,6 +4,9 @@ The clips of one work are not independent, nor are its clips in two folds. Whole
 replacement, the same ones for all models and folds, and each resample's accuracy is taken of the works in it: a paired
 bootstrap. A difference is significant if its interval excludes 0.
 
+Composers are predicted at three levels: of single clips, of movements and of whole works. A prediction of a movement or
+a work is that of the highest mean log probability over its clips.
+
 M models, S folds, G works, K composers, R resamples.
 """
 
@@ -16,11 +19,14 @@ import numpy as np
 import pandas as pd
 
 FEWEST_FOLDS = 3  # with fewer, no difference is called significant
+# The columns of a table of works (works.csv, counts.csv) that hold how many clips or movements a work has, and how many
+# of these, or whether the work itself, are predicted correctly.
+LEVELS = {"clip": ("clips", "right"), "movement": ("movements", "right_movements"), "work": ("", "right_works")}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Correctly predicted clips and all clips, (M, S, G) each; 0 where a work is not tested in a fold."""
+    """Correct predictions of clips (or movements, or works) and all, (M, S, G); 0 where a work is not tested."""
 
     right: np.ndarray
     clips: np.ndarray
@@ -35,22 +41,24 @@ class Counts:
         return Counts(self.right[:, folds], self.clips[:, folds])
 
 
-def count(tables: Sequence[Sequence[pd.DataFrame]]) -> Counts:
-    """Return the counts of M models with S tables each, of one row a work: work, clips, right.
+def count(tables: Sequence[Sequence[pd.DataFrame]], level: str = "clip") -> Counts:
+    """Return the counts of M models with S tables each, of one row a work: work, and the columns of `LEVELS`.
 
     Examples:
         >>> import pandas as pd
-        >>> table = pd.DataFrame({"work": ["a", "b"], "clips": [4, 6], "right": [3, 2]})
-        >>> count([[table]]).accuracy()
-        array([[0.5]])
+        >>> table = pd.DataFrame({"work": ["a", "b"], "clips": [4, 6], "right": [3, 2], "right_works": [1, 1]})
+        >>> count([[table]]).accuracy(), count([[table]], "work").accuracy()
+        (array([[0.5]]), array([[1.]]))
     """
+    items, correct = LEVELS[level]
     works = sorted({name for folds in tables for table in folds for name in table["work"]})
     column_of = {name: number for number, name in enumerate(works)}
     right, clips = np.zeros((2, len(tables), len(tables[0]), len(works)))
     for model, folds in enumerate(tables):
         for fold, table in enumerate(folds):
             columns = [column_of[name] for name in table["work"]]
-            right[model, fold, columns], clips[model, fold, columns] = table["right"], table["clips"]
+            right[model, fold, columns] = table[correct]
+            clips[model, fold, columns] = table[items] if items else 1
     return Counts(right, clips)
 
 
@@ -105,7 +113,7 @@ def significance(low: float, high: float, folds: int) -> int:
 
 
 def confusion_by_work(true: np.ndarray, predicted: np.ndarray, work: np.ndarray, composers: int) -> np.ndarray:
-    """Return the confusion counts (G, K, K) of each work: [g, i, j] clips of composer i in work g predicted as j."""
+    """Return the confusion counts (G, K, K) of each work: [g, i, j] items of composer i in work g predicted as j."""
     counts = np.zeros((int(work.max()) + 1, composers, composers), dtype=np.int64)
     np.add.at(counts, (work, true, predicted), 1)
     return counts
@@ -123,7 +131,7 @@ def bootstrap_scores(counts: np.ndarray, resamples: int, seed: int) -> dict[str,
     times = rng.multinomial(len(counts), np.full(len(counts), 1.0 / len(counts)), size=resamples)
     resampled = np.einsum("rg,gij->rij", times, counts)
     right = np.trace(resampled, axis1=1, axis2=2)
-    return {"test_accuracy": right / resampled.sum(axis=(1, 2)), "test_macro_f1": macro_f1(resampled)}
+    return {"accuracy": right / resampled.sum(axis=(1, 2)), "macro_f1": macro_f1(resampled)}
 
 
 def macro_f1(counts: np.ndarray) -> np.ndarray:

@@ -26,14 +26,15 @@ GAP = 1.5  # rows from the last model of a group to the name of the next
 
 
 class Style(NamedTuple):
-    """The style of one kind of split; `offset` separates the intervals of a row."""
+    """The style of one kind of split or level of predictions; `offset` separates the intervals of a row."""
 
     colour: str
     marker: str
     offset: float
 
 
-SPLIT_STYLES = {
+# Of splits by work, movement or clip, and of predictions of works, movements or clips.
+STYLES = {
     "work": Style(COLOURS[0], "o", -0.16),
     "movement": Style(COLOURS[1], "s", 0.0),
     "clip": Style(COLOURS[3], "D", 0.16),
@@ -183,21 +184,36 @@ def leakage(rows: pd.DataFrame) -> Figure:
 
     Columns: model, split (work, movement or clip), mean, low and high; one line for each model in the given order.
     """
+    names = {name: f"by {name}" for name in STYLES}
+    return _accuracies_by(rows, "split", names, "test accuracy", "Leakage: accuracy by kind of split")
+
+
+def levels(rows: pd.DataFrame) -> Figure:
+    """Draw the test accuracy of each model on clips, movements and works.
+
+    Columns: model, level (clip, movement or work), mean, low and high; one line for each model in the given order.
+    """
+    names = {name: f"of {name}s" for name in STYLES}
+    label = "test accuracy with interval over works"
+    return _accuracies_by(rows, "level", names, label, "Composers of clips, movements and works")
+
+
+def _accuracies_by(rows: pd.DataFrame, column: str, names: dict[str, str], label: str, title: str) -> Figure:
+    """Draw accuracies with their intervals, several in one line for each model, in the style of the column's value."""
     models = list(dict.fromkeys(rows["model"]))
     fig = new_figure(8.0, 0.5 * len(models) + 1.7)
     axes = fig.subplots()
     for place, model in enumerate(models):
         of_model = rows[rows["model"] == model]
-        heights = [place + SPLIT_STYLES[split].offset for split in of_model["split"]]
+        heights = [place + STYLES[name].offset for name in of_model[column]]
         axes.plot(of_model["mean"], heights, color="0.6", linewidth=1.0, zorder=1)
-        for height, row in zip(heights, of_model.itertuples(), strict=True):
-            style = SPLIT_STYLES[str(row.split)]
-            axes.plot([row.low, row.high], [height, height], color=style.colour, linewidth=1.6, alpha=0.6, zorder=2)
-            axes.plot(
-                row.mean, height, style.marker, color=style.colour, markersize=6.5, label=f"by {row.split}", zorder=3
-            )
+        for height, row in zip(heights, of_model.to_dict("records"), strict=True):
+            style, name = STYLES[row[column]], names[row[column]]
+            ends = [row["low"], row["high"]]
+            axes.plot(ends, [height, height], color=style.colour, linewidth=1.6, alpha=0.6, zorder=2)
+            axes.plot(row["mean"], height, style.marker, color=style.colour, markersize=6.5, label=name, zorder=3)
     axes.set_yticks(range(len(models)), models)
-    axes.set(xlabel="test accuracy", title="Leakage: accuracy by kind of split", ylim=(len(models) - 0.4, -0.6))
+    axes.set(xlabel=label, title=title, ylim=(len(models) - 0.4, -0.6))
     axes.grid(axis="x", color="0.92")
     legend_below(fig, axes)
     return fig

@@ -22,6 +22,7 @@ import pandas as pd
 import soundfile
 
 from symphony2vec import figures, parallel, synthesis
+from symphony2vec.audio import stage as audio
 from symphony2vec.corpus import catalogue
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.labels import measures, transcript
@@ -31,7 +32,7 @@ from symphony2vec.labels.transcript import TranscriptionTask
 from symphony2vec.params import Params
 from symphony2vec.project import Project, key_of, read_table, write_table
 
-LIBRARIES = ("lxml", "partitura")  # with `synthesis` and the transcript module, what the notes depend on
+LIBRARIES = ("lxml",)  # with `synthesis` and the transcript module, what the notes depend on
 COLUMNS = (
     "clip",
     "loudness_db",  # RMS level of the clip, dB relative to full scale
@@ -111,13 +112,9 @@ def _list_scores(
     project: Project, params: Params, clips: pd.DataFrame
 ) -> tuple[dict[str, TranscriptionTask], list[dict[str, str]]]:
     """Return the scores of the movements by the name of their FLAC, and the movements whose score is missing."""
-    audio = params.audio
-    interpretation = synthesis.Interpretation(
-        audio.orchestration, audio.dynamics, audio.velocity, audio.tempo, audio.beats_per_minute
-    )
-    soundfont = synthesis.find_soundfont(audio.soundfont)
+    recipe = audio.make_recipe(params)
     code = key_of(Path(transcript.__file__), Path(synthesis.__file__).parent)
-    inputs = [code, asdict(interpretation), [importlib.metadata.version(name) for name in LIBRARIES]]
+    inputs = [code, [importlib.metadata.version(name) for name in LIBRARIES]]
     folder = project.corpus(params.corpus.name)
     movements = {(entry.composer, entry.work, entry.movement): entry for entry in catalogue.read(folder)[0]}
     scores, left_out = {}, []
@@ -126,18 +123,20 @@ def _list_scores(
         movement = movements.get((row["composer"], row["work"], row["movement"]))
         if movement is None:
             left_out.append(_reason(file, "the movement is no longer in the catalogue; run `dvc repro audio`"))
-        elif movement.kind == "score":
+            continue
+        performances = {performance.name: performance for performance in recipe.performances(movement)}
+        if row["performance"] in performances:
+            performance = performances[row["performance"]]
             path = catalogue.source(folder, movement)
             try:
                 sha256 = movement.sha256 or catalogue.checksum(path)
             except OSError as error:
                 left_out.append(_reason(file, f"cannot be opened: {error.strerror or error}"))
                 continue
-            target = project.out("labels", "notes", f"{Path(file).stem}-{key_of(inputs, sha256)[:8]}.npz")
+            key = key_of(inputs, asdict(performance.interpretation), asdict(performance.room), sha256)
+            target = project.out("labels", "notes", f"{Path(file).stem}-{key[:8]}.npz")
             sound = project.out("audio", file)
-            scores[file] = TranscriptionTask(
-                path, sha256, sound, target, interpretation, soundfont, movement.start, movement.end
-            )
+            scores[file] = TranscriptionTask(path, sha256, sound, target, performance, movement.start, movement.end)
     return scores, left_out
 
 

@@ -46,8 +46,7 @@ class TranscriptionTask:
     sha256: str
     sound: Path
     target: Path
-    interpretation: synthesis.Interpretation
-    soundfont: Path
+    performance: synthesis.Performance
     start: float | None = None  # first and last bar, counted from 1
     end: float | None = None
 
@@ -80,11 +79,12 @@ def transcribe(task: TranscriptionTask) -> Transcript:
             raise Unusable("the file has changed since it was catalogued; run `symphony2vec corpus` again")
     except OSError as error:
         raise Unusable(f"cannot be opened: {error.strerror or error}") from None
-    notes = synthesis.read_notes(task.path, replace(task.interpretation, orchestration="score"), task.start, task.end)
+    interpretation = task.performance.interpretation
+    notes = synthesis.read_notes(task.path, replace(interpretation, orchestration="score"), task.start, task.end)
     rendered = notes
-    if task.interpretation.orchestration == "strings":
+    if interpretation.orchestration == "strings":
         rendered = [replace(note, program=synthesis.STRINGS) for note in notes]
-    trimmed_s = measure_trimmed_s(rendered, task.sound, task.soundfont.read_bytes())
+    trimmed_s = measure_trimmed_s(rendered, task.sound, task.performance)
     return Transcript(
         # Rounded, so that floating-point error does not move an onset on the border of two clips into the earlier one
         np.round([note.onset_s - trimmed_s for note in notes], 4),
@@ -95,7 +95,7 @@ def transcribe(task: TranscriptionTask) -> Transcript:
     )
 
 
-def measure_trimmed_s(notes: Sequence[synthesis.Note], sound: Path, soundfont_bytes: bytes) -> float:
+def measure_trimmed_s(notes: Sequence[synthesis.Note], sound: Path, performance: synthesis.Performance) -> float:
     """Return how many seconds of the sound of the notes were trimmed before the first sample of the FLAC.
 
     Raises:
@@ -108,7 +108,7 @@ def measure_trimmed_s(notes: Sequence[synthesis.Note], sound: Path, soundfont_by
     except (soundfile.LibsndfileError, OSError) as error:
         raise Unusable(f"its sound cannot be read: {error}") from None
     for duration_s in OPENINGS_S:
-        opening = _render_opening(notes, duration_s, rate_hz, soundfont_bytes)
+        opening = _render_opening(notes, duration_s, rate_hz, performance)
         lag, correlation = _find_lag(opening, wave[: len(opening) // 2])
         if correlation >= MIN_CORRELATION:
             return float(lag / rate_hz)
@@ -116,12 +116,12 @@ def measure_trimmed_s(notes: Sequence[synthesis.Note], sound: Path, soundfont_by
 
 
 def _render_opening(
-    notes: Sequence[synthesis.Note], duration_s: float, rate_hz: int, soundfont_bytes: bytes
+    notes: Sequence[synthesis.Note], duration_s: float, rate_hz: int, performance: synthesis.Performance
 ) -> np.ndarray:
     """Render the first seconds of the notes, untrimmed: (duration_s * rate_hz,) float32."""
     samples = int(duration_s * rate_hz)
     opening = [note for note in notes if note.onset_s < duration_s]
-    stereo, renderer_rate_hz = synthesis.render(opening, soundfont_bytes)
+    stereo, renderer_rate_hz = synthesis.perform(opening, performance)
     mono = soxr.resample(stereo.mean(axis=1), renderer_rate_hz, rate_hz)[:samples]
     return np.pad(mono, (0, samples - len(mono)))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
+LEAST_PROBABILITY = 1e-12  # a smaller one counts as this: its logarithm is finite
 MAX_TEMPERATURE = 20.0  # the search range is from its inverse to this
 
 
@@ -90,6 +91,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
+def pool(probabilities: np.ndarray) -> np.ndarray:
+    """Return the probabilities (K,) of a recording or a work from those (n, K) of its clips.
+
+    They are the exponential of the mean log probability, normalised: their order does not depend on the temperature.
+
+    Examples:
+        >>> pool(np.array([[0.5, 0.5], [0.9, 0.1], [0.8, 0.2]])).round(2)
+        array([0.77, 0.23])
+    """
+    mean = np.log(np.maximum(probabilities, LEAST_PROBABILITY)).mean(axis=0)
+    pooled: np.ndarray = softmax(mean[None])[0]
+    return pooled
+
+
 def log_loss(probabilities: np.ndarray, codes: np.ndarray) -> float:
     """Return the mean negative log probability of the true class.
 
@@ -102,4 +117,4 @@ def log_loss(probabilities: np.ndarray, codes: np.ndarray) -> float:
         -0.0
     """
     likelihoods = probabilities[np.arange(len(codes)), codes]
-    return float(-np.log(np.maximum(likelihoods, 1e-12)).mean())
+    return float(-np.log(np.maximum(likelihoods, LEAST_PROBABILITY)).mean())

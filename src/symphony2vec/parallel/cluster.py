@@ -42,8 +42,7 @@ PACKAGE = "symphony2vec"
 CODE = f"the code of {PACKAGE}"
 # What determines the bytes of a result.
 LIBRARIES = (
-    "librosa", "midirenderer", "numba", "numpy", "partitura", "pretty_midi", "pyloudnorm", "scipy", "soundfile", "soxr",
-    "torch",
+    "librosa", "midirenderer", "numba", "numpy", "pretty_midi", "pyloudnorm", "scipy", "soundfile", "soxr", "torch",
 )  # fmt: skip
 
 

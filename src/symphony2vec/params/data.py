@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -22,12 +23,22 @@ class Audio(Section):
     loudness_lufs: Annotated[float, Field(ge=-70.0, le=-5.0)]
     peak_dbfs: Annotated[float, Field(le=0.0, ge=-40.0)]
     silence_db: Positive
-    soundfont: str
+    soundfonts: Annotated[list[str], Field(min_length=1)]
+    tempo_spread: Annotated[float, Field(ge=0.0, le=1.0)]
+    reverberation_s: Annotated[float, Field(ge=0.0, le=10.0)]
+    performance_seed: Annotated[int, Field(ge=0)]
     orchestration: Literal["score", "strings"]
     dynamics: Literal["fixed", "score"]
     velocity: Annotated[int, Field(ge=1, le=127)]
     tempo: Literal["fixed", "score"]
     beats_per_minute: Annotated[float, Field(ge=10.0, le=1000.0)]
+
+    @model_validator(mode="after")
+    def _names_soundfonts_apart(self) -> Audio:
+        names = [Path(soundfont).stem for soundfont in self.soundfonts]
+        if len(names) != len(set(names)):
+            raise ValueError(f"two soundfonts have the same name, which is that of a performance ({', '.join(names)})")
+        return self
 
 
 class Clips(Section):

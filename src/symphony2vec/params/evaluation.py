@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,8 @@ class Meaning(Section):
 
 
 class Registry(Section):
-    """When a challenger becomes champion; the margin is a share of the test clips."""
+    """When a challenger becomes champion; `level` is that of the accuracies, and the margin is a share of them."""
 
+    level: Literal["clip", "movement", "work"]
     minimum_folds: Count
     margin: Share0

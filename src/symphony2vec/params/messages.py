@@ -23,6 +23,7 @@ _TEMPORAL = {
 
 RENAMED = {
     "seeds": "folds",
+    "audio.soundfont": "audio.soundfonts",
     "clips.splits": "folds",
     "clips.leak_seeds": "folds",
     "clips.seed": "folds",

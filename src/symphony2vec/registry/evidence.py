@@ -1,7 +1,8 @@
 """Collect from MLflow how well a model does: its test works in every fold, and the data they were measured on.
 
 The runs of one training configuration share the parameter `settings_key`, one run per fold; each has probe/works.csv
-(work, clips, right, readout). Nothing is read from out/, because the champion may be older than its contents.
+(work, readout, and the columns of `statistics.LEVELS`). Nothing is read from out/, because the champion may be older
+than its contents.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mlflow.artifacts import download_artifacts, list_artifacts
 
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
+from symphony2vec.evaluation import statistics
 from symphony2vec.project import Project, read_table
 from symphony2vec.registry.candidates import SPLIT, Candidate, fold_name, search_runs
 
@@ -36,7 +38,7 @@ class FoldEvidence:
     Attributes:
         name: Fold, such as "work-0".
         run_id: MLflow run.
-        works: One row per test work (work, clips, right); None if the fold has not been probed.
+        works: One row per test work (work, and the columns of the level); None if the fold has not been probed.
         clips_key: Hash of the clips and their splits.
         settings: Parameters of the audio and of the features.
         dataset: Array that the model was trained on, such as "out/features/mel.npy".
@@ -52,10 +54,15 @@ class FoldEvidence:
     dataset_hash: str
 
 
-def collect_evidence(client: MlflowClient, project: Project, candidate: Candidate) -> dict[str, FoldEvidence]:
+def collect_evidence(
+    client: MlflowClient, project: Project, candidate: Candidate, level: str = "clip"
+) -> dict[str, FoldEvidence]:
     """Return every work fold on which a candidate's configuration was trained, by name, in order of the seeds.
 
     Of several runs of one fold the newest is used, except for the candidate's own fold: there its own run is used.
+
+    Raises:
+        UserError: A run has no counts of this level (clip, movement or work).
     """
     run = candidate.run
     settings_key = run.data.params.get("settings_key", "")
@@ -68,16 +75,16 @@ def collect_evidence(client: MlflowClient, project: Project, candidate: Candidat
         if fold_run.data.params.get("split") == SPLIT and fold_name(fold_run):
             run_by_fold.setdefault(fold_name(fold_run), fold_run)
     ordered = sorted(run_by_fold.values(), key=lambda fold_run: int(fold_run.data.params["seed"]))
-    return {fold_name(fold_run): _evidence_of_run(project, fold_run, candidate.readout) for fold_run in ordered}
+    return {fold_name(fold_run): _evidence_of_run(project, fold_run, candidate.readout, level) for fold_run in ordered}
 
 
-def _evidence_of_run(project: Project, run: Run, readout: str) -> FoldEvidence:
+def _evidence_of_run(project: Project, run: Run, readout: str, level: str) -> FoldEvidence:
     dataset = next((item for item in run.inputs.dataset_inputs if item.dataset.name != CLIPS), None)
     hashes = [tag.value for tag in dataset.tags if tag.key == "dvc.md5"] if dataset else []
     return FoldEvidence(
         name=fold_name(run),
         run_id=run.info.run_id,
-        works=_download_works(project, run.info.run_id, readout),
+        works=_download_works(project, run.info.run_id, readout, level),
         clips_key=run.data.params.get("clips_key", ""),
         settings={name: value for name, value in run.data.params.items() if name.startswith((AUDIO, FEATURES))},
         dataset=dataset.dataset.name if dataset else "",
@@ -85,7 +92,7 @@ def _evidence_of_run(project: Project, run: Run, readout: str) -> FoldEvidence:
     )
 
 
-def _download_works(project: Project, run_id: str, readout: str) -> pd.DataFrame | None:
+def _download_works(project: Project, run_id: str, readout: str, level: str) -> pd.DataFrame | None:
     """Return the test works of one readout of a run; None if it has not been probed."""
     server = tracking.tracking_uri(project)
     files = list_artifacts(artifact_uri=f"runs:/{run_id}/{WORKS.rpartition('/')[0]}", tracking_uri=server)
@@ -95,7 +102,7 @@ def _download_works(project: Project, run_id: str, readout: str) -> pd.DataFrame
         path = download_artifacts(artifact_uri=f"runs:/{run_id}/{WORKS}", dst_path=folder, tracking_uri=server)
         table = read_table(Path(path), "probe")
     table = table.rename(columns={"reading": "readout"})  # its name in earlier versions
-    missing = {"work", "clips", "right", "readout"} - set(table.columns)
+    missing = {"work", "readout", *statistics.LEVELS["clip"], statistics.LEVELS[level][1]} - set(table.columns)
     if missing:
         raise UserError(f"{WORKS} of run {run_id} has no column {', '.join(sorted(missing))}; probe it again")
     works = table[table["readout"] == readout]

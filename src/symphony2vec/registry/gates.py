@@ -2,7 +2,7 @@
 
     data         both models were evaluated on the same clips, in the same splits, with the same audio settings
     improvement  the challenger is significantly better on the folds that both have: a paired bootstrap over test works
-                 (`symphony2vec.evaluation.statistics`)
+                 (`symphony2vec.evaluation.statistics`), of predictions of clips, movements or works (registry.level)
     smoke        the package still returns the vectors that it returned when it was saved
                  (`symphony2vec.registry.smoke`)
 
@@ -111,8 +111,9 @@ def check_improvement(
     if not same_data:
         return Verdict("improvement", False, "not compared: the gate data failed"), None
     names, minimum = shared_folds(challenger, champion), params.registry.minimum_folds
+    level = params.registry.level
     difference = estimate_difference(
-        [challenger[name] for name in names], [champion[name] for name in names], params.probe
+        [challenger[name] for name in names], [champion[name] for name in names], params.probe, level
     )
     if len(names) < minimum:
         passed, reason = False, _explain_few_folds(challenger, champion, minimum)
@@ -122,21 +123,21 @@ def check_improvement(
         passed, reason = True, "significantly better: the interval lies above 0"
     else:
         passed, reason = False, "not significantly better: the interval must lie above 0"
-    estimate = f"accuracy difference {difference.format(' points', '+.1f')} over {_list_folds(names)}"
+    estimate = f"accuracy difference {difference.format(' points', '+.1f')} on {level}s over {_list_folds(names)}"
     return Verdict("improvement", passed, f"{estimate}; {reason}"), difference
 
 
-def check_without_champion(challenger: Folds, settings: Probe) -> tuple[Verdict, Verdict, Estimate | None]:
+def check_without_champion(challenger: Folds, params: Params) -> tuple[Verdict, Verdict, Estimate | None]:
     """Return the verdicts of data and improvement for a first champion, and the challenger's accuracy.
 
     The accuracy is None if no fold of the challenger was probed.
     """
     data = Verdict("data", True, "no champion to compare with")
-    accuracy = estimate_accuracy(challenger, settings)
+    accuracy = estimate_accuracy(challenger, params.probe, params.registry.level)
     if accuracy is None:
         return data, Verdict("improvement", False, f"no fold of the challenger was probed; {PROBE_REMEDY}"), None
     folds = _list_folds(_probed_folds(challenger))
-    details = f"no champion to compare with; accuracy {accuracy.format(' %')} over {folds}"
+    details = f"no champion to compare with; accuracy {accuracy.format(' %')} on {params.registry.level}s over {folds}"
     return data, Verdict("improvement", True, details), accuracy
 
 
@@ -152,20 +153,22 @@ def check_package(package: Path) -> Verdict:
     return Verdict("smoke", passed, details if passed else f"{details}; {DEVIATION_REMEDY}")
 
 
-def estimate_accuracy(folds: Folds, settings: Probe) -> Estimate | None:
+def estimate_accuracy(folds: Folds, settings: Probe, level: str) -> Estimate | None:
     """Return the mean test accuracy over the probed folds; None if there is none."""
     probed_folds = _probed_folds(folds).values()
     if not probed_folds:
         return None
-    counts = statistics.count([[fold.works for fold in probed_folds if fold.works is not None]])
+    counts = statistics.count([[fold.works for fold in probed_folds if fold.works is not None]], level)
     resampled = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)[:, 0]
     return _build_estimate(counts.accuracy()[0], statistics.interval(resampled, settings.confidence), settings)
 
 
-def estimate_difference(challenger: list[FoldEvidence], champion: list[FoldEvidence], settings: Probe) -> Estimate:
+def estimate_difference(
+    challenger: list[FoldEvidence], champion: list[FoldEvidence], settings: Probe, level: str
+) -> Estimate:
     """Return the challenger's accuracy minus the champion's, over the same folds in the same order."""
     counts = statistics.count(
-        [[fold.works for fold in folds if fold.works is not None] for folds in (challenger, champion)]
+        [[fold.works for fold in folds if fold.works is not None] for folds in (challenger, champion)], level
     )
     resampled = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)
     low, high = statistics.paired_differences(resampled, settings.confidence)

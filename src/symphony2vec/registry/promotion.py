@@ -92,7 +92,7 @@ def promote(
                 version = _register(client, candidate)
                 if sources.read_aliases(client).get(CHAMPION) != version:
                     client.set_registered_model_alias(MODEL, CHALLENGER, version)
-        folds = evidence.collect_evidence(client, project, candidate)
+        folds = evidence.collect_evidence(client, project, candidate, params.registry.level)
         pending = Decision(candidate.name, version, "", "", (gates.check_package(package),), _accuracy(folds, params))
         if dry_run:
             return _judge(client, project, params, pending, folds, equal_ok)
@@ -138,7 +138,8 @@ def roll_back(project: Project, to: str = "") -> tuple[str, str]:
 
 def _accuracy(folds: gates.Folds, params: Params) -> dict[str, float]:
     probed = sum(fold.works is not None for fold in folds.values())
-    return {**_estimate_metrics("accuracy", gates.estimate_accuracy(folds, params.probe)), "folds": probed}
+    accuracy = gates.estimate_accuracy(folds, params.probe, params.registry.level)
+    return {**_estimate_metrics("accuracy", accuracy), "folds": probed}
 
 
 def _judge(
@@ -148,7 +149,7 @@ def _judge(
     champion = sources.read_aliases(client).get(CHAMPION, "")
     pending = replace(pending, champion=champion)
     if not champion:
-        data, improvement, _ = gates.check_without_champion(folds, params.probe)
+        data, improvement, _ = gates.check_without_champion(folds, params)
         return replace(pending, verdicts=(data, improvement, *pending.verdicts))
     if champion == pending.version:
         return replace(pending, verdicts=(), is_champion_already=True)
@@ -158,7 +159,7 @@ def _judge(
         data = Verdict("data", False, f"{text} delete the alias {CHAMPION} in MLflow's UI")
         improvement, _ = gates.check_improvement({}, {}, False, equal_ok, params)
         return replace(pending, verdicts=(data, improvement, *pending.verdicts))
-    opponent_folds = evidence.collect_evidence(client, project, opponent)
+    opponent_folds = evidence.collect_evidence(client, project, opponent, params.registry.level)
     data = gates.check_data(folds, opponent_folds)
     improvement, difference = gates.check_improvement(folds, opponent_folds, data.passed, equal_ok, params)
     metrics = {**pending.metrics, **_estimate_metrics("difference", difference)}

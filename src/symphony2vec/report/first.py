@@ -16,13 +16,15 @@ from symphony2vec.evaluation import statistics
 from symphony2vec.package import scaling
 from symphony2vec.params import Params
 from symphony2vec.project import REPRESENTATIONS, Project, read_array
+from symphony2vec.report.tables import ACCURACIES
 
 UNSUPERVISED, SUPERVISED = "no labels seen", "trained with labels"
 REPRESENTED = {"mel": "mel spectrogram", "mfcc": "MFCC", "chroma": "chromagram"}
 BASELINES = {"pca": "PCA", "ae": "autoencoder", "cae": "contractive autoencoder", "vae": "variational autoencoder"}
 CLASSIFIERS = {"ff": "feed-forward network", "cnn": "CNN of the paper", "fair_cnn": "CNN, fair", "lstm": "LSTM, vote"}
 COLUMNS = (
-    "group what stage row input dimensions accuracy accuracy_low accuracy_high spread macro_f1 difference "
+    "group what stage row input dimensions accuracy accuracy_low accuracy_high spread macro_f1 movement_accuracy "
+    "movement_accuracy_low movement_accuracy_high work_accuracy work_accuracy_low work_accuracy_high difference "
     "low high beaten"
 ).split()
 
@@ -50,7 +52,7 @@ def tabulate(
 ) -> pd.DataFrame:
     """Return one row for each kind of model that has results.
 
-    `difference` is the accuracy of the reference minus that of the row, with its interval from `low` to `high`.
+    `difference` is the clip accuracy of the reference minus that of the row, with its interval from `low` to `high`.
     `beaten` is "yes" if the reference is significantly better, "better" if the row is, "no" if neither is, "few folds"
     if there are too few folds to tell, and empty for the reference, its other readouts and the majority class.
 
@@ -72,13 +74,14 @@ def tabulate(
             {
                 **{"group": kind.group, "what": _describe(kind, name), "stage": kind.stage, "row": name},
                 **{"input": kind.input, "dimensions": sizes.get((kind.stage, name))},
-                **{column: line[column] for column in ("accuracy", "accuracy_low", "accuracy_high")},
+                **{column + end: line[column + end] for column in ACCURACIES.values() for end in ("", "_low", "_high")},
                 **{"spread": line["spread"], "macro_f1": line["macro_f1"]},
                 **_compare(pairs, reference, kind.stage, name, int(line["folds"])),
             }
         )
     majority = {"group": SUPERVISED, "what": "majority class", "stage": "", "row": "majority", "input": "none"}
-    lines.append({**majority, "accuracy": round(float(results["majority"].mean()), 6), "beaten": ""})
+    shares = results[["majority", "movement_majority", "work_majority"]].mean().round(6)
+    lines.append({**majority, **dict(zip(ACCURACIES.values(), shares, strict=True)), "beaten": ""})
     return pd.DataFrame(lines, columns=COLUMNS).astype({"dimensions": "Int64"})
 
 
@@ -139,6 +142,7 @@ def _compare(pairs: pd.DataFrame, reference: str, stage: str, name: str, folds: 
     if not reference or (stage == "temporal" and name.partition(" ")[0] == reference):
         return {"beaten": ""}
     a, b = f"temporal/{reference}", f"{stage}/{name}"
+    pairs = pairs[pairs["level"] == "clip"]
     rows = pairs[((pairs["a"] == a) & (pairs["b"] == b)) | ((pairs["a"] == b) & (pairs["b"] == a))]
     (pair,) = rows.to_dict("records")
     difference, low, high = (float(pair[column]) for column in ("difference", "low", "high"))

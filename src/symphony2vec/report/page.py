@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -88,7 +88,8 @@ def render(
         titles={label.name: label.title for label in LABELS},
         sounds=_group_sounds(sounds, reference.model),
         best=results.iloc[0].to_dict(),
-        significant=[pair for pair in tables["pairs"].to_dict("records") if pair["low"] > 0.0 or pair["high"] < 0.0],
+        pairs=(pairs := _group_pairs(tables["pairs"])),
+        significant={level: [pair for pair in of_level if _excludes_0(pair)] for level, of_level in pairs.items()},
         most_pairs=MOST_PAIRS,
         unconverged=sorted({e.name for e in entries if not all(values["converged"] for values in e.scores)}),
         confidence=params.probe.confidence,
@@ -121,6 +122,15 @@ def _template() -> jinja2.Template:
 
 def _is_empty(value: Any) -> bool:
     return value == "" or bool(pd.isna(value))
+
+
+def _group_pairs(table: pd.DataFrame) -> dict[str, list[dict[Hashable, Any]]]:
+    """Return the pairs of models by level."""
+    return {str(level): rows.to_dict("records") for level, rows in table.groupby("level", sort=False)}
+
+
+def _excludes_0(pair: Mapping[Hashable, Any]) -> bool:
+    return bool(pair["low"] > 0.0 or pair["high"] < 0.0)
 
 
 def _leakage(table: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:

@@ -18,6 +18,7 @@ from symphony2vec.models import pictures
 from symphony2vec.package import scaling
 from symphony2vec.params import Params
 from symphony2vec.project import Project, read_table, write_table
+from symphony2vec.report.tables import ACCURACIES
 
 EMBEDDINGS = ("vae-mel", "cae-mel", "ae-mel")  # whose spectrograms become sounds
 SAMPLES = ("originals", "reconstructions", "generated")
@@ -59,11 +60,27 @@ def write_figures(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     rows = results.assign(model=results["row"]).rename(columns=ENDS)
     majority = float(results["majority"].mean())
     figures.save(folder / "results.png", figures.table(rows.sort_values("stage", kind="stable"), majority))
-    figures.save(folder / "pairs.png", figures.pairs_matrix(*_matrices(tables["pairs"], results)))
+    pairs = tables["pairs"]
+    figures.save(folder / "pairs.png", figures.pairs_matrix(*_matrices(pairs[pairs["level"] == "clip"], results)))
+    figures.save(folder / "levels.png", figures.levels(_by_level(results)))
     if leakage["split"].nunique() > 1:
         figures.save(folder / "leak.png", figures.leakage(leakage))
     if "near_duplicate_counts" in tables:
         figures.save(folder / "near_duplicates.png", figures.near_duplicates(tables["near_duplicate_counts"]))
+
+
+def _by_level(results: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each model and level: model, level, mean, low, high."""
+    parts = [
+        pd.DataFrame(
+            {
+                **{"model": results["row"], "level": level, "mean": results[column]},
+                **{"low": results[f"{column}_low"], "high": results[f"{column}_high"]},
+            }
+        )
+        for level, column in ACCURACIES.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def draw_first(first: pd.DataFrame, majority: float, reference: str, folder: Path) -> None:

@@ -12,7 +12,7 @@ Its modules:
 
     first       the temporal model beside one model of every other kind
     tables      accuracies, differences, leakage, corpus
-    counts      correctly classified clips of each work, and one model compared with all others
+    counts      correctly classified clips and movements of each work, and one model compared with all others
     ablation    ablations of the temporal model, and the quality of generated spectrograms
     walks       walks through the latent space of the temporal model
     pictures    pictures and sounds
@@ -21,7 +21,9 @@ Its modules:
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -106,23 +108,31 @@ def _optional_tables(
 def format_results(project: Project) -> str:
     """Return the table of results for a terminal, with the number of folds, clips and works."""
     table = read_table(project.out("report", "results.csv"), "report")
-    lines = [f"{'model':<22}{'accuracy':>9}{'spread':>8}  {'interval':<16}{'macro-F1':>9}{'majority':>10}{'paper':>9}"]
+    heading = f"{'model':<22}{'clips':>7}{'spread':>8}  {'':<14}{'movements':>10}  {'':<13}{'works':>8}  {'':<13}"
+    lines = [f"{heading}{'macro-F1':>9}{'majority':>10}{'paper':>8}"]
     for row in table.to_dict("records"):
-        interval = f"[{row['accuracy_low']:.1%}, {row['accuracy_high']:.1%}]"
+        clips, movements, works = (_interval(row, column) for column in tables.ACCURACIES.values())
         lines.append(
-            f"{row['row']:<22}{row['accuracy']:>9.1%}{_percent(row['spread']):>8}  {interval:<16}"
-            f"{row['macro_f1']:>9.2f}{row['majority']:>10.1%}{_percent(row['paper']):>9}"
+            f"{row['row']:<22}{row['accuracy']:>7.1%}{_percent(row['spread']):>8}  {clips:<14}"
+            f"{row['movement_accuracy']:>10.1%}  {movements:<13}{row['work_accuracy']:>8.1%}  {works:<13}"
+            f"{row['macro_f1']:>9.2f}{row['majority']:>10.1%}{_percent(row['paper']):>8}"
         )
     best = table.iloc[0]
     lines.append(
-        f"mean of {best['folds']} fold{'' if best['folds'] == 1 else 's'}, about {best['clips']} test clips "
-        f"of {best['works']} works each; ordered by validation accuracy"
+        f"accuracy on clips, movements and works with its interval over works; mean of {best['folds']} "
+        f"fold{'' if best['folds'] == 1 else 's'}, about {best['clips']} test clips of {best['movements']} movements "
+        f"and {best['works']} works each; macro-F1, majority and paper of clips; ordered by validation accuracy"
     )
     return "\n".join(lines)
 
 
 def format_comparison(
-    project: Project, params: Params, model: str, split: str | None = None, table: Path | None = None
+    project: Project,
+    params: Params,
+    model: str,
+    split: str | None = None,
+    table: Path | None = None,
+    level: str = "clip",
 ) -> str:
     """Return one model compared with all others, for a terminal.
 
@@ -132,12 +142,17 @@ def format_comparison(
         model: see `symphony2vec.report.counts.compare`.
         split: the kind of split; the first one by default.
         table: a table of counts; that of the report by default.
+        level: clip, movement or work.
 
     Raises:
         UserError: see `symphony2vec.report.counts.compare`.
     """
     path = table or project.out("report", "counts.csv")
-    return counts.compare(path, model, split or next(iter(splits.group_by_kind(params))), *_bootstrap(params))
+    return counts.compare(path, model, split or next(iter(splits.group_by_kind(params))), level, *_bootstrap(params))
+
+
+def _interval(row: Mapping[Hashable, Any], column: str) -> str:
+    return f"[{100.0 * row[f'{column}_low']:.1f}, {100.0 * row[f'{column}_high']:.1f}]"
 
 
 def _percent(value: object) -> str:

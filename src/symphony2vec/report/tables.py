@@ -2,6 +2,7 @@
 
 An entry is one *readout* of one model (see `symphony2vec.evaluation.probe`). Accuracies are shares; `accuracy` is the
 mean over folds, `spread` the standard deviation over folds, `accuracy_low` and `accuracy_high` the interval over works.
+These are of clips; `movement_accuracy` and `work_accuracy`, each with its interval, are of movements and of works.
 
 M entries, S folds, R bootstrap resamples.
 """
@@ -53,16 +54,26 @@ PAPER = {
 }
 PAPER_TRAIN = {("ali", "paper-256"): 38.24, ("ali", "paper-128"): 35.25, ("ali", "paper-40"): 33.21}
 COLUMNS = (
-    "stage row model readout accuracy accuracy_low accuracy_high spread macro_f1 train_accuracy validation_accuracy "
-    "majority paper folds clips works"
+    "stage row model readout accuracy accuracy_low accuracy_high spread macro_f1 "
+    "movement_accuracy movement_accuracy_low movement_accuracy_high movement_macro_f1 "
+    "work_accuracy work_accuracy_low work_accuracy_high work_macro_f1 train_accuracy validation_accuracy "
+    "majority movement_majority work_majority paper folds clips movements works"
 ).split()
+# The accuracy of each level.
+ACCURACIES = {"clip": "accuracy", "movement": "movement_accuracy", "work": "work_accuracy"}
 # Columns of the results that are means over folds, by their name in scores.json.
 MEANS = {
     "macro_f1": "test_macro_f1",
+    "movement_macro_f1": "test_movement_macro_f1",
+    "work_macro_f1": "test_work_macro_f1",
     "train_accuracy": "train_accuracy",
     "validation_accuracy": "validation_accuracy",
     "majority": "majority_accuracy",
+    "movement_majority": "majority_movement_accuracy",
+    "work_majority": "majority_work_accuracy",
 }
+# Columns that are mean numbers of test items, by their name in scores.json.
+COUNTS = {"movements": "test_movements", "works": "test_works"}
 DIFFERENCES = ["difference", "difference_low", "difference_high"]
 CLAIMS = ["model", "fold", "source", "measure", "rho", "low", "high", "range_db", "crops"]
 
@@ -116,7 +127,7 @@ def read_entries(project: Project, folds: Sequence[str]) -> list[ResultsEntry]:
 def tabulate_results(
     entries: list[ResultsEntry], resamples: int, confidence: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return one row for each entry, and one row for each pair of entries.
+    """Return one row for each entry, and one row for each level and pair of entries.
 
     Entries are ordered by *validation* accuracy: test clips select nothing, not even the order of a table. In a pair,
     `better` names the entry ("a" or "b") that is significantly better (see `statistics.significance`).
@@ -127,36 +138,45 @@ def tabulate_results(
         confidence: of the intervals.
         seed: of the bootstrap.
     """
-    counts = statistics.count([entry.works for entry in entries])
-    resampled = statistics.bootstrap_accuracy(counts, resamples, seed)
-    low, high = statistics.interval(resampled, confidence)
-    lines = []
-    for number, (entry, accuracy) in enumerate(zip(entries, counts.accuracy(), strict=True)):
-        lines.append(
-            {
-                **{"stage": entry.stage, "row": entry.name, "model": entry.model, "readout": entry.readout},
-                **{"accuracy": accuracy.mean(), "accuracy_low": low[number], "accuracy_high": high[number]},
-                "spread": accuracy.std(ddof=1) if len(accuracy) > 1 else np.nan,
-                **{name: float(np.mean([values[key] for values in entry.scores])) for name, key in MEANS.items()},
-                "paper": PAPER.get((entry.stage, entry.name), np.nan) / 100.0,
-                "folds": len(entry.scores),
-                "clips": round(float(np.mean([values["clips"]["test"] for values in entry.scores]))),
-                "works": round(float(np.mean([values["test_works"] for values in entry.scores]))),
-            }
-        )
+    lines: list[dict[str, Any]] = [
+        {
+            **{"stage": entry.stage, "row": entry.name, "model": entry.model, "readout": entry.readout},
+            **{name: _mean(entry, key) for name, key in MEANS.items()},
+            "paper": PAPER.get((entry.stage, entry.name), np.nan) / 100.0,
+            "folds": len(entry.scores),
+            "clips": round(float(np.mean([values["clips"]["test"] for values in entry.scores]))),
+            **{name: round(_mean(entry, key)) for name, key in COUNTS.items()},
+        }
+        for entry in entries
+    ]
+    resampled_of = {}
+    for level, column in ACCURACIES.items():
+        counts = statistics.count([entry.works for entry in entries], level)
+        resampled_of[level] = statistics.bootstrap_accuracy(counts, resamples, seed)
+        low, high = statistics.interval(resampled_of[level], confidence)
+        for number, (line, accuracy) in enumerate(zip(lines, counts.accuracy(), strict=True)):
+            line |= {column: accuracy.mean(), f"{column}_low": low[number], f"{column}_high": high[number]}
+            if level == "clip":
+                line["spread"] = accuracy.std(ddof=1) if len(accuracy) > 1 else np.nan
     table = pd.DataFrame(lines, columns=COLUMNS)
     order = table.sort_values(["validation_accuracy", "row"], ascending=[False, True]).index
-    pairs = _tabulate_pairs(table.loc[order], resampled[:, order], confidence)
-    return table.loc[order].round(6).reset_index(drop=True), pairs
+    table = table.loc[order]
+    pairs = [_tabulate_pairs(table, level, of_level[:, order], confidence) for level, of_level in resampled_of.items()]
+    return table.round(6).reset_index(drop=True), pd.concat(pairs, ignore_index=True)
 
 
-def _tabulate_pairs(table: pd.DataFrame, resampled: np.ndarray, confidence: float) -> pd.DataFrame:
+def _mean(entry: ResultsEntry, key: str) -> float:
+    return float(np.mean([values[key] for values in entry.scores]))
+
+
+def _tabulate_pairs(table: pd.DataFrame, level: str, resampled: np.ndarray, confidence: float) -> pd.DataFrame:
     low, high = statistics.paired_differences(resampled, confidence)
     names = (table["stage"] + "/" + table["row"]).to_numpy()
-    accuracy, folds = table["accuracy"].to_numpy(), int(table["folds"].max())
+    accuracy, folds = table[ACCURACIES[level]].to_numpy(), int(table["folds"].max())
     first, second = np.triu_indices(len(names), k=1)
     low, high = low[first, second], high[first, second]
     pairs = {
+        "level": level,
         "a": names[first],
         "b": names[second],
         "difference": (accuracy[first] - accuracy[second]).round(6),
@@ -228,7 +248,8 @@ def tabulate_meaning(project: Project, folds: Sequence[str], settings: Probe) ->
 
 def collect_metrics(results: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Return the main numbers of every row for `dvc metrics`: row -> metric -> value, means over folds."""
-    names = ["accuracy", "accuracy_low", "accuracy_high", "macro_f1", "validation_accuracy"]
+    names = [f"{column}{end}" for column in ACCURACIES.values() for end in ("", "_low", "_high")]
+    names += ["macro_f1", "validation_accuracy"]
     return {str(line["row"]): {name: float(line[name]) for name in names} for line in results.to_dict("records")}
 
 
@@ -270,7 +291,7 @@ def summarize_corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFra
             {
                 "composer": composer,
                 "works": rows["work"].nunique(),
-                "movements": len(rows),
+                "movements": len(rows[["work", "movement"]].drop_duplicates()),
                 "minutes": round(float(rows["duration_s"].sum()) / 60.0, 1),
                 "clips": int((clips["composer"] == composer).sum()),
                 "kind": ", ".join(sorted(rows["kind"].unique())),

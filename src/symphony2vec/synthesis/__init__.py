@@ -1,10 +1,11 @@
-"""From score to waveform: one synthesized orchestra and one soundfont for all composers.
+"""From score to waveform: one synthesized orchestra for all composers, with one soundfont or several.
 
     notation     score files -> parts (by `musicxml` and `kern`; `sounding` decides which notes are played)
     movements    where the movements of a score begin and end
     score        parts -> notes in seconds
     instruments  the General MIDI program of a part
     orchestra    notes -> MIDI -> waveform
+    performance  several performances of a score, with different soundfonts, tempi and rooms
 
 Metronome marks are often an editor's, and many files have neither tempo nor dynamics: both can reveal who encoded a
 score rather than who composed it. By default every notated beat therefore lasts equally long and every note has the
@@ -26,6 +27,7 @@ from symphony2vec.synthesis.orchestra import (
     split_at_pauses,
     split_into_layers,
 )
+from symphony2vec.synthesis.performance import Performance, Room, perform, plan, reverberate
 from symphony2vec.synthesis.score import MAX_DURATION_S, BarGrid, Interpretation, Note, read_notes
 
 __all__ = [
@@ -39,13 +41,18 @@ __all__ = [
     "BarGrid",
     "Interpretation",
     "Note",
+    "Performance",
+    "Room",
     "Section",
     "encode_midi",
     "find_movements",
     "find_soundfont",
     "merge_unisons",
+    "perform",
+    "plan",
     "read_notes",
     "render",
+    "reverberate",
     "select_program",
     "split_at_pauses",
     "split_into_layers",

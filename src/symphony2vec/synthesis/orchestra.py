@@ -46,11 +46,11 @@ def find_soundfont(name: str) -> Path:
     else:
         path = Path(name).expanduser()
     if not path.is_file():
-        raise UserError(f"audio.soundfont: no file {path}; name an .sf2 file, or {BUILT_IN_SOUNDFONT}")
+        raise UserError(f"audio.soundfonts: no file {path}; name an .sf2 file, or {BUILT_IN_SOUNDFONT}")
     with path.open("rb") as file:
         head = file.read(12)
     if head[:4] != b"RIFF" or head[8:12] != b"sfbk":
-        raise UserError(f"audio.soundfont: {path} is not an SF2 soundfont (.sf3 cannot be read)")
+        raise UserError(f"audio.soundfonts: {path} is not an SF2 soundfont (.sf3 cannot be read)")
     return path
 
 

@@ -29,13 +29,17 @@ MUSICAL_BEATS = {6: 3, 9: 3, 12: 3}  # of a compound metre: notated units per be
 
 @dataclass(frozen=True)
 class Interpretation:
-    """How scores are played; the fields are those of the section `audio` of params.yaml."""
+    """How scores are played; the fields are those of the section `audio` of params.yaml.
+
+    `tempo_scale` multiplies every tempo: it is that of a performance (`symphony2vec.synthesis.performance`).
+    """
 
     orchestration: str = "strings"
     dynamics: str = "fixed"
     velocity: int = 80
     tempo: str = "fixed"
     beats_per_minute: float = 100.0
+    tempo_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ def _make_clock(
                 microseconds_per_q = round(60e6 / tempo.quarters_per_minute)  # an integer, as in MIDI
                 seconds_per_q[align(number, tempo.start_q)] = microseconds_per_q / 1e6
     starts_q = np.array(sorted(seconds_per_q))
-    pace = np.array([seconds_per_q[start] for start in starts_q])
+    pace = np.array([seconds_per_q[start] for start in starts_q]) / interpretation.tempo_scale
     starts_s = np.concatenate([[0.0], np.cumsum(np.diff(starts_q) * pace[:-1])])
 
     def to_seconds(times_q: np.ndarray) -> np.ndarray:

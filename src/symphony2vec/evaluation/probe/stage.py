@@ -2,8 +2,8 @@
 
     Reads   out/<stage>/<fold>/<model>/vectors*.npy or probabilities*.npy and run.json, out/clips/folds/<fold>.csv,
             out/features/near_duplicates.csv
-    Writes  out/probe/<fold>/<stage>/<model>/  scores.json, predictions.csv (test clips), works.csv (clips and correctly
-                predicted clips of each test work), confusion.png; and the model's MLflow run
+    Writes  out/probe/<fold>/<stage>/<model>/  scores.json, predictions.csv (test clips), works.csv (how many clips
+                and movements of each test work are predicted correctly), confusion.png; and the model's MLflow run
             out/probe/<fold>.json              the main scores of every model, for `dvc metrics`
 
 A model may offer several *readouts*: vectors.npy is its main one, vectors-<readout>.npy are others of the same model.
@@ -40,7 +40,6 @@ from symphony2vec.project import (
 )
 
 STAGES = ("classifiers", "embeddings", "ali", "temporal")  # those whose vectors or probabilities are scored
-MAIN_METRICS = ("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_macro_f1")
 
 
 def run(
@@ -118,10 +117,10 @@ def check_clips(project: Project, folder: Path, record: Mapping[str, Any]) -> pd
 
 
 def _main_metrics(path: Path) -> dict[str, float]:
-    """Return accuracy with its interval and macro-F1 of a scores.json, under their names in MLflow."""
+    """Return accuracy with its interval and macro-F1 at every level from a scores.json, under their names in MLflow."""
     metrics: dict[str, float] = {}
     for values in read_json(path, "probe")["scores"]:
-        of_readout = {name: value for name, value in values.items() if name in MAIN_METRICS}
+        of_readout = {name: value for name, value in values.items() if name in scores.MAIN_METRICS}
         metrics |= _metrics({"readout": values["readout"], **of_readout})
     return metrics
 

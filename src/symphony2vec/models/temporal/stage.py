@@ -116,8 +116,13 @@ def check_setting(shape: tuple[int, ...], name: str, setting: TemporalSetting) -
 
 
 def number_movements(task: Task) -> np.ndarray:
-    """Return the number of the movement of every clip (clips,)."""
-    numbers: np.ndarray = pd.factorize(task.clips["file"])[0]
+    """Return the number of the movement of every clip (clips,): one for each file.
+
+    If scores have several performances, all those of a movement have the same number.
+    """
+    several = task.clips["performance"].nunique() > 1
+    titles = ["composer", "work", "movement"] if several else ["file"]
+    numbers: np.ndarray = task.clips.groupby(titles, sort=False).ngroup().to_numpy()
     return numbers
 
 
