@@ -8,11 +8,12 @@ import itertools
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from conftest import ROOT
-from symphony2vec.corpus import catalogue, score_sets
+from symphony2vec.corpus import catalogue, decisions, score_sets, similarity
 from symphony2vec.errors import UserError
 
 SCORES = {"Bach/One/1.mxl": b"one\r\n", "Brahms, J/D'un Two/2.mxl": b"two\n"}
@@ -165,7 +166,11 @@ def test_without_git_the_error_names_the_other_way(
 
 @pytest.mark.parametrize(
     ("score_set", "movements", "works"),
-    [(score_sets.OPENSCORE, 96, {"Bach": 3}), (score_sets.QUARTETS, 435, {"Joseph Haydn": 28, "Emilie Mayer": 4})],
+    [
+        (score_sets.OPENSCORE, 96, {"Bach": 3}),
+        (score_sets.QUARTETS, 435, {"Joseph Haydn": 28, "Emilie Mayer": 4}),
+        (score_sets.POLISH, 991, {"Józef Stefani": 57, "Jan Engel": 7}),
+    ],
     ids=lambda value: getattr(value, "name", None),
 )
 def test_the_tables_of_the_package_are_sound_catalogues(tmp_path, score_set, movements, works):
@@ -177,7 +182,7 @@ def test_the_tables_of_the_package_are_sound_catalogues(tmp_path, score_set, mov
     assert set(read) == set(rows)
     for composer, count in works.items():
         assert len({row.work for row in rows if row.composer == composer}) == count
-    assert all(row.origin.endswith(f"{score_set.commit}, {score_set.folder}/{row.path}") for row in rows)
+    assert all(row.origin.endswith(f"{score_set.commit}, {score_set.locate(row.path)}") for row in rows)
 
 
 def test_the_movements_of_a_quartet_in_one_file_follow_each_other():
@@ -202,13 +207,18 @@ def test_a_path_with_the_signs_of_a_pattern_is_fetched_alone(tmp_path, mirror):
     assert sorted(path.name for path in (tmp_path / "openscore").iterdir()) == ["[a]?.mxl", "catalogue.csv"]
 
 
-def test_the_table_of_quartets_can_be_written_again(tmp_path, monkeypatch):
-    """What scripts/list_scores.py reads in a copy of the repository: names, movements, bars."""
+def load_script() -> Any:
     spec = importlib.util.spec_from_file_location("list_scores", ROOT / "scripts" / "list_scores.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_the_table_of_quartets_can_be_written_again(tmp_path, monkeypatch):
+    """What scripts/list_scores.py reads in a copy of the repository: names, movements, bars."""
+    script = load_script()
     path = tmp_path / "Haydn,_Joseph" / "String_Quartet_in_A_Major,_Hob.III24,_Op.9_No.6" / "sq1.mxl"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"score")
@@ -220,3 +230,78 @@ def test_the_table_of_quartets_can_be_written_again(tmp_path, monkeypatch):
     }
     assert [(row["movement"], row["start"], row["end"]) for row in rows] == [("1", 1, 90), ("2", 91, 120)]
     assert rows[0]["sha256"] == sha256(b"score")
+
+
+CODES = ("violn", "violn", "flt", "oboe", "cor", "viola", "cbass")
+
+
+def kern_score(
+    composer: str, work: str, movement: str, number: str, codes: tuple[str, ...] = CODES, bars: int = 60
+) -> str:
+    """A score with a note a bar in every part."""
+    records = f"!!!COM: {composer}\n!!!OPR: {work}\n!!!OTL: {movement}\n!!!OMV: {number}\n"
+    head = ["**kern"] * len(codes), [f"*I{code}" for code in codes], ["*M1/4"] * len(codes)
+    data = [line for bar in range(bars) for line in ([f"={bar + 1}"] * len(codes), ["4c"] * len(codes))]
+    return records + "\n".join("\t".join(line) for line in (*head, *data, ["*-"] * len(codes))) + "\n"
+
+
+def test_the_table_of_polish_scores_can_be_written_again(tmp_path):
+    """Orchestral scores alone; without copies, variants and nameless composers; shelfmarks of one work together."""
+    script = load_script()
+    scores = {
+        "pl-cz--iii-679--001-002_volckmer-augustin--missa-in-d-gloria": (
+            "Volckmer, Augustin",
+            "Missa in D",
+            "Gloria",
+            "002",
+        ),
+        "pl-cz--iii-679--001-001_volckmer-augustin--missa-in-d-kyrie": (
+            "Volckmer, Augustin",
+            "Missa in D",
+            "Kyrie",
+            "001",
+        ),
+        "pl-wtm--r-457-m_moniuszko--jawnuta": ("Moniuszko, Stanisław", "Jawnuta", "Uwertura", ""),
+        "pl-wtm--r-460-m_moniuszko--jawnuta": ("Moniuszko, Stanisław", "Jawnuta", "Uwertura", ""),
+        "pl-cz--ii-129--001_kozlowski--requiem": ("Kozłowski, Józef", "Requiem", "Requiem", "1"),  # a copy
+        "pl-kk--kk-i-478--001-001-pc1_vogel--missa-kyrie": ("Vogel", "Missa", "Kyrie", "1"),  # a variant
+        "pl-kk--kk-i-394--001-001_anonim--missa-kyrie": ("Anonim", "Missa", "Kyrie", "1"),
+    }
+    folder = tmp_path / "pl" / "kern"
+    folder.mkdir(parents=True)
+    for stem, records in scores.items():
+        (folder / f"{stem}.krn").write_text(kern_score(*records), encoding="utf-8")
+    few = {
+        "staves": kern_score("A, B", "C", "D", "1", CODES[:6]),
+        "winds": kern_score("A, B", "C", "D", "1", CODES[:2] * 4),
+    }
+    few["notes"] = kern_score("A, B", "C", "D", "1", bars=50)
+    for name, text in few.items():
+        (folder / f"pl-xx--{name}_a-b--c.krn").write_text(text, encoding="utf-8")
+    rows = script.name_works(list(script.list_polish(tmp_path)))
+    assert {(row["composer"], row["work"], row["movement"]) for row in rows} == {
+        ("Augustin Volckmer", "Missa in D (PL-CZ III-679)", "1. Kyrie"),
+        ("Augustin Volckmer", "Missa in D (PL-CZ III-679)", "2. Gloria"),
+        ("Stanisław Moniuszko", "Jawnuta (PL-WTM R-457-M)", "Uwertura"),
+        ("Stanisław Moniuszko", "Jawnuta (PL-WTM R-457-M)", "Uwertura [2]"),
+    }
+
+
+def test_no_two_polish_works_are_taken_for_one():
+    """What `clips` refuses: the shelfmarks keep works of one title apart."""
+    rows = score_sets.POLISH.list_movements()
+    titles = [(row.composer, row.work, row.movement) for row in rows]
+    distinct = decisions.Decisions(distinct_works=set(score_sets.POLISH.distinct_works)).distinct_keys
+    assert len(similarity.find_similar_names(titles)) == 2
+    assert similarity.find_similar_names(titles, distinct) == []
+
+
+def test_the_decisions_of_a_set_are_written_beside_those_of_the_user(tmp_path, mirror):
+    own = decisions.Decisions(works={("Bach", "w"): "W"})
+    target = tmp_path / "polish"
+    target.mkdir()
+    decisions.write(target, own)
+    pair = ("Bach", "One", "One and a half")
+    score_set = dataclasses.replace(score_sets.OPENSCORE, commit=mirror.commit, distinct_works=(pair,))
+    score_sets.fill(target, score_set, url=mirror.url, movements=mirror.movements)
+    assert decisions.read(target) == decisions.Decisions(works={("Bach", "w"): "W"}, distinct_works={pair})

@@ -2,6 +2,7 @@
 
     openscore    OpenScore Orchestra: 96 movements, MusicXML, from the Hauptstimme repository
     quartets     OpenScore String Quartets: 116 works by 47 composers, MusicXML
+    polish       Polish Heritage in Open Access, the orchestral scores: 307 works by 77 composers, Humdrum kern
 
 The movements of a set are listed in a table of its name beside this file, with the checksum of each score at one commit
 and, if a score holds several movements, their bars. Scores come from a local copy, or from git: that commit alone, and,
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from symphony2vec.corpus import catalogue
+from symphony2vec.corpus import catalogue, decisions
 from symphony2vec.errors import UserError
 from symphony2vec.project import atomic_file
 
@@ -40,8 +41,9 @@ class ScoreSet:
         name: of the command, of the corpus and of the table beside this file.
         repository: owner and name on GitHub.
         commit: 40 hex digits.
-        folder: of the scores in the repository.
+        folder: of the scores in the repository; "" for the repository itself.
         licence: of the scores, for the catalogue.
+        distinct_works: composer and two works with similar names that are different (see `corpus.decisions`).
     """
 
     name: str
@@ -49,6 +51,7 @@ class ScoreSet:
     commit: str
     folder: str
     licence: str
+    distinct_works: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def url(self) -> str:
@@ -62,7 +65,7 @@ class ScoreSet:
 
     def locate(self, path: str) -> str:
         """Return the path of a score in the repository."""
-        return f"{self.folder}/{path}"
+        return f"{self.folder}/{path}" if self.folder else path
 
 
 OPENSCORE = ScoreSet(
@@ -74,6 +77,17 @@ OPENSCORE = ScoreSet(
 )
 QUARTETS = ScoreSet(
     "quartets", "OpenScore/StringQuartets", "2c723a5b7b4ea5420826116dfa912956c6a022c2", "scores", "CC0-1.0"
+)
+POLISH = ScoreSet(
+    "polish",
+    "pl-wnifc/humdrum-polish-scores",
+    "c0403623c0da3f75f1bcd6041dc85098e0cabe02",
+    "",
+    "CC-BY-4.0 (Narodowy Instytut Fryderyka Chopina, polishscores.org)",
+    (
+        ("Józef Stefani", "Marcia (PL-WTM R-1685)", "Le Grande Marche Guerres (PL-WTM R-1725)"),
+        ("Józef Stefani", "Marcia (PL-WTM R-1685)", "Marcia funebre (PL-WTM R-1668)"),
+    ),
 )
 
 
@@ -107,6 +121,9 @@ def fill(
         with _checkout([score_set.locate(path) for path in missing], url or score_set.url, score_set.commit) as tree:
             _copy(missing, tree / score_set.folder, folder)
     catalogue.write(folder, movements)
+    if score_set.distinct_works:
+        distinct = decisions.Decisions(distinct_works=set(score_set.distinct_works))
+        decisions.write(folder, decisions.read(folder).merge(distinct))
     return len(movements)
 
 

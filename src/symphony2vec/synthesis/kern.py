@@ -7,6 +7,7 @@ source abbreviates, such as a part that doubles another. Notes between `*cue` an
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,9 +29,14 @@ DYNAMIC = re.compile(r"(?<![a-z])(p{1,4}|f{1,4}|mp|mf)(?![a-z])")
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 # Humdrum's codes of instruments whose beginning is not that of a common name.
 INSTRUMENTS = {
-    "cbass": "contrabass", "clars": "clarinet", "fagot": "bassoon", "flt": "flute", "picco": "piccolo",
-    "soprn": "soprano", "timpa": "timpani", "tromb": "trombone", "tromp": "trumpet", "violn": "violin",
+    "cangl": "cor anglais", "cbass": "contrabass", "clara": "clarinet", "clarb": "clarinet", "claro": "clarinet",
+    "clars": "clarinet", "clrno": "trumpet", "cornt": "cornet", "dulc": "bassoon", "fag": "bassoon", "fagot": "bassoon",
+    "flt": "flute", "nfant": "voice", "ophic": "ophicleide", "picco": "piccolo", "serp": "serpent", "soprn": "soprano",
+    "timpa": "timpani", "troma": "trombone", "tromb": "trombone", "tromp": "trumpet", "tromt": "trombone",
+    "violb": "viola", "violn": "violin", "vox": "voice",
 }  # fmt: skip
+PERCUSSION = {"bdrum", "casts", "crshc", "drum", "gong", "piatt", "sdrum", "tambn", "tom", "trngl"}  # without pitch
+CACHED_NOTES = 4096  # the same tokens stand on many lines
 MAX_QUARTERS = 1_000_000  # a score that lasts longer is damaged
 
 
@@ -163,7 +169,8 @@ class _Reader:
             elif token.startswith("*I'"):
                 content.abbreviation = content.abbreviation or token[3:]
             elif re.fullmatch(r"\*I[a-z]\w*", token):
-                content.instrument = content.instrument or token[2:].removeprefix("mI")
+                content.instrument = content.instrument or token[2:]
+                content.is_pitched = content.instrument not in PERCUSSION
             elif token == "*clefX":
                 content.is_pitched = False
             elif token in ("*cue", "*Xcue"):
@@ -306,6 +313,7 @@ class _Reader:
         )
 
 
+@functools.lru_cache(CACHED_NOTES)
 def _parse_length(note: str) -> Fraction | None:
     """Return the length in quarter notes, None if the token has none: "8." is 3/4, "0" 8, "00" 16, "3%2" 8/3."""
     match = DURATION.search(note)
@@ -319,7 +327,8 @@ def _parse_length(note: str) -> Fraction | None:
     return length_q * (2 - Fraction(1, 2 ** len(match["dots"])))
 
 
-def _parse_pitches(note: str) -> list[tuple[str, int]]:
+@functools.lru_cache(CACHED_NOTES)
+def _parse_pitches(note: str) -> tuple[tuple[str, int], ...]:
     """Return letters and MIDI pitch of a note, none of a rest: "c" is 60, "C" 48, "B-" 58; "ce" is two notes."""
     pitches = []
     for match in () if "r" in note else NOTE.finditer(note):
@@ -327,9 +336,10 @@ def _parse_pitches(note: str) -> list[tuple[str, int]]:
         octave = 4 + len(letters) - 1 if letters.islower() else 4 - len(letters)
         semitones = accidental.count("#") - accidental.count("-")
         pitches.append((letters, 12 * (octave + 1) + STEPS[letters[0].upper()] + semitones))
-    return pitches
+    return tuple(pitches)
 
 
+@functools.lru_cache(CACHED_NOTES)
 def _parse_ties(note: str) -> frozenset[str]:
     """Return which ends of a tie a note has."""
     ends: Iterable[str] = (
