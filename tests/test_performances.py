@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,11 +16,11 @@ from symphony2vec import params, synthesis
 from symphony2vec.audio import stage as audio
 from symphony2vec.clips import stage as clips
 from symphony2vec.corpus import catalogue
-from symphony2vec.errors import UserError
+from symphony2vec.errors import Unusable, UserError
 from symphony2vec.labels import stage as labels
 from symphony2vec.models.temporal import stage as temporal
 from symphony2vec.project import Project, read_table
-from symphony2vec.synthesis import Interpretation, Room, plan, reverberate
+from symphony2vec.synthesis import Interpretation, Room, fluidsynth, plan, reverberate
 
 TITLES = ("Haydn / op. 76 no. 1", "I")
 PATHS = (Path("A.sf2"), Path("B.sf2"))
@@ -104,6 +105,64 @@ def test_reverberation_decays_by_60_db_in_its_time_at_its_level():
 def test_two_soundfonts_of_one_name_are_refused(changed):
     with pytest.raises(UserError, match=r"audio.*two soundfonts have the same name"):
         changed(audio__soundfonts=["TimGM6mb", "/elsewhere/TimGM6mb.sf2"])
+
+
+def test_a_compressed_soundfont_needs_fluidsynth(tmp_path):
+    path = tmp_path / "small.sf3"
+    shutil.copyfile(synthesis.find_soundfont("TimGM6mb"), path)
+    with pytest.raises(UserError, match=r"small.sf3 is compressed; only audio.renderer: fluidsynth reads .sf3"):
+        synthesis.find_soundfont(str(path))
+    assert synthesis.find_soundfont(str(path), compressed=True) == path
+
+
+def test_fluidsynth_that_is_not_installed_is_named_with_what_to_do(monkeypatch, tmp_path, changed):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="fluidsynth, which is not installed: `apt install fluidsynth`, or set it to"):
+        fluidsynth.render([synthesis.Note(0.0, 1.0, 60, 80, 48)], synthesis.find_soundfont("TimGM6mb"))
+
+
+NEEDS_FLUIDSYNTH = pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="FluidSynth is not installed")
+
+
+@NEEDS_FLUIDSYNTH
+def test_fluidsynth_sounds_as_the_built_in_renderer_does(tmp_path):
+    path = tmp_path / "score.musicxml"
+    path.write_text(score(0))
+    notes = synthesis.read_notes(path, Interpretation())
+    soundfont = synthesis.find_soundfont("TimGM6mb")
+    waves = {}
+    for renderer in ("built-in", "fluidsynth"):
+        performance = synthesis.Performance("TimGM6mb", soundfont, Interpretation(), renderer=renderer)
+        wave, rate_hz = synthesis.perform(notes, performance)
+        again, _ = synthesis.perform(notes, performance)
+        np.testing.assert_array_equal(wave, again)
+        waves[renderer] = wave.mean(axis=1)
+    assert rate_hz == 48000
+    assert len(waves["built-in"]) == len(waves["fluidsynth"])
+    mels = [
+        librosa.power_to_db(librosa.feature.melspectrogram(y=wave, sr=rate_hz), top_db=60) for wave in waves.values()
+    ]
+    assert np.corrcoef(mels[0].ravel(), mels[1].ravel())[0, 1] > 0.95
+
+
+@NEEDS_FLUIDSYNTH
+def test_fluidsynth_drops_no_note_of_a_large_orchestra():
+    """Two hundred notes at once: half of them alone are softer by 3 dB."""
+    soundfont = synthesis.find_soundfont("TimGM6mb")
+    notes = [
+        synthesis.Note(0.0, 2.0, 30 + place % 60, 80, program) for place in range(200) for program in [40 + place // 60]
+    ]
+    whole, _ = fluidsynth.render(notes, soundfont)
+    halves = [fluidsynth.render(notes[part::2], soundfont)[0] for part in (0, 1)]
+    np.testing.assert_allclose(whole, halves[0] + halves[1], atol=2e-3 * np.abs(whole).max())
+
+
+@NEEDS_FLUIDSYNTH
+def test_a_soundfont_that_fluidsynth_cannot_read_is_a_reason(tmp_path):
+    path = tmp_path / "broken.sf2"
+    path.write_bytes(b"RIFF\0\0\0\0sfbk and nothing else")
+    with pytest.raises(Unusable, match="FluidSynth cannot play it: "):
+        fluidsynth.render([synthesis.Note(0.0, 1.0, 60, 80, 48)], path)
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ class Recipe:
     rate_hz: int
     target: LoudnessTarget
     interpretation: synthesis.Interpretation
+    renderer: str
     soundfonts: tuple[Path, ...]
     tempo_spread: float
     reverberation_s: float
@@ -82,7 +83,7 @@ class Recipe:
             return []
         settings = (self.interpretation, self.tempo_spread, self.reverberation_s, self.performance_seed)
         work = f"{movement.composer} / {movement.work}"
-        return synthesis.plan(self.soundfonts, *settings, work, movement.movement)
+        return synthesis.plan(self.soundfonts, *settings, work, movement.movement, self.renderer)
 
     def key_values(self, performance: synthesis.Performance | None) -> list[Any]:
         """Return what determines the sound of a movement besides its source, as plain values.
@@ -93,7 +94,8 @@ class Recipe:
         played = None
         if performance is not None:
             soundfont = self._soundfont_checksums[performance.soundfont]
-            played = [asdict(performance.interpretation), soundfont, asdict(performance.room)]
+            renderer = [] if self.renderer == synthesis.BUILT_IN else [synthesis.fluidsynth.version()]
+            played = [asdict(performance.interpretation), soundfont, asdict(performance.room), *renderer]
         return [self.rate_hz, asdict(self.target), self._code_versions, played]
 
 
@@ -287,9 +289,10 @@ def make_recipe(params: Params) -> Recipe:
         audio.orchestration, audio.dynamics, audio.velocity, audio.tempo, audio.beats_per_minute
     )
     target = LoudnessTarget(audio.loudness_lufs, audio.peak_dbfs, audio.silence_db)
-    soundfonts = tuple(synthesis.find_soundfont(name) for name in audio.soundfonts)
+    has_fluidsynth = audio.renderer != synthesis.BUILT_IN
+    soundfonts = tuple(synthesis.find_soundfont(name, compressed=has_fluidsynth) for name in audio.soundfonts)
     performances = (audio.tempo_spread, audio.reverberation_s, audio.performance_seed)
-    return Recipe(audio.sample_rate_hz, target, interpretation, soundfonts, *performances)
+    return Recipe(audio.sample_rate_hz, target, interpretation, audio.renderer, soundfonts, *performances)
 
 
 def make_jobs(folder: Path, movement: catalogue.Movement, out: Path, recipe: Recipe) -> list[FlacJob]:

@@ -23,6 +23,7 @@ class Audio(Section):
     loudness_lufs: Annotated[float, Field(ge=-70.0, le=-5.0)]
     peak_dbfs: Annotated[float, Field(le=0.0, ge=-40.0)]
     silence_db: Positive
+    renderer: Literal["built-in", "fluidsynth"]
     soundfonts: Annotated[list[str], Field(min_length=1)]
     tempo_spread: Annotated[float, Field(ge=0.0, le=1.0)]
     reverberation_s: Annotated[float, Field(ge=0.0, le=10.0)]

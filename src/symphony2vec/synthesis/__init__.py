@@ -5,6 +5,7 @@
     score        parts -> notes in seconds
     instruments  the General MIDI program of a part
     orchestra    notes -> MIDI -> waveform
+    fluidsynth   the same by FluidSynth, where it is installed
     performance  several performances of a score, with different soundfonts, tempi and rooms
 
 Metronome marks are often an editor's, and many files have neither tempo nor dynamics: both can reveal who encoded a
@@ -12,6 +13,7 @@ score rather than who composed it. By default every notated beat therefore lasts
 same velocity; the marks of the score are an option.
 """
 
+from symphony2vec.synthesis import fluidsynth
 from symphony2vec.synthesis.instruments import STRINGS, select_program
 from symphony2vec.synthesis.movements import Section, find_movements
 from symphony2vec.synthesis.orchestra import (
@@ -27,10 +29,11 @@ from symphony2vec.synthesis.orchestra import (
     split_at_pauses,
     split_into_layers,
 )
-from symphony2vec.synthesis.performance import Performance, Room, perform, plan, reverberate
+from symphony2vec.synthesis.performance import BUILT_IN, Performance, Room, perform, plan, reverberate
 from symphony2vec.synthesis.score import MAX_DURATION_S, BarGrid, Interpretation, Note, read_notes
 
 __all__ = [
+    "BUILT_IN",
     "BUILT_IN_SOUNDFONT",
     "CHANNELS",
     "CLIPPING_LEVEL",
@@ -47,6 +50,7 @@ __all__ = [
     "encode_midi",
     "find_movements",
     "find_soundfont",
+    "fluidsynth",
     "merge_unisons",
     "perform",
     "plan",

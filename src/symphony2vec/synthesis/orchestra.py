@@ -28,11 +28,15 @@ MIN_PAUSE_S = 3.0  # rendering a shorter pause is cheaper than starting a new ru
 RELEASE_S = 0.5  # decay of a note after its end; the rest, 25 dB below the note, is dropped
 
 
-def find_soundfont(name: str) -> Path:
+def find_soundfont(name: str, compressed: bool = False) -> Path:
     """Return the file of a soundfont: the built-in one by its name, any other by its path.
 
+    Args:
+        name: its name or path.
+        compressed: whether the renderer reads compressed ones (.sf3).
+
     Raises:
-        UserError: there is no such file, or it is not an SF2 soundfont.
+        UserError: there is no such file, or it is not a soundfont that the renderer reads.
 
     Examples:
         >>> find_soundfont("TimGM6mb").name
@@ -50,7 +54,9 @@ def find_soundfont(name: str) -> Path:
     with path.open("rb") as file:
         head = file.read(12)
     if head[:4] != b"RIFF" or head[8:12] != b"sfbk":
-        raise UserError(f"audio.soundfonts: {path} is not an SF2 soundfont (.sf3 cannot be read)")
+        raise UserError(f"audio.soundfonts: {path} is not an SF2 soundfont")
+    if path.suffix.lower() == ".sf3" and not compressed:
+        raise UserError(f"audio.soundfonts: {path} is compressed; only audio.renderer: fluidsynth reads .sf3")
     return path
 
 

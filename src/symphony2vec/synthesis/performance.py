@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from scipy import signal
 
+from symphony2vec.synthesis import fluidsynth
 from symphony2vec.synthesis.orchestra import render
 from symphony2vec.synthesis.score import Interpretation, Note
 
+BUILT_IN = "built-in"  # midirenderer
 SHORTEST_DECAY_S = 0.2
 REVERBERATION_DB = (-15.0, -6.0)  # energy of the reverberation relative to that of the direct sound, at its extremes
 CUTOFF_HZ = 4000.0  # the reverberation of a hall is darker than the direct sound
@@ -43,12 +45,14 @@ class Performance:
         soundfont: its file.
         interpretation: how the score is read, with the tempo of this performance.
         room: its reverberation.
+        renderer: "built-in" or "fluidsynth".
     """
 
     name: str
     soundfont: Path
     interpretation: Interpretation
     room: Room = Room()
+    renderer: str = BUILT_IN
 
 
 def plan(
@@ -59,6 +63,7 @@ def plan(
     seed: int,
     work: str,
     movement: str,
+    renderer: str = BUILT_IN,
 ) -> list[Performance]:
     """Return the performances of a movement, one for each soundfont.
 
@@ -70,6 +75,7 @@ def plan(
         seed: of all draws.
         work: composer and title of the work.
         movement: title of the movement.
+        renderer: of all performances, "built-in" or "fluidsynth".
 
     Examples:
         >>> paths = [Path("A.sf2"), Path("B.sf2")]
@@ -91,7 +97,8 @@ def plan(
             decay_s = rng.uniform(min(SHORTEST_DECAY_S, reverberation_s), reverberation_s)
             level_db = rng.uniform(*REVERBERATION_DB)
             room = Room(round(float(decay_s), 3), round(float(level_db), 2), int(rng.integers(2**31)))
-        performances.append(Performance(path.stem, path, replace(interpretation, tempo_scale=tempo), room))
+        own = replace(interpretation, tempo_scale=tempo)
+        performances.append(Performance(path.stem, path, own, room, renderer))
     return performances
 
 
@@ -99,9 +106,13 @@ def perform(notes: list[Note], performance: Performance) -> tuple[np.ndarray, in
     """Return the waveform (N, C) float32 of notes, which are in the tempo of the performance, and its rate in Hz.
 
     Raises:
-        Unusable: see `symphony2vec.synthesis.orchestra.render`.
+        UserError: the renderer is not installed.
+        Unusable: it cannot play the notes.
     """
-    wave, rate_hz = render(notes, performance.soundfont.read_bytes())
+    if performance.renderer == BUILT_IN:
+        wave, rate_hz = render(notes, performance.soundfont.read_bytes())
+    else:
+        wave, rate_hz = fluidsynth.render(notes, performance.soundfont)
     return (reverberate(wave, rate_hz, performance.room) if performance.room.decay_s else wave), rate_hz
 
 
