@@ -163,6 +163,21 @@ def test_the_codes_of_humdrum_choose_the_instruments(tmp_path):
     assert programs == {60: 48, 72: 73}  # strings and flute
 
 
+def test_lyrics_may_contain_other_line_ends_and_the_file_a_mark_at_its_beginning(tmp_path):
+    path = tmp_path / "score.krn"
+    path.write_bytes("\ufeff**kern\t**text\r\n4c\tla\u2028la\r\n*-\t*-\r\n".encode())
+    (part,) = kern.read_parts(path)[0]
+    assert notes(part) == [(0.0, 1.0, 60)]
+
+
+def test_percussion_has_no_pitch(tmp_path):
+    path = tmp_path / "score.krn"
+    path.write_text("**kern\t**kern\n*Ipiatt\t*Iviolin\n4c\t4e\n*-\t*-\n")
+    parts, percussion = kern.read_parts(path)
+    assert [part.pitches.tolist() for part in parts] == [[64]]
+    assert percussion
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -172,7 +187,9 @@ def test_the_codes_of_humdrum_choose_the_instruments(tmp_path):
         ("**kern\n*M4/4\nc\n*-\n", "line 3 has the note 'c' without a length"),
         ("**kern\n4c\n**kern\n", "line 3 begins the spines a second time"),
         ("**kern\n*+\n", "line 2 adds a spine"),
-        ("**kern\n" + "0000000000000000c\n4c\n4c\n" * 40, "begins after 1000000 quarter notes"),
+        ("**kern\n4c\n*-\n**kern\n4d\n*-\n", "line 4 begins the spines a second time"),
+        ("**kern\n" + "0000000000c\n4c\n" * 300, "begins after 1000000 quarter notes"),
+        ("**kern\n" + "0" * 1000 + "c\n*-\n", "line 2 has a note of the length '000"),
     ],
 )
 def test_what_makes_no_sense_is_named_with_its_line(tmp_path, text, reason):

@@ -37,6 +37,7 @@ INSTRUMENTS = {
 }  # fmt: skip
 PERCUSSION = {"bdrum", "casts", "crshc", "drum", "gong", "piatt", "sdrum", "tambn", "tom", "trngl"}  # without pitch
 CACHED_NOTES = 4096  # the same tokens stand on many lines
+MAX_DIGITS = 12  # of a length
 MAX_QUARTERS = 1_000_000  # a score that lasts longer is damaged
 
 
@@ -79,13 +80,13 @@ def read_parts(path: Path) -> tuple[list[Part], bool]:
         Unusable: the file is not readable text, has no kern spine, or contains a line or a note that makes no sense.
     """
     try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise unreadable(error) from error
     reader = _Reader()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # lyrics may contain what else ends a line in Unicode
         try:
-            reader.read_line(line)
+            reader.read_line(line.rstrip("\r"))
         except ValueError as error:
             raise Unusable(f"not a readable score: line {number} {error}") from None
     return reader.build_parts()
@@ -138,7 +139,7 @@ class _Reader:
         return [part for part in built if len(part.pitches)], percussion
 
     def _open(self, kinds: Sequence[str]) -> None:
-        if self.spines:
+        if self.spines or self.parts:
             raise ValueError("begins the spines a second time")
         for number, kind in enumerate(kinds):
             key = str(number) if kind == "**kern" else self.spines[-1].part if self.spines else ""
@@ -170,7 +171,7 @@ class _Reader:
                 content.abbreviation = content.abbreviation or token[3:]
             elif re.fullmatch(r"\*I[a-z]\w*", token):
                 content.instrument = content.instrument or token[2:]
-                content.is_pitched = content.instrument not in PERCUSSION
+                content.is_pitched = content.is_pitched and content.instrument not in PERCUSSION
             elif token == "*clefX":
                 content.is_pitched = False
             elif token in ("*cue", "*Xcue"):
@@ -320,6 +321,8 @@ def _parse_length(note: str) -> Fraction | None:
     if match is None:
         return None
     reciprocal = match["reciprocal"]
+    if len(reciprocal) > MAX_DIGITS or len(match["dots"]) > MAX_DIGITS:
+        raise ValueError(f"has a note of the length '{match[0][:40]}'")
     if set(reciprocal) == {"0"}:
         length_q = Fraction(4 * 2 ** len(reciprocal))
     else:
