@@ -3,10 +3,9 @@
 Each alternative trains its models on the same folds, with the same seeds, with parameters or a function replaced, in a
 folder of its own. Models that were probed are kept (remove the folder of an alternative whose function was edited), and
 an interrupted training continues. The correctly classified clips of each work are added to a table of counts. `--table`
-compares it with departures-baseline.csv, the counts of the shipped models at the time of the alternatives, by the same
-paired bootstrap over works as the report; for alternatives that are trained now, pass `--shipped
-docs/results/starter.csv`. It needs a project with five folds by work in which `dvc repro` has run up to the stage
-`features` (for the alternative `probe`, up to the models that it probes again).
+compares it with the counts of the study, docs/results/starter.csv, by the same paired bootstrap over works as the
+report. It needs a project with five folds by work in which `dvc repro` has run up to the stage `features` (for the
+alternative `probe`, up to the models that it probes again).
 `python benchmarks/departures.py --help` lists the alternatives.
 """
 
@@ -221,7 +220,7 @@ def with_starts(shipped: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
         for (alternative, model), start in STARTS.items()
     ]
     columns = list(shipped.columns)
-    return pd.concat([kept, *parts])[columns].sort_values(columns[:5], kind="stable", ignore_index=True)
+    return pd.concat([kept, *parts]).reindex(columns=columns).sort_values(columns[:5], kind="stable", ignore_index=True)
 
 
 def main() -> None:
@@ -236,9 +235,7 @@ def main() -> None:
     parser.add_argument("--project", type=Path, default=Path(), help="whose clips and features are used")
     parser.add_argument("--scratch", type=Path, help="where they are trained; by default out/departures of the project")
     parser.add_argument("--counts", type=Path, help="where they are told; by default its docs/results/departures.csv")
-    parser.add_argument(
-        "--shipped", type=Path, help="counts of the study; by default departures-baseline.csv beside the counts"
-    )
+    parser.add_argument("--shipped", type=Path, help="counts of the study; by default starter.csv beside the counts")
     parser.add_argument("--table", action="store_true", help="print what is known, as Markdown")
     parser.add_argument("--starts", action="store_true", help="write the untrained rows into the counts of the study")
     options = parser.parse_args()
@@ -261,7 +258,7 @@ def told(options: argparse.Namespace) -> None:
         write_table(shipped, with_starts(read_table(shipped, "report"), read_table(counts, "counts")))
     if options.table or not (options.alternatives or options.starts):
         settings = params.read(project.params).probe
-        shipped = options.shipped or counts.with_name("departures-baseline.csv")
+        shipped = options.shipped or counts.with_name("starter.csv")
         print(table(read_table(counts, "counts"), read_table(shipped, "report"), settings))
 
 

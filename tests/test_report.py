@@ -183,6 +183,11 @@ def percent(share: float) -> str:
     return "" if np.isnan(share) else f"{share:.1%}"
 
 
+def between(row: dict[str, Any], column: str) -> str:
+    """The text of a cell with an interval."""
+    return f"{percent(row[column])}{percent(row[f'{column}_low'])} – {percent(row[f'{column}_high'])}"
+
+
 def test_a_broken_recording_is_set_aside_and_the_rest_is_used(finished):
     (row,) = csv.DictReader(finished.out("audio", "rejected.csv").open(encoding="utf-8"))
     assert row["path"].endswith("2. Broken.flac")
@@ -287,13 +292,10 @@ def test_the_numbers_of_the_page_are_those_of_the_table(finished):
         [
             row["row"],
             row["stage"],
-            percent(row["accuracy"]),
+            between(row, "accuracy"),
             percent(row["spread"]),
-            f"{percent(row['accuracy_low'])} – {percent(row['accuracy_high'])}",
-            *(
-                f"{percent(row[level])}{percent(row[f'{level}_low'])} – {percent(row[f'{level}_high'])}"
-                for level in ("movement_accuracy", "work_accuracy")
-            ),
+            between(row, "movement_accuracy"),
+            between(row, "work_accuracy"),
             percent(row["paper"]),
             f"{row['macro_f1']:.3f}",
             percent(row["validation_accuracy"]),
