@@ -175,7 +175,11 @@ def test_dvc_and_mlflow_show_the_same_numbers_of_every_experiment(versioned: Pro
     for dimensions in (3, 2):
         dvc(versioned, "exp", "run", "-q", "-n", f"d{dimensions}", "-S", f"embeddings.dimensions={dimensions}")
         shown, run = metrics(versioned), run_of(versioned)
-        assert set(shown) == {"test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_macro_f1"}
+        assert set(shown) == {
+            f"{level}_{name}"
+            for level in ("test", "test_movement", "test_work")
+            for name in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1")
+        }
         assert shown == pytest.approx({name: run.data.metrics[name] for name in shown}, abs=0.0)
         assert run.data.params["dimensions"] == str(dimensions)
         assert run.data.tags["dvc.exp_name"] == f"d{dimensions}"

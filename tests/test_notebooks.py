@@ -104,7 +104,13 @@ def movements() -> pd.DataFrame:
         for place, composer in enumerate(COMPOSERS)
         for work in range(WORKS)
     ]
-    facts = {"duration_s": CLIP_S * CLIPS_A_WORK, "kind": "recording", "licence": "none", "loudness_lufs": -20.0}
+    facts = {
+        "duration_s": CLIP_S * CLIPS_A_WORK,
+        "kind": "recording",
+        "licence": "none",
+        "loudness_lufs": -20.0,
+        "performance": "",
+    }
     return pd.DataFrame(rows).assign(**facts)
 
 

@@ -97,8 +97,8 @@ def plan(
             decay_s = rng.uniform(min(SHORTEST_DECAY_S, reverberation_s), reverberation_s)
             level_db = rng.uniform(*REVERBERATION_DB)
             room = Room(round(float(decay_s), 3), round(float(level_db), 2), int(rng.integers(2**31)))
-        own = replace(interpretation, tempo_scale=tempo)
-        performances.append(Performance(path.stem, path, own, room, renderer))
+        played = replace(interpretation, tempo_scale=tempo)
+        performances.append(Performance(path.stem, path, played, room, renderer))
     return performances
 
 
