@@ -20,7 +20,7 @@ help:
 	@echo "            TORCH=cpu builds it with the small PyTorch without CUDA"
 	@echo "make demo   the whole pipeline on a hundred clips, in three to four minutes, in a project of its own in demo/"
 	@echo "make paper  the whole study: five seeds, and the splits by movement and by clip beside it (hours)"
-	@echo "make test   lint, type-check and test, in a quarter of an hour on two cores"
+	@echo "make test   lint, type-check and test, without the long tests"
 	@echo "make test-slow  the long tests: workers, servers, killed processes, DVC experiments, notebooks"
 	@echo "make portable  run the numerical tests as on an older processor"
 	@echo "make docs   write the documentation as a site, with the API reference, to the folder site/"
@@ -66,6 +66,7 @@ test: env lint
 
 test-slow: env
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m slow tests
+	$(OLD_PROCESSOR) $(BIN)/pytest -n auto -m slow -k "not kill and not worker" $(NUMERICAL:%=tests/test_%.py)
 
 # The numerical tests with older instructions and two threads: what holds by rounding on one processor fails here.
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \

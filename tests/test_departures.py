@@ -74,8 +74,7 @@ def test_what_an_alternative_changes_is_there_to_be_changed(name):
 
 def test_the_ledgers_table_is_what_its_counts_say():
     own, shipped = (
-        read_table(ROOT / "docs" / "results" / f"{name}.csv", "counts")
-        for name in ("departures", "starter")
+        read_table(ROOT / "docs" / "results" / f"{name}.csv", "counts") for name in ("departures", "starter")
     )
     table = departures.table(own, shipped, params.read(ROOT / "params.yaml").probe)
     assert table in (ROOT / "docs" / "departures.md").read_text(encoding="utf-8")

@@ -91,11 +91,7 @@ def test_reverberation_decays_by_60_db_in_its_time_at_its_level():
     np.testing.assert_allclose(wet[0], 1.0, atol=1e-6)  # the direct sound
     energy = (wet[1:].astype(float) ** 2).sum(axis=0)
     np.testing.assert_allclose(10.0 * np.log10(energy), -10.0, atol=0.01)
-    early, late = (
-        (wet[start : start + 2205].astype(float) ** 2).mean()
-        for start in (0.1 * rate_hz, 0.8 * rate_hz)
-        for start in [int(start)]
-    )
+    early, late = ((wet[start : start + 2205].astype(float) ** 2).mean() for start in (2205, 17640))  # 0.1 s and 0.8 s
     assert 10.0 * np.log10(early / late) == pytest.approx(60.0 * 0.7, abs=1.5)
     assert abs(np.corrcoef(wet[1:].T)[0, 1]) < 0.05  # the room sounds another way in each channel
     np.testing.assert_array_equal(wet, reverberate(click, rate_hz, room))
@@ -147,7 +143,7 @@ def test_fluidsynth_sounds_as_the_built_in_renderer_does(tmp_path):
 
 @NEEDS_FLUIDSYNTH
 def test_fluidsynth_drops_no_note_of_a_large_orchestra():
-    """Two hundred notes at once: half of them alone are softer by 3 dB."""
+    """Two hundred notes at once sound as both halves of them together."""
     soundfont = synthesis.find_soundfont("TimGM6mb")
     notes = [
         synthesis.Note(0.0, 2.0, 30 + place % 60, 80, program) for place in range(200) for program in [40 + place // 60]

@@ -9,7 +9,6 @@ CROP_NETWORKS = ("CropEncoder", "EncoderClassifier")  # of ALI
 MIDDLE_CROP = (
     "- Only the middle crop of each clip, 32 bands by 32 frames, is used; ALI's readout `crops` uses the whole clip."
 )
-LEVELS = {"movement": "test_movements", "work": "test_works"}  # and how many there are
 NOT_PROBED = "Not probed yet: the stage `probe` adds the accuracy."
 REPRESENTATION_NAMES = {"mel": "a mel spectrogram", "mfcc": "MFCC", "chroma": "a chromagram"}
 
@@ -70,10 +69,11 @@ def _data(data: Mapping[str, Any], fold: str) -> list[str]:
     ]
 
 
-def _level(scores: Mapping[str, Any], level: str, number: str) -> str:
+def _level(scores: Mapping[str, Any], level: str) -> str:
     accuracy, low, high = (scores[f"test_{level}_accuracy{end}"] for end in ("", "_low", "_high"))
+    items = scores[f"test_{level}s"]
     return (
-        f"Of whole {level}s, by the mean log probability over their clips: **{accuracy:.1%}** of {scores[number]} "
+        f"Of whole {level}s, by the mean log probability over their clips: **{accuracy:.1%}** of {items} "
         f"({low:.1%} to {high:.1%}; majority class {scores[f'majority_{level}_accuracy']:.1%})."
     )
 
@@ -85,7 +85,7 @@ def _accuracy(scores: Mapping[str, Any]) -> list[str]:
         f"**{scores['test_accuracy']:.1%}** on {scores['clips']['test']} test clips of {scores['test_works']} works "
         f"({scores['confidence']:.0%} confidence interval over works {low:.1%} to {high:.1%}; "
         f"macro-F1 {scores['test_macro_f1']:.2f}; majority class {scores['majority_accuracy']:.1%}).",
-        *(_level(scores, level, number) for level, number in LEVELS.items()),
+        *(_level(scores, level) for level in ("movement", "work")),
     ]
     if scores.get("temperature"):
         lines.append(

@@ -19,7 +19,6 @@ from symphony2vec.report.tables import ResultsEntry
 KEYS = ["stage", "model", "readout", "fold", "work"]
 COLUMNS = [*KEYS, *(column for columns in statistics.LEVELS.values() for column in columns if column)]
 NEEDED = [*KEYS, *statistics.LEVELS["clip"]]
-PLURALS = {"clip": "clips", "movement": "movements", "work": "works"}
 VERDICTS = {1: "significantly better", 0: "", -1: "significantly worse"}
 
 
@@ -72,7 +71,7 @@ def compare(path: Path, model: str, split: str, level: str, resamples: int, conf
         interval = f"[{ends[0]:+.1f}, {ends[1]:+.1f}]"
         lines.append(f"{name:<38}{mean[place]:>9.1f}{mean[0] - mean[place]:>+12.1f}  {interval:<16}{verdict}".rstrip())
     lines.append(
-        f"accuracy on {PLURALS[level]}, differences in percentage points; {confidence:.0%} interval of a paired "
+        f"accuracy on {level}s, differences in percentage points; {confidence:.0%} interval of a paired "
         f"bootstrap over {counts.clips.shape[2]} works, "
         f"mean of {len(folds)} fold{'' if len(folds) == 1 else 's'} by {split}"
     )
@@ -92,7 +91,7 @@ def _read(path: Path, split: str, level: str) -> pd.DataFrame:
     if missing:
         raise UserError(f"{path} is not a table of counts: column {missing[0]} is missing; needs {', '.join(NEEDED)}")
     if statistics.LEVELS[level][1] not in table:
-        raise UserError(f"{path} has no counts of {PLURALS[level]}, only of clips; `dvc repro` writes both")
+        raise UserError(f"{path} has no counts of {level}s, only of clips; `dvc repro` writes both")
     selected = table[table["fold"].str.rpartition("-")[0] == split]
     if selected.empty:
         raise UserError(f"{path} has no fold of the split by {split}; it has {', '.join(sorted(set(table['fold'])))}")

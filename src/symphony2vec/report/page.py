@@ -69,6 +69,7 @@ def render(
         reference: the temporal model and its walks.
         folder: of the report, with pictures/ and sounds/ complete.
     """
+    pairs = _group_pairs(tables["pairs"])
     results, kinds = tables["results"], list(splits.group_by_kind(params))
     lines: Lines = {(str(line["stage"]), str(line["row"])): dict(line) for line in results.to_dict("records")}
     scores = [values for entry in entries for values in entry.scores]
@@ -88,7 +89,7 @@ def render(
         titles={label.name: label.title for label in LABELS},
         sounds=_group_sounds(sounds, reference.model),
         best=results.iloc[0].to_dict(),
-        pairs=(pairs := _group_pairs(tables["pairs"])),
+        pairs=pairs,
         significant={level: [pair for pair in of_level if _excludes_0(pair)] for level, of_level in pairs.items()},
         most_pairs=MOST_PAIRS,
         unconverged=sorted({e.name for e in entries if not all(values["converged"] for values in e.scores)}),
