@@ -39,8 +39,8 @@ from symphony2vec.tracking import runs
 ROOT = Path(__file__).parents[1]
 SPLITS = {"train": 606, "validation": 161, "test": 239}  # the starter corpus
 SHAPES = {"mel": (64, 431), "mfcc": (13, 431), "chroma": (12, 431)}
-CALLS = ("_start", "log_metrics", "log_image", "log_figure", "log_artifacts", "_end")
-WORDS = {"_start": "opening", "log_metrics": "an epoch's metrics", "log_artifacts": "the model", "_end": "ending"}
+CALLS = ("_start", "log_metrics", "log_image", "log_figure", "log_model", "_end")
+WORDS = {"_start": "opening", "log_metrics": "an epoch's metrics", "log_model": "the model", "_end": "ending"}
 
 
 def project_in(root: Path, representation: str) -> Project:

@@ -112,6 +112,15 @@ def client(project: Project) -> Any:
     return MlflowClient(tracking.tracking_uri(project))
 
 
+def package_of(project: Project, run_id: str, name: str = "model") -> Path:
+    """The folder of a package, where MLflow keeps it."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    model = tracking.find_logged_model(client(project), run_id, name)
+    assert model is not None
+    return Path(local_file_uri_to_path(model.artifact_location))
+
+
 def runs(project: Project, wanted: str = "", stage: str = "embeddings") -> list[Any]:
     """The runs of one stage."""
     known = client(project)
@@ -149,8 +158,8 @@ class Trained:
         return tracking.read_run_record(self.project, self.project.out(stage, "work-0", model))
 
     def package(self, stage: str = "embeddings", model: str = "vae-mel", name: str = "model") -> Path:
-        """The folder of a model's package, where its run keeps it."""
-        return self.project.mlruns / "artifacts" / stage / self.record(stage, model)["run_id"] / "artifacts" / name
+        """The folder of a model's package, where MLflow keeps it."""
+        return package_of(self.project, self.record(stage, model)["run_id"], name)
 
     def vectors(self, stage: str = "embeddings", model: str = "vae-mel", name: str = "vectors") -> np.ndarray:
         """What the stage wrote of all clips."""

@@ -92,7 +92,7 @@ def log_trained(
         with tracking.start_run(project, identity, run_params, project.feature(representation)) as run:
             if packed is not None:
                 for folder in ["model", *(f"model-{readout}" for readout in readouts or {})]:
-                    run.log_artifacts(packed, folder)
+                    run.log_model(packed, folder)
             if accuracy is not None:
                 tables = [make_works(accuracy, seed)]
                 tables += [make_works(value, seed, readout) for readout, value in (readouts or {}).items()]

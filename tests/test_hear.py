@@ -211,7 +211,7 @@ def test_without_a_name_it_is_the_champion_of_the_project(inside, package):
     with tracking.start_run(
         inside, tracking.RunIdentity("embeddings", "ae", "mel", "work-0"), {}, inside.params
     ) as opened:
-        opened.log_artifacts(package, "model")
+        opened.log_model(package, "model")
     known = client(inside)
     known.create_registered_model(registry.MODEL)
     made = known.create_model_version(registry.MODEL, f"runs:/{opened.run_id}/model", opened.run_id)

@@ -377,6 +377,16 @@ def test_the_card_says_data_split_accuracy_licences_use_and_limits(trained):
         assert heading in text
 
 
+def test_mlflow_shows_the_package_as_a_model_of_its_run_with_parameters_and_scores(trained):
+    run = client(trained.project).get_run(trained.record("embeddings", "vae-mel")["run_id"])
+    model = tracking.find_logged_model(client(trained.project), run.info.run_id, "model")
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+    assert (str(model.status), model.model_type, model.params) == ("READY", "embedding", run.data.params)
+    scores = {metric.key: metric.value for metric in model.metrics}
+    assert {"test_accuracy", "test_work_accuracy", "test_macro_f1"} <= set(scores)
+    assert scores == {name: run.data.metrics[name] for name in scores}
+
+
 def test_a_card_says_that_its_accuracy_is_not_known_yet(packages):
     text = (packages["encoder"] / "card.md").read_text(encoding="utf-8")
     assert "Output: one probability per composer." in text

@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 import servers
-from conftest import RATE_HZ, ROOT, Trained, client, music, with_database
+from conftest import RATE_HZ, ROOT, Trained, client, music, package_of, with_database
 from symphony2vec import params, registry, tracking
 from symphony2vec.audio import stage as audio
 from symphony2vec.cli import cli
@@ -79,8 +79,10 @@ def crown(project: Project, run_id: str) -> None:
     with tracking.client(project) as known:
         if not registry.sources.read_aliases(known):
             known.create_registered_model(registry.MODEL)
-        version = known.create_model_version(registry.MODEL, f"runs:/{run_id}/model", run_id).version
-        known.set_registered_model_alias(registry.MODEL, "champion", version)
+        model = tracking.find_logged_model(known, run_id, "model")
+        assert model is not None
+        made = known.create_model_version(registry.MODEL, model.artifact_location, run_id, model_id=model.model_id)
+        known.set_registered_model_alias(registry.MODEL, "champion", made.version)
 
 
 def copied(source: Path, to: Path) -> Project:
@@ -137,15 +139,17 @@ def test_case_place_1_a_moved_project_works(promoted: Path, tmp_path: Path, monk
     for model in ("pca-mel", "vae-mel"):
         run_id = run_of(here, model)
         assert plain.get_run(run_id).info.artifact_uri == artifacts_of(here, run_id).as_uri()
-        assert "model/MLmodel" in {one.path for one in plain.list_artifacts(run_id, "model")}
+        assert (package_of(here, run_id) / "MLmodel").is_file()
     with monkeypatch.context() as patch:
         patch.setenv(tracking.TRACKING_URI_VARIABLE, tracking.tracking_uri(here))
         got = mlflow.artifacts.download_artifacts("models:/symphony2vec@champion", dst_path=str(tmp_path / "served"))
-        assert registry.locate_model(here, "champion")[0] == artifacts_of(here, run_of(here, "pca-mel")) / "model"
+        uri = f"runs:/{run_of(here, 'vae-mel')}/model"
+        assert (Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path / "run"))) / "MLmodel").is_file()
+        assert registry.locate_model(here, "champion")[0] == package_of(here, run_of(here, "pca-mel"))
     assert (Path(got) / "MLmodel").is_file()
     call(here, "promote", "pca-mel")
     new = train(here, 3)
-    assert (artifacts_of(here, new) / "model" / "MLmodel").is_file()
+    assert (package_of(here, new) / "MLmodel").is_file()
     assert not there.root.exists()
     assert {name for name in before if "artifacts" in name} <= set(stand(here.root))
 
@@ -156,7 +160,7 @@ def test_the_first_command_after_a_move_may_be_a_training_or_a_promotion(promote
         there, here = copied(promoted, tmp_path / f"{word}-there"), Project(tmp_path / f"{word}-here")
         there.root.rename(here.root)
         if word == "train":
-            assert (artifacts_of(here, train(here, 3)) / "model" / "MLmodel").is_file()
+            assert (package_of(here, train(here, 3)) / "MLmodel").is_file()
         else:
             assert call(here, "runs", "settle").strip() == tracking.tracking_uri(here)
         assert not there.root.exists()
@@ -179,7 +183,7 @@ def test_case_place_2_a_copy_stands_alone(promoted: Path, tmp_path: Path) -> Non
     run_id = train(second, 3)
     crown(second, run_id)
     assert stand(first.root) == before
-    assert (artifacts_of(second, run_id) / "model" / "MLmodel").is_file()
+    assert (package_of(second, run_id) / "MLmodel").is_file()
     shutil.rmtree(first.root)
     assert run_id  # of B alone
     call(second, "embed", query(tmp_path), "-o", tmp_path / "x.parquet")
@@ -194,7 +198,8 @@ def test_what_an_earlier_version_wrote_into_the_original_is_brought_home(promote
     call(first, "champions")
     second = copied(first.root, tmp_path / "B")
     run_id = run_of(second, "vae-mel")
-    shutil.rmtree(artifacts_of(second, run_id).parent)  # as if it had been trained in B, into A
+    package = package_of(first, run_id).relative_to(first.root)
+    shutil.rmtree((second.root / package).parent)  # as if it had been trained in B, into A
     before = stand(first.root)
     assert call(second, "runs", "settle").strip() == tracking.tracking_uri(second)
     assert stand(first.root) == before
@@ -222,7 +227,7 @@ def logged(project: Project) -> str:
     with tracking.start_run(
         project, tracking.RunIdentity("embeddings", "pca", "mel", "work-0"), {}, project.params
     ) as opened:
-        opened.log_artifacts(packed, "model")
+        opened.log_model(packed, "model")
     return opened.run_id
 
 
@@ -242,7 +247,8 @@ def test_case_place_3_everything_is_inside_a_project_of_any_name(
     project = with_database(Project.around(root), empty_database)
     run_id = logged(project)
     crown(project, run_id)
-    model = project.mlruns / "artifacts" / "embeddings" / run_id / "artifacts" / "model"
+    model = package_of(project, run_id)
+    assert model.is_relative_to(project.mlruns / "artifacts" / "embeddings")
     assert registry.locate_model(project, "champion") == (model, "models:/symphony2vec/1")
     with closing(sqlite3.connect(project.mlruns / "mlflow.db")) as connection:
         assert connection.execute("SELECT run_uuid FROM runs").fetchall() == [(run_id,)]
@@ -492,7 +498,7 @@ def test_case_dvc_1_an_experiment_in_a_temporary_folder_leaves_its_run_in_the_pr
     run = client(versioned).get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["dvc.exp_name"] == "five"
-    assert (artifacts_of(versioned, run_id) / "model" / "MLmodel").is_file()
+    assert (package_of(versioned, run_id) / "MLmodel").is_file()
     sources = [one.dataset.source for one in run.inputs.dataset_inputs]
     assert any(str(versioned.feature("mel")) in source for source in sources)
     assert all(".dvc/tmp" not in source for source in sources)

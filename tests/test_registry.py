@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -15,13 +16,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from conftest import client, with_database
+from conftest import client, package_of, with_database
 from promoted import log_trained, save_package
 from symphony2vec import params, registry, tracking
 from symphony2vec.cli import cli
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project
-from symphony2vec.registry import gates, history, promotion, smoke, sources
+from symphony2vec.registry import candidates, gates, history, promotion, smoke, sources
 
 TABLES = ("registered_models", "registered_model_aliases", "model_versions", "model_version_tags")
 DEVIATION = smoke.measure_deviation
@@ -142,6 +143,17 @@ def test_a_worse_model_stays_challenger_and_every_gate_is_shown(ladder):
     assert events(ladder) == [("1", "promoted", "")]
 
 
+def test_a_version_and_its_logged_model_name_each_other(ladder):
+    promote(ladder, "pca-mel")
+    run_id = candidates.find_candidate(client(ladder), "pca-mel").run_id
+    model = tracking.find_logged_model(client(ladder), run_id, "model")
+    version = client(ladder).get_model_version("symphony2vec", "1")
+    assert (version.source, version.run_id) == (model.artifact_location, run_id)
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "symphony2vec", "version": "1"}]
+    opponent = candidates.candidate_of_source(client(ladder), version.source)
+    assert (opponent.run_id, opponent.readout) == (run_id, "")
+
+
 def test_a_refused_model_may_try_again_as_the_same_version(ladder):
     promote(ladder, "vae-mel")
     for _ in range(2):
@@ -191,7 +203,8 @@ def test_another_readout_is_judged_by_its_own_works_and_is_a_separate_version(tr
     promote(tracked, "long-128")
     output = run_command(tracked, "promote", "long-128", "work-0", "--readout", "crops")
     assert output.startswith("long-128 crops work-0 (version 2) against champion version 1, long-128 work-0")
-    assert registry.locate_model(tracked, "champion")[0].name == "model-crops"
+    run_id = candidates.find_candidate(client(tracked), "long-128").run_id
+    assert registry.locate_model(tracked, "champion")[0] == package_of(tracked, run_id, "model-crops")
 
 
 def test_a_model_of_other_clips_is_refused_whatever_its_accuracy(tracked, packed):

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from conftest import client
-from symphony2vec import registry, tracking
+from conftest import client, package_of
+from promoted import save_package
+from symphony2vec import params, registry, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.project import Project
-from symphony2vec.registry import sources
+from symphony2vec.registry import promotion, sources
 
 
 def run_with(project: Project, *models: str) -> str:
@@ -24,7 +25,7 @@ def run_with(project: Project, *models: str) -> str:
             (packed / "artifacts").mkdir(parents=True, exist_ok=True)
             (packed / "MLmodel").write_text("flavors: {}\n")
             (packed / "artifacts" / "config.json").write_text("{}")
-            opened.log_artifacts(packed, name)
+            opened.log_model(packed, name)
     return opened.run_id
 
 
@@ -41,7 +42,8 @@ def register(project: Project, run_id: str, alias: str = "champion", model: str 
 def test_every_name_of_a_model_gives_the_folder_of_its_run(tracked):
     run_id = run_with(tracked, "model", "model-crops")
     register(tracked, run_id)
-    home = tracked.mlruns / "artifacts" / "embeddings" / run_id / "artifacts"
+    home = package_of(tracked, run_id)
+    assert home.is_relative_to(tracked.mlruns / "artifacts" / "embeddings")
     version, run = "models:/symphony2vec/1", f"runs:/{run_id}/model"
     for name, exact in {
         "champion": version,
@@ -51,8 +53,10 @@ def test_every_name_of_a_model_gives_the_folder_of_its_run(tracked):
         f"runs:/{run_id}": run,
         run_id: run,
     }.items():
-        assert registry.locate_model(tracked, name) == (home / "model", exact), name
-    assert registry.locate_model(tracked, f"runs:/{run_id}/model-crops")[0] == home / "model-crops"
+        assert registry.locate_model(tracked, name) == (home, exact), name
+    assert registry.locate_model(tracked, f"runs:/{run_id}/model-crops")[0] == package_of(
+        tracked, run_id, "model-crops"
+    )
     assert not (tracked.mlruns / "downloaded").exists()
 
 
@@ -63,7 +67,7 @@ def test_an_alias_means_the_version_that_has_it_now(tracked):
     assert registry.locate_model(tracked, "challenger")[1] == "models:/symphony2vec/1"
     client(tracked).set_registered_model_alias(registry.MODEL, "challenger", "2")
     assert registry.locate_model(tracked, "challenger")[1] == "models:/symphony2vec/2"
-    assert registry.locate_model(tracked, "challenger")[0].name == "model-crops"
+    assert registry.locate_model(tracked, "challenger")[0] == package_of(tracked, run_id, "model-crops")
 
 
 def test_a_registry_without_a_champion_says_how_to_make_one(tracked):
@@ -95,6 +99,32 @@ def test_a_run_without_a_model_says_so(tracked):
     run_id = run_with(tracked, "model")
     with pytest.raises(UserError, match=rf"^runs:/{run_id}/model-crops has no model .* no file MLmodel"):
         registry.locate_model(tracked, f"runs:/{run_id}/model-crops")
+
+
+def log_as_earlier(project: Project, packed: Path) -> str:
+    """Return the id of a finished run with a package among its artifacts, where earlier versions logged it."""
+    with tracking.start_run(
+        project, tracking.RunIdentity("embeddings", "pca", "mel", "work-0"), {}, project.params
+    ) as opened:
+        client(project).log_artifacts(opened.run_id, str(packed), "model")
+    return opened.run_id
+
+
+def test_packages_and_versions_of_earlier_releases_are_found_and_completed(tracked, tmp_path):
+    packed = save_package(tmp_path)
+    run_id = log_as_earlier(tracked, packed)
+    register(tracked, run_id)
+    folder = tracked.mlruns / "artifacts" / "embeddings" / run_id / "artifacts" / "model"
+    assert registry.locate_model(tracked, "champion")[0] == registry.locate_model(tracked, run_id)[0] == folder
+    record = {"stage": "embeddings", "model": "pca", "representation": "mel", "fold": "work-0", "run_id": run_id}
+    (tmp_path / "head.json").write_text("{}")
+    with tracking.resume_run(tracked, record) as opened:
+        opened.log_model_file(tmp_path / "head.json", "model", "artifacts")
+        opened.log_metrics({"test_accuracy": 0.5}, model="model")
+    assert (folder / "artifacts" / "head.json").is_file()
+    assert client(tracked).get_run(run_id).data.metrics["test_accuracy"] == 0.5
+    decision = promotion.promote(tracked, params.read(tracked.params), "pca-mel")
+    assert (decision.version, decision.is_champion_already) == ("1", True)
 
 
 def test_a_version_can_be_used_after_its_run_was_deleted(tracked):
@@ -129,7 +159,7 @@ def test_a_remote_model_is_downloaded_once_and_completely(remote):
     first, exact = registry.locate_model(project, "champion")
     again, _ = registry.locate_model(project, run_id)
     assert (first, exact) == (again, "models:/symphony2vec/1")
-    assert downloads == [f"runs:/{run_id}/model"]
+    assert downloads == [package_of(project, run_id).as_uri()]
     assert first.is_relative_to(project.mlruns / "downloaded")
     assert {path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file()} == {
         "MLmodel",
@@ -145,7 +175,7 @@ def test_a_changed_model_is_downloaded_again(remote):
     head = project.root / "head.json"
     head.write_text("{}")
     with tracking.resume_run(project, {"run_id": run_id, **identity}) as opened:
-        opened.log_artifact(head, "model/artifacts")
+        opened.log_model_file(head, "model", "artifacts")
     second, _ = registry.locate_model(project, run_id)
     assert len(downloads) == 2
     assert (second / "artifacts" / "head.json").is_file()
@@ -170,6 +200,6 @@ def test_a_failed_download_leaves_nothing_and_is_reported_in_one_line(remote, mo
 
 def test_files_on_the_machine_of_a_server_are_explained(tracked):
     run_id = run_with(tracked, "model")
-    shutil.rmtree(tracked.mlruns / "artifacts" / "embeddings" / run_id)
+    shutil.rmtree(package_of(tracked, run_id))
     with pytest.raises(UserError, match=r"start it with --artifacts-destination$"):
         registry.locate_model(tracked, run_id)

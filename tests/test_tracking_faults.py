@@ -83,8 +83,9 @@ def tell_all(opened: tracking.Run, folder: Path) -> None:
     opened.log_image(np.full((4, 6, 3), 7, np.uint8), "drawn/pairs", step=2)
     opened.log_figure(Figure(figsize=(1, 1)), "curves.png")
     opened.log_artifact(folder / "a.txt")
-    opened.log_artifacts(folder / "model", "model")
-    opened.log_metrics({"loss": 0.1}, step=3)
+    opened.log_model(folder / "model", "model")
+    opened.log_model_file(folder / "a.txt", "model", "artifacts")
+    opened.log_metrics({"loss": 0.1}, step=3, model="model")
     shutil.rmtree(folder)  # what was logged may go
 
 
@@ -108,7 +109,27 @@ def heard(project: Project, run_id: str) -> dict[str, Any]:
         "losses": [(one.step, one.value) for one in held.get_metric_history(run_id, "loss")],
         "data": sorted((one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs),
         "files": files,
+        "models": [
+            {
+                "name": model.name,
+                "type": model.model_type,
+                "status": str(model.status),
+                "params": model.params,
+                "metrics": sorted((one.key, one.value, one.step) for one in model.metrics or []),
+                "files": sizes(held, model.model_id),
+                "is_output": model.model_id in {one.model_id for one in run.outputs.model_outputs},
+            }
+            for model in held.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+        ],
     }
+
+
+def sizes(held: Any, model_id: str, folder: str | None = None) -> dict[str, int]:
+    """The files of a logged model."""
+    found: dict[str, int] = {}
+    for one in held.list_logged_model_artifacts(model_id, folder):
+        found |= sizes(held, model_id, one.path) if one.is_dir else {one.path: one.file_size}
+    return found
 
 
 def kept(project: Project) -> list[str]:
@@ -159,9 +180,9 @@ def test_a_run_that_no_server_heard_is_sent_later_as_if_it_had_been_heard(projec
         f"calls are queued in mlruns/outbox/{local} and sent later: by this run or another one when MLflow answers, or "
         "by `symphony2vec runs send`"
     ]
-    assert command(project, "pending").startswith("pca-mel work-0              11 calls  since 2")
+    assert command(project, "pending").startswith("pca-mel work-0              12 calls  since 2")
     door.open()
-    late = command(project, "send").removeprefix(f"pca-mel work-0 ({local}): sent, 11 calls, as run ").strip()
+    late = command(project, "send").removeprefix(f"pca-mel work-0 ({local}): sent, 12 calls, as run ").strip()
     assert command(project, "pending") == "nothing is queued: MLflow has everything that was logged\n"
     direct = told(project, tmp_path_factory.mktemp("things") / "b")
     assert heard(project, late) == heard(project, direct)
@@ -207,7 +228,7 @@ def test_the_stage_gives_the_same_vectors_with_a_dead_server_as_with_a_live_one(
         vectors[name] = made.out("embeddings", "work-0", "ae-mel", "vectors.npy").read_bytes()
     assert vectors["dead"] == vectors["live"]
     assert kept(projects["live"]) == []
-    assert {"open", "metrics", "image", "file", "folder", "tag", "end"} == set(kept(projects["dead"]))
+    assert {"open", "metrics", "image", "file", "model", "tag", "end"} == set(kept(projects["dead"]))
     (sent,) = tracking.send_queued_calls(projects["dead"])
     record = tracking.read_run_record(projects["live"], projects["live"].out("embeddings", "work-0", "ae-mel"))
     with tracking.client(projects["live"]) as asked:
@@ -345,7 +366,7 @@ def test_sending_that_is_interrupted_after_every_call_doubles_nothing(tracked, t
         except KeyboardInterrupt:
             continue
         break
-    assert stopped == [1, 4, 5, 6, 7, 8, 9, 10, 11]  # three epochs went together
+    assert stopped == [1, 4, 5, 6, 7, 8, 9, 10, 11, 12]  # three epochs went together
     late = heard(tracked, only_run(tracked))
     direct = heard(tracked, told(tracked, tmp_path_factory.mktemp("things") / "b"))
     assert late == direct
@@ -365,13 +386,14 @@ def test_a_queue_that_version_0_1_wrote_is_sent(tracked):
         {"call": "metrics", "values": {"loss": 1.0}, "step": 1, "at_ms": 1001},
         {"call": "tag", "key": "lost_calls", "value": "1"},
         {"call": "file", "folder": None, "thing": "things/b/a.txt"},
+        {"call": "folder", "name": "model", "thing": "things/b"},
         {"call": "end", "status": "FINISHED", "failure": "", "at_ms": 2000},
     ]  # fmt: skip
     (folder / "calls.jsonl").write_text("".join(f"{json.dumps(call)}\n" for call in calls))
     (outcome,) = tracking.send_queued_calls(tracked)
     found = heard(tracked, outcome.run_id)
     assert (found["status"], found["params"], found["losses"]) == ("FINISHED", parameters, [(1, 1.0)])
-    assert (found["files"], found["tags"]["lost_calls"]) == ({"a.txt": 1}, "1")
+    assert (found["files"], found["tags"]["lost_calls"]) == ({"a.txt": 1, "model/a.txt": 1}, "1")
 
 
 def test_two_senders_at_once_send_once(tracked, tmp_path_factory, monkeypatch):

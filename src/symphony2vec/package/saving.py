@@ -61,7 +61,8 @@ def log(
 ) -> None:
     """Write the package of a trained network to the task's folder, and log it with its run.
 
-    Both are named `model`, or `model-<readout>`. That of the run is an MLflow model, which the stage `probe` completes.
+    Both are named `model`, or `model-<readout>`. That of the run is a logged model of MLflow, which the stage `probe`
+    completes.
 
     Args:
         task: the task whose run gets the package.
@@ -79,7 +80,7 @@ def log(
         files.mkdir()
         write_files(files, network, config)
         shutil.copytree(files, task.folder / folder_name(readout))
-        task.run.log_artifacts(wrap(files, Path(scratch) / "model"), folder_name(readout))
+        task.run.log_model(wrap(files, Path(scratch) / "model"), folder_name(readout))
 
 
 def complete(run: Run, files: Path, head: Head | None, scores: Mapping[str, Any]) -> None:
@@ -94,10 +95,10 @@ def complete(run: Run, files: Path, head: Head | None, scores: Mapping[str, Any]
     config, package = rename_keys(read_json(files / CONFIG, "probe")), files.name
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / CARD).write_text(card.text(config, scores), encoding="utf-8")
-        run.log_artifact(Path(scratch) / CARD, package)
+        run.log_model_file(Path(scratch) / CARD, package)
         if head is not None:
             (Path(scratch) / HEAD).write_text(json.dumps(head.as_plain()), encoding="utf-8")
-            run.log_artifact(Path(scratch) / HEAD, f"{package}/artifacts")
+            run.log_model_file(Path(scratch) / HEAD, package, "artifacts")
 
 
 def write_files(folder: Path, network: nn.Module, config: Config) -> None:

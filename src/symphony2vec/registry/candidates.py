@@ -26,13 +26,20 @@ SPLIT = "work"  # models are compared on this split: no work is in both training
 FOLD = re.compile(r"(work|movement|clip)-([0-9]+)")
 RUN_ID_PREFIX = re.compile(r"[0-9a-f]{8,32}")
 NAME = re.compile(r"[\w.:/ -]*")
+RUN_SOURCE = re.compile(r"runs:/([0-9a-f]{32})/model(?:-(.+))?")
+MODEL_LOCATION = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts/?$")
 MAX_LISTED = 8  # names in a message
 FINISHED = "attributes.status = 'FINISHED' and attributes.run_name"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One readout of a run's model; `readout` is "" for the default one. `run` includes MLflow's run data."""
+    """One readout of a run's model.
+
+    Attributes:
+        run: with MLflow's run data.
+        readout: "" for the default one.
+    """
 
     run: Run
     readout: str
@@ -44,7 +51,7 @@ class Candidate:
 
     @property
     def folder(self) -> str:
-        """The run's artifact folder of the model."""
+        """The name of the logged model; in a run of an earlier version that of the artifact folder."""
         return f"model-{self.readout}" if self.readout else "model"
 
     @property
@@ -92,16 +99,29 @@ def find_candidate(client: MlflowClient, query: str, readout: str = "", project:
 
 
 def candidate_of_source(client: MlflowClient, source: str) -> Candidate | None:
-    """Return the candidate at "runs:/<id>/model[-<readout>]"; None if it is not such a URI or the run is deleted."""
-    match = re.fullmatch(r"runs:/([0-9a-f]{32})/model(?:-(.+))?", source)
-    if match is None:
-        return None
+    """Return the candidate that is the source of a version; None if it is none of ours, or has been deleted.
+
+    The source is the artifact location of a logged model, or, in a version registered earlier,
+    "runs:/<id>/model[-<readout>]".
+    """
     try:
-        return Candidate(client.get_run(match[1]), match[2] or "")
+        if model_id := logged_model_id(source):
+            model = client.get_logged_model(model_id)
+            uri = f"runs:/{model.source_run_id}/{model.name}"
+        else:
+            uri = source
+        match = RUN_SOURCE.fullmatch(uri)
+        return Candidate(client.get_run(match[1]), match[2] or "") if match else None
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
+
+
+def logged_model_id(location: str) -> str:
+    """Return the ID of the logged model whose artifact location this is; "" if it is another location."""
+    match = MODEL_LOCATION.search(location)
+    return match[1] if match else ""
 
 
 def search_runs(client: MlflowClient, filter_string: str, experiments: Sequence[str] | None = None) -> list[Run]:

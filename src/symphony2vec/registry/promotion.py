@@ -10,6 +10,7 @@ the same version; promote the better model again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import filelock
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
@@ -29,6 +31,7 @@ from symphony2vec.registry.sources import CHALLENGER, CHAMPION, MODEL
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
 
 LOCK_TIMEOUT_S = 600.0
 MAX_ATTEMPTS = 5  # how often a challenger is judged again because the champion changed
@@ -192,8 +195,12 @@ def _set_champion(
 
 def _find_version(client: MlflowClient, candidate: Candidate) -> str:
     """Return the version of a candidate; "" if it is not registered."""
-    versions = history.list_versions(client)
-    return next((str(version.version) for version in versions if version.source == candidate.source), "")
+    model = tracking.find_logged_model(client, candidate.run_id, candidate.folder)
+    for version in history.list_versions(client):
+        model_id = candidates.logged_model_id(version.source)
+        if version.source == candidate.source or (model is not None and model_id == model.model_id):
+            return str(version.version)
+    return ""
 
 
 def _register(client: MlflowClient, candidate: Candidate) -> str:
@@ -206,10 +213,26 @@ def _register(client: MlflowClient, candidate: Candidate) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another machine was faster
                 raise
+    model = tracking.find_logged_model(client, candidate.run_id, candidate.folder)
     created = client.create_model_version(
-        MODEL, candidate.source, candidate.run_id, tags={"model": candidate.name}, description=candidate.name
+        MODEL,
+        model.artifact_location if model else candidate.source,
+        candidate.run_id,
+        tags={"model": candidate.name},
+        description=candidate.name,
+        model_id=model.model_id if model else None,
     )
+    if model:
+        _link_version(client, model, str(created.version))
     return str(created.version)
+
+
+def _link_version(client: MlflowClient, model: LoggedModel, version: str) -> None:
+    """Name a version in its logged model, as MLflow's UI shows it; a server has done so already, a database has not."""
+    versions = json.loads(client.get_logged_model(model.model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    if not any(one["name"] == MODEL and str(one["version"]) == version for one in versions):
+        versions.append({"name": MODEL, "version": version})
+        client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(versions)})
 
 
 @contextmanager

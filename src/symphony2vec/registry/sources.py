@@ -94,29 +94,33 @@ def version_of_alias(client: MlflowClient, alias: str, name: str = MODEL) -> str
 
 def fetch_model(project: Project, client: MlflowClient, exact: str) -> Path:
     """Return the folder of an exact source: where it is on this machine, or where it was downloaded to."""
-    uri, location, end_time = _locate_artifacts(client, exact)
+    location, end_time = _locate_artifacts(client, exact)
     if is_local_uri(location, is_tracking_or_registry_uri=False):
         folder = Path(local_file_uri_to_path(location))
         if (folder / "MLmodel").is_file():
             return folder
-    files = _list_files(uri, client.tracking_uri)
+    files = _list_files(location, client.tracking_uri)
     if "MLmodel" not in files:
         raise UserError(
             f"{exact} has no model ({location} has no file MLmodel); train it again to add one to its run, or, if a "
             "server keeps artifacts in a folder of its own machine, start it with --artifacts-destination"
         )
-    return _download_once(project, uri, key_of(uri, files, end_time)[:16], client.tracking_uri)
+    return _download_once(project, location, key_of(location, files, end_time)[:16], client.tracking_uri)
 
 
-def _locate_artifacts(client: MlflowClient, exact: str) -> tuple[str, str, int | None]:
-    """Return the URI to download, where its files are, and when the run that made it ended last (ms)."""
+def _locate_artifacts(client: MlflowClient, exact: str) -> tuple[str, int | None]:
+    """Return where the files of an exact source are, and when the run that made them ended last (ms)."""
     if match := RUN_URI.fullmatch(exact):
         info = _query(client.get_run, exact, match[1]).info
-        return exact, f"{info.artifact_uri}/{match[2]}", info.end_time
+        model = tracking.find_logged_model(client, info.run_id, match[2])
+        return model.artifact_location if model else f"{info.artifact_uri}/{match[2]}", info.end_time
     match = MODEL_URI.fullmatch(exact)
     assert match is not None
-    uri = str(_query(client.get_model_version_download_uri, exact, match[1], match[3]))
-    return _locate_artifacts(client, uri) if RUN_URI.fullmatch(uri) else (uri, uri, None)
+    location = str(_query(client.get_model_version_download_uri, exact, match[1], match[3]))
+    if RUN_URI.fullmatch(location):
+        return _locate_artifacts(client, location)
+    run_id = client.get_model_version(match[1], match[3]).run_id
+    return location, _query(client.get_run, exact, run_id).info.end_time if run_id else None
 
 
 def _query(method: Callable[..., Any], exact: str, *names: str) -> Any:

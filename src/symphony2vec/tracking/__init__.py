@@ -12,6 +12,7 @@ sent in order later.
 
 from __future__ import annotations
 
+from symphony2vec.tracking.calls import find_logged_model
 from symphony2vec.tracking.delivery import Delivery, PendingRun, list_pending_runs, print_notice, send_queued_calls
 from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, flatten_params, git_commit, lock_hash
 from symphony2vec.tracking.runs import Run, find_run_id, read_run_record, resume_run, start_run, write_run_record
@@ -25,6 +26,7 @@ __all__ = [
     "RunIdentity",
     "client",
     "dvc_hash",
+    "find_logged_model",
     "find_run_id",
     "flatten_params",
     "git_commit",

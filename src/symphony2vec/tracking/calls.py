@@ -2,9 +2,9 @@
 
 A call has a kind (key "call"), its values and the time at which it was made, so that it means the same whenever it is
 sent. Calls are idempotent, so that they can be sent again after an interruption: runs are looked up by MLflow's
-ID or their tag `local_id`; logging the same parameter, tag, input or artifact again changes nothing; MLflow
-deduplicates equal metrics; images are logged only if they are missing. One exception: an image whose thumbnail did not
-arrive is logged a second time under another name.
+ID or their tag `local_id`, logged models by their run and name; logging the same parameter, tag, input or artifact
+again changes nothing; MLflow deduplicates equal metrics; images are logged only if they are missing. One exception: an
+image whose thumbnail did not arrive is logged a second time under another name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ import filelock
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.entities import (
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
@@ -28,7 +36,7 @@ from symphony2vec.tracking import server
 from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, tags
 
 Call = dict[str, Any]
-UPLOAD_KINDS = ("file", "folder")  # the server may take long to store their data
+UPLOAD_KINDS = ("file", "folder", "model", "model_file")  # the server may take long to store their data
 PARENT_RUN_TAG = "mlflow.parentRunId"
 # MLflow 3 otherwise opens an experiment in its view for language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -126,19 +134,23 @@ def send_call(client: MlflowClient, run_id: str, call: Call, attachment: Any = N
         client: client of the tracking server.
         run_id: MLflow's ID of the run.
         call: any call except "open".
-        attachment: the payload of an image, file or folder call: an array (H, W, 3) uint8, or a path.
+        attachment: the payload of an image call, an array (H, W, 3) uint8, or of an upload, a path.
         repeated: whether the call may have been sent before.
     """
     match call["call"]:
         case "metrics":
-            client.log_batch(run_id, metrics=_metrics(call))
+            client.log_batch(run_id, metrics=_metrics(client, run_id, call))
         case "image":
             if not (repeated and _has_image(client, run_id, call)):
                 client.log_image(run_id, attachment, key=call["key"], step=call["step"], timestamp=call["at_ms"])
         case "file":
             client.log_artifact(run_id, str(attachment), call["folder"])
-        case "folder":
+        case "folder":  # queued by an earlier version
             client.log_artifacts(run_id, str(attachment), call["name"])
+        case "model":
+            _log_model(client, run_id, call["name"], attachment)
+        case "model_file":
+            _log_model_file(client, run_id, call, attachment)
         case "tag":
             client.set_tag(run_id, call["key"], _resolve_tag_value(client, call))
         case "end":
@@ -157,13 +169,52 @@ def _resolve_tag_value(client: MlflowClient, call: Call) -> str:
 
 def send_metrics(client: MlflowClient, run_id: str, calls: Iterable[Call]) -> None:
     """Send calls of the kind "metrics" together, at most `METRICS_PER_REQUEST` metrics in one request."""
-    metrics = [metric for call in calls for metric in _metrics(call)]
+    metrics = [metric for call in calls for metric in _metrics(client, run_id, call)]
     for start in range(0, len(metrics), METRICS_PER_REQUEST):
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
 
 
-def _metrics(call: Call) -> list[Metric]:
-    return [Metric(name, value, call["at_ms"], call["step"]) for name, value in call["values"].items()]
+def find_logged_model(client: MlflowClient, run_id: str, name: str) -> LoggedModel | None:
+    """Return the logged model of a run by its name, "model" or "model-<readout>"; None if it has none.
+
+    Runs of earlier versions have packages among their artifacts instead.
+    """
+    experiments = [client.get_run(run_id).info.experiment_id]
+    models = client.search_logged_models(experiments, f"source_run_id = '{run_id}' AND name = '{name}'")
+    return models[0] if models else None
+
+
+def _metrics(client: MlflowClient, run_id: str, call: Call) -> list[Metric]:
+    """Return the metrics of a call; they are also those of the logged model that it names, if the run has that."""
+    model = find_logged_model(client, run_id, call["model"]) if call.get("model") else None
+    model_id = model.model_id if model else None
+    return [
+        Metric(name, value, call["at_ms"], call["step"], model_id=model_id) for name, value in call["values"].items()
+    ]
+
+
+def _log_model(client: MlflowClient, run_id: str, name: str, folder: Path) -> None:
+    """Log a package as a model of the run, with the parameters of the run."""
+    run = client.get_run(run_id)
+    model = find_logged_model(client, run_id, name)
+    if model is None:
+        tags = {"entry": run.info.run_name}
+        model = client.create_logged_model(
+            run.info.experiment_id, name, run_id, tags, run.data.params, run.data.tags.get("kind")
+        )
+    if model.model_id not in {output.model_id for output in run.outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def _log_model_file(client: MlflowClient, run_id: str, call: Call, file: Path) -> None:
+    """Add a file to a logged model, or to a package among the artifacts of a run of an earlier version."""
+    model = find_logged_model(client, run_id, call["model"])
+    if model is None:
+        client.log_artifact(run_id, str(file), "/".join(filter(None, (call["model"], call["folder"]))))
+    else:
+        client.log_model_artifact(model.model_id, str(file), call["folder"])
 
 
 def _has_image(client: MlflowClient, run_id: str, call: Call) -> bool:

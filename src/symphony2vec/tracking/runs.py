@@ -58,10 +58,16 @@ class Run:
             self._outbox = Outbox(project, f"{self.run_id}.{key_of(server.server_name())[:8]}")
         self._has_warned, self._has_warned_of_drops, self._dropped_calls = False, False, 0
 
-    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics in one call; `step` is the number of optimiser updates so far."""
+    def log_metrics(self, values: Mapping[str, float], step: int = 0, model: str = "") -> None:
+        """Log metrics in one call.
+
+        Args:
+            values: by name.
+            step: the number of optimiser updates so far.
+            model: the name of a logged model of the run whose metrics they are, too.
+        """
         plain = {name: float(value) for name, value in values.items()}
-        self._send({"call": "metrics", "values": plain, "step": step, "at_ms": now_ms()})
+        self._send({"call": "metrics", "values": plain, "step": step, "model": model, "at_ms": now_ms()})
 
     def log_image(self, image: np.ndarray, key: str, step: int) -> None:
         """Log one image (H, W, 3) uint8 of the series `key`."""
@@ -79,9 +85,13 @@ class Run:
         """Log a file as an artifact, below `folder` in the run's artifacts."""
         self._send({"call": "file", "folder": folder}, Path(path))
 
-    def log_artifacts(self, path: Path, name: str) -> None:
-        """Log all files of a folder as artifacts below `name`."""
-        self._send({"call": "folder", "name": name}, Path(path))
+    def log_model(self, path: Path, name: str) -> None:
+        """Log the folder of an MLflow model as a logged model of the run."""
+        self._send({"call": "model", "name": name}, Path(path))
+
+    def log_model_file(self, path: Path, model: str, folder: str | None = None) -> None:
+        """Add a file to a logged model of the run, below `folder` in its artifacts."""
+        self._send({"call": "model_file", "model": model, "folder": folder}, Path(path))
 
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag; MLflow's own begin with "mlflow."."""

@@ -28,6 +28,7 @@ from symphony2vec.evaluation import retrieval
 from symphony2vec.evaluation.meaning import probes, summary, walks
 from symphony2vec.evaluation.meaning.targets import KEY, LABELS
 from symphony2vec.evaluation.probe import stage as probe
+from symphony2vec.package import contents
 from symphony2vec.params import Params
 from symphony2vec.project import (
     Project,
@@ -111,7 +112,8 @@ def _evaluate_model(project: Project, params: Params, folder: Path, labels: pd.D
         tracking.resume_run(project, record) as run,
         atomic_folder(project.out("meaning", fold, stage, model)) as partial,
     ):
-        run.log_metrics(_write_tables(measurements, params, partial))
+        for readout, table in _write_tables(measurements, params, partial).items():
+            run.log_metrics(dict(_metrics(readout, table)), model=contents.folder_name(readout))
         for name in ("meaning", "retrieval"):
             run.log_artifact(partial / f"{name}.csv", "meaning")
         if walks.can_walk(params, folder):
@@ -133,8 +135,10 @@ def _read_vectors(path: Path, clips: pd.DataFrame) -> np.ndarray:
     return vectors
 
 
-def _write_tables(measurements: dict[str, list[probes.Measurement]], params: Params, folder: Path) -> dict[str, float]:
-    """Write meaning.csv, retrieval.csv and works.csv of one fold; return the metrics for MLflow."""
+def _write_tables(
+    measurements: dict[str, list[probes.Measurement]], params: Params, folder: Path
+) -> dict[str, pd.DataFrame]:
+    """Write meaning.csv, retrieval.csv and works.csv of one fold; return the lines of the first two by readout."""
     tables = {readout: summary.tabulate_fold(of_readout, params.probe) for readout, of_readout in measurements.items()}
     works = [
         measurement.table.assign(readout=readout, label=measurement.label, measure=measurement.measure)
@@ -148,7 +152,7 @@ def _write_tables(measurements: dict[str, list[probes.Measurement]], params: Par
     retrieved = lines[is_retrieval].drop(columns=["measure", "strength", "unseen"])
     write_table(folder / "retrieval.csv", retrieved.rename(columns=summary.RETRIEVED))
     write_table(folder / "works.csv", pd.concat(works)[["readout", "label", "measure", "work", *probes.SUMS]])
-    return {name: value for readout, table in tables.items() for name, value in _metrics(readout, table)}
+    return tables
 
 
 def _metrics(readout: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:

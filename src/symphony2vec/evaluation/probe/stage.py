@@ -144,7 +144,8 @@ def _probe_model(project: Project, settings: Probe, folder: Path) -> None:
         figure = figures.confusion(np.array(scored[0]["confusion"]), results[""][0].composers, title)
         run.log_figure(figure, "confusion.png")
         figures.save(partial / "confusion.png", figure)
-        run.log_metrics({name: value for values in scored for name, value in _metrics(values).items()})
+        for values in scored:
+            run.log_metrics(_metrics(values), model=contents.folder_name(values["readout"]))
         run.log_metrics(leaks.compute_metrics(leaks.read_pairs(project), clips))
         run.log_artifact(partial / "works.csv", "probe")
         _complete_packages(run, folder, {values["readout"]: values for values in scored}, results)
