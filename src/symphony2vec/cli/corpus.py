@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from symphony2vec.cli import lazy
-from symphony2vec.cli.output import print_composers, print_result, print_survey, printable
+from symphony2vec.cli.output import print_composers, print_list, print_result, print_survey, printable
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
@@ -230,6 +230,42 @@ def import_(
     result = lazy.recordings.fill(target, survey, licence, copy)
     lazy.decisions.write(target, decisions)
     print_result(result, survey, name)
+    _print_next_steps(project, name)
+
+
+@corpus.command("recordings")
+@click.argument("name", metavar="[SET]", required=False)
+@click.argument("downloaded", type=click.Path(path_type=Path), metavar="[FOLDER]", required=False)
+@click.pass_obj
+def recordings_(folder: Path | None, name: str | None, downloaded: Path | None) -> None:
+    """Make a corpus of a free set of recordings that you have downloaded to FOLDER.
+
+    Without arguments the sets are listed, with their licences and addresses. Composers, works and movements come
+    from the list of the set or from its file names. The recordings stay where they are; recordings with the same
+    sound are used once.
+
+    \b
+    Examples
+      symphony2vec corpus recordings
+      symphony2vec corpus recordings musicnet ~/Downloads/musicnet
+    \b
+    Writes  data/SET/catalogue.csv, unplaced.csv and originals.txt, as `symphony2vec corpus import` does
+    """
+    sets = lazy.recording_sets.SETS
+    if name is None:
+        for one in sets.values():
+            click.echo(f"{one.name}: {one.content}\n  licence: {one.licence}\n  get {one.files} from {one.address}")
+        return
+    if name not in sets:
+        raise UserError(f"there is no set '{name}'; there is {', '.join(sets)}")
+    if downloaded is None:
+        raise UserError(f"pass the folder to which you unpacked it: symphony2vec corpus recordings {name} FOLDER")
+    project = _project(folder)
+    target = project.corpus(name)
+    survey, notes = lazy.recording_sets.survey_set(sets[name], downloaded, target, lazy.decisions.read(target))
+    print_survey(survey)
+    print_list("Notes:", notes)
+    print_result(lazy.recordings.fill(target, survey, sets[name].licence), survey, name)
     _print_next_steps(project, name)
 
 

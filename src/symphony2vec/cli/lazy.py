@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from symphony2vec.audio import stage as audio
     from symphony2vec.clips import stage as clips
     from symphony2vec.collection import building, search, table
-    from symphony2vec.corpus import catalogue, decisions, recordings, score_sets, similarity, starter, titles
+    from symphony2vec.corpus import (
+        catalogue,
+        decisions,
+        recording_sets,
+        recordings,
+        score_sets,
+        similarity,
+        starter,
+        titles,
+    )
     from symphony2vec.evaluation.meaning import stage as meaning
     from symphony2vec.evaluation.probe import stage as probe
     from symphony2vec.features import stage as features
@@ -48,9 +57,11 @@ else:
     audio, clips = _Lazy("symphony2vec.audio.stage"), _Lazy("symphony2vec.clips.stage")
     features, labels = _Lazy("symphony2vec.features.stage"), _Lazy("symphony2vec.labels.stage")
     building, search, table = (_Lazy(f"symphony2vec.collection.{name}") for name in ("building", "search", "table"))
-    catalogue, decisions, recordings, score_sets, similarity, starter, titles = (
-        _Lazy(f"symphony2vec.corpus.{name}")
-        for name in ("catalogue", "decisions", "recordings", "score_sets", "similarity", "starter", "titles")
+    catalogue, decisions, similarity, titles = (
+        _Lazy(f"symphony2vec.corpus.{name}") for name in ("catalogue", "decisions", "similarity", "titles")
+    )
+    recording_sets, recordings, score_sets, starter = (
+        _Lazy(f"symphony2vec.corpus.{name}") for name in ("recording_sets", "recordings", "score_sets", "starter")
     )
     ali, classifiers, embeddings, temporal = (
         _Lazy(f"symphony2vec.models.{name}.stage") for name in ("ali", "classifiers", "embeddings", "temporal")
