@@ -553,8 +553,8 @@ def tabulated(original, settings) -> dict[str, pd.DataFrame]:
 
 
 def test_the_tables_over_the_folds_have_a_row_for_every_readout(tabulated):
-    assert set(tabulated) == {"knowledge", "retrieval", "meaning_pairs"}
-    knowledge = tabulated["knowledge"]
+    assert set(tabulated) == {"attributes", "retrieval", "meaning_pairs"}
+    knowledge = tabulated["attributes"]
     assert list(dict.fromkeys(knowledge["row"])) == ["paper-40", "paper-40 crops", "pca-mel"]
     loud = knowledge[knowledge["label"] == "loudness_db"].set_index("row")
     assert (
@@ -573,7 +573,7 @@ def test_the_tables_over_the_folds_have_a_row_for_every_readout(tabulated):
 
 
 def test_a_model_that_lacks_a_fold_is_in_no_table(original, tabulated, settings):
-    assert len(tabulated["knowledge"])
+    assert len(tabulated["attributes"])
     assert tables.tabulate_meaning(original, [FOLD.name, "work-1"], params.check(settings).probe) == {}
 
 
@@ -693,7 +693,7 @@ def test_vectors_of_other_clips_or_another_split_are_rejected(evaluated, changed
 def test_the_page_has_a_column_for_what_was_measured_and_a_reason_for_the_rest(tabulated):
     results = pd.DataFrame({"stage": ["embeddings", "ali"], "row": ["pca-mel", "paper-40"]})
     by_name = {**tabulated, "results": results}
-    found = page._meaning(by_name)["knowledge"]
+    found = page._meaning(by_name)["attributes"]
     assert found["columns"][:2] == ["loudness (R²)", "spectral centroid (log) (R²)"]
     assert list(found["rows"]) == [
         ("embeddings", "pca-mel", ""), ("ali", "paper-40", ""), ("ali", "paper-40 crops", "crops"),

@@ -261,7 +261,7 @@ def test_the_results_are_printed_with_what_they_rest_on(finished):
 @pytest.mark.parametrize("split", ["work", "clip"])
 def test_one_row_is_printed_against_every_other(split, finished):
     text = call("symphony2vec", "results", "--against", "pca-mel", "--split", split, cwd=finished.root)
-    table = table_of(finished, "leak").query(f"split == '{split}'")
+    table = table_of(finished, "leakage").query(f"split == '{split}'")
     mean = {f"{line.stage}/{line.model}": 100.0 * float(line.mean) for line in table.itertuples()}
     own = mean.pop("embeddings/pca-mel")
     found = {
@@ -346,13 +346,13 @@ def test_dvc_plots_the_losses_of_every_network_and_the_confusion_of_the_best_mod
 
 
 def test_the_leak_is_told_for_every_row_and_drawn(finished):
-    table = table_of(finished, "leak")
+    table = table_of(finished, "leakage")
     expected = {(row, split) for (_, row), split in itertools.product(ROWS, ("work", "clip"))}
     assert set(zip(table["model"], table["split"], strict=True)) == expected
     assert len(table) == len(expected)
-    assert finished.out("report", "pictures", "leak.png").is_file()
-    text = page_of(finished).split('<h2 id="leak">')[1].split("<h2")[0]
-    shown = text.split('<table id="leak-table">')[1].split("</table>")[0]
+    assert finished.out("report", "pictures", "leakage.png").is_file()
+    text = page_of(finished).split('<h2 id="leakage">')[1].split("<h2")[0]
+    shown = text.split('<table id="leakage-table">')[1].split("</table>")[0]
     assert shown.count("</tr>") == 1 + len(ROWS)
     mean = table.set_index(["stage", "model", "split"])["mean"]
     for stage, row in ROWS:
@@ -381,7 +381,7 @@ def test_the_page_links_to_files_of_the_report_alone_and_all_are_there(finished)
     assert all((folder / name).is_file() for name in files)
     pictures = {name for name in files if name.startswith("pictures/")}
     assert {
-        f"pictures/{name}.png" for name in ("results", "levels", "pairs", "leak", "ali", "mel", "mfcc", "chroma")
+        f"pictures/{name}.png" for name in ("results", "levels", "pairs", "leakage", "ali", "mel", "mfcc", "chroma")
     } <= pictures
     assert {"pictures/ali-paper-8-game.png", "pictures/embeddings-vae-mel-reconstructions.png"} <= pictures
     assert {f"pictures/{stage}-{model}-confusion.png" for stage in MODELS for model in MODELS[stage]} <= pictures
@@ -402,7 +402,7 @@ def test_a_study_is_shown_where_there_is_one(finished):
 
 
 def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
-    told = table_of(finished, "knowledge")
+    told = table_of(finished, "attributes")
     others = ("encoder", "labels")
     with_vectors = {(stage, row) for stage, row in ROWS if stage != "classifiers" and not row.startswith(others)}
     with_vectors = {(stage, row) for stage, row in with_vectors if not row.endswith(("sample", "hidden"))}
@@ -410,7 +410,7 @@ def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
     measured = told[told["value"].notna()]
     assert set(measured["label"]) == {"loudness_db", "centroid_hz"}  # of recordings there is no score
     assert set(told.loc[told["label"] == "key", "reason"]) == {"known for no train clips"}
-    *models, baseline, clips = [row[0] for row in cells(page_of(finished), "knowledge-table")]
+    *models, baseline, clips = [row[0] for row in cells(page_of(finished), "attributes-table")]
     assert set(models) == {row for _, row in with_vectors if " " not in row}
     assert (baseline, clips) == ("baseline", "test clips")
     assert finished.out("report", "pictures", "profile.png").is_file()
@@ -565,5 +565,5 @@ def test_a_probe_that_was_not_tried_every_epoch_is_drawn_where_it_was(project, m
 def test_a_correlation_that_could_not_be_taken_is_not_a_number(project):
     told = pd.DataFrame({"source": ["rays", "prior"], "measure": "loudness", "rho": [np.nan, -0.5], "crops": 9})
     write_table(project.out("ali", "work-0", "paper-8", "latent.csv"), told.assign(low=told["rho"], high=told["rho"]))
-    found = tables.read_claims(project, ["paper-8"], ["work-0"])
+    found = tables.read_latent_correlations(project, ["paper-8"], ["work-0"])
     assert [f"{rho:+.2f}" for rho in found["rho"]] == ["+nan", "-0.50"]

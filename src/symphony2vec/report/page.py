@@ -103,8 +103,8 @@ def render(
         most_reasons=MOST_REASONS,
         studies=_studies(project),
         meaning=_meaning(tables),
-        leakage=_leakage(tables["leak"]),
-        fold_counts=tables["leak"].groupby("split")["folds"].max().to_dict(),
+        leakage=_leakage(tables["leakage"]),
+        fold_counts=tables["leakage"].groupby("split")["folds"].max().to_dict(),
     )
 
 
@@ -168,11 +168,11 @@ def _meaning(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     titles = {label.name: label.title for label in LABELS}
     order = list(tables["results"][["stage", "row"]].itertuples(index=False, name=None))
     pivots = {}
-    if "knowledge" in tables:
-        lines = tables["knowledge"]
+    if "attributes" in tables:
+        lines = tables["attributes"]
         keys = zip(lines["label"], lines["measure"], strict=True)
         headings = [f"{titles.get(label, label)} ({MEASURES.get(measure, measure)})" for label, measure in keys]
-        pivots["knowledge"] = pivot(lines, headings, order)
+        pivots["attributes"] = pivot(lines, headings, order)
     if "retrieval" in tables:
         lines = tables["retrieval"].rename(columns={"map": "value", "chance": "baseline", "queries": "clips"})
         pivots["retrieval"] = pivot(lines, lines["what"].tolist(), order)

@@ -55,8 +55,8 @@ def gather(project: Project, params: Params, results: pd.DataFrame, fold: str, f
 
 
 def write_figures(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    """Draw the tables `results`, `pairs`, `leak` and, if there is one, `near_duplicate_counts`."""
-    results, leakage = tables["results"], tables["leak"]
+    """Draw the tables `results`, `pairs`, `leakage` and, if there is one, `near_duplicate_counts`."""
+    results, leakage = tables["results"], tables["leakage"]
     rows = results.assign(model=results["row"]).rename(columns=ENDS)
     majority = float(results["majority"].mean())
     figures.save(folder / "results.png", figures.table(rows.sort_values("stage", kind="stable"), majority))
@@ -64,7 +64,7 @@ def write_figures(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     figures.save(folder / "pairs.png", figures.pairs_matrix(*_matrices(pairs[pairs["level"] == "clip"], results)))
     figures.save(folder / "levels.png", figures.levels(_by_level(results)))
     if leakage["split"].nunique() > 1:
-        figures.save(folder / "leak.png", figures.leakage(leakage))
+        figures.save(folder / "leakage.png", figures.leakage(leakage))
     if "near_duplicate_counts" in tables:
         figures.save(folder / "near_duplicates.png", figures.near_duplicates(tables["near_duplicate_counts"]))
 

@@ -2,9 +2,9 @@
 
     Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml;
             out/temporal and out/meaning if they exist
-    Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leak.csv, claims.csv, corpus.csv,
+    Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leakage.csv, latent.csv, corpus.csv,
             balance.csv, splits.csv, rejected.csv, left_out.csv; near_duplicates.csv, near_duplicate_counts.csv,
-            parts.csv, generation.csv, walks.csv, knowledge.csv, retrieval.csv, meaning_pairs.csv unless they are
+            parts.csv, generation.csv, walks.csv, attributes.csv, retrieval.csv, meaning_pairs.csv unless they are
             empty; pictures/*.png, sounds/*.mp3; for `dvc plots` curves/<stage>-<model>.csv and confusion.csv
             out/metrics.json    the results of every row over the folds, for `dvc metrics`
 
@@ -48,8 +48,8 @@ def run(project: Project, params: Params) -> None:
         "results": results,
         "pairs": pairs,
         "counts": counts.tabulate((folds_of[split], of_split) for split, of_split in entries_of.items()),
-        "leak": tables.tabulate_leakage(entries_of, *_bootstrap(params)),
-        "claims": tables.read_claims(project, ali, folds),
+        "leakage": tables.tabulate_leakage(entries_of, *_bootstrap(params)),
+        "latent": tables.read_latent_correlations(project, ali, folds),
         **_read_tables(project),
         **tables.tabulate_meaning(project, folds, params.probe),
         **leaks.build_tables(project, splits.list_folds(params)),

@@ -75,7 +75,7 @@ MEANS = {
 # Columns that are mean numbers of test items, by their name in scores.json.
 COUNTS = {"movements": "test_movements", "works": "test_works"}
 DIFFERENCES = ["difference", "difference_low", "difference_high"]
-CLAIMS = ["model", "fold", "source", "measure", "rho", "low", "high", "range_db", "crops"]
+LATENT_COLUMNS = ["model", "fold", "source", "measure", "rho", "low", "high", "range_db", "crops"]
 
 
 @dataclass(frozen=True)
@@ -236,14 +236,14 @@ def _tabulate_increases(
 
 
 def tabulate_meaning(project: Project, folds: Sequence[str], settings: Probe) -> dict[str, pd.DataFrame]:
-    """Return the tables `knowledge`, `retrieval` and `meaning_pairs` over the folds; none if `meaning` has not run."""
+    """Return the tables `attributes`, `retrieval` and `meaning_pairs` over the folds; none if `meaning` has not run."""
     entries = summary.read_entries(project, folds)
     if not entries:
         return {}
     results, pairs = summary.summarize_folds(entries, settings)
     is_retrieval = results["measure"] == MEASURE
     retrieval = results[is_retrieval].drop(columns="measure").rename(columns=summary.RETRIEVED)
-    return {"knowledge": results[~is_retrieval], "retrieval": retrieval, "meaning_pairs": pairs}
+    return {"attributes": results[~is_retrieval], "retrieval": retrieval, "meaning_pairs": pairs}
 
 
 def collect_metrics(results: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -254,7 +254,7 @@ def collect_metrics(results: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def pivot(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return the lines of knowledge.csv or retrieval.csv as one table with a column for each heading.
+    """Return the lines of attributes.csv or retrieval.csv as one table with a column for each heading.
 
     Args:
         lines: stage, row, readout, reason and the content of a cell.
@@ -301,7 +301,7 @@ def summarize_corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFra
     return pd.DataFrame(lines)
 
 
-def read_claims(project: Project, models: Sequence[str], folds: Sequence[str]) -> pd.DataFrame:
+def read_latent_correlations(project: Project, models: Sequence[str], folds: Sequence[str]) -> pd.DataFrame:
     """Return the test of the paper's claim on the latent space: one row an ALI model, fold, source and measure."""
     parts = []
     for model in models:
@@ -310,6 +310,6 @@ def read_claims(project: Project, models: Sequence[str], folds: Sequence[str]) -
             if path.is_file():
                 parts.append(read_table(path, "ali").assign(model=model, fold=fold))
     if not parts:
-        return pd.DataFrame(columns=CLAIMS)
+        return pd.DataFrame(columns=LATENT_COLUMNS)
     table = pd.concat(parts, ignore_index=True)
     return table[["model", "fold", *table.columns.drop(["model", "fold"])]]

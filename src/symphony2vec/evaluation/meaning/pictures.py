@@ -16,15 +16,15 @@ def write_figures(tables: Mapping[str, pd.DataFrame], names: Sequence[str], fold
     """Write profile.png and retrieval.png of some models, where there is data for them.
 
     Args:
-        tables: `knowledge` and `retrieval` over the folds, or neither.
+        tables: `attributes` and `retrieval` over the folds, or neither.
         names: the models in order, such as "vae-mel" or "paper-40 crops"; those without results are left out.
         folder: of the pictures.
     """
-    if "knowledge" not in tables:
+    if "attributes" not in tables:
         return
     retrieval = tables["retrieval"].rename(columns={new: old for old, new in RETRIEVED.items()})
     plots = {
-        "profile": (_profile(_select(tables["knowledge"], names)), "Linear probes of musical properties (test clips)"),
+        "profile": (_profile(_select(tables["attributes"], names)), "Linear probes of musical properties (test clips)"),
         "retrieval": (
             _select(retrieval, names).assign(group="MAP"),
             "Retrieval: mean average precision of test clips as queries",

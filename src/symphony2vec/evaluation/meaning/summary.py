@@ -152,7 +152,7 @@ def _select(table: pd.DataFrame, label: str, measure: str) -> pd.DataFrame:
 def _line(
     entry: MeaningEntry, label: str, measure: str, estimate: Estimate, works: Sequence[pd.DataFrame]
 ) -> dict[str, Any]:
-    """Return a row of knowledge.csv; clips and works are means over the folds."""
+    """Return a row of attributes.csv; clips and works are means over the folds."""
     measured = [table for table in works if len(table)]
     rows = pd.concat([_select(table, label, measure) for table in entry.measures])
     reasons = [reason for reason in rows["reason"] if reason]
