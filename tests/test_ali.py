@@ -212,7 +212,7 @@ def test_one_run_holds_settings_metrics_and_the_model(model, setting, trained_pr
     run, server = run_of(trained_project, model), client(trained_project)
     assert run.info.status == "FINISHED"
     expected = {
-        "row": model,
+        "entry": model,
         "model": setting,
         "representation": "mel",
         "dimensions": "8",

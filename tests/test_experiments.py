@@ -235,7 +235,7 @@ def test_dvc_plots_draws_what_the_report_writes(versioned: Project) -> None:
     reduced["plots"] = values["plots"]
     yaml.dump(reduced, pipeline)
     folder = versioned.out("report")
-    write_table(folder / "results.csv", pd.DataFrame({"row": ["pca-mel", "vae-mel"], "accuracy": [0.5, 0.4]}))
+    write_table(folder / "results.csv", pd.DataFrame({"entry": ["pca-mel", "vae-mel"], "accuracy": [0.5, 0.4]}))
     write_table(folder / "confusion.csv", pd.DataFrame({"composer": ["A", "B"], "predicted": ["A", "A"]}))
     curves = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.5, 1.5]})
     write_table(folder / "curves" / "embeddings-vae-mel.csv", curves)

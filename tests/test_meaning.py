@@ -408,7 +408,7 @@ def test_a_value_is_the_mean_over_folds_and_lies_in_its_interval(over):
     rows, lines, _ = over
     assert len(lines) == len(rows) * len(rows[0].measures[0])
     for row in rows:
-        own = lines[lines["row"] == row.name].set_index(["label", "measure"])
+        own = lines[lines["entry"] == row.name].set_index(["label", "measure"])
         per_draw = [table.set_index(["label", "measure"])["value"] for table in row.measures]
         np.testing.assert_allclose(own["value"], np.mean(per_draw, axis=0), atol=1e-4)
         np.testing.assert_allclose(own["spread"], np.std(per_draw, axis=0, ddof=1), atol=1e-4)
@@ -424,7 +424,7 @@ def test_better_names_the_significantly_better_model(over):
     loud = pairs[pairs["label"] == "loudness_db"].set_index(["a", "b"])
     assert set(loud["better"]) == {"a"}  # good, fair and bad, in this order
     assert (loud["low"] > 0.0).all()
-    value = lines[lines["label"] == "loudness_db"].set_index("row")["value"]
+    value = lines[lines["label"] == "loudness_db"].set_index("entry")["value"]
     expected = value["good"] - value["fair"]
     assert loud.loc[("embeddings/good", "embeddings/fair"), "difference"] == pytest.approx(expected, abs=2e-4)
     assert "brass" not in set(pairs["label"])
@@ -555,8 +555,8 @@ def tabulated(original, settings) -> dict[str, pd.DataFrame]:
 def test_the_tables_over_the_folds_have_a_row_for_every_readout(tabulated):
     assert set(tabulated) == {"attributes", "retrieval", "meaning_pairs"}
     knowledge = tabulated["attributes"]
-    assert list(dict.fromkeys(knowledge["row"])) == ["paper-40", "paper-40 crops", "pca-mel"]
-    loud = knowledge[knowledge["label"] == "loudness_db"].set_index("row")
+    assert list(dict.fromkeys(knowledge["entry"])) == ["paper-40", "paper-40 crops", "pca-mel"]
+    loud = knowledge[knowledge["label"] == "loudness_db"].set_index("entry")
     assert (
         loud.loc["pca-mel", "value"] > 0.98 > loud.loc["paper-40 crops", "value"] > 0.5 > loud.loc["paper-40", "value"]
     )
@@ -691,7 +691,7 @@ def test_vectors_of_other_clips_or_another_split_are_rejected(evaluated, changed
 
 
 def test_the_page_has_a_column_for_what_was_measured_and_a_reason_for_the_rest(tabulated):
-    results = pd.DataFrame({"stage": ["embeddings", "ali"], "row": ["pca-mel", "paper-40"]})
+    results = pd.DataFrame({"stage": ["embeddings", "ali"], "entry": ["pca-mel", "paper-40"]})
     by_name = {**tabulated, "results": results}
     found = page._meaning(by_name)["attributes"]
     assert found["columns"][:2] == ["loudness (R²)", "spectral centroid (log) (R²)"]
@@ -705,7 +705,7 @@ def test_the_page_has_a_column_for_what_was_measured_and_a_reason_for_the_rest(t
 
 def test_a_report_without_this_stage_has_no_such_section(project, changed):
     assert tables.tabulate_meaning(project, ["work-0"], changed().probe) == {}
-    assert page._meaning({"results": pd.DataFrame(columns=["stage", "row"])}) == {}
+    assert page._meaning({"results": pd.DataFrame(columns=["stage", "entry"])}) == {}
 
 
 def test_the_profile_shows_every_label_once_and_values_below_its_limit_as_arrows(tmp_path):

@@ -209,14 +209,14 @@ def missing(told: Any) -> str:
 def accuracies(told: Any) -> dict[str, str]:
     """The first column after the stage of the table of results, by row."""
     (page,) = [page for page in shown(told, "text/html") if "validation_accuracy" in page]
-    table = pd.read_html(io.StringIO(page), header=0, index_col=0)[0].drop("row", errors="ignore")
+    table = pd.read_html(io.StringIO(page), header=0, index_col=0)[0].drop("entry", errors="ignore")
     return dict(table["accuracy"].astype(str))
 
 
 def test_results_shows_every_figure_and_the_numbers_of_the_report(finished, monkeypatch, tmp_path):
     told = run("results", finished, monkeypatch, tmp_path)
     told_by_report = read_table(finished.out("report", "results.csv"), "report")
-    assert accuracies(told) == {row.row: f"{row.accuracy:.1%}" for row in told_by_report.itertuples()}
+    assert accuracies(told) == {row.entry: f"{row.accuracy:.1%}" for row in told_by_report.itertuples()}
     # Table 1 and the split, Figures 1 to 5, 7, 8 (two) and 9, the probe's curve, the claim, results and pairs
     assert len(shown(told, "image/png")) == 2 + 5 + 1 + 2 + 1 + 1 + 1 + 2
     assert sum("<audio" in page for page in shown(told, "text/html")) == 8  # ae: two, vae and ALI: three each

@@ -46,7 +46,7 @@ STAGES = """stages:
       - out/embeddings/${item.fold}/${item.model}-${item.representation}
 """
 RESULTS = {
-    "row": "pca-mel", "accuracy": 0.5, "spread": 0.1, "accuracy_low": 0.4, "accuracy_high": 0.6, "macro_f1": 0.5,
+    "entry": "pca-mel", "accuracy": 0.5, "spread": 0.1, "accuracy_low": 0.4, "accuracy_high": 0.6, "macro_f1": 0.5,
     "movement_accuracy": 0.5, "movement_accuracy_low": 0.4, "movement_accuracy_high": 0.6, "work_accuracy": 0.5,
     "work_accuracy_low": 0.4, "work_accuracy_high": 0.6, "majority": 0.5, "paper": "", "folds": 1, "clips": 6,
     "movements": 2, "works": 2,

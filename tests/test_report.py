@@ -224,7 +224,7 @@ def test_every_model_and_draw_has_one_finished_run_with_its_score(finished):
 
 
 def test_composers_this_far_apart_are_named(finished):
-    table = table_of(finished).set_index("row")
+    table = table_of(finished).set_index("entry")
     assert table.loc["pca-chroma", "accuracy"] > 0.9 > 0.4 > table.loc["pca-chroma", "majority"]
 
 
@@ -252,7 +252,7 @@ def test_the_results_are_printed_with_what_they_rest_on(finished):
     printed = [line for line in text.splitlines() if re.match(r"\S+( \w+)? +\d+\.\d%", line)]
     table = table_of(finished)
     assert [re.split(r"  +", line)[:2] for line in printed] == [
-        [row, f"{accuracy:.1%}"] for row, accuracy in zip(table["row"], table["accuracy"], strict=True)
+        [row, f"{accuracy:.1%}"] for row, accuracy in zip(table["entry"], table["accuracy"], strict=True)
     ]
     assert re.search(r"mean of 2 folds, about \d+ test clips of 3 movements and 3 works each", text)
     assert "mlflow ui --backend-store-uri" in text
@@ -273,7 +273,7 @@ def test_one_row_is_printed_against_every_other(split, finished):
 
 def test_the_table_of_results_has_every_row_and_validation_orders_it(finished):
     table = table_of(finished)
-    assert sorted(zip(table["stage"], table["row"], strict=True)) == sorted(ROWS)
+    assert sorted(zip(table["stage"], table["entry"], strict=True)) == sorted(ROWS)
     assert table["validation_accuracy"].is_monotonic_decreasing
     assert (table["accuracy_low"] <= table["accuracy"]).all()
     assert (table["accuracy"] <= table["accuracy_high"]).all()
@@ -290,7 +290,7 @@ def test_the_numbers_of_the_page_are_those_of_the_table(finished):
     rows = table_of(finished).to_dict("records")
     assert cells(page_of(finished), "results-table") == [
         [
-            row["row"],
+            row["entry"],
             row["stage"],
             between(row, "accuracy"),
             percent(row["spread"]),
@@ -307,7 +307,7 @@ def test_the_numbers_of_the_page_are_those_of_the_table(finished):
     best = rows[0]
     lead = re.sub(r"<[^>]*>", "", page_of(finished).split('<p class="lead">')[1].split("</p>")[0])
     assert f"Of {len(rows)} models" in lead
-    assert f"{best['row']} ({best['stage']}), has a test accuracy of\n{percent(best['accuracy'])} (" in lead
+    assert f"{best['entry']} ({best['stage']}), has a test accuracy of\n{percent(best['accuracy'])} (" in lead
 
 
 def test_dvc_shows_the_metrics_of_every_fold_and_of_the_report(finished):
@@ -315,7 +315,7 @@ def test_dvc_shows_the_metrics_of_every_fold_and_of_the_report(finished):
     metrics = {path: values["data"] for path, values in shown.items()}
     stages = ("probe", "meaning")
     assert set(metrics) == {"out/metrics.json", *(f"out/{stage}/{fold}.json" for stage in stages for fold in FOLDS)}
-    table = table_of(finished).set_index("row")
+    table = table_of(finished).set_index("entry")
     assert metrics["out/metrics.json"]["pca-mel"]["accuracy"] == table.loc["pca-mel", "accuracy"]
     assert set(metrics["out/metrics.json"]) == {row for _, row in ROWS}
     for stage, fold in itertools.product(MODELS, FOLDS):
@@ -406,7 +406,7 @@ def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
     others = ("encoder", "labels")
     with_vectors = {(stage, row) for stage, row in ROWS if stage != "classifiers" and not row.startswith(others)}
     with_vectors = {(stage, row) for stage, row in with_vectors if not row.endswith(("sample", "hidden"))}
-    assert set(zip(told["stage"], told["row"], strict=True)) == with_vectors
+    assert set(zip(told["stage"], told["entry"], strict=True)) == with_vectors
     measured = told[told["value"].notna()]
     assert set(measured["label"]) == {"loudness_db", "centroid_hz"}  # of recordings there is no score
     assert set(told.loc[told["label"] == "key", "reason"]) == {"known for no train clips"}
@@ -417,18 +417,18 @@ def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
 
 
 def test_the_first_table_holds_the_temporal_model_beside_one_row_of_each_kind(finished):
-    told, results = table_of(finished, "first"), table_of(finished).set_index(["stage", "row"])
+    told, results = table_of(finished, "first"), table_of(finished).set_index(["stage", "entry"])
     rows = "full-8|full-8 pooled|PCA|ae-mel|vae-mel|paper-8|paper-8 crops|labels-8|ff-mel|lstm-mel|ALI|majority"
     best = {"PCA": "pca-", "ALI": "encoder-8"}  # on validation
-    for row, wanted in zip(told["row"], rows.split("|"), strict=True):
+    for row, wanted in zip(told["entry"], rows.split("|"), strict=True):
         assert row.startswith(best.get(wanted, wanted))
-    for line in told[told["row"] != "majority"].to_dict("records"):
-        assert line["accuracy"] == results.loc[(line["stage"], line["row"]), "accuracy"]
+    for line in told[told["entry"] != "majority"].to_dict("records"):
+        assert line["accuracy"] == results.loc[(line["stage"], line["entry"]), "accuracy"]
     assert set(told["beaten"].dropna()) == {"few folds"}  # of two folds nothing is claimed
-    sizes = dict(zip(told["row"], told["dimensions"], strict=True))
+    sizes = dict(zip(told["entry"], told["dimensions"], strict=True))
     assert (sizes["full-8"], sizes["vae-mel"], sizes["paper-8 crops"]) == (8, 4, 8)
     shown = cells(page_of(finished), "first-table")
-    assert [line[1] for line in shown] == told["row"].tolist()
+    assert [line[1] for line in shown] == told["entry"].tolist()
     assert finished.out("report", "pictures", "first.png").is_file()
     text = page_of(finished)
     assert text.index('id="first-table"') < text.index('id="results-table"')

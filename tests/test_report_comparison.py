@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation import statistics
 from symphony2vec.project import Project, write_json, write_table
-from symphony2vec.report import counts, tables
+from symphony2vec.report import counts, stage, tables
 from symphony2vec.report.tables import ResultsEntry
 
 BOOTSTRAP = (1000, 0.95, 0)  # resamples, confidence, seed
@@ -190,14 +191,14 @@ def test_only_validation_orders_the_rows():
     expected = ["ae-mfcc", "vae-mfcc", "ae-mel", "pca-mfcc", "vae-mel", "pca-mel"]
     for permuted in itertools.islice(itertools.permutations(outcomes), 0, 720, 97):
         table, _ = tables.tabulate_results(many(list(permuted)), 10, 0.95, 0)
-        assert table["row"].tolist() == expected
+        assert table["entry"].tolist() == expected
         right = dict(zip(["pca-mel", "vae-mel", "ae-mel", "pca-mfcc", "vae-mfcc", "ae-mfcc"], permuted, strict=True))
         assert table["accuracy"].tolist() == [(right[name] + 5) / 20 for name in expected]  # each has its own
 
 
 def test_every_pair_is_there_once_and_agrees_with_the_rows():
     table, pairs = tables.tabulate_results(many([10, 8, 6, 4, 2, 0]), *BOOTSTRAP)
-    lines = table.set_index("embeddings/" + table["row"])
+    lines = table.set_index("embeddings/" + table["entry"])
     for level in ("clip", "movement", "work"):
         own = pairs[pairs["level"] == level]
         assert len({frozenset(one) for one in zip(own["a"], own["b"], strict=True)}) == len(own) == 15
@@ -211,7 +212,7 @@ def test_every_pair_is_there_once_and_agrees_with_the_rows():
 def test_the_interval_of_a_row_belongs_to_that_row():
     sure, unsure = row("sure", [works([6, 6, 6, 6])], 0.1), row("unsure", [works([0, 10, 0, 10])], 0.9)
     table, _ = tables.tabulate_results([sure, unsure], *BOOTSTRAP)
-    lines = table.set_index("row")
+    lines = table.set_index("entry")
     assert lines.loc["sure", ["accuracy_low", "accuracy_high"]].tolist() == [0.6, 0.6]
     assert lines.loc["unsure", ["accuracy_low", "accuracy_high"]].tolist() == [0.0, 1.0]
 
@@ -229,7 +230,7 @@ def test_the_papers_figures_stand_at_their_rows():
     ]
     found = [row(name, [works([5, 5])], stage=stage) for stage, name in names]
     table, _ = tables.tabulate_results(found, *BOOTSTRAP)
-    lines = table.set_index("row")["paper"]
+    lines = table.set_index("entry")["paper"]
     assert lines[["ff-mfcc", "pca-mel", "encoder-128"]].tolist() == pytest.approx([0.578605, 0.2824, 0.4063])
     assert np.isnan(lines["encoder-128 crops"])  # the paper has no such reading
 
@@ -400,7 +401,7 @@ def test_counts_of_clips_alone_say_that_they_are(tmp_path):
 def test_every_level_has_its_accuracy_interval_and_pairs():
     rows = [row("one", [works([6, 9, 1, 0])] * 3), row("other", [works([4, 2, 4, 6])] * 3)]
     table, pairs = tables.tabulate_results(rows, *BOOTSTRAP)
-    one = table.set_index("row").loc["one"]
+    one = table.set_index("entry").loc["one"]
     assert one[["accuracy", "movement_accuracy", "work_accuracy"]].tolist() == [0.4, 0.625, 0.5]
     assert (one["clips"], one["movements"], one["works"]) == (40, 8, 4)
     for level, column in tables.ACCURACIES.items():
@@ -419,3 +420,10 @@ def test_another_table_is_refused_in_one_line(text, told, tmp_path):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=told):
         counts.compare(path, "vae-mel", "work", "clip", *BOOTSTRAP)
+
+
+def test_results_of_an_earlier_version_are_one_line(tracked):
+    path = tracked.out("report", "results.csv")
+    write_table(path, pd.DataFrame({"row": ["pca-mel"], "accuracy": [0.5]}))
+    with pytest.raises(UserError, match=rf"^{re.escape(str(path))} was written by an earlier version; run `dvc repro`"):
+        stage.format_results(tracked)

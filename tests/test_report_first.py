@@ -27,7 +27,7 @@ def entry(stage: str, name: str, right: int, validation: float = 0.5, folds: int
 
 
 def tabulate(changed, *rows: tables.ResultsEntry, sizes: dict[tuple[str, str], int] | None = None) -> pd.DataFrame:
-    return first.tabulate(*tables.tabulate_results(list(rows), *BOOTSTRAP), sizes or {}, changed()).set_index("row")
+    return first.tabulate(*tables.tabulate_results(list(rows), *BOOTSTRAP), sizes or {}, changed()).set_index("entry")
 
 
 def test_validation_accuracy_selects_the_model_of_a_kind(changed):
@@ -107,7 +107,7 @@ def test_the_size_of_an_entry_is_that_of_its_readout(project):
         write_array(project.out("temporal", "work-0", "full-40", f"{name}.npy"), np.zeros((3, size), dtype=np.float32))
     lines = [("temporal", "full-40", "full-40", ""), ("temporal", "full-40 pooled", "full-40", "pooled"),
              ("classifiers", "ff-mel", "ff-mel", "")]  # fmt: skip
-    results = pd.DataFrame(lines, columns=["stage", "row", "model", "readout"])
+    results = pd.DataFrame(lines, columns=["stage", "entry", "model", "readout"])
     sizes = first.read_sizes(Project(project.root), results, "work-0")
     assert sizes == {("temporal", "full-40"): 40, ("temporal", "full-40 pooled"): 256}
 

@@ -130,7 +130,7 @@ def test_a_run_says_which_model_and_which_draw_it_is(project):
     assert found.info.run_name == "pca-mel work-0"
     assert found.data.tags["fold"] == "work-0"
     assert found.data.tags["kind"] == "embedding"
-    assert found.data.params == {"row": "pca-mel", "model": "pca", "representation": "mel", "batch": "32"}
+    assert found.data.params == {"entry": "pca-mel", "model": "pca", "representation": "mel", "batch": "32"}
 
 
 def test_numbers_keep_the_update_at_which_they_were_true(project):

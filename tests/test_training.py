@@ -531,7 +531,7 @@ def test_a_run_holds_its_settings_and_what_was_told_by_update(training):
     training()
     (run,) = runs(training.project)
     expected = {
-        "row": "ae-mel",
+        "entry": "ae-mel",
         "model": "ae",
         "representation": "mel",
         "split": "work",

@@ -23,7 +23,7 @@ REPRESENTED = {"mel": "mel spectrogram", "mfcc": "MFCC", "chroma": "chromagram"}
 BASELINES = {"pca": "PCA", "ae": "autoencoder", "cae": "contractive autoencoder", "vae": "variational autoencoder"}
 CLASSIFIERS = {"ff": "feed-forward network", "cnn": "CNN of the paper", "fair_cnn": "CNN, fair", "lstm": "LSTM, vote"}
 COLUMNS = (
-    "group what stage row input dimensions accuracy accuracy_low accuracy_high spread macro_f1 movement_accuracy "
+    "group what stage entry input dimensions accuracy accuracy_low accuracy_high spread macro_f1 movement_accuracy "
     "movement_accuracy_low movement_accuracy_high work_accuracy work_accuracy_low work_accuracy_high difference "
     "low high beaten"
 ).split()
@@ -43,7 +43,7 @@ class Kind:
 def find_reference(results: pd.DataFrame, dimensions: int) -> str:
     """Return the name of the full temporal model with this size, or else its best size on validation; "" if none."""
     temporal = results[(results["stage"] == "temporal") & (results["readout"] == "")]
-    names = [str(name) for name in temporal["row"] if str(name).rpartition("-")[0] == "full"]
+    names = [str(name) for name in temporal["entry"] if str(name).rpartition("-")[0] == "full"]
     return next((name for name in (f"full-{dimensions}", *names) if name in names), "")
 
 
@@ -63,7 +63,7 @@ def tabulate(
         params: the sections `clips`, `features`, `audio`, `embeddings` and `classifiers`.
     """
     reference = find_reference(results, params.embeddings.dimensions)
-    results_of = {(str(line["stage"]), str(line["row"])): line for line in results.to_dict("records")}
+    results_of = {(str(line["stage"]), str(line["entry"])): line for line in results.to_dict("records")}
     lines: list[dict[str, Any]] = []
     for kind in _kinds(results, reference, params):
         name = next((name for stage, name in results_of if stage == kind.stage and name in kind.names), None)
@@ -72,14 +72,14 @@ def tabulate(
         line = results_of[kind.stage, name]
         lines.append(
             {
-                **{"group": kind.group, "what": _describe(kind, name), "stage": kind.stage, "row": name},
+                **{"group": kind.group, "what": _describe(kind, name), "stage": kind.stage, "entry": name},
                 **{"input": kind.input, "dimensions": sizes.get((kind.stage, name))},
                 **{column + end: line[column + end] for column in ACCURACIES.values() for end in ("", "_low", "_high")},
                 **{"spread": line["spread"], "macro_f1": line["macro_f1"]},
                 **_compare(pairs, reference, kind.stage, name, int(line["folds"])),
             }
         )
-    majority = {"group": SUPERVISED, "what": "majority class", "stage": "", "row": "majority", "input": "none"}
+    majority = {"group": SUPERVISED, "what": "majority class", "stage": "", "entry": "majority", "input": "none"}
     shares = results[["majority", "movement_majority", "work_majority"]].mean().round(6)
     lines.append({**majority, **dict(zip(ACCURACIES.values(), shares, strict=True)), "beaten": ""})
     return pd.DataFrame(lines, columns=COLUMNS).astype({"dimensions": "Int64"})
@@ -92,7 +92,7 @@ def read_sizes(project: Project, results: pd.DataFrame, fold: str) -> dict[tuple
         file = f"vectors-{line['readout']}.npy" if line["readout"] else "vectors.npy"
         path = project.out(str(line["stage"]), fold, str(line["model"]), file)
         if path.is_file():
-            sizes[str(line["stage"]), str(line["row"])] = int(read_array(path, str(line["stage"])).shape[1])
+            sizes[str(line["stage"]), str(line["entry"])] = int(read_array(path, str(line["stage"])).shape[1])
     return sizes
 
 
@@ -102,7 +102,7 @@ def _kinds(results: pd.DataFrame, reference: str, params: Params) -> list[Kind]:
     frame_s = params.features.hop_samples / params.audio.sample_rate_hz
     crop_s, chunk_s = f"{scaling.CROP * frame_s:.2g} s", f"{params.classifiers.lstm.chunk_frames * frame_s:.2g} s"
     crops_s = f"{clip_s} in crops of {crop_s}"
-    temporal, ali = ([str(name) for name in results.loc[results["stage"] == s, "row"]] for s in ("temporal", "ali"))
+    temporal, ali = ([str(name) for name in results.loc[results["stage"] == s, "entry"]] for s in ("temporal", "ali"))
     size = params.embeddings.dimensions
 
     def select(names: list[str], setting: str, readout: str = "") -> list[str]:

@@ -71,7 +71,7 @@ def render(
     """
     pairs = _group_pairs(tables["pairs"])
     results, kinds = tables["results"], list(splits.group_by_kind(params))
-    lines: Lines = {(str(line["stage"]), str(line["row"])): dict(line) for line in results.to_dict("records")}
+    lines: Lines = {(str(line["stage"]), str(line["entry"])): dict(line) for line in results.to_dict("records")}
     scores = [values for entry in entries for values in entry.scores]
     by_movement = tables["splits"].loc[tables["splits"]["split_by"] == "movement", "composer"].unique().tolist()
     walk_sounds = {name for names in reference.sounds.values() for name in names}
@@ -160,13 +160,13 @@ def _table_7(lines: Lines) -> list[dict[str, Any]]:
         for (stage, name), line in lines.items()
         if stage == "ali" or name == "ff-crop"
     ]
-    return sorted(rows, key=lambda line: (line["stage"] != "ali", line["model"].split("-")[0], str(line["row"])))
+    return sorted(rows, key=lambda line: (line["stage"] != "ali", line["model"].split("-")[0], str(line["entry"])))
 
 
 def _meaning(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Return the results of probes and retrieval with a column for each label or task; empty if they were not run."""
     titles = {label.name: label.title for label in LABELS}
-    order = list(tables["results"][["stage", "row"]].itertuples(index=False, name=None))
+    order = list(tables["results"][["stage", "entry"]].itertuples(index=False, name=None))
     pivots = {}
     if "attributes" in tables:
         lines = tables["attributes"]

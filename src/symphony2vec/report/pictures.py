@@ -57,7 +57,7 @@ def gather(project: Project, params: Params, results: pd.DataFrame, fold: str, f
 def write_figures(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     """Draw the tables `results`, `pairs`, `leakage` and, if there is one, `near_duplicate_counts`."""
     results, leakage = tables["results"], tables["leakage"]
-    rows = results.assign(model=results["row"]).rename(columns=ENDS)
+    rows = results.assign(model=results["entry"]).rename(columns=ENDS)
     majority = float(results["majority"].mean())
     figures.save(folder / "results.png", figures.table(rows.sort_values("stage", kind="stable"), majority))
     pairs = tables["pairs"]
@@ -74,7 +74,7 @@ def _by_level(results: pd.DataFrame) -> pd.DataFrame:
     parts = [
         pd.DataFrame(
             {
-                **{"model": results["row"], "level": level, "mean": results[column]},
+                **{"model": results["entry"], "level": level, "mean": results[column]},
                 **{"low": results[f"{column}_low"], "high": results[f"{column}_high"]},
             }
         )
@@ -85,8 +85,10 @@ def _by_level(results: pd.DataFrame) -> pd.DataFrame:
 
 def draw_first(first: pd.DataFrame, majority: float, reference: str, folder: Path) -> None:
     """Draw the first table, with the reference highlighted."""
-    rows = first[first["row"] != "majority"]
-    rows = rows[["group", "what", *ENDS]].rename(columns={**ENDS, "what": "label"}).assign(own=rows["row"] == reference)
+    rows = first[first["entry"] != "majority"]
+    rows = (
+        rows[["group", "what", *ENDS]].rename(columns={**ENDS, "what": "label"}).assign(own=rows["entry"] == reference)
+    )
     figures.save(folder / "first.png", figures.comparison(rows, majority))
 
 
@@ -158,7 +160,7 @@ def _write_sounds(folder: Path, name: str, spectrograms_db: Iterable[np.ndarray]
 
 def _matrices(pairs: pd.DataFrame, results: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
     """Return names, and differences with both ends of their intervals (M, M) in points, rows minus columns."""
-    names = [f"{stage}/{row}" for stage, row in zip(results["stage"], results["row"], strict=True)]
+    names = [f"{stage}/{row}" for stage, row in zip(results["stage"], results["entry"], strict=True)]
     place = {name: number for number, name in enumerate(names)}
     difference, low, high = np.zeros((3, len(names), len(names)))
     a, b = pairs["a"].map(place).to_numpy(dtype=int), pairs["b"].map(place).to_numpy(dtype=int)

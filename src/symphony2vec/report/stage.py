@@ -6,7 +6,7 @@
             balance.csv, splits.csv, rejected.csv, left_out.csv; near_duplicates.csv, near_duplicate_counts.csv,
             parts.csv, generation.csv, walks.csv, attributes.csv, retrieval.csv, meaning_pairs.csv unless they are
             empty; pictures/*.png, sounds/*.mp3; for `dvc plots` curves/<stage>-<model>.csv and confusion.csv
-            out/metrics.json    the results of every row over the folds, for `dvc metrics`
+            out/metrics.json    the results of every model over the folds, for `dvc metrics`
 
 Its modules:
 
@@ -28,6 +28,7 @@ from typing import Any
 import pandas as pd
 
 from symphony2vec.clips import leaks, splits
+from symphony2vec.errors import UserError
 from symphony2vec.evaluation.meaning import pictures as meaning_pictures
 from symphony2vec.params import Params
 from symphony2vec.project import Project, atomic_file, atomic_folder, read_table, write_json, write_table
@@ -107,13 +108,16 @@ def _optional_tables(
 
 def format_results(project: Project) -> str:
     """Return the table of results for a terminal, with the number of folds, clips and works."""
-    table = read_table(project.out("report", "results.csv"), "report")
+    path = project.out("report", "results.csv")
+    table = read_table(path, "report")
+    if "entry" not in table:
+        raise UserError(f"{path} was written by an earlier version; run `dvc repro` to make it again")
     heading = f"{'model':<22}{'clips':>7}{'spread':>8}  {'':<14}{'movements':>10}  {'':<13}{'works':>8}  {'':<13}"
     lines = [f"{heading}{'macro-F1':>9}{'majority':>10}{'paper':>8}"]
     for row in table.to_dict("records"):
         clips, movements, works = (_interval(row, column) for column in tables.ACCURACIES.values())
         lines.append(
-            f"{row['row']:<22}{row['accuracy']:>7.1%}{_percent(row['spread']):>8}  {clips:<14}"
+            f"{row['entry']:<22}{row['accuracy']:>7.1%}{_percent(row['spread']):>8}  {clips:<14}"
             f"{row['movement_accuracy']:>10.1%}  {movements:<13}{row['work_accuracy']:>8.1%}  {works:<13}"
             f"{row['macro_f1']:>9.2f}{row['majority']:>10.1%}{_percent(row['paper']):>8}"
         )

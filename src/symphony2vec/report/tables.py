@@ -54,7 +54,7 @@ PAPER = {
 }
 PAPER_TRAIN = {("ali", "paper-256"): 38.24, ("ali", "paper-128"): 35.25, ("ali", "paper-40"): 33.21}
 COLUMNS = (
-    "stage row model readout accuracy accuracy_low accuracy_high spread macro_f1 "
+    "stage entry model readout accuracy accuracy_low accuracy_high spread macro_f1 "
     "movement_accuracy movement_accuracy_low movement_accuracy_high movement_macro_f1 "
     "work_accuracy work_accuracy_low work_accuracy_high work_macro_f1 train_accuracy validation_accuracy "
     "majority movement_majority work_majority paper folds clips movements works"
@@ -140,7 +140,7 @@ def tabulate_results(
     """
     lines: list[dict[str, Any]] = [
         {
-            **{"stage": entry.stage, "row": entry.name, "model": entry.model, "readout": entry.readout},
+            **{"stage": entry.stage, "entry": entry.name, "model": entry.model, "readout": entry.readout},
             **{name: _mean(entry, key) for name, key in MEANS.items()},
             "paper": PAPER.get((entry.stage, entry.name), np.nan) / 100.0,
             "folds": len(entry.scores),
@@ -159,7 +159,7 @@ def tabulate_results(
             if level == "clip":
                 line["spread"] = accuracy.std(ddof=1) if len(accuracy) > 1 else np.nan
     table = pd.DataFrame(lines, columns=COLUMNS)
-    order = table.sort_values(["validation_accuracy", "row"], ascending=[False, True]).index
+    order = table.sort_values(["validation_accuracy", "entry"], ascending=[False, True]).index
     table = table.loc[order]
     pairs = [_tabulate_pairs(table, level, of_level[:, order], confidence) for level, of_level in resampled_of.items()]
     return table.round(6).reset_index(drop=True), pd.concat(pairs, ignore_index=True)
@@ -171,7 +171,7 @@ def _mean(entry: ResultsEntry, key: str) -> float:
 
 def _tabulate_pairs(table: pd.DataFrame, level: str, resampled: np.ndarray, confidence: float) -> pd.DataFrame:
     low, high = statistics.paired_differences(resampled, confidence)
-    names = (table["stage"] + "/" + table["row"]).to_numpy()
+    names = (table["stage"] + "/" + table["entry"]).to_numpy()
     accuracy, folds = table[ACCURACIES[level]].to_numpy(), int(table["folds"].max())
     first, second = np.triu_indices(len(names), k=1)
     low, high = low[first, second], high[first, second]
@@ -207,17 +207,17 @@ def tabulate_leakage(
     for split, of_split in entries.items():
         table, _ = tabulate_results(of_split, *bootstrap)
         renamed = table.rename(columns={"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"})
-        part = renamed[["stage", "row", "mean", "low", "high", "majority", "folds"]].assign(split=split)
+        part = renamed[["stage", "entry", "mean", "low", "high", "majority", "folds"]].assign(split=split)
         increases = _tabulate_increases(entries[first], of_split if split != first else [], *bootstrap)
-        parts.append(part.merge(increases, how="left", on=["stage", "row"]))
-    return pd.concat(parts, ignore_index=True).rename(columns={"row": "model"})
+        parts.append(part.merge(increases, how="left", on=["stage", "entry"]))
+    return pd.concat(parts, ignore_index=True).rename(columns={"entry": "model"})
 
 
 def _tabulate_increases(
     before: list[ResultsEntry], after: list[ResultsEntry], resamples: int, confidence: float, seed: int
 ) -> pd.DataFrame:
     """Return by how much the accuracy of each entry differs on other folds, for entries that are on both."""
-    columns = ["stage", "row", *DIFFERENCES]
+    columns = ["stage", "entry", *DIFFERENCES]
     entry_of = {(entry.stage, entry.name): entry for entry in before}
     both = [(entry_of[entry.stage, entry.name], entry) for entry in after if (entry.stage, entry.name) in entry_of]
     if not both:
@@ -247,22 +247,22 @@ def tabulate_meaning(project: Project, folds: Sequence[str], settings: Probe) ->
 
 
 def collect_metrics(results: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return the main numbers of every row for `dvc metrics`: row -> metric -> value, means over folds."""
+    """Return the main numbers of every model for `dvc metrics`: entry -> metric -> value, means over folds."""
     names = [f"{column}{end}" for column in ACCURACIES.values() for end in ("", "_low", "_high")]
     names += ["macro_f1", "validation_accuracy"]
-    return {str(line["row"]): {name: float(line[name]) for name in names} for line in results.to_dict("records")}
+    return {str(line["entry"]): {name: float(line[name]) for name in names} for line in results.to_dict("records")}
 
 
 def pivot(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return the lines of attributes.csv or retrieval.csv as one table with a column for each heading.
 
     Args:
-        lines: stage, row, readout, reason and the content of a cell.
+        lines: stage, entry, readout, reason and the content of a cell.
         headings: the column of each line.
         order: of stages and rows; others come last.
 
     Returns:
-        columns: the headings with a measurement; rows: for each stage, row and readout a line (or None) for every
+        columns: the headings with a measurement; rows: for each stage, entry and readout a line (or None) for every
         column; reasons: the headings without a measurement, by the reason.
     """
     lines = lines.assign(heading=headings)
@@ -270,7 +270,7 @@ def pivot(lines: pd.DataFrame, headings: Sequence[str], order: Sequence[tuple[st
     columns = [str(name) for name, reason in reasons.items() if reason == ""]
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for line in lines.to_dict("records"):
-        rows.setdefault((line["stage"], line["row"], line["readout"]), {})[line["heading"]] = line
+        rows.setdefault((line["stage"], line["entry"], line["readout"]), {})[line["heading"]] = line
     place = {name: number for number, name in enumerate(order)}
     missing = reasons[reasons != ""]
     return {

@@ -69,7 +69,7 @@ def build_open_call(
         extended_run_id: ID of the finished run to which results are added; "" to train a model. If the server does not
             know that run, a new one is created, with this ID in its tag `stands_for`.
     """
-    names = {"row": identity.entry, "model": identity.model, "representation": identity.input_representation}
+    names = {"entry": identity.entry, "model": identity.model, "representation": identity.input_representation}
     extension_tags = {"stands_for": extended_run_id} if extended_run_id else {}
     digests = [(path, dvc_hash(project, path)) for path in inputs]
     return {

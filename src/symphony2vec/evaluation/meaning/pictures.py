@@ -37,9 +37,9 @@ def write_figures(tables: Mapping[str, pd.DataFrame], names: Sequence[str], fold
 
 def _select(results: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return the rows of these models with a value, in the order of the names."""
-    rows = results[results["row"].isin(names) & results["value"].notna()]
-    places = rows["row"].map({name: place for place, name in enumerate(names)})
-    return rows.assign(model=rows["row"]).loc[places.sort_values(kind="stable").index]
+    rows = results[results["entry"].isin(names) & results["value"].notna()]
+    places = rows["entry"].map({name: place for place, name in enumerate(names)})
+    return rows.assign(model=rows["entry"]).loc[places.sort_values(kind="stable").index]
 
 
 def _profile(rows: pd.DataFrame) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from symphony2vec.project import Project, read_table
 
 FEW_WORKS = 3  # with fewer works no interval is given, and no pair is compared
 COLUMNS = (
-    "stage row model readout label measure value low high spread baseline folds clips works left_out reason".split()
+    "stage entry model readout label measure value low high spread baseline folds clips works left_out reason".split()
 )
 PAIRS = "label measure a b difference low high better".split()
 RETRIEVED = {"label": "what", "value": "map", "baseline": "chance", "clips": "queries"}  # columns of retrieval.csv
@@ -157,7 +157,7 @@ def _line(
     rows = pd.concat([_select(table, label, measure) for table in entry.measures])
     reasons = [reason for reason in rows["reason"] if reason]
     return {
-        **{"stage": entry.stage, "row": entry.name, "model": entry.model, "readout": entry.readout},
+        **{"stage": entry.stage, "entry": entry.name, "model": entry.model, "readout": entry.readout},
         **{"label": label, "measure": measure, "folds": len(measured)},
         **{name: round(number, 4) for name, number in estimate._asdict().items()},
         "clips": round(sum(int(table["clips"].sum()) for table in measured) / max(len(measured), 1)),
