@@ -253,8 +253,9 @@ def recordings_(folder: Path | None, name: str | None, downloaded: Path | None) 
     """
     sets = lazy.recording_sets.SETS
     if name is None:
-        for one in sets.values():
-            click.echo(f"{one.name}: {one.content}\n  licence: {one.licence}\n  get {one.files} from {one.address}")
+        for known in sets.values():
+            click.echo(f"{known.name}: {known.content}\n  licence: {known.licence}")
+            click.echo(f"  get {known.files} from {known.address}")
         return
     if name not in sets:
         raise UserError(f"there is no set '{name}'; there is {', '.join(sets)}")

@@ -145,8 +145,8 @@ def _separate_words(name: str) -> str:
 
 
 SETS = {
-    one.name: one
-    for one in (
+    recording_set.name: recording_set
+    for recording_set in (
         RecordingSet(
             "musicnet",
             "330 recordings of chamber and piano music by ten composers (34 hours)",

@@ -230,7 +230,7 @@ def _register(client: MlflowClient, candidate: Candidate) -> str:
 def _link_version(client: MlflowClient, model: LoggedModel, version: str) -> None:
     """Name a version in its logged model, as MLflow's UI shows it; a server has done so already, a database has not."""
     versions = json.loads(client.get_logged_model(model.model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
-    if not any(one["name"] == MODEL and str(one["version"]) == version for one in versions):
+    if not any(link["name"] == MODEL and str(link["version"]) == version for link in versions):
         versions.append({"name": MODEL, "version": version})
         client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(versions)})
 
