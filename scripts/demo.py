@@ -8,6 +8,7 @@ first bars of a few movements of each composer of the starter corpus. Files that
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from itertools import groupby
@@ -32,9 +33,10 @@ GIT_IGNORE, DVC_IGNORE = "/out/\n/mlruns/\n", "/config.local\n/tmp\n/cache\n"
 
 
 def make_project(root: Path) -> None:
-    """Write the project: params.yaml, dvc.yaml, data/demo, the settings of DVC, and a link to the code."""
+    """Write the project: params.yaml, dvc.yaml, data/demo, the settings and plots of DVC, and a link to the code."""
     (root / ".dvc").mkdir(parents=True, exist_ok=True)
     (root / ".dvc" / "config").write_text(DVC_CONFIG, encoding="utf-8")
+    shutil.copytree(ROOT / ".dvc" / "plots", root / ".dvc" / "plots", dirs_exist_ok=True)
     (root / "src").unlink(missing_ok=True)
     (root / "src").symlink_to(ROOT / "src")  # absolute, for the copies that `dvc exp run --temp` makes
     (root / ".gitignore").write_text(GIT_IGNORE, encoding="utf-8")

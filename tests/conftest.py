@@ -121,6 +121,15 @@ def package_of(project: Project, run_id: str, name: str = "model") -> Path:
     return Path(local_file_uri_to_path(model.artifact_location))
 
 
+def logged_names(project: Project, run_id: str) -> set[str]:
+    """The names of a run's logged models, files and folders of artifacts."""
+    known = client(project)
+    run = known.get_run(run_id)
+    models = known.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+    assert {one.model_id for one in models} == {one.model_id for one in run.outputs.model_outputs}
+    return {one.name for one in models} | {one.path for one in known.list_artifacts(run_id)}
+
+
 def runs(project: Project, wanted: str = "", stage: str = "embeddings") -> list[Any]:
     """The runs of one stage."""
     known = client(project)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from conftest import ROOT, client, lasting, of_licence, runs, with_database
+from conftest import ROOT, client, lasting, logged_names, of_licence, runs, with_database
 from symphony2vec import params, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.models.classifiers import stage as classifiers
@@ -164,7 +164,7 @@ def test_one_run_holds_settings_metrics_by_update_and_the_model(model, represent
         history = server.get_metric_history(run.info.run_id, logged)
         assert [metric.step for metric in history] == curves["update"].tolist()
         np.testing.assert_allclose([metric.value for metric in history], curves[name])
-    assert {"model", "curves.png"} <= {artifact.path for artifact in server.list_artifacts(run.info.run_id)}
+    assert {"model", "curves.png"} <= logged_names(trained_project, run.info.run_id)
     assert not any("test" in name for name in run.data.metrics)
 
 

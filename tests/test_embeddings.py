@@ -15,7 +15,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from conftest import ROOT, client, lasting, of_licence, runs
+from conftest import ROOT, client, lasting, logged_names, of_licence, runs
 from symphony2vec import params, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.models import generation
@@ -270,7 +270,7 @@ def test_one_run_holds_settings_data_and_the_model(model, embedded):
     expected = {"representation": "mel", "dimensions": "5", "training_clips": "40", "split": "work", "seed": "0"}
     assert expected.items() <= run.data.params.items()
     assert {item.dataset.name for item in run.inputs.dataset_inputs} == {"out/features/mel.npy", "out/clips/clips.csv"}
-    names = {artifact.path for artifact in client(embedded).list_artifacts(run.info.run_id)}
+    names = logged_names(embedded, run.info.run_id)
     assert {"model", "scatter.png"} <= names
     assert not any("test" in name for name in run.data.metrics)
 

@@ -239,6 +239,7 @@ def test_dvc_plots_draws_what_the_report_writes(versioned: Project) -> None:
     write_table(folder / "confusion.csv", pd.DataFrame({"composer": ["A", "B"], "predicted": ["A", "A"]}))
     curves = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.5, 1.5]})
     write_table(folder / "curves" / "embeddings-vae-mel.csv", curves)
+    shutil.copytree(ROOT / ".dvc" / "plots", versioned.root / ".dvc" / "plots")
     dvc(versioned, "plots", "show", "-q")
     page = (versioned.root / "dvc_plots" / "index.html").read_text(encoding="utf-8")
     assert page.count("vegaEmbed(") == 3

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from conftest import COMPOSERS, Trained, client
+from conftest import COMPOSERS, Trained, client, logged_names
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation.probe import stage as probe
@@ -408,7 +408,7 @@ def test_each_reading_has_a_card_with_its_own_accuracy(packages, trained):
 def test_the_run_keeps_what_the_probe_found(trained):
     run_id = trained.record("embeddings", "vae-mel")["run_id"]
     known = client(trained.project)
-    assert {"model", "probe"} <= {one.path for one in known.list_artifacts(run_id)}
+    assert {"model", "probe"} <= logged_names(trained.project, run_id)
     assert [one.path for one in known.list_artifacts(run_id, "probe")] == ["probe/works.csv"]
     metrics = known.get_run(run_id).data.metrics
     assert metrics["test_log_loss_calibrated"] > 0.0

@@ -567,3 +567,12 @@ def test_a_correlation_that_could_not_be_taken_is_not_a_number(project):
     write_table(project.out("ali", "work-0", "paper-8", "latent.csv"), told.assign(low=told["rho"], high=told["rho"]))
     found = tables.read_latent_correlations(project, ["paper-8"], ["work-0"])
     assert [f"{rho:+.2f}" for rho in found["rho"]] == ["+nan", "-0.50"]
+
+
+def test_the_losses_for_dvc_plots_have_no_empty_cell(finished: Project) -> None:
+    found = sorted(finished.out("report", "curves").glob("*.csv"))
+    assert found
+    for path in found:
+        table = read_table(path, "report")
+        assert len(table), path
+        assert not table.isna().any(axis=None), path

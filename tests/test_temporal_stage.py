@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
-from conftest import COMPOSERS, ROOT, Trained, client, lasting, of_licence, with_database
+from conftest import COMPOSERS, ROOT, Trained, client, lasting, logged_names, of_licence, with_database
 from symphony2vec import params, tracking
 from symphony2vec.embedder import Embedder
 from symphony2vec.errors import UserError
@@ -178,7 +178,7 @@ def test_one_run_holds_settings_metrics_and_the_model(model, trained_models):
     weights = {"adversarial_weight": "0.0", "reconstruction_weight": "0.0"} if setting == "context" else {}
     assert {**expected, **weights}.items() <= run.data.params.items()
     packages = {"model"} if setting == "labels" else {"model", "model-pooled"}
-    assert packages <= {artifact.path for artifact in tracking_client.list_artifacts(run.info.run_id)}
+    assert packages <= logged_names(trained_models.project, run.info.run_id)
     pictures = {"curves.png"} | ({"game.png", "pairs.png", "generated.png"} if setting == "full" else set())
     paths = {artifact.path for artifact in tracking_client.list_artifacts(run.info.run_id)}
     assert {path for path in paths if path.endswith(".png")} - {"confusion.png"} == pictures

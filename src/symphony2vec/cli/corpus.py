@@ -253,9 +253,9 @@ def recordings_(folder: Path | None, name: str | None, downloaded: Path | None) 
     """
     sets = lazy.recording_sets.SETS
     if name is None:
-        for known in sets.values():
-            click.echo(f"{known.name}: {known.content}\n  licence: {known.licence}")
-            click.echo(f"  get {known.files} from {known.address}")
+        for recording_set in sets.values():
+            click.echo(f"{recording_set.name}: {recording_set.content}\n  licence: {recording_set.licence}")
+            click.echo(f"  get {recording_set.files} from {recording_set.address}")
         return
     if name not in sets:
         raise UserError(f"there is no set '{name}'; there is {', '.join(sets)}")
