@@ -26,7 +26,7 @@ from symphony2vec.models.ali import stage as ali
 from symphony2vec.models.classifiers import stage as classifiers
 from symphony2vec.models.embeddings import stage as embeddings
 from symphony2vec.models.temporal import stage as temporal
-from symphony2vec.project import Project, write_table
+from symphony2vec.project import Project, read_table, write_table
 from symphony2vec.report import pictures, tables, walks
 from symphony2vec.report import stage as report
 
