@@ -38,6 +38,7 @@ def make_project(root: Path) -> Project:
     spec.loader.exec_module(demo)
     demo.MATRIX = MATRIX
     demo.make_project(root)
+    (root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n", encoding="utf-8")
     project, yaml = Project(root), YAML()
     values: Any = yaml.load(project.params)
     values["ali"] |= {"models": ["paper-40"], "probe_every_epochs": 1}
