@@ -26,7 +26,7 @@ from symphony2vec.models.ali import stage as ali
 from symphony2vec.models.classifiers import stage as classifiers
 from symphony2vec.models.embeddings import stage as embeddings
 from symphony2vec.models.temporal import stage as temporal
-from symphony2vec.project import Project, read_table, write_table
+from symphony2vec.project import Project, write_table
 from symphony2vec.report import pictures, tables, walks
 from symphony2vec.report import stage as report
 
@@ -333,12 +333,13 @@ def test_dvc_plots_the_losses_of_every_network_and_the_confusion_of_the_best_mod
     assert set(losses) == networks
     for name, table in losses.items():
         assert list(table) == ["epoch", "train_loss", "validation_loss"]
-        assert table["train_loss"].notna().all(), name
-        assert table["validation_loss"].notna().any(), name  # not every network is evaluated after every epoch
+        assert len(table), name
+        assert table.notna().all(axis=None), name  # DVC would draw an empty cell as 0
     best = table_of(finished).iloc[0]
     confusion = pd.read_csv(finished.out("report", "confusion.csv"))
     right = (confusion["composer"] == confusion["predicted"]).mean()
     assert right == pytest.approx(best["accuracy"], abs=0.05)  # the mean over folds of unequal size
+    shutil.copytree(ROOT / ".dvc" / "plots", finished.root / ".dvc" / "plots", dirs_exist_ok=True)
     call("dvc", "plots", "show", "--out", "plots", cwd=finished.root)
     page = (finished.root / "plots" / "index.html").read_text(encoding="utf-8")
     assert "Confusion of the model with the best validation accuracy" in page
@@ -567,12 +568,3 @@ def test_a_correlation_that_could_not_be_taken_is_not_a_number(project):
     write_table(project.out("ali", "work-0", "paper-8", "latent.csv"), told.assign(low=told["rho"], high=told["rho"]))
     found = tables.read_latent_correlations(project, ["paper-8"], ["work-0"])
     assert [f"{rho:+.2f}" for rho in found["rho"]] == ["+nan", "-0.50"]
-
-
-def test_the_losses_for_dvc_plots_have_no_empty_cell(finished: Project) -> None:
-    found = sorted(finished.out("report", "curves").glob("*.csv"))
-    assert found
-    for path in found:
-        table = read_table(path, "report")
-        assert len(table), path
-        assert not table.isna().any(axis=None), path
