@@ -114,21 +114,20 @@ def read_musicnet(folder: Path, paths: Sequence[str]) -> tuple[Rows, list[str]]:
 def read_musopen(folder: Path, paths: Sequence[str]) -> tuple[Rows, list[str]]:
     """Return the rows of Musopen's collection, whose file names hold composer, work, number and movement.
 
-    The same recording is there as FLAC and, in some downloads, as MP3 or Ogg: the FLAC is taken.
+    Other files have no row. Some downloads hold a recording as FLAC and as MP3 or Ogg: the FLAC is taken.
     """
     stems = {PurePosixPath(path).with_suffix("") for path in paths if path.endswith(".flac")}
-    rows, notes = [], []
+    rows = []
     for path in map(PurePosixPath, paths):
         if path.suffix != ".flac" and path.with_suffix("") in stems:
             continue
         match = MUSOPEN_NUMBER_FIRST.fullmatch(path.stem) or MUSOPEN_NAME.fullmatch(path.stem)
         if match is None:
-            notes.append(f"{path} is not named as the files of the set are; it is not used")
             continue
         composer, work = _separate_words(match["composer"]), _separate_words(match["work"])
         movement = f"{int(match['number'])}. {_separate_words(match['movement'])}" if match["number"] else work
         rows.append(dict(zip(TITLES, (str(path), composer, work, movement), strict=True)))
-    return rows, notes
+    return rows, []
 
 
 def _catalogue_number(name: str) -> str:

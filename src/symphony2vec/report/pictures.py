@@ -103,8 +103,8 @@ def write_plots(project: Project, results: pd.DataFrame, folds: Sequence[str], f
         columns_of = [{f"{split}_{name}": f"{split}_loss" for split in ("train", "validation")} for name in LOSSES]
         columns = next((columns for columns in columns_of if set(columns) <= set(curves)), {})
         if columns:
-            both = curves[["epoch", *columns]].dropna().rename(columns=columns)  # DVC would draw an empty cell as 0
-            write_table(folder / "curves" / f"{stage}-{model}.csv", both)
+            losses = curves[["epoch", *columns]].dropna().rename(columns=columns)  # DVC would draw an empty cell as 0
+            write_table(folder / "curves" / f"{stage}-{model}.csv", losses)
     best = results.iloc[0]
     predictions = [
         read_table(project.out("probe", fold, best["stage"], best["model"], "predictions.csv"), "probe")
