@@ -96,7 +96,7 @@ def by_librosa(path: Path, folder: Path) -> np.ndarray:
         )
         seen.append(librosa.power_to_db(mel, ref=np.max, top_db=own.dynamic_range_db))
     parts = [np.stack(seen[at : at + AT_ONCE]) for at in range(0, len(seen), AT_ONCE)]
-    return np.concatenate([loaded._run_network(part) for part in parts])
+    return np.concatenate([loaded.embed_spectrograms(part) for part in parts])
 
 
 def by_byol(path: Path) -> np.ndarray:

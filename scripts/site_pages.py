@@ -21,7 +21,7 @@ GUIDES = {  # command: the page that explains it
     **dict.fromkeys(["audio", "clips", "features", "probe", "report", "results"], "outputs"),
     **dict.fromkeys(["classifiers", "embeddings", "ali"], "results"),
     **dict.fromkeys(["promote", "rollback", "champions"], "registry"),
-    **dict.fromkeys(["embed", "similar", "classify", "atlas"], "using"),
+    **dict.fromkeys(["embed", "similar", "path", "contrasts", "classify", "describe", "atlas"], "using"),
     "corpus": "importing", "labels": "labels", "meaning": "meaning", "params": "experiments", "runs": "scaling",
     "serve": "serving", "study": "studies", "temporal": "temporal",
 }  # fmt: skip

@@ -178,22 +178,28 @@ def test_the_lstm_reads_its_last_step_which_all_steps_reach():
 
 
 def test_votes_come_before_means():
-    one_sure = np.array([[[0.0, 1.0], [0.51, 0.49], [0.51, 0.49]]])  # mean: the second; votes: the first
+    one_sure = torch.tensor([[[0.0, 1.0], [0.51, 0.49], [0.51, 0.49]]])  # mean: the second; votes: the first
     shares = vote(one_sure)
     assert shares.argmax() == 0
-    np.testing.assert_allclose(shares, [[(2 + 0.34) / 4, (1 + 0.66) / 4]])
+    assert shares.dtype == torch.float64
+    np.testing.assert_allclose(shares, [[(2 + 0.34) / 4, (1 + 0.66) / 4]], rtol=1e-6)
 
 
 def test_tied_votes_go_to_the_higher_mean():
-    tied = np.array([[[0.6, 0.4, 0.0], [0.1, 0.9, 0.0]], [[0.9, 0.1, 0.0], [0.4, 0.6, 0.0]]], dtype=np.float32)
-    assert vote(tied).argmax(axis=1).tolist() == [1, 0]
+    tied = torch.tensor([[[0.6, 0.4, 0.0], [0.1, 0.9, 0.0]], [[0.9, 0.1, 0.0], [0.4, 0.6, 0.0]]])
+    assert vote(tied).argmax(dim=1).tolist() == [1, 0]
+
+
+def test_the_vote_of_an_undecided_chunk_goes_to_the_first_of_equals():
+    undecided = torch.tensor([[[0.25, 0.375, 0.375]], [[0.5, 0.0, 0.5]]])
+    assert vote(undecided).argmax(dim=1).tolist() == [1, 0]
 
 
 def test_no_mean_outweighs_a_vote():
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.full(4, 0.3), size=(2000, 5))
     votes = np.stack([(probabilities.argmax(axis=2) == k).sum(axis=1) for k in range(4)], axis=1)
-    shares = vote(probabilities)
+    shares = vote(torch.from_numpy(probabilities)).numpy()
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
     rows = np.arange(len(votes))
     assert (votes[rows, shares.argmax(axis=1)] == votes.max(axis=1)).all()

@@ -167,7 +167,7 @@ def test_there_is_a_vector_for_every_clip(model, embedded):
 
 @pytest.mark.parametrize("model", embeddings.MODELS)
 def test_the_folder_holds_what_the_stage_promises_and_nothing_else(model, embedded):
-    package = {f"model/{name}" for name in ("config.json", "weights.safetensors", "example.flac", "golden.npy")}
+    package = {f"model/{name}" for name in ("config.json", "model.onnx", "example.flac", "golden.npy")}
     trained = {"curves.csv", "samples.npz", "generation.csv", "frechet.csv"}
     more = trained if model in NETWORKS else {"explained_variance.csv"}
     assert set(files_of(folder(embedded, model))) == {"vectors.npy", "run.json"} | package | more

@@ -23,7 +23,8 @@ from symphony2vec import parallel, params
 from symphony2vec.errors import UserError
 from symphony2vec.features import representations
 from symphony2vec.features import stage as features
-from symphony2vec.features.representations import Recipe, represent
+from symphony2vec.features.recipe import Recipe
+from symphony2vec.features.representations import represent
 from symphony2vec.project import REPRESENTATIONS, Project, write_table
 
 ROOT = Path(__file__).parents[1]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
+import untrained
 from conftest import client
 from symphony2vec import hear, registry, tracking
 from symphony2vec.embedder import Embedder, Embedding
 from symphony2vec.errors import UserError
-from symphony2vec.features.representations import Recipe
+from symphony2vec.features.recipe import Recipe
 from symphony2vec.models.embeddings.networks import Encoder
 from symphony2vec.package import contents, scaling
 from symphony2vec.params import Features
@@ -53,9 +51,7 @@ def package(tmp_path_factory, settings) -> Path:
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("package")
     (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
-    save_file(network.state_dict(), folder / contents.WEIGHTS)
-    (folder / contents.CONFIG).write_text(json.dumps(asdict(config)), encoding="utf-8")
-    return folder
+    return untrained.write(folder, network, config)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from symphony2vec.project import REPRESENTATIONS
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "symphony2vec"
 LEVELS = {
-    "errors": 0, "params": 0, "project": 0,
+    "errors": 0, "extras": 0, "params": 0, "project": 0,
     "corpus": 1, "decoding": 1, "figures": 1, "parallel": 1, "synthesis": 1, "tracking": 1,
     "audio": 2, "clips": 2, "features": 2, "labels": 2,
     "models": 3, "package": 3,

@@ -164,7 +164,7 @@ def test_a_killed_training_started_again_ends_with_the_same_bytes(command, tmp_p
 
     assert 1 <= updates(killed, command, every_s=0.0) <= count - update + 1, told
     found = digests_in(home(killed, command))
-    assert {"curves.csv", "run.json", "model/weights.safetensors"} < set(found), told
+    assert {"curves.csv", "run.json", "model/model.onnx"} < set(found), told
     assert found == digests_in(expected), told
     assert list(home(killed, command).parent.iterdir()) == [home(killed, command)], told
     assert not list(killed.out(".partial").iterdir()), told

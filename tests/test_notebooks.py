@@ -23,7 +23,7 @@ from symphony2vec import params, tracking
 from symphony2vec.clips import stage as clips
 from symphony2vec.evaluation.probe import stage as probe
 from symphony2vec.features import stage as features
-from symphony2vec.features.representations import Recipe
+from symphony2vec.features.recipe import Recipe
 from symphony2vec.models.ali import stage as ali
 from symphony2vec.models.classifiers import stage as classifiers
 from symphony2vec.models.embeddings import stage as embeddings

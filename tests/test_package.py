@@ -1,4 +1,7 @@
-"""Packages: every kind of model hears elsewhere what its stage wrote; nothing pickled; damage and other versions."""
+"""Packages: every kind of model hears elsewhere what its stage wrote; nothing pickled; damage and other versions.
+
+Networks in ONNX are tested in test_package_onnx.py.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+import untrained
 from conftest import COMPOSERS, Trained, client, logged_names
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
 from symphony2vec.evaluation.probe import stage as probe
 from symphony2vec.models.ali import stage as ali
 from symphony2vec.models.classifiers import stage as classifiers
-from symphony2vec.package import contents, example, head
+from symphony2vec.package import contents, example, exporting, head
 from symphony2vec.package.head import Head
 from symphony2vec.package.model import Model
 from symphony2vec.project import read_json
@@ -59,7 +65,9 @@ import symphony2vec
 json.dump({"said": said, "code": symphony2vec.__file__}, open(sys.argv[1], "w"))
 """
 # Of what the pipeline imports, all that a package does not name
-ABSENT = "dvc matplotlib mutagen partitura pretty_midi midirenderer optuna lxml music21".split()
+ABSENT = (
+    "accelerate dvc lxml matplotlib midirenderer music21 mutagen onnx optuna partitura pretty_midi safetensors torch"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +126,7 @@ def test_composers_come_with_probabilities_of_the_probe_or_of_the_classifier(nam
 @pytest.mark.parametrize("name", PACKAGES)
 def test_nothing_is_pickled(name, packages):
     files = [path for path in packages[name].rglob("*") if path.is_file()]
-    assert {"weights.safetensors", "config.json", "example.flac", "golden.npy"} <= {path.name for path in files}
+    assert {"model.onnx", "config.json", "example.flac", "golden.npy"} <= {path.name for path in files}
     assert not {path.suffix for path in files} & {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib"}
     begins = {path: path.read_bytes()[:2] for path in files}
     assert not [path for path, first in begins.items() if first[:1] == b"\x80" or first == b"PK"]
@@ -129,7 +137,7 @@ def test_nothing_is_pickled(name, packages):
 def test_the_folder_of_the_model_holds_the_files_that_the_package_was_made_of(name, packages, trained):
     stage, model, package, _ = PACKAGES[name]
     files = trained.project.out(stage, "work-0", model, package)
-    expected = {"config.json", "weights.safetensors", "example.flac", "golden.npy"}
+    expected = {"config.json", "model.onnx", "example.flac", "golden.npy"}
     assert {path.name for path in files.iterdir()} == expected
     for file in expected:
         assert (files / file).read_bytes() == (packages[name] / "artifacts" / file).read_bytes()
@@ -150,8 +158,11 @@ def test_the_example_gives_the_golden_vectors(name, packages):
 
 def test_other_weights_deviate_from_the_golden_vectors(packages, tmp_path):
     changed = copied(packages["vae-mel"], tmp_path)
-    weights = load_file(changed / "artifacts" / "weights.safetensors")
-    save_file({name: 1.1 * value for name, value in weights.items()}, changed / "artifacts" / "weights.safetensors")
+    path = changed / "artifacts" / "model.onnx"
+    network = onnx.load(path)
+    for weights in network.graph.initializer:
+        weights.CopyFrom(numpy_helper.from_array(np.float32(1.1) * numpy_helper.to_array(weights), weights.name))
+    onnx.save(network, path)
     assert deviation(changed) > 0.01
     kinds = [contents.read(folder, Model) for folder in (packages["vae-mel"], changed)]
     assert kinds[0].fingerprint != kinds[1].fingerprint
@@ -162,7 +173,9 @@ def test_requirements_are_pinned_and_the_signature_takes_sound(name, packages):
     from mlflow.models import Model as Logged
 
     lines = (packages[name] / "requirements.txt").read_text().split()
-    assert {"torch", "numpy", "safetensors", "soundfile", "librosa"} <= {line.partition("==")[0] for line in lines}
+    libraries = {line.partition("==")[0] for line in lines}
+    assert {"onnxruntime", "numpy", "soundfile", "librosa"} <= libraries
+    assert not {"torch", "safetensors", "onnx"} & libraries
     assert all(line.partition("==")[2] and "+" not in line for line in lines)
     signature = Logged.load(str(packages[name])).signature
     assert signature.inputs.input_names() == ["audio", "waveform", "sample_rate"]
@@ -274,9 +287,14 @@ def saying(**changes: Any) -> Any:
     return lambda folder: rewritten(folder, **changes)
 
 
-def cut_weights(folder: Path) -> None:
-    path = folder / "artifacts" / "weights.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
+def cut(name: str, count: int) -> Any:
+    """Cut a file off by some bytes at the end."""
+
+    def break_it(folder: Path) -> None:
+        path = folder / "artifacts" / name
+        path.write_bytes(path.read_bytes()[:-count])
+
+    return break_it
 
 
 def other_shapes(folder: Path) -> None:
@@ -284,39 +302,122 @@ def other_shapes(folder: Path) -> None:
     save_file({name: np.zeros((2, 2), np.float32) for name in load_file(path)}, path)
 
 
+def other_output(folder: Path) -> None:
+    path = folder / "artifacts" / "model.onnx"
+    network = onnx.load(path)
+    network.graph.node[-1].output[0] = network.graph.output[0].name = "z"
+    onnx.save(network, path)
+
+
+def other_input(folder: Path) -> None:
+    """Put in the network of longer clips."""
+    config = contents.Config(**json.loads((folder / "artifacts" / "config.json").read_text()))
+    arguments = {**config.build["arguments"], "values": 2 * config.build["arguments"]["values"]}
+    network = untrained.build({**config.build, "arguments": arguments})
+    model = exporting.export(network, config.build["method"], (arguments["values"],))
+    (folder / "artifacts" / "model.onnx").write_bytes(model)
+
+
 BUILD = {"module": "symphony2vec.models.embeddings.networks", "name": "Encoder", "arguments": {}, "method": "encode"}
+INVALID_PROTOBUF = "protobuf parsing failed"
 DAMAGE = {
     "no config": (without("config.json"), r"holds no model of symphony2vec: artifacts/config\.json is missing"),
-    "no weights": (without("weights.safetensors"), "No such file"),
+    "no network": (without("model.onnx"), r"No such file|is missing"),
+    "network is empty": (holding("model.onnx", b""), "No graph was found"),
+    "network is cut": (cut("model.onnx", 100), INVALID_PROTOBUF),
+    "network is cut to its beginning": (holding("model.onnx", b"\x08\x08\x12\x07pytorch\x1a"), INVALID_PROTOBUF),
+    "network is no ONNX": (holding("model.onnx", b"no network"), INVALID_PROTOBUF),
+    "network has no graph": (holding("model.onnx", b"\x08\x08"), "No graph was found"),
     "config is no JSON": (holding("config.json", b"{"), "Expecting property name"),
     "config is no text": (holding("config.json", b"\xff\xfe\x00"), "codec can't decode"),
     "config is a list": (holding("config.json", b"[]"), "no attribute 'get'"),
     "config lacks all": (holding("config.json", b'{"format": 2}'), "missing .* required"),
-    "weights are empty": (holding("weights.safetensors", b""), "(?i)header"),
-    "weights are cut": (cut_weights, "(?i)incomplete|invalid|metadata"),
-    "weights are another network's": (other_shapes, "Error.* in loading state_dict"),
     "head is no JSON": (holding("head.json", b"no"), "Expecting value"),
     "head lacks its weights": (holding("head.json", b"{}"), "'mean' is missing"),
+    "build of nothing": (saying(build={}), "'method' is missing"),
+    "scaling of nothing": (saying(scaling={}), "'offset' is missing"),
+    "frontend of nothing": (saying(frontend={}), "is missing"),
+}
+EARLIER_DAMAGE = {
+    "weights are empty": (holding("weights.safetensors", b""), "(?i)header"),
+    "weights are cut": (cut("weights.safetensors", 100), "(?i)incomplete|invalid|metadata"),
+    "weights are another network's": (other_shapes, "Error.* in loading state_dict"),
     "no such network": (saying(build={**BUILD, "name": "Transformer"}), "no attribute 'Transformer'"),
+    "no such module": (saying(build={**BUILD, "module": "symphony2vec.none"}), "No module named 'symphony2vec.none'"),
+    "no such method": (saying(build={**BUILD, "method": "none"}), "missing .* required|no attribute"),
     "arguments that it lacks": (saying(build=BUILD), "missing .* required"),
-    "code that is no network": (saying(build={**BUILD, "name": "functional"}), "no attribute|is no network"),
-    "a program": (saying(build={"module": "os", "name": "system", "arguments": {"command": "touch here"}}), "os is no"),
+    "code that is no network": (saying(build={**BUILD, "name": "pairwise"}), "is not a network"),
+    "a name that the module lacks": (saying(build={**BUILD, "name": "functional"}), "no attribute"),
+    "a program": (
+        saying(build={"module": "os", "name": "system", "arguments": {"command": "touch here"}, "method": "encode"}),
+        "os is not a module of symphony2vec",
+    ),
+    "a program by way of a module": (
+        saying(build={**BUILD, "module": "symphony2vec.models.ali.stage.os", "name": "system"}),
+        "No module named",
+    ),
     "scaling of nothing": (saying(scaling={}), "'offset' is missing"),
     "frontend of nothing": (saying(frontend={}), "is missing"),
 }
 
 
-@pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_package_is_one_line_that_names_it(name, packages, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = copied(packages["vae-mel"], tmp_path)
-    break_it, reason = DAMAGE[name]
-    break_it(folder)
+def assert_damaged(folder: Path, reason: str) -> None:
+    """The model cannot be loaded, for this reason, in one line that begins with the folder."""
     with pytest.raises(UserError, match=reason) as caught:
         contents.read(folder, Model)
     assert str(caught.value).startswith(str(folder))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_package_is_one_line_that_names_it(name, packages, tmp_path):
+    folder = copied(packages["vae-mel"], tmp_path)
+    break_it, reason = DAMAGE[name]
+    break_it(folder)
+    assert_damaged(folder, reason)
+
+
+@pytest.mark.parametrize("break_it", [other_output, other_input])
+def test_the_network_of_another_model_is_one_line_that_names_the_package(break_it, packages, tmp_path):
+    folder = copied(packages["vae-mel"], tmp_path)
+    break_it(folder)
+    assert_damaged(folder, "Invalid output name|invalid dimensions")
+
+
+@pytest.fixture(scope="module")
+def earlier_package(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of the VAE in the earlier format: with weights.safetensors in place of model.onnx."""
+    folder = copied(packages["vae-mel"], tmp_path_factory.mktemp("earlier"))
+    (folder / "artifacts" / "model.onnx").unlink()
+    build = read_json(folder / "artifacts" / "config.json", "")["build"]
+    untrained.save_weights(untrained.build(build), folder / "artifacts" / "weights.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("name", EARLIER_DAMAGE)
+def test_a_damaged_package_of_the_earlier_format_is_one_line_that_names_it(
+    name, earlier_package, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder = copied(earlier_package, tmp_path)
+    break_it, reason = EARLIER_DAMAGE[name]
+    break_it(folder)
+    assert_damaged(folder, reason)
     assert not (tmp_path / "here").exists()
+
+
+def test_a_package_of_the_earlier_format_has_the_fingerprint_of_its_weights(earlier_package):
+    model = contents.read(earlier_package, Model)
+    assert (model.name, model.dimensions, model.composers) == ("vae-mel work-0", 4, list(COMPOSERS))
+    config = read_json(earlier_package / "artifacts" / "config.json", "")
+    assert model.fingerprint == fingerprint(config, earlier_package / "artifacts" / "weights.safetensors")
+
+
+def fingerprint(config: dict[str, Any], network: Path) -> str:
+    """Return the fingerprint of format 2: a digest of build, scaling and frontend, and of the network's file."""
+    labelled = {"build": config["build"], "scaling": config["scaling"], "hearing": config["frontend"]}
+    digest = hashlib.sha256(network.read_bytes()).digest()
+    return hashlib.sha256(json.dumps(labelled, sort_keys=True).encode() + digest).hexdigest()[:16]
 
 
 def test_a_package_is_read_from_the_folder_of_its_artifacts_too(packages):
@@ -330,14 +431,12 @@ def test_a_config_with_the_keys_of_earlier_versions_is_the_same_model(packages, 
     before = contents.read(folder, Model)
     path = folder / "artifacts" / "config.json"
     config = json.loads(path.read_text())
+    assert before.fingerprint == fingerprint(config, folder / "artifacts" / "model.onnx")
     config["hearing"], config["reading"] = config.pop("frontend"), config.pop("readout")
     config["subject"]["draw"] = config["subject"].pop("fold")
     path.write_text(json.dumps(config))
     after = contents.read(folder, Model)
     assert (after.name, after.fingerprint) == (before.name, before.fingerprint)
-    labelled = json.dumps({name: config[name] for name in ("build", "scaling", "hearing")}, sort_keys=True).encode()
-    weights = hashlib.sha256((folder / "artifacts" / "weights.safetensors").read_bytes()).digest()
-    assert after.fingerprint == hashlib.sha256(labelled + weights).hexdigest()[:16]
 
 
 def test_fingerprints_tell_models_and_readings_apart(packages):

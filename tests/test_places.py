@@ -204,7 +204,7 @@ def test_what_an_earlier_version_wrote_into_the_original_is_brought_home(promote
     assert call(second, "runs", "settle").strip() == tracking.tracking_uri(second)
     assert stand(first.root) == before
     shutil.rmtree(first.root)
-    assert (registry.locate_model(second, run_id)[0] / "artifacts" / "weights.safetensors").is_file()
+    assert (registry.locate_model(second, run_id)[0] / "artifacts" / "model.onnx").is_file()
 
 
 def test_artifacts_that_were_sent_elsewhere_from_the_first_stay_there(

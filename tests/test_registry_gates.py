@@ -260,9 +260,9 @@ def test_an_unchanged_package_returns_its_golden_vectors_in_a_new_process(packed
 
 
 def test_a_package_that_raises_is_refused_with_its_message(tmp_path):
-    verdict = gates.check_package(save_package(tmp_path, {"fault": "weights.safetensors is damaged"}))
+    verdict = gates.check_package(save_package(tmp_path, {"fault": "model.onnx is damaged"}))
     assert not verdict.passed
-    assert verdict.details == "it cannot be loaded and run: RuntimeError: weights.safetensors is damaged"
+    assert verdict.details == "it cannot be loaded and run: RuntimeError: model.onnx is damaged"
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.9e-4, True), (1.1e-4, False), (0.5, False)])

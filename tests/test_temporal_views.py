@@ -130,6 +130,27 @@ def test_a_level_is_one_number_a_clip_of_the_deviation_asked_for():
     assert float(view[:, 0, 0].mean()) == pytest.approx(0.0, abs=0.02)
 
 
+def test_an_equaliser_is_a_smooth_curve_over_the_bins_and_constant_in_time():
+    view = augment(torch.zeros(4000, 64, 5), Augmentation(equalisation=0.2), rng())
+    assert torch.equal(view, view[:, :, :1].expand_as(view))
+    assert float(view[:, 0].std()) == pytest.approx(0.2, rel=0.05)
+    steps = view[:, 1:, 0] - view[:, :-1, 0]
+    assert float(steps.std()) < 0.05
+    assert float((view[:, 0, 0] * view[:, 63, 0]).mean()) == pytest.approx(0.0, abs=0.005)
+
+
+def test_a_noise_floor_raises_the_quietest_values_alone():
+    x = torch.rand(500, 16, 16, generator=rng()) * 4.0
+    view = augment(x, Augmentation(noise_floor=1.5), rng())
+    raised = view != x
+    assert (view >= x).all()
+    lowest = x.amin(dim=(1, 2))
+    assert ((view.amin(dim=(1, 2)) - lowest) <= 1.5).all()
+    assert float((view.amin(dim=(1, 2)) - lowest).mean()) == pytest.approx(0.75, abs=0.06)
+    assert (view[raised] <= (lowest + 1.5).max()).all()
+    assert not raised[x > (lowest + 1.5)[:, None, None]].any()
+
+
 def test_what_is_masked_stays_the_mean_of_its_band_at_any_level():
     view = augment(torch.ones(50, 8, 8), Augmentation(mask_bins=3, level_shift=5.0), rng())
     assert max(lengths(view, 1)) == 3

@@ -1,6 +1,6 @@
 """Public API of a trained model: load it by name or from a folder, embed arrays, files and folders.
 
-    embedder = Embedder.load("champion")
+    embedder = Embedder.load()                                    # symphony2vec-base, or a project's champion
     embedder.embed_file("symphony.flac").vectors                  # (clips, D), one vector every ten seconds
     embedder.embed(wave, 44100, form="timestamps", hop_s=0.5)     # one every half second
     embedder.embed_folder("~/Music").table                        # every recording below a folder
@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from symphony2vec import extras
 from symphony2vec.collection import building
 from symphony2vec.collection.table import Collection
 from symphony2vec.errors import UserError
 from symphony2vec.package import contents
 from symphony2vec.package.model import Embedding, Model
-from symphony2vec.project import Project
-from symphony2vec.registry import sources
+from symphony2vec.project import Project, is_project
 
-__all__ = ["Embedder", "Embedding", "locate"]
+__all__ = ["BASE", "Embedder", "Embedding", "locate"]
+BASE, CHAMPION = "symphony2vec-base", "champion"
+PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 class Embedder(Model):
@@ -30,12 +32,13 @@ class Embedder(Model):
     folder: Path
 
     @classmethod
-    def load(cls, source: str | Path = "champion", project: str | Path | None = None) -> Embedder:
+    def load(cls, source: str | Path | None = None, project: str | Path | None = None) -> Embedder:
         """Load a model.
 
         Args:
-            source: the folder of a package; or an alias of the registered model such as champion,
-                models:/symphony2vec/3, runs:/<run id>/model, or a run id.
+            source: symphony2vec-base, the model that is installed with this package; the folder of a package; or, in a
+                project, an alias of its registered model such as champion, models:/symphony2vec/3,
+                runs:/<run id>/model, or a run id. By default champion in a project, else symphony2vec-base.
             project: the project whose MLflow is queried; by default the one around the current folder.
 
         Raises:
@@ -54,15 +57,25 @@ class Embedder(Model):
         return building.build([Path(folder).expanduser()], request)
 
 
-def locate(source: str | Path = "champion", project: str | Path | None = None) -> tuple[Path, str]:
+def locate(source: str | Path | None = None, project: str | Path | None = None) -> tuple[Path, str]:
     """Return the folder of a model's package, and its exact source; see `Embedder.load`.
 
     Raises:
         UserError: there is no such model.
     """
+    if source is None:
+        source = CHAMPION if _is_in_project(Path(project or ".").resolve()) else BASE
+    if source == BASE:
+        return PRETRAINED / BASE, BASE
     path = Path(source).expanduser()
     if path.is_dir():
         return path.resolve(), str(path.resolve())
     if isinstance(source, Path) or ("/" in source and ":/" not in source):
-        raise UserError(f"{path} is not a folder; name the folder of a model, or a model such as champion")
-    return sources.locate_model(Project.around(Path(project or ".")), str(source))
+        raise UserError(f"{path} is not a folder; name the folder of a model, or a model such as {BASE}")
+    around = Project.around(Path(project or "."))
+    folder, exact_source = extras.load("symphony2vec.registry.sources").locate_model(around, str(source))
+    return folder, exact_source
+
+
+def _is_in_project(folder: Path) -> bool:
+    return any(is_project(candidate) for candidate in (folder, *folder.parents))

@@ -18,7 +18,8 @@ from symphony2vec import __version__
 from symphony2vec.cli import stages
 from symphony2vec.cli.atlas import atlas
 from symphony2vec.cli.corpus import corpus
-from symphony2vec.cli.embed import classify, embed, similar
+from symphony2vec.cli.describe import describe
+from symphony2vec.cli.embed import classify, contrasts, embed, path, similar
 from symphony2vec.cli.registry import champions, promote, rollback
 from symphony2vec.cli.results import params, results
 from symphony2vec.cli.runs import runs
@@ -61,7 +62,7 @@ def cli(ctx: click.Context, project: Path) -> None:
 for command in (
     corpus, stages.audio, stages.clips, stages.features, stages.labels, stages.classifiers, stages.embeddings,
     stages.ali, stages.temporal, stages.probe, stages.meaning, stages.report, results, promote, rollback, champions,
-    embed, similar, classify, serve, params, atlas, runs, study,
+    embed, similar, path, contrasts, classify, describe, serve, params, atlas, runs, study,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -21,9 +21,9 @@ FORMS = ("clips", "timestamps", "recording")
 MAX_NOTES = 10
 MODEL = click.option(
     "--model",
-    default="champion",
-    show_default=True,
-    help="An alias of the registered model, models:/symphony2vec/3, runs:/<id>/model, a run id, or a model's folder.",
+    help="symphony2vec-base; a model's folder; or in a project an alias of its registered model, "
+    "models:/symphony2vec/3, runs:/<id>/model, or a run id. [default: champion in a project, elsewhere "
+    "symphony2vec-base]",
 )
 
 
@@ -43,7 +43,7 @@ MODEL = click.option(
 @backend_option
 @click.pass_obj
 def embed(
-    project: Path, places: tuple[Path, ...], out: Path, model: str, form: str, hop_s: float | None, add: bool,
+    project: Path, places: tuple[Path, ...], out: Path, model: str | None, form: str, hop_s: float | None, add: bool,
     backend: str | None,
 ) -> None:  # fmt: skip
     """Embed recordings, files or whole folders, with a trained model.
@@ -76,9 +76,16 @@ def embed(
 @click.option("--in", "source", required=True, type=click.Path(path_type=Path), help="A collection that `embed` wrote.")
 @click.option("--at", help="Only the passage of the query at this time, such as 2:30 or 150.")
 @click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True, help="How many of each to list.")
+@click.option(
+    "--same-music",
+    is_flag=True,
+    help="List recordings of the same music: duplicates and other performances, whose passages come in the same order.",
+)
 @click.option("--csv", "csv", type=click.Path(path_type=Path), help="Also write the passages to this file.")
 @click.pass_obj
-def similar(project: Path, query: Path, source: Path, at: str | None, count: int, csv: Path | None) -> None:
+def similar(
+    project: Path, query: Path, source: Path, at: str | None, count: int, same_music: bool, csv: Path | None
+) -> None:
     """Find the recordings and passages of a collection that are nearest to a recording.
 
     The query is embedded by the model of the collection, unless the collection holds it already. It is never listed as
@@ -87,6 +94,8 @@ def similar(project: Path, query: Path, source: Path, at: str | None, count: int
     \b
     Example:  symphony2vec similar unknown.flac --in symphonies.parquet --at 2:30
     """
+    if same_music and at is not None:
+        raise UserError("--same-music compares whole recordings; leave out --at")
     collection = lazy.table.read(source)
     vectors, starts_s, ends_s = _embed_query(project, query, collection)
     if at is not None:
@@ -95,12 +104,67 @@ def similar(project: Path, query: Path, source: Path, at: str | None, count: int
     others = lazy.search.exclude(collection, lazy.building.collection_path(query))
     if not len(others.table):
         raise UserError(f"{source} holds no recording besides the query")
+    if same_music:
+        _print_same_music(lazy.search.same_music(vectors, others, count), csv)
+        return
     near = lazy.search.nearness(vectors, others)
     passages = lazy.search.passages(near, starts_s, others, count)
     _print_recordings(lazy.search.recordings(near, others, count))
     _print_passages(passages)
     if csv is not None:
         lazy.project.write_table(csv, passages)
+
+
+@click.command("path")
+@click.argument("start", type=click.Path(path_type=Path))
+@click.argument("end", type=click.Path(path_type=Path))
+@click.option("--in", "source", required=True, type=click.Path(path_type=Path), help="A collection that `embed` wrote.")
+@click.option("--from", "start_at", default="0", show_default=True, help="The time of the first passage, such as 2:30.")
+@click.option("--to", "end_at", default="0", show_default=True, help="The time of the last passage.")
+@click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True, help="How many passages between.")
+@click.option("--csv", "csv", type=click.Path(path_type=Path), help="Also write the passages to this file.")
+@click.pass_obj
+def path(
+    project: Path, start: Path, end: Path, source: Path, start_at: str, end_at: str, count: int, csv: Path | None
+) -> None:
+    """List passages of a collection that lead from a passage of one recording to that of another, in small steps.
+
+    \b
+    Example:  symphony2vec path adagio.flac presto.flac --in symphonies.parquet --from 0:40 --to 1:10
+    """
+    collection = lazy.table.read(source)
+    ends = []
+    for recording, at in ((start, start_at), (end, end_at)):
+        vectors, starts_s, ends_s = _embed_query(project, recording, collection)
+        ends.append(vectors[_row_at(max(_parse_time(at), float(starts_s.min())), starts_s, ends_s, recording)])
+    others = lazy.search.exclude(collection, lazy.building.collection_path(start))
+    others = lazy.search.exclude(others, lazy.building.collection_path(end))
+    if not len(others.table):
+        raise UserError(f"{source} holds no recording besides these two")
+    table = lazy.search.find_path(ends[0], ends[1], others, count)
+    click.echo(f"from {clock(_parse_time(start_at))} of {start}")
+    for row in table.to_dict("records"):
+        click.echo(f"  {clock(row['start_s'])} to {clock(row['end_s'])} of {_label(row)}")
+    click.echo(f"to {clock(_parse_time(end_at))} of {end}")
+    if csv is not None:
+        lazy.project.write_table(csv, table)
+
+
+@click.command("contrasts")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-n", "count", type=click.IntRange(2), default=8, show_default=True, help="How many passages to list.")
+@click.option("--csv", "csv", type=click.Path(path_type=Path), help="Also write the passages to this file.")
+def contrasts(source: Path, count: int, csv: Path | None) -> None:
+    """List the passages of a collection that differ most from each other.
+
+    \b
+    Example:  symphony2vec contrasts symphonies.parquet -n 12
+    """
+    table = lazy.search.find_contrasts(lazy.table.read(source), count)
+    for row in table.to_dict("records"):
+        click.echo(f"  {clock(row['start_s'])} to {clock(row['end_s'])} of {_label(row)}")
+    if csv is not None:
+        lazy.project.write_table(csv, table)
 
 
 @click.command("classify")
@@ -111,7 +175,12 @@ def similar(project: Path, query: Path, source: Path, at: str | None, count: int
 @click.option("--picture", type=click.Path(path_type=Path), help="Plot the probabilities over time to this PNG.")
 @click.pass_obj
 def classify(
-    project: Path, recordings: tuple[Path, ...], model: str, hop_s: float | None, csv: Path | None, picture: Path | None
+    project: Path,
+    recordings: tuple[Path, ...],
+    model: str | None,
+    hop_s: float | None,
+    csv: Path | None,
+    picture: Path | None,
 ) -> None:
     """Classify the composer of a recording, or of a work in several recordings, with calibrated probabilities.
 
@@ -152,7 +221,7 @@ def _classify_all(loaded: Any, recordings: tuple[Path, ...], hop_s: float | None
                 raise
             click.echo(f"symphony2vec: {error}", err=True)
             continue
-        _print_note(recording, embedding.note)
+        print_note(recording, embedding.note)
         probabilities = loaded.classify(embedding.vectors)
         tables[recording] = lazy.table.passages(embedding.starts_s, embedding.ends_s, probabilities, loaded.composers)
     if not tables:
@@ -194,11 +263,12 @@ def _embed_query(project: Path, query: Path, collection: Any) -> tuple[Any, Any,
             "`symphony2vec embed`"
         )
     embedding = loaded.embed_file(query, facts["form"], facts["hop_s"])
-    _print_note(query, embedding.note)
+    print_note(query, embedding.note)
     return embedding.vectors, embedding.starts_s, embedding.ends_s
 
 
-def _print_note(recording: Path, note: str) -> None:
+def print_note(recording: Path, note: str) -> None:
+    """Print what is unusual about a recording, if anything."""
     if note:
         click.echo(f"{recording}: {note}")
 
@@ -223,6 +293,14 @@ def _parse_time(text: str) -> float:
 def _label(row: Mapping[Hashable, Any]) -> str:
     titles = ", ".join(dict.fromkeys(row[name] for name in ("composer", "work", "movement") if row[name]))
     return f"{titles}  ({row['path']})" if titles else str(row["path"])
+
+
+def _print_same_music(table: pd.DataFrame, csv: Path | None) -> None:
+    click.echo("most likely the same music, first those with the most similar passages in the same order")
+    for row in table.to_dict("records"):
+        click.echo(f"  {row['similarity']:+.2f}  {_label(row)}")
+    if csv is not None:
+        lazy.project.write_table(csv, table)
 
 
 def _print_recordings(table: pd.DataFrame) -> None:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from symphony2vec import extras
 
 if TYPE_CHECKING:
     from symphony2vec import atlas, embedder, figures, params, project, registry, tracking
@@ -49,7 +50,7 @@ else:
             self._name = name
 
         def __getattr__(self, attribute: str) -> Any:
-            return getattr(importlib.import_module(self._name), attribute)
+            return getattr(extras.load(self._name), attribute)
 
     atlas, embedder, figures = (_Lazy(f"symphony2vec.{name}") for name in ("atlas", "embedder", "figures"))
     params, project = _Lazy("symphony2vec.params"), _Lazy("symphony2vec.project")

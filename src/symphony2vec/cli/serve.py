@@ -15,7 +15,7 @@ from symphony2vec.cli.embed import MODEL
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 for any free port.")
 @click.pass_obj
-def serve(project: Path, model: str, host: str, port: int) -> None:
+def serve(project: Path, model: str | None, host: str, port: int) -> None:
     """Serve a trained model over HTTP: POST /embed, GET /health, documentation at /docs.
 
     The model is loaded once, at the start. SYMPHONY2VEC_MAX_SECONDS, SYMPHONY2VEC_MAX_MEGABYTES and

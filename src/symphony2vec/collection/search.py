@@ -14,6 +14,7 @@ import pandas as pd
 
 from symphony2vec.collection.table import Collection
 
+POSITIONS, LONGEST_SHIFT = 48, 0.1  # of `same_music`
 PASSAGES_PER_RECORDING = 3  # at most, so that one recording does not fill the list
 
 
@@ -84,6 +85,94 @@ def recordings(near: Nearness, collection: Collection, count: int) -> pd.DataFra
     table = collection.table.drop_duplicates("path")[["composer", "work", "movement", "path"]]
     table.insert(0, "similarity", table["path"].map(pd.Series(near.recordings)))
     return table.sort_values(["similarity", "path"], ascending=[False, True]).head(count).reset_index(drop=True)
+
+
+def same_music(query: np.ndarray, collection: Collection, count: int) -> pd.DataFrame:
+    """Return the recordings that are most likely of the same music: the columns of `recordings`.
+
+    Two performances have the same passages in the same order, at about the same share of their length. The similarity
+    of a recording is the mean cosine of vectors at equal shares, the best over a shift of up to `LONGEST_SHIFT` of the
+    length: a recording may begin with applause, or leave out a repeat.
+
+    Args:
+        query: (m, D), in order of time.
+        collection: to search; its rows are in order of time within a recording.
+        count: the number of recordings.
+    """
+    query_units, units = unit_vectors(query, collection.vectors)
+    line, similarity = _resample(query_units, POSITIONS), {}
+    for path, rows in collection.table.groupby("path", sort=True).indices.items():
+        other = _resample(units[rows], POSITIONS)
+        shifts = range(-int(LONGEST_SHIFT * POSITIONS), int(LONGEST_SHIFT * POSITIONS) + 1)
+        similarity[str(path)] = max(
+            float((_part(line, shift) * _part(other, -shift)).sum(axis=1).mean()) for shift in shifts
+        )
+    return recordings(Nearness(np.empty(0), np.empty(0), similarity), collection, count)
+
+
+def _part(line: np.ndarray, shift: int) -> np.ndarray:
+    """Return a line (P, D) without its first `shift` rows, or without its last if `shift` is negative."""
+    return line[shift:] if shift >= 0 else line[:shift]
+
+
+def _resample(units: np.ndarray, positions: int) -> np.ndarray:
+    """Return vectors (positions, D) of length 1 at equal shares of a recording (n, D), by linear interpolation."""
+    at = np.linspace(0.0, len(units) - 1.0, positions)
+    first = np.floor(at).astype(int)
+    share = (at - first)[:, None]
+    mixed = (1.0 - share) * units[first] + share * units[np.minimum(first + 1, len(units) - 1)]
+    resampled: np.ndarray = mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-12)
+    return resampled
+
+
+def find_path(start: np.ndarray, end: np.ndarray, collection: Collection, steps: int) -> pd.DataFrame:
+    """Return passages that lead from one vector to another: similarity to the ideal step, times, titles and path.
+
+    The ideal steps divide the arc between the two evenly. Each is the nearest passage that is not used yet; a
+    recording follows itself only if the collection has one recording.
+
+    Args:
+        start: vector (D,) of the first passage.
+        end: vector (D,) of the last.
+        collection: to choose from.
+        steps: number of passages between the two.
+    """
+    ends, units = unit_vectors(np.stack([start, end]), collection.vectors)
+    angle = np.arccos(np.clip(ends[0] @ ends[1], -1.0, 1.0))
+    shares = np.arange(1, steps + 1) / (steps + 1)
+    arc = np.sin(np.stack([1.0 - shares, shares], axis=1) * angle) @ ends / max(float(np.sin(angle)), 1e-6)
+    paths = collection.table["path"].to_numpy()
+    used = np.zeros(len(units), dtype=bool)
+    path_rows: list[tuple[int, float]] = []
+    for target in arc:
+        cosines = units @ target / max(float(np.linalg.norm(target)), 1e-12)
+        excluded = used | (paths == paths[path_rows[-1][0]]) if path_rows and len(set(paths)) > 1 else used
+        row = int(np.where(excluded, -np.inf, cosines).argmax())
+        used[row] = True
+        path_rows.append((row, float(cosines[row])))
+    columns = ["start_s", "end_s", "composer", "work", "movement", "path"]
+    table = collection.table.iloc[[row for row, _ in path_rows]][columns].reset_index(drop=True)
+    table.insert(0, "similarity", [cosine for _, cosine in path_rows])
+    return table
+
+
+def find_contrasts(collection: Collection, count: int) -> pd.DataFrame:
+    """Return the passages of a collection that differ most from each other: times, titles and path.
+
+    The first is the farthest from the mean, each further one the farthest from those before it.
+
+    Args:
+        collection: to choose from.
+        count: the number of passages.
+    """
+    _, units = unit_vectors(collection.vectors[:1], collection.vectors)
+    rows = [int((units @ units.mean(axis=0)).argmin())]
+    nearest = units @ units[rows[0]]
+    while len(rows) < min(count, len(units)):
+        rows.append(int(nearest.argmin()))
+        nearest = np.maximum(nearest, units @ units[rows[-1]])
+    columns = ["start_s", "end_s", "composer", "work", "movement", "path"]
+    return collection.table.iloc[rows][columns].reset_index(drop=True)
 
 
 def passages(near: Nearness, starts_s: np.ndarray, collection: Collection, count: int) -> pd.DataFrame:

@@ -100,6 +100,26 @@ def passages(starts_s: np.ndarray, ends_s: np.ndarray, probabilities: np.ndarray
     return table
 
 
+def attributes(starts_s: np.ndarray, ends_s: np.ndarray, values: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Return one row per passage: start_s, end_s and the musical attributes, those of K numbers in K columns.
+
+    Args:
+        starts_s: (n,) seconds.
+        ends_s: (n,) seconds.
+        values: (n, K) by name.
+
+    Examples:
+        >>> values = {"strings": np.array([[0.5]]), "pitch_classes": np.zeros((1, 12))}
+        >>> attributes(np.array([0.0]), np.array([10.0]), values).columns.tolist()[:5]
+        ['start_s', 'end_s', 'strings', 'pitch_classes_0', 'pitch_classes_1']
+    """
+    columns = {"start_s": starts_s, "end_s": ends_s}
+    for name, numbers in values.items():
+        several = numbers.shape[1] > 1
+        columns |= {f"{name}_{place}" if several else name: numbers[:, place] for place in range(numbers.shape[1])}
+    return pd.DataFrame(columns)
+
+
 def join_passages(tables: Mapping[Path, pd.DataFrame]) -> pd.DataFrame:
     """Return the passages of several recordings in one table, with the path of each in the first column."""
     joined = pd.concat([table.assign(path=str(path)) for path, table in tables.items()], ignore_index=True)

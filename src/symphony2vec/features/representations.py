@@ -7,44 +7,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import librosa
 import numpy as np
 from librosa.filters import mel
 
-from symphony2vec.params import Features
+from symphony2vec.features.recipe import Recipe
 from symphony2vec.project import REPRESENTATIONS
 
 MFCC_MEL_BANDS = 128
 # Defaults of librosa.piptrack, on which librosa.estimate_tuning is based
 TUNING_RANGE_HZ = (150.0, 4000.0)
 PEAK_THRESHOLD = 0.1  # relative to the maximum of the frame
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a clip's samples become its three arrays: sample rate, duration and the section `features` of params.yaml."""
-
-    rate_hz: int
-    duration_s: float
-    settings: Features
-
-    @property
-    def samples(self) -> int:
-        """Length of a clip in samples."""
-        return round(self.duration_s * self.rate_hz)
-
-    @property
-    def frames(self) -> int:
-        """Frames of a clip; the first is centred on the first sample."""
-        return 1 + self.samples // self.settings.hop_samples
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, int]]:
-        """Shape (F, T) of each representation."""
-        bins = (self.settings.mel_bands, self.settings.mfcc_coefficients, self.settings.chroma_bins)
-        return {name: (count, self.frames) for name, count in zip(REPRESENTATIONS, bins, strict=True)}
 
 
 def represent(wave: np.ndarray, recipe: Recipe, names: Sequence[str] = REPRESENTATIONS) -> dict[str, np.ndarray]:
@@ -61,6 +35,7 @@ def represent(wave: np.ndarray, recipe: Recipe, names: Sequence[str] = REPRESENT
         (F, T) float32 by name.
 
     Examples:
+        >>> from symphony2vec.params import Features
         >>> settings = Features(fft_samples=512, hop_samples=256, mel_bands=16, dynamic_range_db=80.0,
         ...                     mfcc_coefficients=13, chroma_bins=12)
         >>> recipe = Recipe(rate_hz=8000, duration_s=1.0, settings=settings)

@@ -1,5 +1,6 @@
 """Matplotlib figures of arrays and tables; no function reads a file or depends on a stage.
 
+    attributes    what the vectors of a recording know, over time
     canvas        size, colours and legends of all figures, and saving
     corpus        the corpus and its splits
     spectrograms  spectrograms, reconstructions and generated samples
@@ -12,6 +13,7 @@
 Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
 """
 
+from symphony2vec.figures.attributes import AttributeRow, attributes
 from symphony2vec.figures.canvas import save
 from symphony2vec.figures.corpus import audio_overview, class_balance, near_duplicates, split_map
 from symphony2vec.figures.curves import game, learning_curves, losses
@@ -33,7 +35,9 @@ from symphony2vec.figures.spectrograms import examples, grid, image, pairs
 from symphony2vec.figures.studies import history, importances, parallel, slices
 
 __all__ = [
+    "AttributeRow",
     "accuracies",
+    "attributes",
     "audio_overview",
     "class_balance",
     "comparison",

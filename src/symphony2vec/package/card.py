@@ -61,7 +61,7 @@ def _data(data: Mapping[str, Any], fold: str) -> list[str]:
         f"{name} {split['clips']} clips of {split['works']} works" for name, split in data["sides"].items()
     )
     return [
-        f"Corpus `{data['corpus']}`{' (played by one synthesized orchestra)' if is_synthesized else ''}: {composers}.",
+        f"Corpus `{data['corpus']}`{' (synthesized from scores)' if is_synthesized else ''}: {composers}.",
         f"Fold {fold}: {splits}.",
         "",
         "Licences:",

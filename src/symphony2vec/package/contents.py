@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
+import numpy as np
 
+from symphony2vec import extras
 from symphony2vec.audio.loudness import LoudnessTarget
 from symphony2vec.errors import UserError
-from symphony2vec.features.representations import Recipe
+from symphony2vec.features.recipe import Recipe
+from symphony2vec.package.attributes import Attribute
 from symphony2vec.package.head import Head
 from symphony2vec.package.model import Frontend, Model
-from symphony2vec.package.scaling import Scaling
+from symphony2vec.package.scaling import CROP, Scaling
+from symphony2vec.package.session import OnnxNetwork
 from symphony2vec.params import Features
 
 M = TypeVar("M", bound=Model)
 FORMAT = 2  # format 1 took spectrograms
 CONFIG, WEIGHTS, EXAMPLE, GOLDEN, HEAD = "config.json", "weights.safetensors", "example.flac", "golden.npy", "head.json"
-CARD = "card.md"
+CARD, ONNX, ATTRIBUTES = "card.md", "model.onnx", "attributes.json"
 RENAMED = {"draw": "fold", "reading": "readout", "hearing": "frontend"}  # keys of config.json in earlier versions
-MOVED = re.compile(r"^symphony2vec\.(?=(ali|classifiers|embeddings|temporal)\.)")  # networks in earlier versions
 # The exceptions that reading a damaged package can raise.
-DAMAGE = (ImportError, AttributeError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError)
+DAMAGE = (ImportError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -92,43 +90,58 @@ def rename_keys(plain: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def read(folder: Path, kind: type[M]) -> M:
+def read(folder: Path, kind: type[M], network: Callable[[np.ndarray], np.ndarray] | None = None) -> M:
     """Load the model of a package.
 
     Args:
         folder: the package, or the folder of its artifacts.
         kind: the class to instantiate: `Model` or a subclass.
+        network: in place of the one that the package holds.
 
     Raises:
         UserError: the folder holds no package, one of another version, or a damaged one.
     """
-    artifacts = folder / "artifacts" if (folder / "artifacts" / CONFIG).is_file() else folder
-    if not (artifacts / CONFIG).is_file():
-        raise UserError(f"{folder} holds no model of symphony2vec: artifacts/{CONFIG} is missing")
+    artifacts = _artifacts(folder)
     try:
-        plain = json.loads((artifacts / CONFIG).read_text(encoding="utf-8"))
-        if plain.get("format") != FORMAT:
-            raise UserError(
-                f"{folder} was made by another version of symphony2vec (format {plain.get('format', 1)}, this one "
-                f"reads {FORMAT}); train it again, or install the version that made it"
-            )
-        config = Config(**rename_keys(plain))
-        network = _build_network(config.build)
-        network.load_state_dict(load_file(artifacts / WEIGHTS))
+        config = read_config(folder)
         return kind(
-            network,
+            _load_network(artifacts, config) if network is None else network,
             config.build,
             Scaling.from_plain(config.scaling),
             build_frontend(config),
             _read_head(artifacts / HEAD),
             config.name,
-            _fingerprint(config, artifacts / WEIGHTS),
+            _fingerprint(config, artifacts),
             config.composers if config.is_classifier else None,
+            _read_attributes(artifacts / ATTRIBUTES),
         )
     except DAMAGE as error:
-        raise UserError(
-            f"{folder}: the model cannot be loaded ({_first_line(error)}); it is damaged, or of another version"
-        ) from None
+        raise UserError(_describe(folder, error)) from None
+
+
+def read_config(folder: Path) -> Config:
+    """Return the config of a package; see `read`."""
+    path = _artifacts(folder) / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder} holds no model of symphony2vec: artifacts/{CONFIG} is missing")
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if plain.get("format") != FORMAT:
+            raise UserError(
+                f"{folder} was made by another version of symphony2vec (format {plain.get('format', 1)}, this one "
+                f"reads {FORMAT}); train it again, or install the version that made it"
+            )
+        return Config(**rename_keys(plain))
+    except DAMAGE as error:
+        raise UserError(_describe(folder, error)) from None
+
+
+def _artifacts(folder: Path) -> Path:
+    return folder / "artifacts" if (folder / "artifacts" / CONFIG).is_file() else folder
+
+
+def _describe(folder: Path, error: Exception) -> str:
+    return f"{folder}: the model cannot be loaded ({_first_line(error)}); it is damaged, or of another version"
 
 
 def build_frontend(config: Config) -> Frontend:
@@ -138,26 +151,38 @@ def build_frontend(config: Config) -> Frontend:
     return Frontend(recipe, plain["representation"], LoudnessTarget(**plain["level"]), plain["minimum_fill"])
 
 
-def _build_network(build: Mapping[str, Any]) -> nn.Module:
-    """Return the untrained network. Only networks of symphony2vec are instantiated: a package cannot run other code."""
-    module = MOVED.sub("symphony2vec.models.", build["module"])
-    if not module.startswith("symphony2vec."):
-        raise ImportError(f"{module} is not a module of symphony2vec")
-    kind = getattr(importlib.import_module(module), build["name"])
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise TypeError(f"{module}.{build['name']} is not a network")
-    return kind(**build["arguments"])
+def _load_network(artifacts: Path, config: Config) -> OnnxNetwork:
+    """Return the network of a package; that of an earlier version, without ONNX, is exported now with PyTorch."""
+    if not (artifacts / WEIGHTS).is_file():
+        return OnnxNetwork((artifacts / ONNX).read_bytes())
+    exporting = extras.load("symphony2vec.package.exporting")
+    network = exporting.build_network(config.build, artifacts / WEIGHTS)
+    return OnnxNetwork(exporting.export(network, config.build["method"], input_shape(config)))
+
+
+def input_shape(config: Config) -> tuple[int, ...]:
+    """Return the shape of the network's input, without the clips: (F, T) or (F T,)."""
+    recipe = build_frontend(config).recipe
+    shape = recipe.shapes[config.frontend["representation"]]
+    shape = (CROP, CROP) if "crop" in config.build else shape
+    return (shape[0] * shape[1],) if config.build.get("flatten") else shape
 
 
 def _read_head(path: Path) -> Head | None:
     return Head.from_plain(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def _fingerprint(config: Config, weights: Path) -> str:
+def _read_attributes(path: Path) -> list[Attribute]:
+    plain = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return [Attribute.from_plain(entry) for entry in plain]
+
+
+def _fingerprint(config: Config, artifacts: Path) -> str:
     """Return a digest of all that determines the vectors, under the labels of format 2."""
     labelled = {"build": config.build, "scaling": config.scaling, "hearing": config.frontend}
     digest = hashlib.sha256(json.dumps(labelled, sort_keys=True).encode())
-    with weights.open("rb") as file:
+    weights = artifacts / WEIGHTS  # of earlier versions
+    with (weights if weights.is_file() else artifacts / ONNX).open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 

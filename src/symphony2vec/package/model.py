@@ -13,24 +13,23 @@ Files of any length are decoded to a memory-mapped file and processed a few wind
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import librosa.core  # noqa: F401 - loads the libraries whose threads `one_thread` limits
 import numpy as np
 import soxr
 import threadpoolctl
-import torch
-from torch import nn
 
+from symphony2vec import extras
 from symphony2vec.audio import loudness
 from symphony2vec.decoding import mixing
 from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable, UserError
-from symphony2vec.features.representations import Recipe, represent
-from symphony2vec.models.training import precision
+from symphony2vec.features import mel
+from symphony2vec.features.recipe import Recipe
+from symphony2vec.package.attributes import Attribute
 from symphony2vec.package.head import Head
 from symphony2vec.package.scaling import Scaling, middle_crop
 
@@ -72,7 +71,7 @@ class Model:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Callable[[np.ndarray], np.ndarray],
         build: Mapping[str, Any],
         scaling: Scaling,
         frontend: Frontend,
@@ -80,14 +79,25 @@ class Model:
         name: str,
         fingerprint: str,
         classes: list[str] | None = None,
+        attributes: Sequence[Attribute] = (),
     ) -> None:
-        """`classes` are the composers of a classifier, which outputs probabilities in place of vectors."""
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network, self._build, self._scaling = network.to(self._device).eval(), build, scaling
+        """Arguments as the attributes, and in addition:
+
+        network: maps scaled input (B, F, T), or (B, F T), to (B, D).
+        build, scaling: see `contents.Config`.
+        classes: the composers of a classifier, which outputs probabilities in place of vectors.
+        attributes: the probes of musical attributes.
+        """
+        self.attributes = attributes
+        self._network, self._build, self._scaling = network, build, scaling
+        # Loaded before `one_thread` is first used, which limits the libraries that are loaded then.
+        self._representations = (
+            None if frontend.representation == "mel" else extras.load("symphony2vec.features.representations")
+        )
         self.frontend, self.head, self.name, self.fingerprint, self.classes = frontend, head, name, fingerprint, classes
         self.sample_rate_hz, self.duration_s = frontend.recipe.rate_hz, frontend.recipe.duration_s
         silence = np.zeros((1, *frontend.recipe.shapes[frontend.representation]), np.float32)
-        self.dimensions = self._run_network(silence).shape[1]
+        self.dimensions = self.embed_spectrograms(silence).shape[1]
 
     @property
     def composers(self) -> list[str]:
@@ -153,10 +163,9 @@ class Model:
         Returns:
             Vectors (B, D) float32.
         """
-        recipe, name = self.frontend.recipe, self.frontend.representation
         with one_thread():  # as for the training clips: the last bit depends on it
-            spectrograms = np.stack([represent(window, recipe, (name,))[name] for window in windows])
-        return self._run_network(spectrograms)
+            spectrograms = np.stack([self._represent(window) for window in windows])
+        return self.embed_spectrograms(spectrograms)
 
     def classify(self, vectors: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities (n, K) of `composers` for vectors (n, D).
@@ -168,12 +177,42 @@ class Model:
             raise UserError(f"{self.name} holds no probe, so it cannot classify composers; `dvc repro probe` adds one")
         return self.head.probabilities(vectors)
 
-    def _run_network(self, spectrograms: np.ndarray) -> np.ndarray:
-        with precision.evaluation():
-            x = middle_crop(spectrograms, self._build["crop"]) if "crop" in self._build else spectrograms
-            scaled = torch.from_numpy(self._scaling.apply(x)).to(self._device)
-            scaled = scaled.flatten(1) if self._build.get("flatten") else scaled
-            return np.asarray(getattr(self._network, self._build["method"])(scaled).float().cpu().numpy())
+    def _represent(self, window: np.ndarray) -> np.ndarray:
+        recipe, name = self.frontend.recipe, self.frontend.representation
+        if self._representations is None:
+            settings = recipe.settings
+            return mel.spectrogram(
+                window,
+                recipe.rate_hz,
+                settings.fft_samples,
+                settings.hop_samples,
+                settings.mel_bands,
+                settings.dynamic_range_db,
+            )
+        return np.asarray(self._representations.represent(window, recipe, (name,))[name])
+
+    def describe(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the values (n, K) of the musical attributes of vectors (n, D), by name; see `attributes`.
+
+        Raises:
+            UserError: the package holds no probes of attributes.
+        """
+        if not self.attributes:
+            raise UserError(f"{self.name} holds no probes of musical attributes; symphony2vec-base does")
+        return {attribute.name: attribute.predict(vectors) for attribute in self.attributes}
+
+    def embed_spectrograms(self, spectrograms: np.ndarray) -> np.ndarray:
+        """Embed spectrograms as they are.
+
+        Args:
+            spectrograms: (B, F, T) float32 in the unit of the representation; see `symphony2vec.package.scaling`.
+
+        Returns:
+            Vectors (B, D) float32.
+        """
+        x = middle_crop(spectrograms, self._build["crop"]) if "crop" in self._build else spectrograms
+        scaled = self._scaling.apply(x)
+        return self._network(scaled.reshape(len(scaled), -1) if self._build.get("flatten") else scaled)
 
     def _to_mono(self, wave: np.ndarray, sample_rate: float) -> tuple[np.ndarray, str]:
         """Return the wave as (N,) float32 at the model's rate, and a note if its channels were not averaged."""

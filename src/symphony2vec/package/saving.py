@@ -18,22 +18,22 @@ from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, DataType
-from safetensors.torch import save_file
 from torch import nn
 
 from symphony2vec.audio.loudness import LoudnessTarget
 from symphony2vec.clips.splits import SPLITS
-from symphony2vec.package import card, example
+from symphony2vec.package import card, example, exporting
 from symphony2vec.package.contents import (
     CARD,
     CONFIG,
     EXAMPLE,
     GOLDEN,
     HEAD,
-    WEIGHTS,
+    ONNX,
     Config,
     build_frontend,
     folder_name,
+    input_shape,
     read,
     rename_keys,
 )
@@ -49,10 +49,11 @@ if TYPE_CHECKING:
 
 # The libraries that loading and running a package imports.
 REQUIREMENTS = (
-    "av joblib librosa mlflow numpy pandas pydantic pyloudnorm ruamel.yaml safetensors scikit-learn soundfile soxr "
-    "threadpoolctl torch tqdm"
+    "av joblib librosa mlflow numpy onnxruntime pandas pydantic pyloudnorm ruamel.yaml scikit-learn scipy soundfile "
+    "soxr threadpoolctl tqdm"
 ).split()
 SOURCE = Path(__file__).resolve().parents[1]
+TOLERANCE = 1e-5  # of the norm of the example's vectors
 LOADER = SOURCE / "serving" / "loader.py"
 
 
@@ -102,30 +103,43 @@ def complete(run: Run, files: Path, head: Head | None, scores: Mapping[str, Any]
 
 
 def write_files(folder: Path, network: nn.Module, config: Config) -> None:
-    """Write config, weights, an example and its vectors to an empty folder."""
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS
-    )
+    """Write config, the network in ONNX, an example and its vectors to an empty folder.
+
+    Raises:
+        RuntimeError: ONNX Runtime and PyTorch give the example other vectors.
+    """
+    method = config.build["method"]
+    (folder / ONNX).write_bytes(exporting.export(network, method, input_shape(config)))
     (folder / CONFIG).write_text(json.dumps(asdict(config)), encoding="utf-8")
     recipe = build_frontend(config).recipe
     wave = example.sound(recipe.rate_hz, 1.25 * recipe.duration_s)
     soundfile.write(folder / EXAMPLE, wave, recipe.rate_hz, subtype="PCM_16")
-    np.save(folder / GOLDEN, read(folder, Model).embed_file(folder / EXAMPLE).vectors)
+    vectors, expected = (
+        read(folder, Model, backend).embed_file(folder / EXAMPLE).vectors
+        for backend in (None, exporting.TorchNetwork(network, method))
+    )
+    difference = np.linalg.norm(vectors - expected) / np.linalg.norm(expected)
+    if not difference < TOLERANCE:
+        raise RuntimeError(f"{config.name}: ONNX Runtime and PyTorch differ by {difference:.1e} of the vectors' norm")
+    np.save(folder / GOLDEN, vectors)
 
 
 def wrap(files: Path, package: Path) -> Path:
     """Write the files of a package as an MLflow model with code, requirements and a model card; return its folder."""
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     plain = read_json(files / CONFIG, "probe")
-    mlflow.pyfunc.save_model(
-        package,
-        python_model=str(LOADER),
-        artifacts={Path(name).stem: str(files / name) for name in (CONFIG, WEIGHTS, EXAMPLE, GOLDEN)},
-        code_paths=[str(SOURCE)],
-        signature=_signature(),
-        input_example=example.request(plain["frontend"]["sample_rate_hz"]),
-        pip_requirements=[f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in REQUIREMENTS],
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        code = Path(scratch) / SOURCE.name
+        shutil.copytree(SOURCE, code, ignore=shutil.ignore_patterns("__pycache__", "pretrained"))
+        mlflow.pyfunc.save_model(
+            package,
+            python_model=str(LOADER),
+            artifacts={Path(name).stem: str(files / name) for name in (CONFIG, ONNX, EXAMPLE, GOLDEN)},
+            code_paths=[str(code)],
+            signature=_signature(),
+            input_example=example.request(plain["frontend"]["sample_rate_hz"]),
+            pip_requirements=[f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in REQUIREMENTS],
+        )
     (package / CARD).write_text(card.text(plain, None), encoding="utf-8")
     return package
 

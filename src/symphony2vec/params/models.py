@@ -121,6 +121,8 @@ class TemporalSetting(Section):
     mask_frames: Annotated[int, Field(ge=0)]
     shift_bins: Annotated[int, Field(ge=0)]
     level_shift: NotNegative
+    equalisation: NotNegative = 0.0
+    noise_floor: NotNegative = 0.0
     time_stretch: Share0
     batch: Batch
     generator_batch: Batch

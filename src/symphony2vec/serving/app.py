@@ -34,11 +34,11 @@ REQUEST_BODY = {"requestBody": {"required": True, "content": {"application/json"
 log = logging.getLogger(__name__)
 
 
-def serve(source: str, project: str | Path, host: str, port: int) -> None:
+def serve(source: str | None, project: str | Path, host: str, port: int) -> None:
     """Load a model and answer HTTP requests until the process is interrupted.
 
     Args:
-        source: an alias such as champion, a version, a run, or a folder; see `Embedder.load`.
+        source: see `Embedder.load`.
         project: the project whose MLflow holds the model.
         host: the address to listen on.
         port: 0 for any free port.

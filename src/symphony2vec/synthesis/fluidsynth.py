@@ -26,6 +26,7 @@ SETTINGS = {
     "synth.chorus.active": "0",
     "synth.polyphony": str(VOICES),
     "synth.sample-rate": str(RENDERER_RATE_HZ),
+    "synth.dynamic-sample-loading": "1",  # only the samples of the notes: an .sf3 is decoded in a third of the time
     "player.timing-source": "sample",
     "audio.file.format": "float",
     "audio.file.type": "wav",

@@ -88,8 +88,11 @@ def average_over_crops(x: Tensor, bands: str, function: Callable[[Tensor], Tenso
         (B, ...).
     """
     crops = tile_crops(x, bands)
-    outputs = torch.cat([function(part) for part in crops.flatten(0, 1).split(CROPS_PER_PASS)])
-    mean: Tensor = outputs.unflatten(0, crops.shape[:2]).mean(dim=1)
+    flat = crops.flatten(0, 1)
+    # ONNX has no loop over a number of clips that is not known yet.
+    parts = (flat,) if torch.onnx.is_in_onnx_export() else flat.split(CROPS_PER_PASS)
+    outputs = torch.cat([function(part) for part in parts])
+    mean: Tensor = outputs.reshape(-1, crops.shape[1], *outputs.shape[1:]).mean(dim=1)
     return mean
 
 

@@ -73,7 +73,7 @@ class ClassifierLearner(loop.NetworkLearner[networks.Classifier]):
         self.network.eval()
         chunks = self._source.apply(lambda x: self.network(x).softmax(dim=2), rows, BATCH)
         if self.network.chunk_frames:
-            return networks.vote(chunks).astype(np.float32), chunks
+            return networks.vote(torch.from_numpy(chunks)).float().numpy(), chunks
         return chunks[:, 0], None
 
     def _loss(self, rows: np.ndarray) -> Tensor:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from symphony2vec.errors import UserError
 
@@ -228,7 +228,7 @@ def split_into_chunks(x: Tensor, frames: int) -> Tensor:
     return x[:, :, : count * frames].reshape(*x.shape[:2], count, frames).permute(0, 2, 3, 1)
 
 
-def vote(probabilities: np.ndarray) -> np.ndarray:
+def vote(probabilities: Tensor) -> Tensor:
     """Combine the probabilities of the chunks of a clip by a majority vote.
 
     Each chunk has one vote for its most probable composer (the first of equals), and the mean probabilities count as
@@ -242,13 +242,12 @@ def vote(probabilities: np.ndarray) -> np.ndarray:
         (B, K) float64; rows sum to 1.
 
     Examples:
-        >>> vote(np.array([[[0.0, 1.0], [0.75, 0.25], [0.75, 0.25]]])).tolist()
+        >>> vote(torch.tensor([[[0.0, 1.0], [0.75, 0.25], [0.75, 0.25]]])).tolist()
         [[0.625, 0.375]]
     """
-    votes = np.eye(probabilities.shape[2])[probabilities.argmax(axis=2)].sum(axis=1)
-    mean = probabilities.mean(axis=1, dtype=np.float64)
-    shares: np.ndarray = (votes + mean) / (probabilities.shape[1] + 1)
-    return shares
+    votes = one_hot(probabilities.argmax(dim=2), probabilities.shape[2]).sum(dim=1)
+    mean = torch.mean(probabilities, dim=1, dtype=torch.float64)
+    return (votes + mean) / (probabilities.shape[1] + 1)
 
 
 class Classifier(nn.Module):
@@ -276,4 +275,4 @@ class Classifier(nn.Module):
     def probabilities(self, x: Tensor) -> Tensor:
         """Return the probabilities (B, K): the softmax, or the vote of the chunks."""
         chunks = self(x).softmax(dim=2)
-        return torch.from_numpy(vote(chunks.cpu().numpy())).float() if self.chunk_frames else chunks[:, 0]
+        return vote(chunks).float() if self.chunk_frames else chunks[:, 0]

@@ -8,6 +8,7 @@ pairs (x_hat, c, z) of G: see losses.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -317,4 +318,5 @@ def build_adam(networks: tuple[nn.Module, ...], learning_rate: float, setting: T
 
 def build_augmentation(setting: TemporalSetting) -> views.Augmentation:
     """Return the augmentation of the setting."""
-    return views.Augmentation(setting.mask_bins, setting.mask_frames, setting.shift_bins, setting.level_shift)
+    names = (field.name for field in fields(views.Augmentation))
+    return views.Augmentation(**{name: getattr(setting, name) for name in names})

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
+
+EQUALISER_BANDS = 8
 
 
 @dataclass(frozen=True)
@@ -18,13 +21,16 @@ class Augmentation:
     """Strength of the augmentation; 0 disables a part.
 
     mask_bins, mask_frames: the largest width of the masks; shift_bins: the largest shift in frequency; level_shift:
-    the standard deviation of the shift in level.
+    the standard deviation of the shift in level; equalisation: the standard deviation of a random curve over the bins;
+    noise_floor: the highest level of a random noise floor, above the quietest value of the clip.
     """
 
     mask_bins: int = 0
     mask_frames: int = 0
     shift_bins: int = 0
     level_shift: float = 0.0
+    equalisation: float = 0.0
+    noise_floor: float = 0.0
 
 
 class PositiveSampler:
@@ -101,8 +107,9 @@ def augment(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tens
 
 
 def shift(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tensor:
-    """Shift every clip (B, F, T) in frequency and in level: a performance at another pitch, louder or softer."""
-    return shift_level(shift_frequency(x, augmentation.shift_bins, rng), augmentation.level_shift, rng)
+    """Change every clip (B, F, T) as another performance and recording would: pitch, level, timbre and noise."""
+    shifted = shift_level(shift_frequency(x, augmentation.shift_bins, rng), augmentation.level_shift, rng)
+    return raise_noise_floor(equalise(shifted, augmentation.equalisation, rng), augmentation.noise_floor, rng)
 
 
 def shift_frequency(x: Tensor, max_shift: int, rng: torch.Generator) -> Tensor:
@@ -120,6 +127,25 @@ def shift_level(x: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
     if not deviation:
         return x
     return x + deviation * torch.randn(len(x), 1, 1, generator=rng, device=x.device)
+
+
+def equalise(x: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
+    """Add to every clip (B, F, T) a random curve over the bins: another room, another microphone.
+
+    The curve joins `EQUALISER_BANDS` normally distributed numbers with this standard deviation by straight lines.
+    """
+    if not deviation:
+        return x
+    gains = deviation * torch.randn(len(x), 1, EQUALISER_BANDS, generator=rng, device=x.device)
+    return x + interpolate(gains, size=x.shape[1], mode="linear", align_corners=True).transpose(1, 2)
+
+
+def raise_noise_floor(x: Tensor, highest: float, rng: torch.Generator) -> Tensor:
+    """Raise the quietest values of every clip (B, F, T) to a random level, at most `highest` above their minimum."""
+    if not highest:
+        return x
+    level = highest * torch.rand(len(x), 1, 1, generator=rng, device=x.device)
+    return torch.maximum(x, x.amin(dim=(1, 2), keepdim=True) + level)
 
 
 def time_frequency_mask(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tensor:

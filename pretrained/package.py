@@ -1,0 +1,124 @@
+"""Write symphony2vec-base, the model that is installed with symphony2vec, from the trained encoder.
+
+Run in this folder, after `dvc repro temporal`: python package.py
+
+The vector is the encoder's pooled features. The probe that classifies composers knows those with at least `MIN_WORKS`
+works; like the encoder, it sees no test work.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from symphony2vec import embedder, params
+from symphony2vec.evaluation import statistics
+from symphony2vec.evaluation.meaning import probes
+from symphony2vec.evaluation.meaning.targets import LABELS, is_known
+from symphony2vec.evaluation.probe import regression, scores
+from symphony2vec.package import card, contents
+from symphony2vec.package.attributes import Attribute
+from symphony2vec.project import Project, atomic_folder, read_array, read_json, read_table
+
+FOLD, MODEL, READOUT = "work-0", "base-64", "pooled"
+MIN_WORKS = 6
+MIN_R2 = 0.2  # what a probe predicts worse on test works is left out
+RANGE = (0.005, 0.995)  # quantiles of the training clips, between which predictions are clipped
+DISPLAY = {
+    "loudness_db": ("level", "dB"),
+    "centroid_hz": ("brightness", "Hz"),
+    "notes_per_s": ("density", "notes/s"),
+    "instruments": ("parts sounding", "parts"),
+}
+TARGET = embedder.PRETRAINED / embedder.BASE
+FILES = (contents.CONFIG, contents.ONNX, contents.EXAMPLE, contents.GOLDEN)
+
+
+def select_composers(clips: pd.DataFrame) -> np.ndarray:
+    """Return whether each clip is of a composer with at least `MIN_WORKS` works."""
+    works = clips.groupby("composer")["work"].nunique()
+    selected: np.ndarray = clips["composer"].isin(works.index[works >= MIN_WORKS]).to_numpy()
+    return selected
+
+
+def fit_attributes(project: Project, vectors: np.ndarray, clips: pd.DataFrame) -> Iterator[Attribute]:
+    """Yield the probes of all labels that are numbers and can be tested on these clips, with R2 on test works.
+
+    Args:
+        project: whose labels and parameters are read.
+        vectors: (clips, D).
+        clips: composer, work and split.
+    """
+    settings = params.read(project.params)
+    table = read_table(project.out("labels", "labels.csv"), "labels")
+    splits = clips["split"].to_numpy(dtype=str)
+    numbers = [label for label in LABELS if not label.is_class]
+    measured = probes.probe_labels(vectors, clips, table, numbers, settings.meaning, settings.probe)
+    r2 = {entry.label: entry for entry in measured if entry.measure == "r2" and not entry.reason}
+    for label in (label for label in numbers if label.name in r2):
+        values = label.values(table)
+        usable = is_known(values)
+        training, validation = (np.flatnonzero(usable & (splits == split)) for split in ("train", "validation"))
+        model = probes.fit_ridge(vectors, values, training, validation, settings.meaning.penalties)
+        range_of_training = np.quantile(values[training], RANGE)
+        low, high = np.exp2(range_of_training) if label.is_log else range_of_training
+        score, score_low, score_high = bootstrap_r2(r2[label.name].table, settings.probe)
+        if score < MIN_R2:
+            continue
+        title, unit = DISPLAY.get(label.name, (label.title, ""))
+        yield Attribute(
+            label.name,
+            title,
+            unit,
+            model.weights,
+            model.offset,
+            float(low),
+            float(high),
+            label.is_log,
+            score,
+            score_low,
+            score_high,
+        )
+
+
+def bootstrap_r2(table: pd.DataFrame, settings: params.Probe) -> tuple[float, float, float]:
+    """Return R2 with its interval over works, from the sums of score and weight of every work."""
+    works, rng = len(table), np.random.default_rng(settings.seed)
+    times = rng.multinomial(works, np.full(works, 1.0 / works), size=settings.bootstrap_resamples)
+    score, weight = table["score"].to_numpy(), table["weight"].to_numpy()
+    low, high = statistics.interval((times @ score) / (times @ weight), settings.confidence)
+    return float(score.sum() / weight.sum()), float(low), float(high)
+
+
+def write(project: Project) -> None:
+    """Write the package, with its probe and its card."""
+    settings = params.read(project.params).probe
+    source = project.out("temporal", FOLD, MODEL)
+    clips = read_table(project.out("clips", "folds", f"{FOLD}.csv"), "clips")
+    selected = select_composers(clips)
+    known = clips[selected].reset_index(drop=True)
+    vectors_of_all = np.asarray(read_array(source / f"vectors-{READOUT}.npy", "temporal"))
+    result = regression.fit(vectors_of_all[selected], known, settings)
+    assert result.head is not None
+    files = source / contents.folder_name(READOUT)
+    text = card.text(read_json(files / contents.CONFIG, "temporal"), scores.score(result, known, settings))
+    TARGET.parent.mkdir(exist_ok=True)
+    with atomic_folder(TARGET) as partial:
+        (partial / "artifacts").mkdir()
+        for name in FILES:
+            shutil.copyfile(files / name, partial / "artifacts" / name)
+        head = json.dumps(result.head.as_plain())
+        (partial / "artifacts" / contents.HEAD).write_text(head, encoding="utf-8")
+        plain = [attribute.as_plain() for attribute in fit_attributes(project, vectors_of_all, clips)]
+        (partial / "artifacts" / contents.ATTRIBUTES).write_text(json.dumps(plain), encoding="utf-8")
+        (partial / contents.CARD).write_text(text, encoding="utf-8")
+    print(f"{TARGET}: {sum(path.stat().st_size for path in TARGET.rglob('*') if path.is_file()) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    write(Project.around(Path(__file__).parent))

@@ -1,0 +1,137 @@
+"""symphony2vec-base, the model that is installed with the package, and its recipe."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from ruamel.yaml import YAML
+
+from conftest import music
+from symphony2vec import Embedder, params
+from symphony2vec.corpus import catalogue
+from symphony2vec.embedder import BASE, PRETRAINED
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / "pretrained"
+COMMAND = str(Path(sys.executable).with_name("symphony2vec"))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    return Embedder.load(project=tmp_path_factory.mktemp("nowhere"))
+
+
+def load_script(name: str):
+    sys.path.insert(0, str(RECIPE))
+    try:
+        spec = importlib.util.spec_from_file_location(f"recipe_{name}", RECIPE / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(RECIPE))
+    return module
+
+
+def test_outside_a_project_the_default_is_the_base_model(base):
+    assert base.source == BASE
+    assert base.folder == PRETRAINED / BASE
+    assert base.dimensions == 512
+    assert Embedder.load(BASE).fingerprint == base.fingerprint
+
+
+def test_the_base_model_gives_its_golden_vectors(base):
+    golden = np.load(base.folder / "artifacts" / "golden.npy")
+    vectors = base.embed_file(base.folder / "artifacts" / "example.flac").vectors
+    assert np.linalg.norm(vectors - golden) < 1e-4 * np.linalg.norm(golden)
+
+
+def test_a_vector_hardly_depends_on_level_and_rate(base):
+    wave = music(10.0, 0, bright=True)
+    vectors = base.embed(wave, 22050).vectors
+    louder = base.embed(0.1 * wave, 22050).vectors
+    np.testing.assert_allclose(louder, vectors, atol=1e-2 * np.abs(vectors).max())
+
+
+def test_every_attribute_says_how_reliable_it_is(base):
+    names = [attribute.name for attribute in base.attributes]
+    assert {"strings", "woodwind", "brass", "notes_per_s", "centroid_hz", "pitch_classes"} <= set(names)
+    for attribute in base.attributes:
+        assert attribute.r2_low <= attribute.r2 <= attribute.r2_high <= 1.0
+        assert attribute.low < attribute.high
+
+
+def test_the_card_names_licences_and_accuracy(base):
+    card = (base.folder / "card.md").read_text(encoding="utf-8")
+    assert "CC-BY-4.0" in card
+    assert "CC0-1.0" in card
+    assert "confidence interval over works" in card
+
+
+def test_the_package_is_small(base):
+    assert sum(path.stat().st_size for path in base.folder.rglob("*") if path.is_file()) < 8e6
+
+
+def test_commands_work_in_an_empty_folder(tmp_path):
+    for seed in range(3):
+        soundfile.write(tmp_path / f"{seed}.flac", music(12.0, seed, bright=seed % 2 == 0), 22050)
+
+    def run(*words: str) -> str:
+        done = subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert run("embed", ".", "-o", "x.parquet").endswith(f"({BASE})\n")
+    assert "passages" in run("similar", "0.flac", "--in", "x.parquet")
+    assert "share of strings" in run("describe", "0.flac")
+    assert "%" in run("classify", "0.flac")
+
+
+# the recipe -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_parameters_of_the_recipe_are_valid():
+    settings = params.read(RECIPE / "params.yaml")
+    assert settings.temporal.models == ["base-64"]
+    assert settings.temporal.setting("base").equalisation > 0.0
+
+
+def test_every_dependency_of_the_recipe_is_a_file_or_the_output_of_a_stage():
+    stages = YAML(typ="safe").load((RECIPE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    outputs = [next(iter(out)) if isinstance(out, dict) else out for stage in stages.values() for out in stage["outs"]]
+    for stage in stages.values():
+        for path in stage["deps"]:
+            made = any(path == out or path.startswith(f"{out}/") for out in outputs)
+            assert made or (RECIPE / path).exists(), path
+
+
+def test_the_corpus_has_the_first_movements_of_the_first_works():
+    corpus = load_script("corpus")
+    rows = [
+        catalogue.Movement(f"C{composer}", f"W{work}", str(movement), "x", "score", "", "")
+        for composer in range(2) for work in range(20) for movement in range(4)
+    ]  # fmt: skip
+    limited = corpus.limit_movements(rows)
+    table = pd.DataFrame(limited)
+    assert table.groupby("composer")["work"].nunique().tolist() == [corpus.MAX_WORKS] * 2
+    assert set(table.groupby(["composer", "work"]).size()) == {corpus.MAX_MOVEMENTS}
+
+
+def test_the_same_music_in_other_performances_is_ranked_first():
+    evaluate = load_script("evaluate")
+    rng = np.random.default_rng(0)
+    keys = [("C", f"W{number}", "1") for number in range(30)]
+    lines = {key: rng.standard_normal((6, 16)) for key in keys}
+    settings = params.read(RECIPE / "params.yaml").probe
+    performed = {key: line + 0.1 * rng.standard_normal(line.shape) for key, line in lines.items()}
+    same = evaluate.score_music(performed, lines, settings)
+    other = evaluate.score_music({key: rng.standard_normal((6, 16)) for key in keys}, lines, settings)
+    assert same["mrr"] == same["top_1"] == same["aligned_mrr"] == 1.0
+    for name in ("mrr", "aligned_mrr"):
+        assert other[name] < 0.4
+        assert other[f"{name}_low"] < other[name] < other[f"{name}_high"]
