@@ -262,7 +262,7 @@ def time_parts(path: Path, package: Path) -> dict[str, float]:
         batches = embedder._window_batches(lambda start: mono[start : start + recipe.samples], starts, span.gain)
         spectrograms = np.stack([represent(window, recipe, ("mel",))["mel"] for batch in batches for window in batch])
         marks.append(time.perf_counter())
-        embedder._run_network(spectrograms)
+        embedder.embed_spectrograms(spectrograms)
         marks.append(time.perf_counter())
     names = ("decoding and resampling", "loudness", "spectrogram", "network")
     return {name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)}

@@ -14,7 +14,6 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from conftest import RATE_HZ, Trained, music
-from symphony2vec import figures
 from symphony2vec.cli import cli
 from symphony2vec.cli.describe import sparkline
 from symphony2vec.collection import search
@@ -220,10 +219,3 @@ def test_a_timeline_has_at_most_sixty_characters():
     assert line[0] == "▁"
     assert line[-1] == "█"
     assert sparkline([3.0], 0.0, 1.0) == "█"
-
-
-def test_the_figure_has_a_row_for_each_attribute():
-    rows = [figures.AttributeRow("strings", np.full((3, 1), 0.5), 0.0, 1.0),
-            figures.AttributeRow("pitch classes", np.full((3, 12), 0.1), 0.0, 1.0)]  # fmt: skip
-    figure = figures.attributes(np.array([0.0, 10.0, 20.0]), np.array([10.0, 20.0, 30.0]), rows, "title")
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["strings", "pitch classes"]

@@ -154,6 +154,15 @@ FIGURES: dict[str, Callable[[int], Figure]] = {
     "table": lambda n: figures.table(accuracies(n), 0.3),
     "comparison": lambda n: figures.comparison(grouped(n), 0.3),
     "profile": lambda n: figures.profile(grouped(n).assign(baseline=0.1, value=0.4, model="PCA"), "Linear probes"),
+    "attributes": lambda n: figures.attributes(
+        np.array([0.0, 10.0, 20.0]),
+        np.array([10.0, 20.0, 27.5]),
+        [
+            *((f"a{row}", np.full((3, 1), 0.5), 0.0, 1.0) for row in range(n)),
+            ("pitch", np.full((3, 12), 0.1), 0.0, 1.0),
+        ],
+        "a.flac, by base",
+    ),
     "timeline": lambda n: figures.timeline(told(n), [f"c{row}" for row in range(n)], "a.flac, by PCA"),
     "leakage": lambda n: figures.leakage(leaks(n)),
     "levels": lambda n: figures.levels(leaks(n).rename(columns={"split": "level"})),

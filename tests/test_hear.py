@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import untrained
+import random_packages
 from conftest import client
 from symphony2vec import hear, registry, tracking
 from symphony2vec.embedder import Embedder, Embedding
@@ -51,7 +51,7 @@ def package(tmp_path_factory, settings) -> Path:
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("package")
     (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
-    return untrained.write(folder, network, config)
+    return random_packages.write(folder, network, config)
 
 
 @pytest.fixture(scope="module")

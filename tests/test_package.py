@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-import untrained
+import random_packages
 from conftest import COMPOSERS, Trained, client, logged_names
 from symphony2vec import tracking
 from symphony2vec.errors import UserError
@@ -313,7 +313,7 @@ def other_input(folder: Path) -> None:
     """Put in the network of longer clips."""
     config = contents.Config(**json.loads((folder / "artifacts" / "config.json").read_text()))
     arguments = {**config.build["arguments"], "values": 2 * config.build["arguments"]["values"]}
-    network = untrained.build({**config.build, "arguments": arguments})
+    network = random_packages.build({**config.build, "arguments": arguments})
     model = exporting.export(network, config.build["method"], (arguments["values"],))
     (folder / "artifacts" / "model.onnx").write_bytes(model)
 
@@ -390,7 +390,7 @@ def earlier_package(packages: dict[str, Path], tmp_path_factory: pytest.TempPath
     folder = copied(packages["vae-mel"], tmp_path_factory.mktemp("earlier"))
     (folder / "artifacts" / "model.onnx").unlink()
     build = read_json(folder / "artifacts" / "config.json", "")["build"]
-    untrained.save_weights(untrained.build(build), folder / "artifacts" / "weights.safetensors")
+    random_packages.save_weights(random_packages.build(build), folder / "artifacts" / "weights.safetensors")
     return folder
 
 

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 from torch import nn
 
-import untrained
+import random_packages
 from conftest import music
 from symphony2vec.errors import UserError
 from symphony2vec.models.ali import crops
@@ -88,7 +88,7 @@ class Case:
 
     def network(self, seed: int = 0) -> nn.Module:
         """The network with random weights."""
-        return untrained.build(self.build, seed)
+        return random_packages.build(self.build, seed)
 
     def clips(self, count: int) -> np.ndarray:
         """Random input (count, F, T), or (count, F T), in the network's range."""
@@ -241,8 +241,8 @@ def test_input_of_other_precision_or_memory_layout_is_accepted(models: dict[str,
 def test_a_package_of_the_earlier_format_gives_the_same_vectors(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     network = case.network()
-    model = contents.read(untrained.write(tmp_path / "current", network, case.config), Model)
-    earlier = contents.read(untrained.write_earlier(tmp_path / "earlier", network, case.config), Model)
+    model = contents.read(random_packages.write(tmp_path / "current", network, case.config), Model)
+    earlier = contents.read(random_packages.write_earlier(tmp_path / "earlier", network, case.config), Model)
     wave = music(7.3 * model.duration_s, rate_hz=RATE_HZ)
     embedding, expected = earlier.embed(wave, RATE_HZ), model.embed(wave, RATE_HZ)
     assert len(expected.vectors) >= 7
@@ -254,13 +254,13 @@ def test_a_package_of_the_earlier_format_gives_the_same_vectors(name: str, tmp_p
 def test_a_package_of_a_network_that_has_moved_still_loads(tmp_path: Path) -> None:
     network, config = MEL.network(), MEL.config
     moved_config = replace(config, build={**config.build, "module": "symphony2vec.embeddings.networks"})
-    model = contents.read(untrained.write_earlier(tmp_path / "current", network, config), Model)
-    earlier = contents.read(untrained.write_earlier(tmp_path / "earlier", network, moved_config), Model)
+    model = contents.read(random_packages.write_earlier(tmp_path / "current", network, config), Model)
+    earlier = contents.read(random_packages.write_earlier(tmp_path / "earlier", network, moved_config), Model)
     wave = music(3.0, rate_hz=RATE_HZ)
     np.testing.assert_array_equal(earlier.embed(wave, RATE_HZ).vectors, model.embed(wave, RATE_HZ).vectors)
 
 
-@pytest.mark.parametrize("write", [untrained.write, untrained.write_earlier], ids=["current", "earlier"])
+@pytest.mark.parametrize("write", [random_packages.write, random_packages.write_earlier], ids=["current", "earlier"])
 def test_other_weights_have_another_fingerprint(write: Callable[..., Path], tmp_path: Path) -> None:
     folders = [write(tmp_path / str(seed), MEL.network(seed), MEL.config) for seed in (0, 1)]
     fingerprints = {contents.read(folder, Model).fingerprint for folder in (*folders, folders[0])}
@@ -268,16 +268,16 @@ def test_other_weights_have_another_fingerprint(write: Callable[..., Path], tmp_
 
 
 def test_a_network_given_in_place_of_that_of_the_package_is_used(tmp_path: Path) -> None:
-    folder = untrained.write(tmp_path / "package", MEL.network(), MEL.config)
+    folder = random_packages.write(tmp_path / "package", MEL.network(), MEL.config)
     model = contents.read(folder, Model, exporting.TorchNetwork(MEL.network(1), MEL.method))
-    expected = contents.read(untrained.write(tmp_path / "other", MEL.network(1), MEL.config), Model)
+    expected = contents.read(random_packages.write(tmp_path / "other", MEL.network(1), MEL.config), Model)
     wave = music(3.0, rate_hz=RATE_HZ)
     assert relative_difference(model.embed(wave, RATE_HZ).vectors, expected.embed(wave, RATE_HZ).vectors) <= TOLERANCE
 
 
 def test_a_package_with_model_onnx_imports_no_module_that_its_config_names(tmp_path: Path) -> None:
     build = {**MEL.build, "module": "os", "name": "system", "arguments": {"command": f"touch {tmp_path / 'trace'}"}}
-    folder = untrained.write(tmp_path / "package", MEL.network(), MEL.config)
+    folder = random_packages.write(tmp_path / "package", MEL.network(), MEL.config)
     (folder / contents.CONFIG).write_text(json.dumps(asdict(replace(MEL.config, build=build))))
     assert contents.read(folder, Model).dimensions == 6
     assert not (tmp_path / "trace").exists()
@@ -333,7 +333,7 @@ def embed_elsewhere(package: Path, folder: Path, absent_libraries: list[str]) ->
 
 @pytest.mark.parametrize("absent_libraries", [[], PIPELINE], ids=["none", "pipeline"])
 def test_a_mel_model_needs_no_library_of_the_pipeline(absent_libraries: list[str], tmp_path: Path) -> None:
-    package = untrained.write(tmp_path / "package", MEL.network(), MEL.config)
+    package = random_packages.write(tmp_path / "package", MEL.network(), MEL.config)
     answer = embed_elsewhere(package, tmp_path / "elsewhere", absent_libraries)
     assert "error" not in answer
     assert answer["imports"] == []
@@ -343,14 +343,14 @@ def test_a_mel_model_needs_no_library_of_the_pipeline(absent_libraries: list[str
 
 
 def test_without_pytorch_an_earlier_package_names_the_extra(tmp_path: Path) -> None:
-    package = untrained.write_earlier(tmp_path / "package", MEL.network(), MEL.config)
+    package = random_packages.write_earlier(tmp_path / "package", MEL.network(), MEL.config)
     answer = embed_elsewhere(package, tmp_path / "elsewhere", ["torch"])
     assert "is_loaded" not in answer
     assert answer["error"] == "this needs torch, which is not installed: pip install 'symphony2vec[pipeline]'"
 
 
 def test_without_pytorch_a_package_without_its_network_is_damaged(tmp_path: Path) -> None:
-    package = untrained.write(tmp_path / "package", MEL.network(), MEL.config)
+    package = random_packages.write(tmp_path / "package", MEL.network(), MEL.config)
     (package / contents.ONNX).unlink()
     answer = embed_elsewhere(package, tmp_path / "elsewhere", ["torch"])
     assert answer["error"].startswith(f"{package}: the model cannot be loaded (")
@@ -359,7 +359,7 @@ def test_without_pytorch_a_package_without_its_network_is_damaged(tmp_path: Path
 def test_without_librosa_a_model_of_mfcc_names_the_extra(tmp_path: Path) -> None:
     case = CASES["cnn mfcc"]
     config = replace(case.config, build={**case.build, "method": "encode"})  # not a classifier
-    package = untrained.write(tmp_path / "package", case.network(), case.config)
+    package = random_packages.write(tmp_path / "package", case.network(), case.config)
     (package / contents.CONFIG).write_text(json.dumps(asdict(config)))
     answer = embed_elsewhere(package, tmp_path / "elsewhere", PIPELINE)
     assert answer["error"] == "this needs librosa, which is not installed: pip install 'symphony2vec[pipeline]'"
@@ -413,7 +413,7 @@ UNSUPPORTED_MODELS = {
 
 
 def test_the_model_of_these_tests_loads_with_a_known_operator(tmp_path: Path) -> None:
-    folder = untrained.write(tmp_path / "package", MEL.network(), MEL.config)
+    folder = random_packages.write(tmp_path / "package", MEL.network(), MEL.config)
     (folder / contents.ONNX).write_bytes(onnx_model([MULTIPLY]))
     assert contents.read(folder, Model).dimensions == 4
 
@@ -421,7 +421,7 @@ def test_the_model_of_these_tests_loads_with_a_known_operator(tmp_path: Path) ->
 @pytest.mark.parametrize("name", UNSUPPORTED_MODELS)
 def test_an_operator_that_onnx_runtime_lacks_is_one_line(name: str, tmp_path: Path) -> None:
     make_model, reason = UNSUPPORTED_MODELS[name]
-    folder = untrained.write(tmp_path / "package", MEL.network(), MEL.config)
+    folder = random_packages.write(tmp_path / "package", MEL.network(), MEL.config)
     (folder / contents.ONNX).write_bytes(make_model())
     with pytest.raises(UserError, match=reason) as caught:
         contents.read(folder, Model)

@@ -58,10 +58,10 @@ def describe(
         lazy.figures.save(picture, figure)
 
 
-def _row(attribute: Attribute, values: np.ndarray) -> Any:
+def _row(attribute: Attribute, values: np.ndarray) -> tuple[str, np.ndarray, float, float]:
     unit = f" ({attribute.unit})" if attribute.unit else ""
     title = f"{attribute.title}{unit}, R² {attribute.r2:.2f}"
-    return lazy.figures.AttributeRow(title, values, attribute.low, attribute.high)
+    return title, values, attribute.low, attribute.high
 
 
 def _line(attribute: Attribute, values: np.ndarray) -> str:

@@ -13,7 +13,7 @@
 Spectrograms are (F, T): F bins from low to high, T frames of `frame_s` seconds.
 """
 
-from symphony2vec.figures.attributes import AttributeRow, attributes
+from symphony2vec.figures.attributes import attributes
 from symphony2vec.figures.canvas import save
 from symphony2vec.figures.corpus import audio_overview, class_balance, near_duplicates, split_map
 from symphony2vec.figures.curves import game, learning_curves, losses
@@ -35,7 +35,6 @@ from symphony2vec.figures.spectrograms import examples, grid, image, pairs
 from symphony2vec.figures.studies import history, importances, parallel, slices
 
 __all__ = [
-    "AttributeRow",
     "accuracies",
     "attributes",
     "audio_overview",

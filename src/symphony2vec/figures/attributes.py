@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,17 +15,10 @@ if TYPE_CHECKING:
 PITCHES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 PITCH_ROWS_INCHES, ROW_INCHES = 1.8, 0.75
 
-
-class AttributeRow(NamedTuple):
-    """One attribute: its title, its values (n, K), and the range of the axis."""
-
-    title: str
-    values: np.ndarray
-    low: float
-    high: float
+Row = tuple[str, np.ndarray, float, float]  # title, values (n, K), and the range of the axis
 
 
-def attributes(starts_s: np.ndarray, ends_s: np.ndarray, rows: Sequence[AttributeRow], title: str) -> Figure:
+def attributes(starts_s: np.ndarray, ends_s: np.ndarray, rows: Sequence[Row], title: str) -> Figure:
     """Draw one row for each attribute: its value over time, or of the pitch classes a map.
 
     Args:
@@ -34,19 +27,19 @@ def attributes(starts_s: np.ndarray, ends_s: np.ndarray, rows: Sequence[Attribut
         rows: the attributes.
         title: of the figure.
     """
-    heights = [PITCH_ROWS_INCHES if row.values.shape[1] > 1 else ROW_INCHES for row in rows]
+    heights = [PITCH_ROWS_INCHES if values.shape[1] > 1 else ROW_INCHES for _, values, _, _ in rows]
     fig = new_figure(9.0, 0.8 + sum(heights))
     panels = fig.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     edges = np.append(starts_s, ends_s[-1]) / 60.0
-    for place, (axes, row) in enumerate(zip(panels, rows, strict=True)):
-        if row.values.shape[1] > 1:
-            axes.pcolormesh(edges, np.arange(row.values.shape[1] + 1), row.values.T, cmap="Greys", rasterized=True)
-            axes.set_yticks(np.arange(row.values.shape[1]) + 0.5, PITCHES, fontsize=6)
+    for place, (axes, (row_title, values, low, high)) in enumerate(zip(panels, rows, strict=True)):
+        if values.shape[1] > 1:
+            axes.pcolormesh(edges, np.arange(values.shape[1] + 1), values.T, cmap="Greys", rasterized=True)
+            axes.set_yticks(np.arange(values.shape[1]) + 0.5, PITCHES, fontsize=6)
         else:
-            axes.stairs(row.values[:, 0], edges, baseline=row.low, fill=True, color=COLOURS[place % len(COLOURS)])
-            axes.set_ylim(row.low, row.high)
+            axes.stairs(values[:, 0], edges, baseline=low, fill=True, color=COLOURS[place % len(COLOURS)])
+            axes.set_ylim(low, high)
             axes.tick_params(axis="y", labelsize=6)
-        axes.set_title(row.title, fontsize=8, loc="left", pad=2)
+        axes.set_title(row_title, fontsize=8, loc="left", pad=2)
     panels[-1].set_xlabel("time (minutes)")
     fig.suptitle(title, fontsize=10)
     return fig
