@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,15 @@ def test_the_card_names_licences_and_accuracy(base):
 
 def test_the_package_is_small(base):
     assert sum(path.stat().st_size for path in base.folder.rglob("*") if path.is_file()) < 8e6
+
+
+def test_the_wheel_takes_every_file_of_the_package(base):
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    source = ROOT / "src" / "symphony2vec"
+    taken = {path for pattern in settings["package-data"]["symphony2vec"] for path in source.glob(pattern)}
+    files = {path for path in base.folder.rglob("*") if path.is_file()}
+    assert files
+    assert files <= taken
 
 
 def test_commands_work_in_an_empty_folder(tmp_path):
