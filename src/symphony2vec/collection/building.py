@@ -203,11 +203,12 @@ def _embed_all(
     rejected = []
 
     def warm_up() -> None:
-        model = _model(request.package, request.fingerprint)
-        noise = np.random.default_rng(0).standard_normal((1, model.frontend.recipe.samples))
-        model.embed_windows(noise.astype(np.float32))
+        noise = np.random.default_rng(0).standard_normal((1, loaded.frontend.recipe.samples))
+        loaded.embed_windows(noise.astype(np.float32))
 
-    for index, result in parallel.spread(embed, jobs, "embed", "recording", warm_up, backend):
+    loaded = _model(request.package, request.fingerprint)
+    compiles = loaded.frontend.representation != "mel"  # librosa, at its first call
+    for index, result in parallel.spread(embed, jobs, "embed", "recording", warm_up if compiles else None, backend):
         if isinstance(result, Unusable):
             rejected.append({"path": jobs[index].recording.text, "reason": " ".join(str(result).split())})
         elif not jobs[index].target.is_file():
