@@ -78,8 +78,8 @@ portable: env
 	$(OLD_PROCESSOR) $(BIN)/pytest -n auto -k "not kill and not worker" $(NUMERICAL:%=tests/test_%.py)
 
 lint: env
-	$(BIN)/ruff check src tests benchmarks scripts notebooks
-	$(BIN)/ruff format --check src tests benchmarks scripts notebooks
+	$(BIN)/ruff check src tests benchmarks scripts notebooks pretrained
+	$(BIN)/ruff format --check src tests benchmarks scripts notebooks pretrained
 	$(BIN)/mypy
 
 docs: env

@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 from conftest import music
 from symphony2vec import Embedder, params
 from symphony2vec.corpus import catalogue
-from symphony2vec.embedder import BASE, PRETRAINED
+from symphony2vec.embedder import BASE, PRETRAINED, locate
+from symphony2vec.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "pretrained"
@@ -45,6 +46,15 @@ def test_outside_a_project_the_default_is_the_base_model(base):
     assert base.folder == PRETRAINED / BASE
     assert base.dimensions == 512
     assert Embedder.load(BASE).fingerprint == base.fingerprint
+
+
+def test_a_project_without_runs_has_no_champion_to_prefer(tmp_path):
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).write_text("")
+    assert locate(project=tmp_path) == (PRETRAINED / BASE, BASE)
+    (tmp_path / "mlruns").mkdir()
+    with pytest.raises(UserError, match="champion"):
+        locate(project=tmp_path)
 
 
 def test_the_base_model_gives_its_golden_vectors(base):

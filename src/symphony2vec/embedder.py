@@ -10,6 +10,7 @@ See `symphony2vec.package.model` for the forms of an embedding and their shapes.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from symphony2vec import extras
@@ -38,7 +39,7 @@ class Embedder(Model):
         Args:
             source: symphony2vec-base, the model that is installed with this package; the folder of a package; or, in a
                 project, an alias of its registered model such as champion, models:/symphony2vec/3,
-                runs:/<run id>/model, or a run id. By default champion in a project, else symphony2vec-base.
+                runs:/<run id>/model, or a run id. By default champion in a project with runs, else symphony2vec-base.
             project: the project whose MLflow is queried; by default the one around the current folder.
 
         Raises:
@@ -64,7 +65,7 @@ def locate(source: str | Path | None = None, project: str | Path | None = None) 
         UserError: there is no such model.
     """
     if source is None:
-        source = CHAMPION if _is_in_project(Path(project or ".").resolve()) else BASE
+        source = CHAMPION if _has_runs(Path(project or ".").resolve()) else BASE
     if source == BASE:
         return PRETRAINED / BASE, BASE
     path = Path(source).expanduser()
@@ -77,5 +78,7 @@ def locate(source: str | Path | None = None, project: str | Path | None = None) 
     return folder, exact_source
 
 
-def _is_in_project(folder: Path) -> bool:
-    return any(is_project(candidate) for candidate in (folder, *folder.parents))
+def _has_runs(folder: Path) -> bool:
+    """Return whether a folder lies in a project in which models were trained, here or on a server."""
+    roots = [candidate for candidate in (folder, *folder.parents) if is_project(candidate)]
+    return bool(roots) and ((roots[0] / "mlruns").is_dir() or bool(os.environ.get("MLFLOW_TRACKING_URI")))

@@ -22,8 +22,8 @@ MAX_NOTES = 10
 MODEL = click.option(
     "--model",
     help="symphony2vec-base; a model's folder; or in a project an alias of its registered model, "
-    "models:/symphony2vec/3, runs:/<id>/model, or a run id. [default: champion in a project, elsewhere "
-    "symphony2vec-base]",
+    "models:/symphony2vec/3, runs:/<id>/model, or a run id. [default: champion in a project with runs, "
+    "elsewhere symphony2vec-base]",
 )
 
 
