@@ -7,7 +7,7 @@ from types import ModuleType
 
 from symphony2vec.errors import UserError
 
-EXTRAS = {"embedding_atlas": "atlas", "fastapi": "serve", "umap": "atlas", "uvicorn": "serve"}
+EXTRAS = {"symphony2vec.atlas": "atlas", "symphony2vec.serving.app": "serve"}  # by module
 DEFAULT_EXTRA = "pipeline"
 
 
@@ -23,5 +23,5 @@ def load(name: str) -> ModuleType:
         library = (error.name or "").partition(".")[0]
         if library in ("", "symphony2vec"):
             raise
-        extra = EXTRAS.get(library, DEFAULT_EXTRA)
+        extra = EXTRAS.get(name, DEFAULT_EXTRA)
         raise UserError(f"this needs {library}, which is not installed: pip install 'symphony2vec[{extra}]'") from None
