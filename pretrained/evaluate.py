@@ -34,7 +34,6 @@ from symphony2vec.collection.table import Collection
 from symphony2vec.corpus import catalogue
 from symphony2vec.evaluation import statistics
 from symphony2vec.evaluation.probe import regression, scores
-from symphony2vec.features import mel
 from symphony2vec.models.temporal.networks import ClipEncoder
 from symphony2vec.package import contents, exporting
 from symphony2vec.package.model import Model, window_starts
@@ -52,10 +51,10 @@ def perform_unseen(project: Project, settings: params.Params, clips: pd.DataFram
     is_performed = (clips["split"] == "test") & select_composers(clips)
     works = set(clips.loc[is_performed, ["composer", "work"]].itertuples(index=False, name=None))
     movements, _ = catalogue.read(project.corpus("base"))
-    chosen = [movement for movement in movements if (movement.composer, movement.work) in works]
+    test_movements = [movement for movement in movements if (movement.composer, movement.work) in works]
     folder = unseen.corpus("base")
     folder.mkdir(parents=True, exist_ok=True)
-    catalogue.write(folder, chosen, project.corpus("base"))
+    catalogue.write(folder, test_movements, project.corpus("base"))
     other = settings.audio.model_copy(update={"soundfonts": [SOUNDFONT], "performance_seed": 1})
     audio.run(unseen, settings.model_copy(update={"audio": other}))
     table = read_table(unseen.movements, "audio")
@@ -64,20 +63,13 @@ def perform_unseen(project: Project, settings: params.Params, clips: pd.DataFram
 
 def spectrograms(table: pd.DataFrame, model: Model, most: int) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the mel spectrograms (clips, F, T) of movements, at most so many of each, and the row of each clip."""
-    recipe = model.frontend.recipe
-    settings, size = recipe.settings, recipe.samples
+    size = model.frontend.recipe.samples
     values, rows = [], []
     for row in tqdm(table.to_dict("records"), desc="spectrograms"):
         wave, _ = soundfile.read(row["path"], dtype="float32")
         firsts = [first for first in window_starts(len(wave), size, 0.9) if first + size <= len(wave)]
         for first in thin_evenly(firsts, most):
-            window = wave[first : first + size]
-            values.append(
-                mel.spectrogram(
-                    window, recipe.rate_hz, settings.fft_samples, settings.hop_samples, settings.mel_bands,
-                    settings.dynamic_range_db,
-                )
-            )  # fmt: skip
+            values.append(model.represent(wave[first : first + size]))
             rows.append({name: row[name] for name in ("composer", "work", "movement", "file")})
     return np.stack(values), pd.DataFrame(rows)
 
@@ -136,8 +128,8 @@ def score_music(queries: Lines, targets: Lines, settings: params.Probe) -> dict[
     collection = collect({str(place): targets[key] for place, key in enumerate(keys)})
     aligned = np.empty((len(keys), len(keys)))
     for row, key in enumerate(keys):
-        found = search.same_music(queries[key], collection, len(keys))
-        aligned[row, found["path"].astype(int)] = found["similarity"]
+        ranking = search.same_music(queries[key], collection, len(keys))
+        aligned[row, ranking["path"].astype(int)] = ranking["similarity"]
     works = pd.DataFrame(keys, columns=["composer", "work", "movement"])
     values: dict[str, float] = {"movements": len(keys)}
     for prefix, similarity in (("", query_units @ units.T), ("aligned_", aligned)):
@@ -172,8 +164,6 @@ def evaluate(project: Project) -> pd.DataFrame:
     performed = perform_unseen(project, settings, clips)
     unseen, unseen_rows = spectrograms(performed, model, settings.clips.max_per_movement)
     selected = select_composers(clips)
-    names = sorted(clips.loc[selected, "composer"].unique())
-    heard = unseen_rows["composer"].isin(names).to_numpy()
     first_font = clips["performance"].to_numpy() == sorted(clips["performance"].unique())[0]
     is_test = (clips["split"] == "test").to_numpy()
     rows = []
@@ -182,9 +172,9 @@ def evaluate(project: Project) -> pd.DataFrame:
         unseen_vectors = encode(function, unseen)
         results = {"model": name, "dimensions": seen_vectors.shape[1]}
         results |= score_composers(seen_vectors[selected], clips[selected].reset_index(drop=True), settings.probe)
-        fitted = selected & ~is_test
-        table = pd.concat([clips[fitted], unseen_rows[heard].assign(split="test")], ignore_index=True)
-        vectors = np.concatenate([seen_vectors[fitted], unseen_vectors[heard]])
+        is_fitted = selected & ~is_test
+        table = pd.concat([clips[is_fitted], unseen_rows.assign(split="test")], ignore_index=True)
+        vectors = np.concatenate([seen_vectors[is_fitted], unseen_vectors])
         results |= {f"unseen_{key}": value for key, value in score_composers(vectors, table, settings.probe).items()}
         targets = group_by_movement(seen_vectors[is_test & first_font], clips[is_test & first_font])
         results |= score_music(group_by_movement(unseen_vectors, unseen_rows), targets, settings.probe)

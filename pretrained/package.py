@@ -1,9 +1,9 @@
 """Write symphony2vec-base, the model that is installed with symphony2vec, from the trained encoder.
 
-Run in this folder, after `dvc repro temporal`: python package.py
+Run in this folder, after the stages encoder and labels: python package.py
 
-The vector is the encoder's pooled features. The probe that classifies composers knows those with at least `MIN_WORKS`
-works; like the encoder, it sees no test work.
+The vector is the encoder's pooled features. The probe classifies composers with at least `MIN_WORKS` works; like the
+encoder, it is fitted without the test works.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from symphony2vec.project import Project, atomic_folder, read_array, read_json, 
 
 FOLD, MODEL, READOUT = "work-0", "base-64", "pooled"
 MIN_WORKS = 6
-MIN_R2 = 0.2  # what a probe predicts worse on test works is left out
+MIN_R2 = 0.2  # on validation clips; probes below are left out
 RANGE = (0.005, 0.995)  # quantiles of the training clips, between which predictions are clipped
 DISPLAY = {
     "loudness_db": ("level", "dB"),
@@ -65,11 +65,11 @@ def fit_attributes(project: Project, vectors: np.ndarray, clips: pd.DataFrame) -
         usable = is_known(values)
         training, validation = (np.flatnonzero(usable & (splits == split)) for split in ("train", "validation"))
         model = probes.fit_ridge(vectors, values, training, validation, settings.meaning.penalties)
+        if r2_of(model, vectors, values, training, validation) < MIN_R2:
+            continue
         range_of_training = np.quantile(values[training], RANGE)
         low, high = np.exp2(range_of_training) if label.is_log else range_of_training
         score, score_low, score_high = bootstrap_r2(r2[label.name].table, settings.probe)
-        if score < MIN_R2:
-            continue
         title, unit = DISPLAY.get(label.name, (label.title, ""))
         yield Attribute(
             label.name,
@@ -84,6 +84,14 @@ def fit_attributes(project: Project, vectors: np.ndarray, clips: pd.DataFrame) -
             score_low,
             score_high,
         )
+
+
+def r2_of(
+    model: probes.RidgeModel, vectors: np.ndarray, values: np.ndarray, training: np.ndarray, rows: np.ndarray
+) -> float:
+    """Return the R2 of a probe on some rows, against the mean of the training rows."""
+    error = ((model.predict(vectors[rows].astype(np.float64)) - values[rows]) ** 2).sum()
+    return float(1.0 - error / ((values[rows] - values[training].mean(axis=0)) ** 2).sum())
 
 
 def bootstrap_r2(table: pd.DataFrame, settings: params.Probe) -> tuple[float, float, float]:
@@ -101,12 +109,12 @@ def write(project: Project) -> None:
     source = project.out("temporal", FOLD, MODEL)
     clips = read_table(project.out("clips", "folds", f"{FOLD}.csv"), "clips")
     selected = select_composers(clips)
-    known = clips[selected].reset_index(drop=True)
-    vectors_of_all = np.asarray(read_array(source / f"vectors-{READOUT}.npy", "temporal"))
-    result = regression.fit(vectors_of_all[selected], known, settings)
+    probed_clips = clips[selected].reset_index(drop=True)
+    all_vectors = np.asarray(read_array(source / f"vectors-{READOUT}.npy", "temporal"))
+    result = regression.fit(all_vectors[selected], probed_clips, settings)
     assert result.head is not None
     files = source / contents.folder_name(READOUT)
-    text = card.text(read_json(files / contents.CONFIG, "temporal"), scores.score(result, known, settings))
+    text = card.text(read_json(files / contents.CONFIG, "temporal"), scores.score(result, probed_clips, settings))
     TARGET.parent.mkdir(exist_ok=True)
     with atomic_folder(TARGET) as partial:
         (partial / "artifacts").mkdir()
@@ -114,7 +122,7 @@ def write(project: Project) -> None:
             shutil.copyfile(files / name, partial / "artifacts" / name)
         head = json.dumps(result.head.as_plain())
         (partial / "artifacts" / contents.HEAD).write_text(head, encoding="utf-8")
-        plain = [attribute.as_plain() for attribute in fit_attributes(project, vectors_of_all, clips)]
+        plain = [attribute.as_plain() for attribute in fit_attributes(project, all_vectors, clips)]
         (partial / "artifacts" / contents.ATTRIBUTES).write_text(json.dumps(plain), encoding="utf-8")
         (partial / contents.CARD).write_text(text, encoding="utf-8")
     print(f"{TARGET}: {sum(path.stat().st_size for path in TARGET.rglob('*') if path.is_file()) / 1e6:.1f} MB")

@@ -161,6 +161,7 @@ FIGURES: dict[str, Callable[[int], Figure]] = {
             *((f"a{row}", np.full((3, 1), 0.5), 0.0, 1.0) for row in range(n)),
             ("pitch", np.full((3, 12), 0.1), 0.0, 1.0),
         ],
+        [f"pitch {number}" for number in range(12)],
         "a.flac, by base",
     ),
     "timeline": lambda n: figures.timeline(told(n), [f"c{row}" for row in range(n)], "a.flac, by PCA"),

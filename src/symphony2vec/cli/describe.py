@@ -1,4 +1,4 @@
-"""The command that describes a recording by what its vectors know."""
+"""The command that describes a recording by musical attributes, from linear probes of its vectors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PITCHES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 def describe(
     project: Path, recording: Path, model: str | None, hop_s: float | None, csv: Path | None, picture: Path | None
 ) -> None:
-    """Show the instruments, texture and pitches of a recording over time, as its vectors tell them.
+    """Show the instruments, texture and pitches of a recording over time, from linear probes.
 
     Each line is a linear probe of the vector, with its R2 on works that the model was not trained on: 1 is perfect, 0
     is no better than the mean. Values are estimates, not transcriptions.
@@ -54,7 +54,7 @@ def describe(
     if picture is not None:
         rows = [_row(attribute, values[attribute.name]) for attribute in loaded.attributes]
         title = f"{recording.name}, by {loaded.name}"
-        figure = lazy.figures.attributes(embedding.starts_s, embedding.ends_s, rows, title)
+        figure = lazy.figures.attributes(embedding.starts_s, embedding.ends_s, rows, PITCHES, title)
         lazy.figures.save(picture, figure)
 
 

@@ -1,6 +1,6 @@
 """Matplotlib figures of arrays and tables; no function reads a file or depends on a stage.
 
-    attributes    what the vectors of a recording know, over time
+    attributes    musical attributes of a recording over time
     canvas        size, colours and legends of all figures, and saving
     corpus        the corpus and its splits
     spectrograms  spectrograms, reconstructions and generated samples

@@ -164,7 +164,7 @@ class Model:
             Vectors (B, D) float32.
         """
         with one_thread():  # as for the training clips: the last bit depends on it
-            spectrograms = np.stack([self._represent(window) for window in windows])
+            spectrograms = np.stack([self.represent(window) for window in windows])
         return self.embed_spectrograms(spectrograms)
 
     def classify(self, vectors: np.ndarray) -> np.ndarray:
@@ -177,7 +177,8 @@ class Model:
             raise UserError(f"{self.name} holds no probe, so it cannot classify composers; `dvc repro probe` adds one")
         return self.head.probabilities(vectors)
 
-    def _represent(self, window: np.ndarray) -> np.ndarray:
+    def represent(self, window: np.ndarray) -> np.ndarray:
+        """Return the representation (F, T) float32 of a window (N,) float32; see `embed_spectrograms`."""
         recipe, name = self.frontend.recipe, self.frontend.representation
         if self._representations is None:
             settings = recipe.settings
