@@ -1,17 +1,19 @@
 """Measure symphony2vec-base on works it was not trained on, played with a soundfont it was not trained on.
 
-Run in this folder, after package.py: python evaluate.py
+Run in this folder, after the encoders of all folds: python evaluate.py
 
 The test works of composers with at least `package.MIN_WORKS` works are performed once more, in unseen/, with the
 soundfont TimGM6mb, other tempi and rooms. Two questions, for the base model, its 64-number code, its random
-initialisation, PCA and plain statistics of the mel spectrogram:
+initialisation, PCA and plain statistics of the mel spectrogram, in every fold of params.yaml:
 
-    composer   a probe, fitted on the training works in the soundfonts of the training, tells the composer of a clip, a
-               movement and a work
+    composer   a probe, fitted on the training works in the soundfonts of the training, predicts the composer of a clip,
+               a movement and a work
     music      the same movement in another performance: the unseen performance of a test movement searches those of all
-               of them in the first soundfont, by one vector a performance, and aligned (`search.same_music`)
+               of them in the first soundfont, by one vector a performance, and aligned (`search.same_music`); also with
+               the unseen performance played faster or slower, so that it sounds one or two semitones higher or lower
 
-Writes results.csv: accuracy and macro-F1, mean reciprocal rank and top 1, with bootstrap intervals over works.
+Writes results.csv: one row a model, the mean over folds of accuracy, macro-F1 and mean reciprocal rank, with bootstrap
+intervals over works; and differences.csv: the base model less each other one, by the paired bootstrap.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import soundfile
+import soxr
 import torch
-from package import FOLD, MODEL, READOUT, select_composers
+from package import MODEL, READOUT, select_composers
 from tqdm import tqdm
 
 from symphony2vec import params
@@ -40,16 +43,24 @@ from symphony2vec.package.model import Model, window_starts
 from symphony2vec.project import Project, read_array, read_table, write_table
 
 SOUNDFONT = "TimGM6mb"
+SEMITONES = (-2, -1, 1, 2)
 BATCH = 64
-Lines = dict[tuple[str, str, str], np.ndarray]
+LEVELS = ("clip", "movement", "work")
+TITLES = ["composer", "work", "movement"]
+Vectors = dict[tuple[str, str, str], np.ndarray]  # (n, D) of each movement, in order of time
 Encode = Callable[[np.ndarray], np.ndarray]  # (B, F, T) in dB -> (B, D)
+Clips = tuple[np.ndarray, pd.DataFrame]  # mel spectrograms (clips, F, T), and composer, work, movement and file
+# The columns of `statistics.LEVELS` for each test work, by question.
+Answers = dict[str, pd.DataFrame]
 
 
-def perform_unseen(project: Project, settings: params.Params, clips: pd.DataFrame) -> pd.DataFrame:
-    """Render the test works with the other soundfont; return the table of movements, with the path of each FLAC."""
+def perform_unseen(project: Project, settings: params.Params, folds: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Render the test works of all folds with the other soundfont; return the movements, with the path of each FLAC."""
     unseen = Project(project.root / "unseen")
-    is_performed = (clips["split"] == "test") & select_composers(clips)
-    works = set(clips.loc[is_performed, ["composer", "work"]].itertuples(index=False, name=None))
+    works: set[tuple[str, str]] = set()
+    for clips in folds.values():
+        is_performed = (clips["split"] == "test") & select_composers(clips)
+        works |= set(clips.loc[is_performed, ["composer", "work"]].itertuples(index=False, name=None))
     movements, _ = catalogue.read(project.corpus("base"))
     test_movements = [movement for movement in movements if (movement.composer, movement.work) in works]
     folder = unseen.corpus("base")
@@ -61,33 +72,35 @@ def perform_unseen(project: Project, settings: params.Params, clips: pd.DataFram
     return table.assign(path=[str(unseen.out("audio", name)) for name in table["file"]])
 
 
-def spectrograms(table: pd.DataFrame, model: Model, most: int) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return the mel spectrograms (clips, F, T) of movements, at most so many of each, and the row of each clip."""
-    size = model.frontend.recipe.samples
+def represent(table: pd.DataFrame, model: Model, most: int, moved: bool = False) -> Clips:
+    """Return the clips of movements, at most so many of each; `moved` plays each faster or slower."""
+    size, rate_hz = model.frontend.recipe.samples, model.sample_rate_hz
+    rng = np.random.default_rng(0)
     values, rows = [], []
-    for row in tqdm(table.to_dict("records"), desc="spectrograms"):
+    for row in tqdm(table.to_dict("records"), desc="moved" if moved else "spectrograms"):
         wave, _ = soundfile.read(row["path"], dtype="float32")
+        if moved:
+            wave = soxr.resample(wave, rate_hz * 2.0 ** (rng.choice(SEMITONES) / 12.0), rate_hz)
         firsts = [first for first in window_starts(len(wave), size, 0.9) if first + size <= len(wave)]
         for first in thin_evenly(firsts, most):
             values.append(model.represent(wave[first : first + size]))
-            rows.append({name: row[name] for name in ("composer", "work", "movement", "file")})
+            rows.append({name: row[name] for name in (*TITLES, "file")})
     return np.stack(values), pd.DataFrame(rows)
 
 
-def encoders(project: Project) -> Iterator[tuple[str, Encode, Path | None]]:
+def encoders(project: Project, fold: str) -> Iterator[tuple[str, Encode, Path | None]]:
     """Yield the models to compare: name, function, and the file of its vectors of the corpus, if a stage wrote one."""
-    folder = project.out("temporal", FOLD, MODEL)
+    folder = project.out("temporal", fold, MODEL)
     base, code = (contents.read(folder / name, Model) for name in (f"model-{READOUT}", "model"))
     yield "symphony2vec-base", base.embed_spectrograms, folder / f"vectors-{READOUT}.npy"
     yield "its code of 64 numbers", code.embed_spectrograms, folder / "vectors.npy"
-    pca = project.out("embeddings", FOLD, "pca-mel")
+    pca = project.out("embeddings", fold, "pca-mel")
     yield "PCA of mel, 40 numbers", contents.read(pca / "model", Model).embed_spectrograms, pca / "vectors.npy"
     yield "mean and deviation of every mel band", summarize, None
     build = contents.read_config(folder / f"model-{READOUT}").build
     torch.manual_seed(0)
     network = exporting.TorchNetwork(ClipEncoder(**build["arguments"]), build["method"])
-    random = contents.read(folder / f"model-{READOUT}", Model, network)
-    yield "random initialisation", random.embed_spectrograms, None
+    yield "random initialisation", contents.read(folder / f"model-{READOUT}", Model, network).embed_spectrograms, None
 
 
 def summarize(spectrograms: np.ndarray) -> np.ndarray:
@@ -101,88 +114,134 @@ def encode(function: Encode, array: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def score_composers(vectors: np.ndarray, clips: pd.DataFrame, settings: params.Probe) -> dict[str, float]:
-    """Return accuracy with interval at three levels, and macro-F1, of the probe on test clips."""
-    values = scores.score(regression.fit(vectors, clips, settings), clips, settings)
-    names = [f"{prefix}{end}" for prefix in ("test_accuracy", "test_movement_accuracy", "test_work_accuracy")
-             for end in ("", "_low", "_high")]  # fmt: skip
-    facts = ("test_macro_f1", "majority_accuracy", "majority_movement_accuracy", "majority_work_accuracy")
-    return {name: values[name] for name in (*names, *facts)} | {
-        "clips": values["clips"]["test"],
-        "works": values["test_works"],
-        "composers": clips["composer"].nunique(),
-    }
+def answer_composers(
+    vectors: np.ndarray, clips: pd.DataFrame, settings: params.Probe
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Return the correct predictions of each test work, and macro-F1 and the share of the majority class."""
+    result = regression.fit(vectors, clips, settings)
+    values = scores.score(result, clips, settings)
+    facts = {"macro_f1": values["test_macro_f1"], "clips": values["clips"]["test"], "works": values["test_works"]}
+    facts |= {name: values[name] for name in ("majority_accuracy", "majority_work_accuracy")}
+    return scores.correct_by_work(result, clips), facts
 
 
-def score_music(queries: Lines, targets: Lines, settings: params.Probe) -> dict[str, float]:
-    """Return mean reciprocal rank and top 1, with intervals over works, of one performance searching another.
-
-    Args:
-        queries: the vectors (n, D) of each movement in one performance, by composer, work and movement.
-        targets: the same in the other performance.
-        settings: of the bootstrap.
-    """
+def answer_music(queries: Vectors, targets: Vectors) -> Answers:
+    """Return the sums over the movements of each work of the reciprocal rank, of one performance searching another."""
     keys = [key for key in queries if key in targets]
-    means = [np.stack([lines[key].mean(axis=0) for key in keys]) for lines in (queries, targets)]
+    means = [np.stack([vectors[key].mean(axis=0) for key in keys]) for vectors in (queries, targets)]
     query_units, units = search.unit_vectors(*means)
     collection = collect({str(place): targets[key] for place, key in enumerate(keys)})
     aligned = np.empty((len(keys), len(keys)))
     for row, key in enumerate(keys):
         ranking = search.same_music(queries[key], collection, len(keys))
         aligned[row, ranking["path"].astype(int)] = ranking["similarity"]
-    works = pd.DataFrame(keys, columns=["composer", "work", "movement"])
-    values: dict[str, float] = {"movements": len(keys)}
-    for prefix, similarity in (("", query_units @ units.T), ("aligned_", aligned)):
+    titles = pd.DataFrame(keys, columns=TITLES)
+    answers = {}
+    for name, similarity in (("mrr", query_units @ units.T), ("aligned_mrr", aligned)):
         ranks = 1 + (similarity > np.diag(similarity)[:, None]).sum(axis=1)
-        for name, value in ((f"{prefix}mrr", 1.0 / ranks), (f"{prefix}top_1", (ranks == 1).astype(float))):
-            counts = statistics.sum_values([[works.assign(value=value)]])
-            resampled = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)
-            low, high = statistics.interval(resampled, settings.confidence)
-            values |= {name: float(value.mean()), f"{name}_low": float(low[0]), f"{name}_high": float(high[0])}
-    return values
+        work = titles["composer"] + " / " + titles["work"]
+        sums = pd.Series(1.0 / ranks).groupby(work.to_numpy()).agg(right="sum", clips="count")
+        answers[name] = sums.rename_axis("work").reset_index()
+    return answers
 
 
-def collect(lines: dict[str, np.ndarray]) -> Collection:
+def collect(vectors_of: dict[str, np.ndarray]) -> Collection:
     """Return a collection of recordings with these vectors (n, D)."""
-    parts = [pd.DataFrame({"path": path, "start_s": range(len(vectors))}) for path, vectors in lines.items()]
+    parts = [pd.DataFrame({"path": path, "start_s": range(len(vectors))}) for path, vectors in vectors_of.items()]
     table = pd.concat(parts, ignore_index=True).assign(composer="", work="", movement="")
-    return Collection(table, np.concatenate(list(lines.values())), {}, pd.DataFrame())
+    return Collection(table, np.concatenate(list(vectors_of.values())), {}, pd.DataFrame())
 
 
-def group_by_movement(vectors: np.ndarray, rows: pd.DataFrame) -> Lines:
+def group_by_movement(vectors: np.ndarray, rows: pd.DataFrame) -> Vectors:
     """Return the vectors (n, D) of each movement, in order of time."""
-    groups = rows.reset_index(drop=True).groupby(["composer", "work", "movement"]).indices
+    groups = rows.reset_index(drop=True).groupby(TITLES).indices
     return {key: vectors[index] for key, index in groups.items()}
 
 
-def evaluate(project: Project) -> pd.DataFrame:
-    """Return one row a model."""
-    settings = params.read(project.params)
-    clips = read_table(project.out("clips", "folds", f"{FOLD}.csv"), "clips").reset_index(drop=True)
+def answer_fold(
+    project: Project, settings: params.Params, clips: pd.DataFrame, unseen: Clips, moved: Clips, fold: str
+) -> Iterator[tuple[str, Answers, dict[str, float]]]:
+    """Yield name, answers, and other numbers of every model in one fold."""
     array = read_array(project.feature("mel"), "features")
-    model = contents.read(project.out("temporal", FOLD, MODEL, f"model-{READOUT}"), Model)
-    performed = perform_unseen(project, settings, clips)
-    unseen, unseen_rows = spectrograms(performed, model, settings.clips.max_per_movement)
     selected = select_composers(clips)
     first_font = clips["performance"].to_numpy() == sorted(clips["performance"].unique())[0]
     is_test = (clips["split"] == "test").to_numpy()
-    rows = []
-    for name, function, path in encoders(project):
+    test_works = clips.loc[selected & is_test, TITLES[:2]].drop_duplicates()
+    unseen, moved = (keep_works(part, test_works) for part in (unseen, moved))
+    probed, fitted = clips[selected].reset_index(drop=True), clips[selected & ~is_test]
+    for name, function, path in encoders(project, fold):
         seen_vectors = encode(function, array) if path is None else np.asarray(read_array(path, "temporal"))
-        unseen_vectors = encode(function, unseen)
-        results = {"model": name, "dimensions": seen_vectors.shape[1]}
-        results |= score_composers(seen_vectors[selected], clips[selected].reset_index(drop=True), settings.probe)
-        is_fitted = selected & ~is_test
-        table = pd.concat([clips[is_fitted], unseen_rows.assign(split="test")], ignore_index=True)
-        vectors = np.concatenate([seen_vectors[is_fitted], unseen_vectors])
-        results |= {f"unseen_{key}": value for key, value in score_composers(vectors, table, settings.probe).items()}
+        unseen_vectors, moved_vectors = (encode(function, part[0]) for part in (unseen, moved))
+        answers, facts = {}, {"dimensions": seen_vectors.shape[1]}
+        answers["seen"], numbers = answer_composers(seen_vectors[selected], probed, settings.probe)
+        facts |= numbers
+        table = pd.concat([fitted, unseen[1].assign(split="test")], ignore_index=True)
+        vectors = np.concatenate([seen_vectors[selected & ~is_test], unseen_vectors])
+        answers["unseen"], numbers = answer_composers(vectors, table, settings.probe)
+        facts |= {f"unseen_{key}": value for key, value in numbers.items()}
         targets = group_by_movement(seen_vectors[is_test & first_font], clips[is_test & first_font])
-        results |= score_music(group_by_movement(unseen_vectors, unseen_rows), targets, settings.probe)
-        rows.append(results)
-        print(results)
-    return pd.DataFrame(rows)
+        answers |= answer_music(group_by_movement(unseen_vectors, unseen[1]), targets)
+        of_moved = answer_music(group_by_movement(moved_vectors, moved[1]), targets)
+        answers |= {f"moved_{key}": value for key, value in of_moved.items()}
+        facts["movements"] = answers["mrr"]["clips"].sum()
+        yield name, answers, facts
+
+
+def keep_works(clips: Clips, works: pd.DataFrame) -> Clips:
+    """Return the clips of these works (composer, work)."""
+    titles = set(works.itertuples(index=False, name=None))
+    kept = [title in titles for title in clips[1][TITLES[:2]].itertuples(index=False, name=None)]
+    return clips[0][kept], clips[1][kept].reset_index(drop=True)
+
+
+def summarize_answers(
+    answers: dict[str, list[Answers]], facts: dict[str, list[dict[str, float]]], settings: params.Probe
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the results and the differences over the folds; the base model comes first."""
+    names = list(answers)
+    results = pd.DataFrame([{"model": name} | pd.DataFrame(facts[name]).mean().to_dict() for name in names])
+    folds, differences = len(answers[names[0]]), []
+    for question in answers[names[0]][0]:
+        for level in LEVELS if question in ("seen", "unseen") else ("clip",):
+            counts = statistics.count([[fold[question] for fold in answers[name]] for name in names], level)
+            resampled = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)
+            mean = counts.accuracy().mean(axis=1)
+            low, high = statistics.interval(resampled, settings.confidence)
+            column = f"{question}_{level}_accuracy" if question in ("seen", "unseen") else question
+            results[[column, f"{column}_low", f"{column}_high"]] = np.stack([mean, low, high], axis=1)
+            low, high = statistics.paired_differences(resampled, settings.confidence)
+            for other in range(1, len(names)):
+                ends = low[0, other], high[0, other]
+                differences.append(
+                    {"measure": column, "other": names[other], "difference": mean[0] - mean[other]}
+                    | {"low": ends[0], "high": ends[1], "significant": statistics.significance(*ends, folds)}
+                )
+    return results, pd.DataFrame(differences)
+
+
+def evaluate(project: Project) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the results of every model, and the differences between the base model and the others."""
+    settings = params.read(project.params)
+    folds = {
+        fold: read_table(project.out("clips", "folds", f"{fold}.csv"), "clips").reset_index(drop=True)
+        for fold in settings.folds
+    }
+    model = contents.read(project.out("temporal", settings.folds[0], MODEL, f"model-{READOUT}"), Model)
+    performed = perform_unseen(project, settings, folds)
+    unseen, moved = (represent(performed, model, settings.clips.max_per_movement, flag) for flag in (False, True))
+    answers: dict[str, list[Answers]] = {}
+    facts: dict[str, list[dict[str, float]]] = {}
+    for fold, clips in folds.items():
+        for name, of_fold, numbers in answer_fold(project, settings, clips, unseen, moved, fold):
+            answers.setdefault(name, []).append(of_fold)
+            facts.setdefault(name, []).append(numbers)
+            print(
+                fold, name, {key: float((t["right"].sum() / t["clips"].sum()).round(3)) for key, t in of_fold.items()}
+            )
+    return summarize_answers(answers, facts, settings.probe)
 
 
 if __name__ == "__main__":
     this = Project.around(Path(__file__).parent)
-    write_table(this.root / "results.csv", evaluate(this).round(4))
+    for file, table in zip(("results.csv", "differences.csv"), evaluate(this), strict=True):
+        write_table(this.root / file, table.round(4))

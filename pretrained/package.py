@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,11 @@ import pandas as pd
 from symphony2vec import embedder, params
 from symphony2vec.evaluation import statistics
 from symphony2vec.evaluation.meaning import probes
-from symphony2vec.evaluation.meaning.targets import LABELS, is_known
+from symphony2vec.evaluation.meaning.targets import KEY, LABELS, is_known
 from symphony2vec.evaluation.probe import regression, scores
 from symphony2vec.package import card, contents
-from symphony2vec.package.attributes import Attribute
-from symphony2vec.project import Project, atomic_folder, read_array, read_json, read_table
+from symphony2vec.package.attributes import Attribute, estimate_keys
+from symphony2vec.project import Project, atomic_folder, read_array, read_table
 
 FOLD, MODEL, READOUT = "work-0", "base-64", "pooled"
 MIN_WORKS = 6
@@ -35,8 +36,9 @@ DISPLAY = {
     "notes_per_s": ("density", "notes/s"),
     "instruments": ("parts sounding", "parts"),
 }
-TARGET = embedder.PRETRAINED / embedder.BASE
-FILES = (contents.CONFIG, contents.ONNX, contents.EXAMPLE, contents.GOLDEN)
+TARGET = contents.PRETRAINED / embedder.BASE
+FILES = (contents.ONNX, contents.EXAMPLE, contents.GOLDEN)
+SUBJECT = {"stage": "pretrained", "model": "symphony2vec", "representation": "base", "fold": ""}
 
 
 def select_composers(clips: pd.DataFrame) -> np.ndarray:
@@ -83,7 +85,22 @@ def fit_attributes(project: Project, vectors: np.ndarray, clips: pd.DataFrame) -
             score,
             score_low,
             score_high,
+            key_accuracy(model, vectors, table, clips, settings.probe) if label.name == "pitch_classes" else None,
         )
+
+
+def key_accuracy(
+    model: probes.RidgeModel, vectors: np.ndarray, labels: pd.DataFrame, clips: pd.DataFrame, settings: params.Probe
+) -> tuple[float, float, float]:
+    """Return the share of test clips whose key the predicted pitch classes give, with its interval over works."""
+    keys = KEY.values(labels)
+    rows = np.flatnonzero(is_known(keys) & (clips["split"] == "test").to_numpy())
+    predicted = estimate_keys(model.predict(vectors[rows].astype(np.float64)))[:, 0]
+    values = clips.iloc[rows][["composer", "work"]].assign(value=(predicted == keys[rows]).astype(float))
+    counts = statistics.sum_values([[values]])
+    resampled = statistics.bootstrap_accuracy(counts, settings.bootstrap_resamples, settings.seed)
+    low, high = statistics.interval(resampled, settings.confidence)
+    return float(values["value"].mean()), float(low[0]), float(high[0])
 
 
 def r2_of(
@@ -103,6 +120,13 @@ def bootstrap_r2(table: pd.DataFrame, settings: params.Probe) -> tuple[float, fl
     return float(score.sum() / weight.sum()), float(low), float(high)
 
 
+def describe(config: contents.Config, clips: pd.DataFrame) -> contents.Config:
+    """Return the config under the model's name, with its training works."""
+    training = clips[clips["split"] == "train"]
+    works = [list(work) for work in sorted(set(training[["composer", "work"]].itertuples(index=False, name=None)))]
+    return replace(config, subject=SUBJECT, readout="", data={**config.data, "fold": FOLD, "works": works})
+
+
 def write(project: Project) -> None:
     """Write the package, with its probe and its card."""
     settings = params.read(project.params).probe
@@ -114,12 +138,14 @@ def write(project: Project) -> None:
     result = regression.fit(all_vectors[selected], probed_clips, settings)
     assert result.head is not None
     files = source / contents.folder_name(READOUT)
-    text = card.text(read_json(files / contents.CONFIG, "temporal"), scores.score(result, probed_clips, settings))
+    plain_config = asdict(describe(contents.read_config(files), clips))
+    text = card.text(plain_config, scores.score(result, probed_clips, settings))
     TARGET.parent.mkdir(exist_ok=True)
     with atomic_folder(TARGET) as partial:
         (partial / "artifacts").mkdir()
         for name in FILES:
             shutil.copyfile(files / name, partial / "artifacts" / name)
+        (partial / "artifacts" / contents.CONFIG).write_text(json.dumps(plain_config), encoding="utf-8")
         head = json.dumps(result.head.as_plain())
         (partial / "artifacts" / contents.HEAD).write_text(head, encoding="utf-8")
         plain = [attribute.as_plain() for attribute in fit_attributes(project, all_vectors, clips)]

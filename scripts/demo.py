@@ -23,7 +23,7 @@ from symphony2vec.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 CURVES = "out/report/curves"
-MODEL_STAGES = ("classifiers", "embeddings", "ali", "temporal")
+MODEL_STAGES = ("classifiers", "embeddings", "ali", "temporal", "pretrained")
 MATRIX = {  # the stages that train models, and what they train; the others are left out
     "embeddings": {"model": ["pca"], "representation": ["mel", "mfcc"]},
 }

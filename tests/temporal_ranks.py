@@ -38,7 +38,7 @@ def setting(**changes: Any) -> TemporalSetting:
         "temperature": 0.2, "unary": True, "step_latent": 3, "width": 2, "crop_frames": FRAMES, "mask_bins": 0,
         "mask_frames": 0, "shift_bins": 0, "level_shift": 0.0, "time_stretch": 0.0, "batch": 7, "learning_rate": 0.001,
         "discriminator_learning_rate": 0.001, "betas": [0.5, 0.99], "ema_decay": 0.9, "epochs": 2, "generator_batch": 7,
-        "unlabelled": "",
+        "unlabelled": "", "equivariant_weight": 0.3,
     }  # fmt: skip
     return TemporalSetting.model_validate(plain | changes)
 

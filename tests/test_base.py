@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 from conftest import music
 from symphony2vec import Embedder, params
 from symphony2vec.corpus import catalogue
-from symphony2vec.embedder import BASE, PRETRAINED, locate
+from symphony2vec.embedder import BASE, locate
 from symphony2vec.errors import UserError
+from symphony2vec.package import contents
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "pretrained"
@@ -43,7 +44,7 @@ def load_script(name: str):
 
 def test_outside_a_project_the_default_is_the_base_model(base):
     assert base.source == BASE
-    assert base.folder == PRETRAINED / BASE
+    assert base.folder == contents.PRETRAINED / BASE
     assert base.dimensions == 512
     assert Embedder.load(BASE).fingerprint == base.fingerprint
 
@@ -51,7 +52,7 @@ def test_outside_a_project_the_default_is_the_base_model(base):
 def test_a_project_without_runs_has_no_champion_to_prefer(tmp_path):
     for name in ("params.yaml", "dvc.yaml"):
         (tmp_path / name).write_text("")
-    assert locate(project=tmp_path) == (PRETRAINED / BASE, BASE)
+    assert locate(project=tmp_path) == (contents.PRETRAINED / BASE, BASE)
     (tmp_path / "mlruns").mkdir()
     with pytest.raises(UserError, match="champion"):
         locate(project=tmp_path)
@@ -126,7 +127,7 @@ def test_every_dependency_of_the_recipe_is_a_file_or_the_output_of_a_stage():
     outputs = [next(iter(out)) if isinstance(out, dict) else out for stage in stages.values() for out in stage["outs"]]
     for stage in stages.values():
         for path in stage["deps"]:
-            made = any(path == out or path.startswith(f"{out}/") for out in outputs)
+            made = any(f"{path}/".startswith(f"{out}/") or out.startswith(f"{path}/") for out in outputs)
             assert made or (RECIPE / path).exists(), path
 
 
@@ -146,12 +147,35 @@ def test_the_same_music_in_other_performances_is_ranked_first():
     evaluate = load_script("evaluate")
     rng = np.random.default_rng(0)
     keys = [("C", f"W{number}", "1") for number in range(30)]
-    lines = {key: rng.standard_normal((6, 16)) for key in keys}
-    settings = params.read(RECIPE / "params.yaml").probe
-    performed = {key: line + 0.1 * rng.standard_normal(line.shape) for key, line in lines.items()}
-    same = evaluate.score_music(performed, lines, settings)
-    other = evaluate.score_music({key: rng.standard_normal((6, 16)) for key in keys}, lines, settings)
-    assert same["mrr"] == same["top_1"] == same["aligned_mrr"] == 1.0
+    vectors = {key: rng.standard_normal((6, 16)) for key in keys}
+    performed = {key: values + 0.1 * rng.standard_normal(values.shape) for key, values in vectors.items()}
+    unrelated = {key: rng.standard_normal((6, 16)) for key in keys}
+    same, other = (evaluate.answer_music(queries, vectors) for queries in (performed, unrelated))
     for name in ("mrr", "aligned_mrr"):
-        assert other[name] < 0.4
-        assert other[f"{name}_low"] < other[name] < other[f"{name}_high"]
+        assert len(same[name]) == 30
+        assert same[name]["right"].sum() == same[name]["clips"].sum() == 30
+        assert other[name]["right"].sum() < 12
+    answers = {"base": [same] * 3, "other": [other] * 3}
+    facts = {name: [{"dimensions": 16.0}] * 3 for name in answers}
+    settings = params.read(RECIPE / "params.yaml").probe
+    results, differences = evaluate.summarize_answers(answers, facts, settings)
+    assert results["mrr"].tolist() == [1.0, other["mrr"]["right"].sum() / 30]
+    assert (results["mrr_low"] <= results["mrr"]).all()
+    row = differences[differences["measure"] == "mrr"].iloc[0]
+    assert row["low"] < row["difference"] == 1.0 - results["mrr"][1] < row["high"]
+    assert row["significant"] == 1
+
+
+def test_the_probe_answers_for_every_test_work():
+    evaluate = load_script("evaluate")
+    rng = np.random.default_rng(0)
+    works = [f"W{number}" for number in range(12)]
+    clips = pd.DataFrame({"composer": ["A", "B"] * 6, "work": works, "movement": "1"})
+    clips["split"] = ["train"] * 6 + ["validation"] * 2 + ["test"] * 4
+    clips = pd.concat([clips.assign(file=clips["work"] + ".flac", group=clips["work"])] * 5, ignore_index=True)
+    vectors = rng.standard_normal((60, 4)) + 9.0 * (clips["composer"] == "A").to_numpy()[:, None]
+    settings = params.read(RECIPE / "params.yaml").probe
+    table, facts = evaluate.answer_composers(vectors, clips, settings)
+    assert table["right"].tolist() == table["clips"].tolist() == [5] * 4
+    assert facts["macro_f1"] == 1.0
+    assert facts["works"] == 4

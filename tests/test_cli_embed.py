@@ -109,8 +109,8 @@ def test_a_registry_without_a_champion_is_one_line_with_what_makes_one(trained, 
     words = ["--project", str(trained.project.root), "embed", str(library), "-o", "x.parquet"]
     done = subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "no version of 'symphony2vec' in MLflow is called champion" in done.stderr
-    assert "`symphony2vec promote RUN` makes one" in done.stderr
+    assert "no version of 'symphony2vec' in MLflow has the alias champion" in done.stderr
+    assert "`symphony2vec promote RUN` sets it" in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -19,6 +19,7 @@ from symphony2vec.cli.describe import sparkline
 from symphony2vec.collection import search
 from symphony2vec.collection.table import COLUMNS, Collection
 from symphony2vec.errors import UserError
+from symphony2vec.labels import harmony
 from symphony2vec.package import contents
 from symphony2vec.package.attributes import Attribute
 from symphony2vec.package.model import Model
@@ -181,6 +182,23 @@ def test_describe_prints_a_line_for_each_attribute_and_writes_table_and_picture(
     ]
     assert table["strings"].between(0.0, 1.0).all()
     assert Path("a.png").stat().st_size > 5000
+
+
+def test_describe_names_the_keys_where_their_accuracy_is_known(described, run, tmp_path):
+    folder = shutil.copytree(described, tmp_path / "with_key")
+    path = folder / "artifacts" / "attributes.json"
+    plain = json.loads(path.read_text())
+    plain[1]["key_accuracy"] = [0.61, 0.55, 0.66]
+    path.write_text(json.dumps(plain))
+    printed = run("describe", "a.flac", "--model", folder, "--csv", "a.csv", "--hop", "0.5").stdout
+    (line,) = (line for line in printed.splitlines() if line.startswith("  key "))
+    assert "right in 61% of passages (55% to 66%)" in line
+    model = contents.read(folder, Model)
+    vectors = model.embed_file("a.flac", "timestamps", 0.5).vectors
+    classes, keys = (model.describe(vectors)[name] for name in ("pitch_classes", "key"))
+    assert pd.read_csv("a.csv")["key"].tolist() == keys[:, 0].tolist()
+    assert keys[0, 0] == harmony.KEYS[harmony.estimate_key(classes[0])]
+    assert pd.Series(keys[:, 0]).mode()[0] in line
 
 
 def test_a_model_without_attributes_says_which_one_has_them(trained, run):

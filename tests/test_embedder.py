@@ -389,7 +389,7 @@ def test_a_run_its_model_and_its_folder_are_one_embedder(trained, monkeypatch):
 def test_an_alias_is_the_version_that_bears_it(trained, monkeypatch, tmp_path):
     monkeypatch.delenv(tracking.TRACKING_URI_VARIABLE, raising=False)
     known, root = client(trained.project), trained.project.root
-    with pytest.raises(UserError, match=r"no version of 'symphony2vec' in MLflow is called champion .*promote"):
+    with pytest.raises(UserError, match=r"no version of 'symphony2vec' in MLflow has the alias champion .*promote"):
         Embedder.load(project=root)
     known.create_registered_model("symphony2vec")
     run_id = trained.record("embeddings", "pca-mel")["run_id"]

@@ -220,7 +220,9 @@ def test_without_a_name_it_is_the_champion_of_the_project(inside, package):
 
 @pytest.mark.usefixtures("inside")
 def test_a_project_without_champion_says_how_to_make_one():
-    with pytest.raises(UserError, match=r"^no version of 'symphony2vec' in MLflow is called champion .*2vec promote"):
+    with pytest.raises(
+        UserError, match=r"^no version of 'symphony2vec' in MLflow has the alias champion .*2vec promote"
+    ):
         hear.load_model()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import importlib
+import importlib.metadata
 import inspect
 import itertools
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import click
 import pytest
+from packaging.specifiers import SpecifierSet
 from ruamel.yaml import YAML
 
 from symphony2vec import params
@@ -89,7 +91,9 @@ def instances(stage: str) -> list[dict[str, Any]]:
 
     whole = dict(PIPELINE[stage])
     matrix = whole.pop("matrix", {})
-    asked = {f"${{{name}.models}}": settings[name]["models"] for name in ("ali", "temporal")} | {"${folds}": FOLDS}
+    asked = {f"${{{name}.models}}": settings[name]["models"] for name in ("ali", "temporal", "pretrained")} | {
+        "${folds}": FOLDS
+    }
     axes = [asked[axis] if isinstance(axis, str) else axis for axis in matrix.values()]
     return [filled(whole, dict(zip(matrix, values, strict=True))) for values in itertools.product(*axes)]
 
@@ -286,3 +290,17 @@ def test_public_functions_say_what_they_do():
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and not name.startswith("_"):
                 assert function.__doc__, f"{name_of_stage}.{name}"
+
+
+def test_every_pinned_package_takes_the_python_of_debian():
+    """Debian 12 has 3.11.2; pip calls a package that wants a later one a conflict of versions."""
+    refused = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        name = line.partition("==")[0]
+        try:
+            needed = "" if line.startswith("#") else importlib.metadata.metadata(name).get("Requires-Python", "")
+        except importlib.metadata.PackageNotFoundError:  # of an extra, or of another system
+            continue
+        if not SpecifierSet(needed or "").contains("3.11.2"):
+            refused[name] = needed
+    assert not refused

@@ -117,7 +117,7 @@ def test_a_better_model_takes_the_place_and_the_history_says_by_how_much(ladder)
     promote(ladder, "pca-mel")
     decision = promote(ladder, "vae-mel")
     assert decision.passed
-    assert (decision.version, decision.champion, decision.opponent) == ("2", "1", "pca-mel work-0")
+    assert (decision.version, decision.champion, decision.champion_name) == ("2", "1", "pca-mel work-0")
     assert aliases(ladder) == {"champion": "2"}
     assert events(ladder) == [("1", "promoted", ""), ("2", "promoted", "1")]
     metrics = history.read_events(client(ladder))[1].metrics
@@ -150,8 +150,8 @@ def test_a_version_and_its_logged_model_name_each_other(ladder):
     version = client(ladder).get_model_version("symphony2vec", "1")
     assert (version.source, version.run_id) == (model.artifact_location, run_id)
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "symphony2vec", "version": "1"}]
-    opponent = candidates.candidate_of_source(client(ladder), version.source)
-    assert (opponent.run_id, opponent.readout) == (run_id, "")
+    champion = candidates.candidate_of_source(client(ladder), version.source)
+    assert (champion.run_id, champion.readout) == (run_id, "")
 
 
 def test_a_refused_model_may_try_again_as_the_same_version(ladder):
@@ -216,7 +216,7 @@ def test_a_model_of_other_clips_is_refused_whatever_its_accuracy(tracked, packed
     assert "data: work-0: audio.soundfonts differs (challenger other.sf2, champion TimGM6mb); work-1: " in str(
         error.value
     )
-    assert "| improvement: not compared: the gate data failed\n" in str(error.value)
+    assert "| improvement: not compared: the data gate failed\n" in str(error.value)
     assert aliases(tracked) == {"champion": "1", "challenger": "2"}
 
 
@@ -259,7 +259,8 @@ def test_nothing_can_be_compared_with_a_champion_whose_run_is_deleted(ladder, mo
     promote(ladder, "pca-mel")
     monkeypatch.setattr(promotion.candidates, "candidate_of_source", lambda *_: None)
     with pytest.raises(
-        UserError, match=r"data: the run of champion version 1 is deleted, .*; roll back, or delete the alias"
+        UserError,
+        match=r"data: the run of champion version 1 was not found in MLflow, .*; roll back, or delete the alias",
     ):
         run_command(ladder, "promote", "vae-mel")
 
@@ -353,7 +354,7 @@ def test_a_challenger_is_judged_again_if_the_champion_changed_meanwhile(ladder, 
     with another_machine(monkeypatch, make_champion(ladder, other)):
         decision = promote(ladder, "vae-mel")
     assert decision.passed is passes
-    assert decision.opponent == f"{other} work-0"
+    assert decision.champion_name == f"{other} work-0"
     assert aliases(ladder)["champion"] == (decision.version if passes else decision.champion)
     assert [event[2] for event in events(ladder)] == ["", "1", "3"][: 2 + passes]
 
@@ -368,7 +369,7 @@ def test_a_lost_alias_is_reported(ladder, monkeypatch):
 
     monkeypatch.setattr(history, "record_event", record_and_lose)
     with pytest.raises(
-        UserError, match=r"^version 2 .* was made champion, but another machine made version 1 champion .* stands"
+        UserError, match=r"^version 2 .* was made champion, but another process made version 1 champion .* stands"
     ):
         promote(ladder, "vae-mel")
 
@@ -396,7 +397,8 @@ def test_a_lock_held_too_long_is_reported(ladder, monkeypatch):
     with (
         filelock.FileLock(ladder.mlruns / ".registry.lock"),
         pytest.raises(
-            UserError, match=r"^another promotion has held .*/\.registry\.lock for 0.01 s; wait for it to end$"
+            UserError,
+            match=r"^another promotion or rollback has held .*/\.registry\.lock for 0.01 s; wait for it to end$",
         ),
     ):
         promote(ladder, "pca-mel")
@@ -547,7 +549,7 @@ def test_a_registry_without_champions_is_one_line(tracked):
     assert run_command(tracked, "champions", "--csv") == ",".join(history.COLUMNS) + "\n"
     for words in ([], ["--to", "1"]):
         with pytest.raises(
-            UserError, match=r"^(no version of 'symphony2vec' in MLflow is called champion|version 1 .*: none)"
+            UserError, match=r"^(no version of 'symphony2vec' in MLflow has the alias champion|version 1 .*: none)"
         ):
             run_command(tracked, "rollback", *words)
 

@@ -50,11 +50,19 @@ def test_an_unfinished_run_does_not_count(tracked):
         candidates.find_candidate(client(tracked), opened.run_id)
 
 
-@pytest.mark.parametrize(("model", "stage"), [("lstm-mel", "classifiers"), ("encoder-128", "ali")])
-def test_a_classifier_gives_no_vectors(tracked, model, stage):
-    log_trained(tracked, 0.6, model, folds=(0,), stage=stage)
+@pytest.mark.parametrize(
+    ("model", "stage"), [("lstm-mel", "classifiers"), ("encoder-128", "ali"), ("labels-40", "temporal")]
+)
+@pytest.mark.parametrize("kind", ["classifier", "embedding"])  # the latter: the tag that earlier releases set
+def test_a_classifier_gives_no_vectors(tracked, model, stage, kind):
+    (run_id,) = log_trained(tracked, 0.6, model, folds=(0,), stage=stage)
+    assert client(tracked).get_run(run_id).data.tags["kind"] == "classifier"
+    if stage != "classifiers":
+        client(tracked).set_tag(run_id, "kind", kind)
     with pytest.raises(UserError, match=rf"^{model} work-0 is a classifier and gives no vectors"):
         candidates.find_candidate(client(tracked), model)
+    with pytest.raises(UserError, match=r"; `dvc repro` trains those of params.yaml$"):  # it is not suggested either
+        candidates.find_candidate(client(tracked), f"{model} work-7")
 
 
 def test_an_unknown_name_lists_the_models_there_are(tracked):
@@ -94,7 +102,9 @@ def test_an_ambiguous_query_lists_the_runs(tracked, monkeypatch):
     monkeypatch.setattr(
         candidates, "search_runs", lambda *_: [mlflow_client.get_run(run_id) for run_id in (first, other)]
     )
-    with pytest.raises(UserError, match=r"^2 runs begin with abcdef01: long-128 work-0 .*; give more digits$"):
+    with pytest.raises(
+        UserError, match=r"^the ids of 2 runs begin with abcdef01: long-128 work-0 .*; give more digits$"
+    ):
         candidates.find_candidate(mlflow_client, "abcdef01")
 
 

@@ -108,7 +108,9 @@ def test_models_without_a_shared_fold_say_whose_are_missing():
         "no probed fold in common (challenger work-0, champion work-7); train and probe both on the same `folds`"
     )
     unprobed = model(0.5, works=None)
-    assert "no fold of the champion was probed; run `dvc repro probe`" in gates.check_data(other, unprobed).details
+    assert gates.check_data(other, unprobed).details == (
+        "no fold of the champion was probed; run `dvc repro probe` in the project that trained it"
+    )
     assert "no fold of the challenger was probed" in gates.check_data(unprobed, other).details
     assert not gates.check_data(other, unprobed).passed
 
@@ -220,7 +222,7 @@ def test_too_few_folds_are_refused_with_what_to_do(changed, equal_ok):
 
 def test_models_of_other_data_are_not_compared(changed):
     verdict, difference = gates.check_improvement(model(0.9), model(0.5), False, True, changed())
-    assert (verdict.passed, verdict.details, difference) == (False, "not compared: the gate data failed", None)
+    assert (verdict.passed, verdict.details, difference) == (False, "not compared: the data gate failed", None)
 
 
 def test_the_first_champion_needs_a_probe_and_no_opponent(changed):

@@ -71,12 +71,16 @@ def test_an_alias_means_the_version_that_has_it_now(tracked):
 
 
 def test_a_registry_without_a_champion_says_how_to_make_one(tracked):
-    with pytest.raises(UserError, match=r"called champion \(nothing is registered.*; `symphony2vec promote RUN` makes"):
+    with pytest.raises(
+        UserError, match=r"has the alias champion \(the model is not registered.*; `symphony2vec promote RUN` sets"
+    ):
         registry.locate_model(tracked, "champion")
     register(tracked, run_with(tracked, "model"), "challenger")
-    with pytest.raises(UserError, match=r"called champion \(there is challenger\); `symphony2vec promote RUN"):
+    with pytest.raises(
+        UserError, match=r"has the alias champion \(its aliases: challenger\); `symphony2vec promote RUN"
+    ):
         registry.locate_model(tracked, "champion")
-    with pytest.raises(UserError, match=r"no version of 'other' in MLflow is called champion") as error:
+    with pytest.raises(UserError, match=r"no version of 'other' in MLflow has the alias champion") as error:
         registry.locate_model(tracked, "models:/other@champion")
     assert "promote" not in str(error.value)
 

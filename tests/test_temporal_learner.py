@@ -69,6 +69,15 @@ def learner(seed: int = 0, data: Source | None = None, **changes: Any) -> Tempor
     return TemporalLearner(data or source(), TRAINING, MOVEMENTS, LATENT, setting(**changes), seed)
 
 
+def wide_learner(seed: int = 0, data: Source | None = None, latent: int = 4, **changes: Any) -> TemporalLearner:
+    """A learner with room for an equivariant part."""
+    return TemporalLearner(data or source(), TRAINING, MOVEMENTS, latent, setting(**changes), seed)
+
+
+def equivariant(seed: int = 0) -> TemporalLearner:
+    return wide_learner(seed, equivariant_weight=0.5)
+
+
 def supervised(seed: int = 0, data: Source | None = None, composers: np.ndarray = COMPOSERS) -> SupervisedLearner:
     return SupervisedLearner(data or source(), composers, LATENT, 2, setting(), seed)
 
@@ -225,6 +234,61 @@ def test_a_loss_without_weight_is_not_logged_and_leaves_its_network_unchanged(wi
     assert model.trains_generator == ("generator" not in untouched)
 
 
+EQUIVARIANT = {"adversarial_weight": 0.0, "reconstruction_weight": 0.0, "equivariant_weight": 0.3}
+
+
+def test_each_contrast_reaches_only_its_own_part_of_the_code():
+    for weights, part in (
+        ({"contrastive_weight": 0.0}, slice(3, 4)),
+        ({"equivariant_weight": 1e-30}, slice(0, 3)),
+    ):
+        model = wide_learner(**EQUIVARIANT | weights)
+        metrics = model.step(TRAINING[:BATCH])
+        assert "equivariant_loss" in metrics
+        gradient = model.encoder.clip_head.weight.grad[:4].abs().sum(dim=1)
+        reached = torch.zeros(4, dtype=torch.bool)
+        reached[part] = True
+        assert torch.equal(gradient > 1e-12, reached)
+
+
+def test_the_positives_of_the_equivariant_part_are_crops_of_one_clip_moved_alike(monkeypatch):
+    model, calls = wide_learner(**EQUIVARIANT | {"shift_bins": 2}), []
+    info_nce = losses.info_nce
+    monkeypatch.setattr(losses, "info_nce", lambda *arguments: calls.append(arguments[1:]) or info_nce(*arguments))
+    read = []
+    batch = model._source.batch
+    monkeypatch.setattr(model._source, "batch", lambda rows: read.append(rows) or batch(rows))
+    rows = TRAINING[:BATCH]
+    model.step(rows)
+    (sampled,) = read
+    np.testing.assert_array_equal(sampled[:BATCH], rows)
+    np.testing.assert_array_equal(sampled[2 * BATCH :], rows)
+    (groups, _), (clips, _, queries) = calls
+    assert groups.tolist() == MOVEMENTS[sampled].tolist()
+    assert clips[:BATCH].tolist() == clips[2 * BATCH :].tolist()
+    assert len(set(clips.tolist())) == 2 * BATCH
+    assert queries.tolist() == [*range(BATCH), *range(2 * BATCH, 3 * BATCH)]
+
+
+def test_the_equivariant_part_learns_to_tell_a_clip_from_the_same_clip_moved_in_pitch():
+    rng = np.random.default_rng(0)
+    peaks = rng.normal(-60.0, 3.0, (CLIPS, BINS, FRAMES)).astype(np.float32)
+    for movement in range(CLIPS // 2):
+        peaks[2 * movement : 2 * movement + 2, rng.choice(np.arange(4, 12), 2, replace=False)] += 50.0
+    changes = EQUIVARIANT | {"shift_bins": 2, "width": 4, "learning_rate": 0.01, "mask_bins": 0}
+    model = wide_learner(data=(data := source(peaks)), latent=16, **changes)
+    for _ in range(30):
+        train(model)
+    x = data.batch(TRAINING)
+    moved = x.roll(2, dims=1)
+    encoder, projection = model.encoder.eval(), model.pitch_projection.eval()
+    with torch.no_grad():
+        early, late, other = (
+            projection(encoder(view).c_mean[:, -4:]) for view in (x[..., :64], x[..., -64:], moved[..., :64])
+        )
+    assert float((early * late).sum(dim=1).mean()) > 0.3 + float((early * other).sum(dim=1).mean())
+
+
 def test_an_untrained_discriminator_is_at_chance_level():
     metrics = learner().step(TRAINING[:BATCH])
     assert float(metrics["discriminator_loss"]) == pytest.approx(2 * np.log(2), rel=0.1)
@@ -243,7 +307,7 @@ def test_contrastive_and_reconstruction_loss_decrease():
 
 # seeds and checkpoints ------------------------------------------------------------------------------------------------
 
-LEARNERS = {"temporal": learner, "labels": supervised}
+LEARNERS = {"temporal": learner, "equivariant": equivariant, "labels": supervised}
 
 
 @pytest.mark.parametrize("kind", LEARNERS)

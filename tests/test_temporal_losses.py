@@ -98,15 +98,21 @@ def test_the_reconstruction_is_the_mean_absolute_difference():
     assert float(losses.reconstruction_loss(x, x - 0.5)) == pytest.approx(0.5)
 
 
-def info_nce_loop(views: np.ndarray, groups: list[int], temperature: float) -> float:
+def info_nce_loop(views: np.ndarray, groups: list[int], temperature: float, queries: list[int] | None = None) -> float:
     """InfoNCE as in its docstring: for every view, the mean cross-entropy over its positives."""
     losses_of_views = []
-    for i in range(len(views)):
+    for i in range(len(views)) if queries is None else queries:
         others = [j for j in range(len(views)) if j != i]
         total = sum(math.exp(views[i] @ views[j] / temperature) for j in others)
         shares = [math.exp(views[i] @ views[j] / temperature) / total for j in others if groups[j] == groups[i]]
         losses_of_views.append(-sum(map(math.log, shares)) / len(shares))
     return sum(losses_of_views) / len(losses_of_views)
+
+
+def test_info_nce_of_some_queries_has_all_other_views_as_negatives():
+    views, groups, queries = torch.nn.functional.normalize(noise(6, 5), dim=1), [0, 1, 7, 8, 0, 1], [0, 1, 4, 5]
+    actual = losses.info_nce(views, torch.tensor(groups), 0.2, torch.tensor(queries))
+    assert float(actual) == pytest.approx(info_nce_loop(views.numpy(), groups, 0.2, queries), rel=1e-10)
 
 
 @pytest.mark.parametrize("groups", [[0, 1, 2, 0, 1, 2], [5, 5, 7, 7, 7, 5], [3, 3, 3, 3, 3, 3], [9, 1, 1, 1, 9, 1]])

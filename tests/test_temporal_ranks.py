@@ -75,7 +75,7 @@ def is_equal(value: Any, other_value: Any) -> bool:
 
 def test_two_devices_compute_the_gradients_of_one(pair, single):
     parts = {name.partition(".")[0] for name in single["gradients"]}
-    assert parts == {"encoder", "generator", "discriminator", "projection"}
+    assert parts == {"encoder", "generator", "discriminator", "projection", "pitch_projection"}
     for rank_results in pair:
         assert rank_results["gradients"].keys() == single["gradients"].keys()
         for name, gradient in single["gradients"].items():
@@ -107,7 +107,7 @@ def test_all_ranks_hold_the_same_weights_after_some_updates(pair):
 
 def test_each_rank_has_its_own_views(pair):
     shapes = [[len(view) for view in rank_results["views"]] for rank_results in pair]
-    assert shapes == [[2 * 4] * one_rank.UPDATES, [2 * 3] * one_rank.UPDATES]
+    assert shapes == [[3 * 4] * one_rank.UPDATES, [3 * 3] * one_rank.UPDATES]
     (first, *_), (second, *_) = (rank_results["views"] for rank_results in pair)
     assert not any(torch.equal(view, other_value) for view in first for other_value in second)
 
@@ -283,7 +283,8 @@ def test_with_bfloat16_outputs_are_float32_and_losses_similar():
     assert all(value.dtype == torch.float32 for value in losses.values())
     assert any(float(losses[name]) != float(expected[name]) for name in expected)
     for name, value in expected.items():
-        assert float(losses[name]) == pytest.approx(float(value), abs=0.05), name
+        tolerance = 0.1 if name == "equivariant_loss" else 0.05  # its part of this code has a single dimension
+        assert float(losses[name]) == pytest.approx(float(value), abs=tolerance), name
 
 
 def test_where_compiling_fails_one_line_is_printed(monkeypatch, capsys):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from symphony2vec.models.temporal.views import Augmentation, PositiveSampler, augment, crop
+from symphony2vec.models.temporal.views import Augmentation, PositiveSampler, augment, crop, shift
 
 ALL = Augmentation(mask_bins=5, mask_frames=9, shift_bins=2, level_shift=0.3)
 
@@ -121,6 +121,13 @@ def test_a_shift_moves_bins_and_repeats_those_at_the_edge():
     assert (places == places[:, :, :1]).all()
     shifts = {tuple(clip) for clip in places[:, :, 0].tolist()}
     assert shifts == {tuple(min(max(bin_ - shift, 0), 5) for bin_ in range(6)) for shift in range(-2, 3)}
+
+
+def test_views_moved_alike_have_the_shifts_of_the_first():
+    x = numbered(100, 6, 3)
+    view = shift(torch.cat([x, x, x]), Augmentation(shift_bins=2), rng(), same_pitch=100)
+    assert torch.equal(view[200:], view[:100])
+    assert not torch.equal(view[100:200], view[:100])
 
 
 def test_a_level_is_one_number_a_clip_of_the_deviation_asked_for():

@@ -345,7 +345,7 @@ def test_a_run_that_the_server_does_not_know_is_stood_for_by_a_new_one(project):
 
 
 def test_parameters_are_flat_and_leave_out_what_a_run_has_no_part_in(changed):
-    without = "ali embeddings labels meaning registry study folds temporal".split()
+    without = "ali embeddings labels meaning pretrained registry study folds temporal".split()
     found = tracking.flatten_params(changed(clips__max_per_composer=3), *without)
     assert found["clips.max_per_composer"] == 3
     assert found["classifiers.lstm.chunk_frames"] == 36

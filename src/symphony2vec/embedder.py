@@ -23,7 +23,6 @@ from symphony2vec.project import Project, is_project
 
 __all__ = ["BASE", "Embedder", "Embedding", "locate"]
 BASE, CHAMPION = "symphony2vec-base", "champion"
-PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 class Embedder(Model):
@@ -67,7 +66,7 @@ def locate(source: str | Path | None = None, project: str | Path | None = None) 
     if source is None:
         source = CHAMPION if _has_runs(Path(project or ".").resolve()) else BASE
     if source == BASE:
-        return PRETRAINED / BASE, BASE
+        return contents.PRETRAINED / BASE, BASE
     path = Path(source).expanduser()
     if path.is_dir():
         return path.resolve(), str(path.resolve())

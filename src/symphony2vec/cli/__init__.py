@@ -61,8 +61,8 @@ def cli(ctx: click.Context, project: Path) -> None:
 
 for command in (
     corpus, stages.audio, stages.clips, stages.features, stages.labels, stages.classifiers, stages.embeddings,
-    stages.ali, stages.temporal, stages.probe, stages.meaning, stages.report, results, promote, rollback, champions,
-    embed, similar, path, contrasts, classify, describe, serve, params, atlas, runs, study,
+    stages.ali, stages.temporal, stages.pretrained, stages.probe, stages.meaning, stages.report, results, promote,
+    rollback, champions, embed, similar, path, contrasts, classify, describe, serve, params, atlas, runs, study,
 ):  # fmt: skip
     cli.add_command(command)
 

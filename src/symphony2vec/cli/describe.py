@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 60  # characters of a timeline
+MOST_KEYS = 3
 PITCHES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 
 
@@ -34,7 +36,8 @@ def describe(
     """Show the instruments, texture and pitches of a recording over time, from linear probes.
 
     Each line is a linear probe of the vector, with its R2 on works that the model was not trained on: 1 is perfect, 0
-    is no better than the mean. Values are estimates, not transcriptions.
+    is no better than the mean. The key is that whose profile fits the pitch classes best. Values are estimates, not
+    transcriptions.
 
     \b
     Example:  symphony2vec describe symphony.flac --picture symphony.png
@@ -49,6 +52,8 @@ def describe(
     click.echo(f"  {clock(embedding.starts_s[0])} to {clock(embedding.ends_s[-1])}")
     for attribute in loaded.attributes:
         click.echo(_line(attribute, values[attribute.name]))
+        if attribute.key_accuracy is not None:
+            click.echo(_key_line(values["key"][:, 0].tolist(), attribute.key_accuracy))
     if csv is not None:
         lazy.project.write_table(csv, lazy.table.attributes(embedding.starts_s, embedding.ends_s, values))
     if picture is not None:
@@ -72,6 +77,14 @@ def _line(attribute: Attribute, values: np.ndarray) -> str:
         return f"  {attribute.title:26} {', '.join(PITCHES[number] for number in order)} most; {reliability}"
     mean = f"{values.mean():.0%}" if not attribute.unit else f"{values.mean():.3g} {attribute.unit}"
     return f"  {attribute.title:26} {mean:>12}  {sparkline(values[:, 0], attribute.low, attribute.high)}  {reliability}"
+
+
+def _key_line(keys: list[str], accuracy: tuple[float, float, float]) -> str:
+    """Return the most frequent keys, and how often the key of a passage is right."""
+    counts = Counter(key for key in keys if key).most_common(MOST_KEYS)
+    shares = ", ".join(f"{key} {count / len(keys):.0%}" for key, count in counts) or "none"
+    right, low, high = accuracy
+    return f"  {'key':26} {shares}; right in {right:.0%} of passages ({low:.0%} to {high:.0%})"
 
 
 def sparkline(values: Sequence[float] | Any, low: float, high: float) -> str:

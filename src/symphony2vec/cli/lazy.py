@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from symphony2vec.models.ali import stage as ali
     from symphony2vec.models.classifiers import stage as classifiers
     from symphony2vec.models.embeddings import stage as embeddings
+    from symphony2vec.models.pretrained import stage as pretrained
     from symphony2vec.models.temporal import stage as temporal
     from symphony2vec.package import head
     from symphony2vec.report import stage as report
@@ -64,8 +65,9 @@ else:
     recording_sets, recordings, score_sets, starter = (
         _Lazy(f"symphony2vec.corpus.{name}") for name in ("recording_sets", "recordings", "score_sets", "starter")
     )
-    ali, classifiers, embeddings, temporal = (
-        _Lazy(f"symphony2vec.models.{name}.stage") for name in ("ali", "classifiers", "embeddings", "temporal")
+    ali, classifiers, embeddings, temporal, pretrained = (
+        _Lazy(f"symphony2vec.models.{name}.stage")
+        for name in ("ali", "classifiers", "embeddings", "temporal", "pretrained")
     )
     probe, meaning = _Lazy("symphony2vec.evaluation.probe.stage"), _Lazy("symphony2vec.evaluation.meaning.stage")
     head = _Lazy("symphony2vec.package.head")

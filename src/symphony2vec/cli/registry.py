@@ -63,7 +63,7 @@ def rollback(folder: Path, version: int | None) -> None:
 @click.option("--csv", is_flag=True, help="Print CSV, with all values.")
 @click.pass_obj
 def champions(folder: Path, csv: bool) -> None:
-    """Print the history of champions with their accuracies; * marks the present one."""
+    """Print the history of champions with their accuracies; * marks the current one."""
     history = lazy.registry.champions(lazy.project.Project.around(folder))
     if csv:
         click.echo(history.to_csv(index=False, lineterminator="\n"), nl=False)
@@ -79,8 +79,8 @@ def _print_decision(decision: Decision, dry_run: bool) -> None:
     if decision.is_champion_already:
         click.echo(f"{decision.name} ({version}) is champion already")
         return
-    opponent = f"champion version {decision.champion}, {decision.opponent}" if decision.champion else "no champion"
-    click.echo(f"{decision.name} ({version}) against {opponent}\n")
+    champion = f"champion version {decision.champion}, {decision.champion_name}" if decision.champion else "no champion"
+    click.echo(f"{decision.name} ({version}) against {champion}\n")
     rows = [(verdict.gate, "passed" if verdict.passed else "refused", verdict.details) for verdict in decision.verdicts]
     click.echo("\n".join(_align([("gate", "verdict", "details"), *rows])))
     refusals = [f"{verdict.gate}: {verdict.details}" for verdict in decision.verdicts if not verdict.passed]

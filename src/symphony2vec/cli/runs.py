@@ -12,7 +12,7 @@ from symphony2vec.cli import lazy
 from symphony2vec.errors import UserError
 
 if TYPE_CHECKING:
-    from symphony2vec.tracking import PendingRun
+    from symphony2vec.tracking import QueueSummary
 
 NOTHING_QUEUED = "nothing is queued: MLflow has everything that was logged"
 
@@ -72,11 +72,11 @@ def settle_command(folder: Path) -> None:
         click.echo(lazy.tracking.tracking_uri(project))
 
 
-def _count_calls(pending: PendingRun) -> str:
+def _count_calls(pending: QueueSummary) -> str:
     return f"{pending.calls} call{'' if pending.calls == 1 else 's'}"
 
 
-def _describe(pending: PendingRun) -> str:
+def _describe(pending: QueueSummary) -> str:
     if pending.error:
         return f"{pending.label}: {pending.error}"
     since = f"{datetime.fromtimestamp(pending.since_ms / 1e3, UTC):%Y-%m-%d %H:%M} UTC"

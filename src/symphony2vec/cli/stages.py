@@ -131,8 +131,24 @@ def temporal(folder: Path, model: str, processes: int | None, fold: str | None) 
     lazy.temporal.run(*open_project(folder), model, processes, fold)
 
 
+@click.command("pretrained")
+@click.argument("model")
+@fold_option
+@click.pass_obj
+def pretrained(folder: Path, model: str, fold: str | None) -> None:
+    """Beside stage 7: embed every clip by a model that is installed with symphony2vec, such as symphony2vec-base.
+
+    Nothing is trained: the model is evaluated beside those of this project. Reads out/audio/, writes
+    out/pretrained/FOLD/MODEL/, one MLflow run a fold. training_works.csv there lists the works that the model was
+    trained on.
+    """
+    lazy.pretrained.run(*open_project(folder), model, fold)
+
+
 @click.command("probe")
-@click.argument("stage", type=click.Choice(["classifiers", "embeddings", "ali", "temporal"]), required=False)
+@click.argument(
+    "stage", type=click.Choice(["classifiers", "embeddings", "ali", "temporal", "pretrained"]), required=False
+)
 @click.argument("model", required=False)
 @fold_option
 @click.pass_obj
@@ -148,7 +164,7 @@ def probe(folder: Path, stage: str | None, model: str | None, fold: str | None) 
 
 
 @click.command("meaning")
-@click.argument("stage", type=click.Choice(["embeddings", "ali", "temporal"]), required=False)
+@click.argument("stage", type=click.Choice(["embeddings", "ali", "temporal", "pretrained"]), required=False)
 @click.argument("model", required=False)
 @fold_option
 @click.pass_obj

@@ -1,1 +1,1 @@
-"""Evaluation of frozen vectors: composer accuracy, musical properties, retrieval, and the statistics of all of them."""
+"""Evaluation of frozen models by their vectors: composer accuracy, musical properties, retrieval, and statistics."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from symphony2vec.labels import harmony
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -28,6 +30,8 @@ class Attribute:
         r2: coefficient of determination on test clips.
         r2_low: lower end of its interval over works.
         r2_high: upper end.
+        key_accuracy: of the pitch classes: the share of test clips whose key is that of the notes, when it is estimated
+            from the predicted pitch classes, with the ends of its interval over works. None otherwise.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Attribute:
     r2: float
     r2_low: float
     r2_high: float
+    key_accuracy: tuple[float, float, float] | None = None
 
     def predict(self, vectors: np.ndarray) -> np.ndarray:
         """Return the values (n, K) of vectors (n, D).
@@ -66,3 +71,14 @@ class Attribute:
         """Return the attribute that `as_plain` described."""
         arrays = {name: np.array(plain[name], dtype=np.float64) for name in ("weights", "offset")}
         return cls(**{**plain, **arrays})
+
+
+def estimate_keys(shares: np.ndarray) -> np.ndarray:
+    """Return the keys (n, 1) of pitch classes (n, 12) by name, "" for equal shares; see `labels.harmony`.
+
+    Examples:
+        >>> estimate_keys(np.array([[0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0.5]])).tolist()
+        [['D major']]
+    """
+    keys = [harmony.estimate_key(row) for row in np.asarray(shares, dtype=np.float64)]
+    return np.array([["" if key is None else harmony.KEYS[key]] for key in keys]).reshape(-1, 1)

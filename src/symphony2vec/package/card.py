@@ -26,14 +26,14 @@ def text(config: Mapping[str, Any], scores: Mapping[str, Any] | None) -> str:
     name = f"{subject['model']}-{subject['representation']}{' ' + config['readout'] if config['readout'] else ''}"
     return "\n".join(
         [
-            f"# {name}, {subject['fold']}",
+            f"# {', '.join(part for part in (name, subject['fold']) if part)}",
             "",
             f"A model of symphony2vec (stage `{subject['stage']}`). Input: {frontend['duration_s']:g} seconds of mono "
             f"sound at {frontend['sample_rate_hz']} Hz, as {REPRESENTATION_NAMES[frontend['representation']]}. "
             f"Output: {output}.",
             "",
             "## Data",
-            *_data(config["data"], subject["fold"]),
+            *_data(config["data"], config["data"].get("fold", subject["fold"])),
             "",
             "## Accuracy",
             *(_accuracy(scores) if scores else [NOT_PROBED]),
@@ -81,7 +81,7 @@ def _level(scores: Mapping[str, Any], level: str) -> str:
 def _accuracy(scores: Mapping[str, Any]) -> list[str]:
     low, high = scores["test_accuracy_low"], scores["test_accuracy_high"]
     lines = [
-        f"Composer classification by logistic regression on the frozen vector: accuracy "
+        f"Composer classification by logistic regression on the vector: accuracy "
         f"**{scores['test_accuracy']:.1%}** on {scores['clips']['test']} test clips of {scores['test_works']} works "
         f"({scores['confidence']:.0%} confidence interval over works {low:.1%} to {high:.1%}; "
         f"macro-F1 {scores['test_macro_f1']:.2f}; majority class {scores['majority_accuracy']:.1%}).",

@@ -23,6 +23,7 @@ from symphony2vec.package.session import OnnxNetwork
 from symphony2vec.params import Features
 
 M = TypeVar("M", bound=Model)
+PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"  # the models that are installed with symphony2vec
 FORMAT = 2  # format 1 took spectrograms
 CONFIG, WEIGHTS, EXAMPLE, GOLDEN, HEAD = "config.json", "weights.safetensors", "example.flac", "golden.npy", "head.json"
 CARD, ONNX, ATTRIBUTES = "card.md", "model.onnx", "attributes.json"
@@ -36,14 +37,15 @@ class Config:
     """The contents of config.json.
 
     Attributes:
-        subject: stage, model, representation, fold.
+        subject: stage, model, representation, and fold, which is "" for a model that is installed with symphony2vec.
         readout: the name of the readout, "" for the main one.
         build: how the network is built and called: module, name, arguments, method (maps (B, F, T), or with "flatten"
             (B, F T), to (B, D)), crop (the bands of the middle crop, for networks that see only that).
         scaling: see `Scaling.as_plain`.
         frontend: see `Frontend`.
         composers: the classes.
-        data: what the network was trained on, for the card.
+        data: what the network was trained on, for the card; of a model that is installed with symphony2vec also
+            "fold", and "works": composer and title of each training work.
     """
 
     subject: Mapping[str, str]
@@ -58,8 +60,8 @@ class Config:
     @property
     def name(self) -> str:
         """The display name, such as "vae-mel work-0"."""
-        readout = f" {self.readout}" if self.readout else ""
-        return f"{self.subject['model']}-{self.subject['representation']}{readout} {self.subject['fold']}"
+        entry = f"{self.subject['model']}-{self.subject['representation']}"
+        return " ".join(part for part in (entry, self.readout, self.subject["fold"]) if part)
 
     @property
     def is_classifier(self) -> bool:

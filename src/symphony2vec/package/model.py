@@ -29,7 +29,7 @@ from symphony2vec.decoding import recording as decoding
 from symphony2vec.errors import Unusable, UserError
 from symphony2vec.features import mel
 from symphony2vec.features.recipe import Recipe
-from symphony2vec.package.attributes import Attribute
+from symphony2vec.package.attributes import Attribute, estimate_keys
 from symphony2vec.package.head import Head
 from symphony2vec.package.scaling import Scaling, middle_crop
 
@@ -195,12 +195,18 @@ class Model:
     def describe(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
         """Return the values (n, K) of the musical attributes of vectors (n, D), by name; see `attributes`.
 
+        "key" holds the names (n, 1) of the keys, if the probe of the pitch classes was evaluated for it.
+
         Raises:
             UserError: the package holds no probes of attributes.
         """
         if not self.attributes:
             raise UserError(f"{self.name} holds no probes of musical attributes; symphony2vec-base does")
-        return {attribute.name: attribute.predict(vectors) for attribute in self.attributes}
+        values = {attribute.name: attribute.predict(vectors) for attribute in self.attributes}
+        for attribute in self.attributes:
+            if attribute.key_accuracy is not None:
+                values["key"] = estimate_keys(values[attribute.name])
+        return values
 
     def embed_spectrograms(self, spectrograms: np.ndarray) -> np.ndarray:
         """Embed spectrograms as they are.

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from symphony2vec.audio.loudness import LoudnessTarget
 from symphony2vec.clips.splits import SPLITS
 from symphony2vec.package import card, example, exporting
 from symphony2vec.package.contents import (
+    ATTRIBUTES,
     CARD,
     CONFIG,
     EXAMPLE,
@@ -35,6 +36,7 @@ from symphony2vec.package.contents import (
     folder_name,
     input_shape,
     read,
+    read_config,
     rename_keys,
 )
 from symphony2vec.package.head import Head
@@ -53,6 +55,7 @@ REQUIREMENTS = (
     "soxr threadpoolctl tqdm"
 ).split()
 SOURCE = Path(__file__).resolve().parents[1]
+PARTS = (CONFIG, ONNX, EXAMPLE, GOLDEN, ATTRIBUTES)
 TOLERANCE = 1e-5  # of the norm of the example's vectors
 LOADER = SOURCE / "serving" / "loader.py"
 
@@ -73,15 +76,27 @@ def log(
         representation: of the input: mel, mfcc or chroma.
         readout: the name of the readout that `build` calls; "" for the main one.
     """
-    subject = {name: getattr(task.identity, name) for name in ("stage", "model", "representation", "fold")}
     frontend = frontend_config(task.params, representation)
-    config = Config(subject, readout, build, scaling.as_plain(), frontend, task.composers, _describe_data(task))
+    config = Config(_subject(task), readout, build, scaling.as_plain(), frontend, task.composers, _describe_data(task))
     with tempfile.TemporaryDirectory() as scratch:  # the project's path may hold % or #, which MLflow takes for a URI's
         files = Path(scratch) / "files"
         files.mkdir()
         write_files(files, network, config)
         shutil.copytree(files, task.folder / folder_name(readout))
         task.run.log_model(wrap(files, Path(scratch) / "model"), folder_name(readout))
+
+
+def log_pretrained(task: Task, package: Path) -> None:
+    """Write an installed package to the task's folder under the name of the task, and log it with the task's run."""
+    config = replace(read_config(package), subject=_subject(task), readout="")
+    with tempfile.TemporaryDirectory() as scratch:
+        files = Path(scratch) / "files"
+        files.mkdir()
+        (files / CONFIG).write_text(json.dumps(asdict(config)), encoding="utf-8")
+        for name in (ONNX, EXAMPLE, GOLDEN, ATTRIBUTES):
+            shutil.copyfile(package / "artifacts" / name, files / name)
+        shutil.copytree(files, task.folder / folder_name(""))
+        task.run.log_model(wrap(files, Path(scratch) / "model"), folder_name(""))
 
 
 def complete(run: Run, files: Path, head: Head | None, scores: Mapping[str, Any]) -> None:
@@ -136,7 +151,7 @@ def wrap(files: Path, package: Path) -> Path:
         mlflow.pyfunc.save_model(
             package,
             python_model=str(LOADER),
-            artifacts={Path(name).stem: str(files / name) for name in (CONFIG, ONNX, EXAMPLE, GOLDEN)},
+            artifacts={Path(name).stem: str(files / name) for name in PARTS if (files / name).is_file()},
             code_paths=[str(code)],
             signature=_signature(),
             input_example=example.request(plain["frontend"]["sample_rate_hz"]),
@@ -157,6 +172,10 @@ def frontend_config(params: Params, representation: str) -> dict[str, Any]:
         "level": asdict(LoudnessTarget(audio.loudness_lufs, audio.peak_dbfs, audio.silence_db)),
         "features": params.features.model_dump(),
     }
+
+
+def _subject(task: Task) -> dict[str, str]:
+    return {name: getattr(task.identity, name) for name in ("stage", "model", "representation", "fold")}
 
 
 def _signature() -> Any:

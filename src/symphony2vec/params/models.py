@@ -14,6 +14,7 @@ from symphony2vec.params.types import (
     Count,
     NotNegative,
     Positive,
+    PretrainedName,
     Section,
     Share0,
     TemporalName,
@@ -110,6 +111,7 @@ class TemporalSetting(Section):
     adversarial_weight: NotNegative
     reconstruction_weight: NotNegative
     contrastive_weight: NotNegative
+    equivariant_weight: NotNegative = 0.0
     positives: Literal["movement", "clip"]
     unlabelled: str
     temperature: Positive
@@ -137,6 +139,12 @@ class TemporalSetting(Section):
         if self.mask_frames >= self.crop_frames:
             raise ValueError(f"mask_frames ({self.mask_frames}) must be below crop_frames ({self.crop_frames})")
         return self
+
+
+class Pretrained(Section):
+    """Models that are installed with symphony2vec, and whose vectors are evaluated beside those trained here."""
+
+    models: list[PretrainedName]
 
 
 class Temporal(Section):

@@ -13,7 +13,7 @@ from symphony2vec.errors import UserError
 from symphony2vec.params.data import Audio, Clips, Corpus, Features, Labels
 from symphony2vec.params.evaluation import Meaning, Probe, Registry
 from symphony2vec.params.messages import describe
-from symphony2vec.params.models import Ali, Classifiers, Embeddings, Temporal
+from symphony2vec.params.models import Ali, Classifiers, Embeddings, Pretrained, Temporal
 from symphony2vec.params.study import Study
 from symphony2vec.params.types import Folds, Section
 
@@ -31,6 +31,7 @@ class Params(Section):
     embeddings: Embeddings
     ali: Ali
     temporal: Temporal
+    pretrained: Pretrained = Pretrained(models=[])
     probe: Probe
     meaning: Meaning
     registry: Registry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -17,6 +17,7 @@ ALI_NAME = r"^(paper|original|long|public|searched|encoder)-[1-9][0-9]{0,3}$"
 AliName = Annotated[str, Field(pattern=ALI_NAME)]
 TEMPORAL_NAME = r"^[a-z][a-z0-9_]*-[1-9][0-9]{0,3}$"
 TemporalName = Annotated[str, Field(pattern=TEMPORAL_NAME)]
+PretrainedName = Literal["symphony2vec-base"]
 AblationName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 FoldName = Annotated[str, Field(pattern=r"^(work|movement|clip)-(0|[1-9][0-9]{0,5})$")]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

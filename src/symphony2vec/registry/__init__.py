@@ -1,4 +1,4 @@
-"""The model registry: find a run's model, gate it against the champion, promote it, roll it back."""
+"""The model registry: find a run's model, compare it with the champion, promote it, roll it back."""
 
 from symphony2vec.registry.history import champions
 from symphony2vec.registry.promotion import Decision, promote, roll_back

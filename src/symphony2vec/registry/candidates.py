@@ -1,7 +1,8 @@
-"""Find the MLflow run that a user means: by run id, or by name, such as "vae-mel" or "vae-mel work-0".
+"""Resolve a query to a candidate for promotion: a run id, or a name such as "vae-mel" or "vae-mel work-0".
 
-A model's name alone means its first fold of the split "work". If out/ holds that model (trained here or restored by
-`dvc checkout`), the run that made it is meant; otherwise the newest finished run of that name.
+A model's name without a fold stands for its first fold of the split "work". If out/ holds that model (trained here or
+restored by `dvc checkout`), the name resolves to the run that produced it, otherwise to the newest finished run of that
+name.
 """
 
 from __future__ import annotations
@@ -22,23 +23,29 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-SPLIT = "work"  # models are compared on this split: no work is in both training and test clips
+# Models are compared on this split: no work is in both training and test clips, except that composers with fewer than
+# three works may be split by movement (clips.fallback).
+SPLIT = "work"
 FOLD = re.compile(r"(work|movement|clip)-([0-9]+)")
 RUN_ID_PREFIX = re.compile(r"[0-9a-f]{8,32}")
 NAME = re.compile(r"[\w.:/ -]*")
 RUN_SOURCE = re.compile(r"runs:/([0-9a-f]{32})/model(?:-(.+))?")
 MODEL_LOCATION = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts/?$")
 MAX_LISTED = 8  # names in a message
-FINISHED = "attributes.status = 'FINISHED' and attributes.run_name"
+# Start of a filter for finished runs; an operator and a name follow.
+FINISHED_RUN_NAME = "attributes.status = 'FINISHED' and attributes.run_name"
 
 
 @dataclass(frozen=True)
 class Candidate:
     """One readout of a run's model.
 
+    A *readout* is a way to compute a vector from the same network: ALI has `crops` (mean over all crops) beside the
+    default one (the middle crop). A run logs a model for each readout that has a package.
+
     Attributes:
-        run: with MLflow's run data.
-        readout: "" for the default one.
+        run: The MLflow run, with its parameters, metrics and tags.
+        readout: Name of the readout; "" for the default one.
     """
 
     run: Run
@@ -46,18 +53,18 @@ class Candidate:
 
     @property
     def run_id(self) -> str:
-        """32 hexadecimal digits."""
+        """The run's MLflow ID, 32 hexadecimal digits."""
         return str(self.run.info.run_id)
 
     @property
-    def folder(self) -> str:
-        """The name of the logged model; in a run of an earlier version that of the artifact folder."""
+    def artifact_name(self) -> str:
+        """The name of the logged model; in a run of an earlier release that of the artifact folder."""
         return f"model-{self.readout}" if self.readout else "model"
 
     @property
     def source(self) -> str:
         """Return the model's MLflow URI, such as "runs:/<id>/model-crops"."""
-        return f"runs:/{self.run_id}/{self.folder}"
+        return f"runs:/{self.run_id}/{self.artifact_name}"
 
     @property
     def fold(self) -> str:
@@ -71,17 +78,17 @@ class Candidate:
 
 
 def find_candidate(client: MlflowClient, query: str, readout: str = "", project: Project | None = None) -> Candidate:
-    """Return the candidate that a query means.
+    """Return the candidate that a query resolves to.
 
     Args:
         client: Client of the tracking server.
         query: A run id, its first eight or more digits, or a model's name with or without a fold.
         readout: Readout of the run's model; "" for the default one.
-        project: Project whose out/ decides between several runs of one name; without it the newest run is meant.
+        project: Project whose out/ decides between several runs of one name; without it the newest run is returned.
 
     Raises:
         UserError: No run or several runs match, the run has not finished, its model is a classifier, or the run that
-            made the model in out/ is not in MLflow.
+            produced the model in out/ is not in MLflow.
     """
     query = " ".join(query.split())
     for text in (query, readout):
@@ -89,7 +96,7 @@ def find_candidate(client: MlflowClient, query: str, readout: str = "", project:
             raise UserError(f"'{text}' is not a valid run or readout name: use letters, digits and _-.:/")
     run = _run_by_id(client, query) if RUN_ID_PREFIX.fullmatch(query) else _run_by_name(client, query, project)
     candidate = Candidate(run, readout)
-    if run.data.tags.get("kind") == "classifier" or run.data.params.get("model") == "encoder":
+    if _is_classifier(run):
         raise UserError(f"{candidate.name} is a classifier and gives no vectors; promote an embedding")
     if run.info.status != "FINISHED":
         raise UserError(
@@ -99,10 +106,14 @@ def find_candidate(client: MlflowClient, query: str, readout: str = "", project:
 
 
 def candidate_of_source(client: MlflowClient, source: str) -> Candidate | None:
-    """Return the candidate that is the source of a version; None if it is none of ours, or has been deleted.
+    """Return the candidate from which a version of the registered model was made.
 
-    The source is the artifact location of a logged model, or, in a version registered earlier,
-    "runs:/<id>/model[-<readout>]".
+    None if its run or logged model is not in MLflow (any more), or if symphony2vec did not register the version.
+
+    Args:
+        client: Client of the tracking server.
+        source: Source of the version: the artifact location of a logged model, or, if an earlier release registered the
+            version, "runs:/<id>/model[-<readout>]".
     """
     try:
         if model_id := logged_model_id(source):
@@ -137,7 +148,7 @@ def search_runs(client: MlflowClient, filter_string: str, experiments: Sequence[
 
 
 def fold_name(run: Run) -> str:
-    """Return the fold of a run, such as "work-0"; runs of earlier versions have it under "draw"."""
+    """Return the fold of a run, such as "work-0"; runs of earlier releases have it under "draw"."""
     tags = run.data.tags
     return str(tags.get("fold") or tags.get("draw", ""))
 
@@ -147,17 +158,20 @@ def _run_by_id(client: MlflowClient, digits: str) -> Run:
     if not matches:
         raise UserError(f"MLflow has no run whose id begins with {digits}")
     if len(matches) > 1:
-        raise UserError(f"{len(matches)} runs begin with {digits}: {_list_runs(matches)}; give more digits")
+        raise UserError(f"the ids of {len(matches)} runs begin with {digits}: {_list_runs(matches)}; give more digits")
     return matches[0]
 
 
 def _run_by_name(client: MlflowClient, query: str, project: Project | None) -> Run:
-    """Return the finished run of a name that made the model in out/, else the newest; by default of the first fold."""
+    """Return the finished run of a model's name: the one that produced the model in out/, otherwise the newest one.
+
+    If the name has no fold, the first fold is used.
+    """
     records = [] if project is None else _records_in_out(project, query)
     if len(records) == 1:
         return _run_of_record(client, query, *records[0])
     # LIKE treats "_" as a wildcard, so names are compared once more here.
-    similar = search_runs(client, f"{FINISHED} LIKE '{query}%'")
+    similar = search_runs(client, f"{FINISHED_RUN_NAME} LIKE '{query}%'")
     matches = [run for run in similar if run.info.run_name == query]
     if not matches:
         matches = [run for run in similar if _model_name(run) == query]
@@ -165,8 +179,9 @@ def _run_by_name(client: MlflowClient, query: str, project: Project | None) -> R
         first_seed = min((_split_fold(run).seed for run in matches), default=0)
         matches = [run for run in matches if _split_fold(run).seed == first_seed]
     if not matches:
-        related = search_runs(client, f"{FINISHED} LIKE '%{query.split(' ')[0]}%'")
-        names = sorted({_model_name(run) for run in related if run.data.tags.get("kind") == "embedding"})
+        related = search_runs(client, f"{FINISHED_RUN_NAME} LIKE '%{query.split(' ')[0]}%'")
+        related = [run for run in related if run.data.tags.get("kind") == "embedding" and not _is_classifier(run)]
+        names = sorted({_model_name(run) for run in related})
         hint = f"MLflow has {', '.join(names[:MAX_LISTED])}" if names else "`dvc repro` trains those of params.yaml"
         raise UserError(f"MLflow has no finished run named '{query}'; {hint}")
     newest = {run.info.experiment_id: run for run in reversed(matches)}
@@ -196,7 +211,7 @@ def _records_in_out(project: Project, query: str) -> list[tuple[Path, dict[str, 
 
 
 def _run_of_record(client: MlflowClient, query: str, path: Path, record: Mapping[str, Any]) -> Run:
-    """Return the run that made a folder of out/; tell the user if it is not the newest of its name.
+    """Return the run that produced a folder of out/; print a notice if it is not the newest of its name.
 
     Raises:
         UserError: The run is not in this MLflow.
@@ -205,20 +220,28 @@ def _run_of_record(client: MlflowClient, query: str, path: Path, record: Mapping
     run = client.get_run(run_id) if run_id else None
     if run is None or "stands_for" in run.data.tags:
         stage, fold, model = path.parts[-4:-1]
-        same_name = search_runs(client, f"{FINISHED} = '{model} {fold}'")
+        same_name = search_runs(client, f"{FINISHED_RUN_NAME} = '{model} {fold}'")
         others = [run for run in same_name if "stands_for" not in run.data.tags]
         hint = f", or promote another run of that name: {_list_runs(others)}" if others else ""
         raise UserError(
             f"out/{stage}/{fold}/{model} was trained elsewhere: this MLflow has no run that produced it; run "
-            f"`dvc repro -f` of its stage to train it here{hint}"
+            f"`dvc repro -f` for its stage to train it here{hint}"
         )
-    newest = search_runs(client, f"{FINISHED} = '{run.info.run_name}'", [run.info.experiment_id])
+    newest = search_runs(client, f"{FINISHED_RUN_NAME} = '{run.info.run_name}'", [run.info.experiment_id])
     if newest and newest[0].info.run_id != run.info.run_id:
         tracking.print_notice(
             f"'{query}' is run {run.info.run_id[:12]}, which made the model in out/; the newest run of that name is "
             f"{newest[0].info.run_id[:12]}: give its id to promote it"
         )
     return run
+
+
+def _is_classifier(run: Run) -> bool:
+    """Return whether a run's model predicts composers and has no vectors.
+
+    Earlier releases gave the classifiers of the stages `ali` and `temporal` the tag "embedding"; their names tell.
+    """
+    return run.data.tags.get("kind") == "classifier" or run.data.params.get("model") in tracking.CLASSIFIERS.values()
 
 
 def _model_name(run: Run) -> str:

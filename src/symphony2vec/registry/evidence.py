@@ -1,4 +1,4 @@
-"""Collect from MLflow how well a model does: its test works in every fold, and the data they were measured on.
+"""Collect the evidence on a model from MLflow: its results on the test works of every fold, and the data behind them.
 
 The runs of one training configuration share the parameter `settings_key`, one run per fold; each has probe/works.csv
 (work, readout, and the columns of `statistics.LEVELS`). Nothing is read from out/, because the champion may be older
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WORKS = "probe/works.csv"
 AUDIO, FEATURES = "audio.", "features."  # prefixes of the parameters of rendering or decoding, and of the features
+CONTAMINATED_TEST_WORKS = "test_works_in_training"  # metric that the stage `pretrained` logs
 CLIPS = "out/clips/clips.csv"
 
 
@@ -41,8 +42,10 @@ class FoldEvidence:
         works: One row per test work (work, and the columns of the level); None if the fold has not been probed.
         clips_key: Hash of the clips and their splits.
         settings: Parameters of the audio and of the features.
-        dataset: Array that the model was trained on, such as "out/features/mel.npy".
+        dataset: Input file of the run, such as "out/features/mel.npy"; of a pretrained model "out/audio/movements.csv".
         dataset_hash: DVC's hash of it (of its folder if it ends in ".dir"); "" if there is none.
+        contaminated_test_works: Number of test works that are in the model's training data, or may be; above 0 only for
+            pretrained models.
     """
 
     name: str
@@ -52,14 +55,16 @@ class FoldEvidence:
     settings: Mapping[str, str]
     dataset: str
     dataset_hash: str
+    contaminated_test_works: int = 0
 
 
 def collect_evidence(
     client: MlflowClient, project: Project, candidate: Candidate, level: str = "clip"
 ) -> dict[str, FoldEvidence]:
-    """Return every work fold on which a candidate's configuration was trained, by name, in order of the seeds.
+    """Return the evidence of every fold of the split "work" in which a candidate's configuration was trained.
 
-    Of several runs of one fold the newest is used, except for the candidate's own fold: there its own run is used.
+    The keys are the names of the folds, in order of their seeds. Of several runs of one fold the newest is used, except
+    that the candidate's own run is used for its own fold.
 
     Raises:
         UserError: A run has no counts of this level (clip, movement or work).
@@ -89,6 +94,7 @@ def _evidence_of_run(project: Project, run: Run, readout: str, level: str) -> Fo
         settings={name: value for name, value in run.data.params.items() if name.startswith((AUDIO, FEATURES))},
         dataset=dataset.dataset.name if dataset else "",
         dataset_hash=hashes[0] if hashes else "",
+        contaminated_test_works=int(run.data.metrics.get(CONTAMINATED_TEST_WORKS, 0)),
     )
 
 
@@ -101,7 +107,7 @@ def _download_works(project: Project, run_id: str, readout: str, level: str) -> 
     with tempfile.TemporaryDirectory() as folder:
         path = download_artifacts(artifact_uri=f"runs:/{run_id}/{WORKS}", dst_path=folder, tracking_uri=server)
         table = read_table(Path(path), "probe")
-    table = table.rename(columns={"reading": "readout"})  # its name in earlier versions
+    table = table.rename(columns={"reading": "readout"})  # its name in earlier releases
     missing = {"work", "readout", *statistics.LEVELS["clip"], statistics.LEVELS[level][1]} - set(table.columns)
     if missing:
         raise UserError(f"{WORKS} of run {run_id} has no column {', '.join(sorted(missing))}; probe it again")

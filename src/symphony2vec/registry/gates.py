@@ -3,8 +3,12 @@
     data         both models were evaluated on the same clips, in the same splits, with the same audio settings
     improvement  the challenger is significantly better on the folds that both have: a paired bootstrap over test works
                  (`symphony2vec.evaluation.statistics`), of predictions of clips, movements or works (registry.level)
-    smoke        the package still returns the vectors that it returned when it was saved
+    smoke        a golden-file test: the package still returns the vectors that it returned when it was saved
                  (`symphony2vec.registry.smoke`)
+
+The gate `improvement` needs at least registry.minimum_folds shared folds. With --equal-ok it also accepts a challenger
+that is at most registry.margin worse, unless it is significantly worse. If there is no champion, it only requires that
+the challenger was probed.
 
 Accuracies and differences are fractions; messages give accuracies in percent and differences in percentage points.
 """
@@ -27,12 +31,13 @@ Folds = Mapping[str, FoldEvidence]  # the folds of one model by name
 
 MAX_LISTED_DIFFERENCES = 4
 PROBE_REMEDY = "run `dvc repro probe`"
+CHAMPION_PROBE_REMEDY = f"{PROBE_REMEDY} in the project that trained it"
 RETRAIN_REMEDY = (
     f"train both models on the same data or, to start over on other data, remove the alias '{CHAMPION}' in MLflow's UI"
 )
 DEVIATION_REMEDY = (
-    "the package or its libraries have changed since it was saved: to train the model again, remove its folder in out/ "
-    "and run `dvc repro -f STAGE`, such as embeddings@pca-mel-work-0"
+    "the package or its libraries have probably changed since it was saved; to train the model again, remove its "
+    "folder in out/ and run `dvc repro -f STAGE`, where STAGE is, for example, embeddings@pca-mel-work-0"
 )
 
 
@@ -74,8 +79,9 @@ def check_data(challenger: Folds, champion: Folds) -> Verdict:
     """Check that both models were evaluated on the same clips, splits and audio in all shared folds.
 
     Clips and splits are compared by the hash of each fold, not by DVC's hash of out/clips, which changes whenever a
-    fold is added. DVC's hashes must agree if the feature settings agree and both models used the same array, or
-    both hashes are of the folder of arrays; models with different features of the same audio may be compared.
+    fold is added. DVC's hashes of the input must agree if two conditions hold: the feature settings agree, and the
+    hashes are comparable, that is, either of the same file or of the folder that holds both files. Models with
+    different features of the same audio may be compared.
     """
     names = shared_folds(challenger, champion)
     if not names:
@@ -89,7 +95,8 @@ def check_data(challenger: Folds, champion: Folds) -> Verdict:
         return Verdict("data", False, "; ".join([*listed, *remedies]))
     has_hashes = all(challenger[name].dataset_hash for name in names)
     note = "" if has_hashes else "; the arrays were not compared: DVC's hash of them is unknown"
-    return Verdict("data", True, f"same clips, splits and audio in {_list_folds(names)}{note}")
+    warning = _describe_contamination([challenger[name] for name in names], [champion[name] for name in names])
+    return Verdict("data", True, f"same clips, splits and audio in {_list_folds(names)}{note}{warning}")
 
 
 def check_improvement(
@@ -100,7 +107,7 @@ def check_improvement(
     Args:
         challenger: Folds of the challenger by name.
         champion: Folds of the champion by name.
-        same_data: Whether the gate `data` passed; otherwise the models are not compared.
+        same_data: Whether the data gate passed; otherwise the models are not compared.
         equal_ok: Require only that the mean difference is at least -registry.margin (a fraction) and its interval does
             not lie entirely below 0.
         params: Bootstrap settings of the section probe, and the section registry.
@@ -109,7 +116,7 @@ def check_improvement(
         The verdict, and the difference in accuracy (None if they are not compared).
     """
     if not same_data:
-        return Verdict("improvement", False, "not compared: the gate data failed"), None
+        return Verdict("improvement", False, "not compared: the data gate failed"), None
     names, minimum = shared_folds(challenger, champion), params.registry.minimum_folds
     level = params.registry.level
     difference = estimate_difference(
@@ -128,11 +135,12 @@ def check_improvement(
 
 
 def check_without_champion(challenger: Folds, params: Params) -> tuple[Verdict, Verdict, Estimate | None]:
-    """Return the verdicts of data and improvement for a first champion, and the challenger's accuracy.
+    """Return the verdicts of the gates data and improvement when there is no champion, and the challenger's accuracy.
 
     The accuracy is None if no fold of the challenger was probed.
     """
-    data = Verdict("data", True, "no champion to compare with")
+    warning = _describe_contamination([*challenger.values()], [])
+    data = Verdict("data", True, f"no champion to compare with{warning}")
     accuracy = estimate_accuracy(challenger, params.probe, params.registry.level)
     if accuracy is None:
         return data, Verdict("improvement", False, f"no fold of the challenger was probed; {PROBE_REMEDY}"), None
@@ -154,7 +162,7 @@ def check_package(package: Path) -> Verdict:
 
 
 def estimate_accuracy(folds: Folds, settings: Probe, level: str) -> Estimate | None:
-    """Return the mean test accuracy over the probed folds; None if there is none."""
+    """Return the mean test accuracy over the probed folds; None if no fold was probed."""
     probed_folds = _probed_folds(folds).values()
     if not probed_folds:
         return None
@@ -216,14 +224,28 @@ def _find_differences(name: str, challenger: FoldEvidence, champion: FoldEvidenc
             differences.append((f"{name}: {key} differs ({values})", RETRAIN_REMEDY))
     same_features = not any(key.startswith(FEATURES) for key in changed)
     hashes = challenger.dataset_hash, champion.dataset_hash
-    # DVC's hash of a folder ends in ".dir". Hashes are comparable if they are of the same file, or both of the folder
-    # that holds the files; "" stands for a hash that is not known.
-    comparable = challenger.dataset == champion.dataset or {digest[-4:] for digest in hashes} <= {".dir", ""}
+    # Hashes are comparable if they are of the same file, or of the folder that holds both files (DVC's hash of a folder
+    # ends in ".dir"); "" is an unknown hash. The input of a pretrained model is the audio, that of a model trained here
+    # an array of features: these two are never comparable.
+    same_folder = Path(challenger.dataset).parent == Path(champion.dataset).parent
+    of_folder = {digest[-4:] for digest in hashes} <= {".dir", ""}
+    comparable = challenger.dataset == champion.dataset or (same_folder and of_folder)
     if same_features and hashes[0] != hashes[1] and comparable:
         values = _format_pair(*(_shorten(digest) for digest in hashes))
         problem = "differs" if all(hashes) else "cannot be compared"
         differences.append((f"{name}: {challenger.dataset} {problem} (DVC's hash: {values})", RETRAIN_REMEDY))
     return differences
+
+
+def _describe_contamination(challenger: list[FoldEvidence], champion: list[FoldEvidence]) -> str:
+    """Return a warning for each model that has test works in its training data; "" if neither has."""
+    warnings = ""
+    for name, folds in (("challenger", challenger), ("champion", champion)):
+        count = max((fold.contaminated_test_works for fold in folds), default=0)
+        if count:
+            warnings += f"; WARNING: contamination: up to {count} of the test works of a fold were in the training "
+            warnings += f"data of the {name}, so its accuracy is too high (training_works.csv)"
+    return warnings
 
 
 def _format_pair(challenger: str, champion: str) -> str:
@@ -236,9 +258,10 @@ def _clips_by_work(fold: FoldEvidence) -> list[tuple[str, int]]:
 
 def _explain_no_shared_fold(challenger: Folds, champion: Folds) -> str:
     probed = _probed_folds(challenger), _probed_folds(champion)
-    for model, folds in zip(("challenger", "champion"), probed, strict=True):
+    remedies = {"challenger": PROBE_REMEDY, "champion": CHAMPION_PROBE_REMEDY}
+    for (model, remedy), folds in zip(remedies.items(), probed, strict=True):
         if not folds:
-            return f"no fold of the {model} was probed; {PROBE_REMEDY}"
+            return f"no fold of the {model} was probed; {remedy}"
     names = _format_pair(", ".join(probed[0]), ", ".join(probed[1]))
     return f"no probed fold in common ({names}); train and probe both on the same `folds`"
 

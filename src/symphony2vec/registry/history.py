@@ -1,7 +1,7 @@
 """The history of champions, kept as tags of the registered model's versions, so that it moves with the registry.
 
 Key champion.<time>, value JSON: event ("promoted" or "rolled back"), by, replaced (the version before, "" for none),
-name of the model, and figures: for a promotion its accuracy and its difference from the replaced champion.
+name of the model, and figures (the metrics of a promotion: accuracy, and difference from the replaced champion).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 PREFIX = "champion."
+METRICS_KEY = "figures"  # of `Event.metrics` in the stored tags; registries of earlier releases have it too
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 COLUMNS = (
     "when version model event accuracy accuracy_low accuracy_high folds replaced difference difference_low "
@@ -35,7 +36,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Event:
-    """A version became champion.
+    """An entry of the history: a version became champion, by promotion or by rollback.
 
     Attributes:
         when: Time (UTC, ISO 8601).
@@ -91,14 +92,16 @@ def record_event(
     last = max(times, default=datetime.min.replace(tzinfo=UTC))
     now = max(datetime.now(UTC), last + timedelta(microseconds=1))  # the clock of another machine may be ahead
     when = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    value = {"event": event, "by": _user(), "replaced": replaced, "name": name, "figures": dict(metrics)}
+    value = {"event": event, "by": _user(), "replaced": replaced, "name": name, METRICS_KEY: dict(metrics)}
     client.set_model_version_tag(MODEL, version, f"{PREFIX}{when}", json.dumps(value))
 
 
 def previous_champion(events: Iterable[Event], champion: str) -> str | None:
-    """Return the version that `champion` replaced; None if it was the first.
+    """Return the version to which a rollback leads; None if there is none.
 
-    A rollback undoes a promotion, so that two rollbacks undo two promotions.
+    It is the version that `champion` replaced. If `champion` is not the last recorded champion, because its alias was
+    set outside symphony2vec, it is the last recorded one. A rollback undoes a promotion, so that two rollbacks undo two
+    promotions.
 
     Examples:
         >>> events = [Event(time, time, PROMOTED, "", "", "") for time in ("1", "2", "3")]
@@ -120,7 +123,10 @@ def previous_champion(events: Iterable[Event], champion: str) -> str | None:
 
 
 def tabulate_events(events: Iterable[Event], champion: str | None) -> pd.DataFrame:
-    """Return one row per event, oldest first; `present` marks the event that made today's champion."""
+    """Return one row per event, oldest first.
+
+    The column `present` is "champion" in the row of the event that made the current champion, otherwise "".
+    """
     rows = [{**vars(event), "model": event.name, "present": "", **event.metrics} for event in events]
     if champion and (not rows or rows[-1]["version"] != champion):
         unknown = dict.fromkeys(("when", "model", "replaced", "by"), "")
@@ -133,7 +139,7 @@ def tabulate_events(events: Iterable[Event], champion: str | None) -> pd.DataFra
 def _parse_event(key: str, version: str, value: str) -> Event:
     try:
         values = json.loads(value)
-        return Event(key.removeprefix(PREFIX), version, metrics=values.pop("figures", {}), **values)
+        return Event(key.removeprefix(PREFIX), version, metrics=values.pop(METRICS_KEY, {}), **values)
     except (ValueError, TypeError, AttributeError):
         raise UserError(
             f"tag {key} of version {version} of '{MODEL}' is not a valid event; delete it in MLflow's UI"

@@ -1,11 +1,12 @@
 """Register a run's model as challenger, make it champion if all three gates pass, and roll back.
 
-On one machine a lock in mlruns/ lets one promotion or rollback at a time read the champion, judge, and set the alias:
-the second of two concurrent promotions is judged against the result of the first. MLflow has no compare-and-set, so
-between machines that share a server the alias is read again before and after it is set; if it changed in between, the
-challenger is judged again. What remains is two machines that set the alias within the same few milliseconds. Then one
-alias stands, the other command reports that its alias was overwritten, and `champions` shows two events that replaced
-the same version; promote the better model again.
+In a project folder, a lock in mlruns/ serialises promotions and rollbacks: one at a time reads the champion, checks the
+gates and sets the alias, so that the second of two concurrent promotions is compared with the result of the first.
+Project folders that share a server, on one machine or several, share no lock, and MLflow has no compare-and-set. The
+alias is therefore read again just before it is set (if it has changed, the gates are evaluated again), and once more
+afterwards. Two processes can still set it within the same few milliseconds. Then the later write stands, the other
+command reports that its alias was overwritten, and `champions` shows two events that replaced the same version; promote
+the better model again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 LOCK_TIMEOUT_S = 600.0
-MAX_ATTEMPTS = 5  # how often a challenger is judged again because the champion changed
+MAX_ATTEMPTS = 5  # how often the gates are evaluated before giving up, if the champion changes every time
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Decision:
         name: Name of the challenger.
         version: Its version; "" on a dry run if it has none.
         champion: The version that it was compared with; "" for none.
-        opponent: Name of that version.
+        champion_name: Name of that version's model; "" for none.
         verdicts: One per gate.
         metrics: Accuracy and difference, as the history records them.
         is_champion_already: Whether the challenger was champion before; then no gate is checked.
@@ -54,7 +55,7 @@ class Decision:
     name: str
     version: str
     champion: str
-    opponent: str
+    champion_name: str
     verdicts: tuple[Verdict, ...]
     metrics: Mapping[str, float]
     is_champion_already: bool = False
@@ -72,7 +73,7 @@ def promote(
 
     Args:
         project: Project whose tracking server is used.
-        params: Its sections probe (the bootstrap) and registry.
+        params: Parameters; the sections probe (settings of the bootstrap) and registry are used.
         query: A run id or the beginning of one, or a model's name with or without a fold.
         readout: Readout of the run's model, such as "crops"; "" for the default one.
         equal_ok: Accept a model whose mean accuracy is at most registry.margin below the champion's, unless it is
@@ -96,7 +97,8 @@ def promote(
                 if sources.read_aliases(client).get(CHAMPION) != version:
                     client.set_registered_model_alias(MODEL, CHALLENGER, version)
         folds = evidence.collect_evidence(client, project, candidate, params.registry.level)
-        pending = Decision(candidate.name, version, "", "", (gates.check_package(package),), _accuracy(folds, params))
+        metrics = _accuracy_metrics(folds, params)
+        pending = Decision(candidate.name, version, "", "", (gates.check_package(package),), metrics)
         if dry_run:
             return _judge(client, project, params, pending, folds, equal_ok)
         with _lock_registry(project):
@@ -105,8 +107,8 @@ def promote(
                 if decision.is_champion_already or not decision.passed:
                     return decision
                 if sources.read_aliases(client).get(CHAMPION, "") == decision.champion:
-                    replaced, name, metrics = decision.champion, decision.name, decision.metrics
-                    _set_champion(client, version, history.PROMOTED, replaced, name, metrics)
+                    replaced, name = decision.champion, decision.name
+                    _set_champion(client, version, history.PROMOTED, replaced, name, decision.metrics)
                     return decision
         raise UserError(
             f"the champion changed {MAX_ATTEMPTS} times while {candidate.name} was being judged; promote it again"
@@ -139,7 +141,8 @@ def roll_back(project: Project, to: str = "") -> tuple[str, str]:
         return champion, target
 
 
-def _accuracy(folds: gates.Folds, params: Params) -> dict[str, float]:
+def _accuracy_metrics(folds: gates.Folds, params: Params) -> dict[str, float]:
+    """Return the accuracy of a challenger with its interval (if a fold was probed), and the number of probed folds."""
     probed = sum(fold.works is not None for fold in folds.values())
     accuracy = gates.estimate_accuracy(folds, params.probe, params.registry.level)
     return {**_estimate_metrics("accuracy", accuracy), "folds": probed}
@@ -148,7 +151,7 @@ def _accuracy(folds: gates.Folds, params: Params) -> dict[str, float]:
 def _judge(
     client: MlflowClient, project: Project, params: Params, pending: Decision, folds: gates.Folds, equal_ok: bool
 ) -> Decision:
-    """Complete a pending decision, which has the verdict of the gate smoke alone, against the present champion."""
+    """Complete a pending decision, which has only the verdict of the smoke gate, against the current champion."""
     champion = sources.read_aliases(client).get(CHAMPION, "")
     pending = replace(pending, champion=champion)
     if not champion:
@@ -156,17 +159,18 @@ def _judge(
         return replace(pending, verdicts=(data, improvement, *pending.verdicts))
     if champion == pending.version:
         return replace(pending, verdicts=(), is_champion_already=True)
-    opponent = candidates.candidate_of_source(client, client.get_model_version(MODEL, champion).source)
-    if opponent is None:
-        text = f"the run of champion version {champion} is deleted, so there is nothing to compare with; roll back, or"
-        data = Verdict("data", False, f"{text} delete the alias {CHAMPION} in MLflow's UI")
+    champion_candidate = candidates.candidate_of_source(client, client.get_model_version(MODEL, champion).source)
+    if champion_candidate is None:
+        text = f"the run of champion version {champion} was not found in MLflow, so there is nothing to compare with;"
+        data = Verdict("data", False, f"{text} roll back, or delete the alias {CHAMPION} in MLflow's UI")
         improvement, _ = gates.check_improvement({}, {}, False, equal_ok, params)
         return replace(pending, verdicts=(data, improvement, *pending.verdicts))
-    opponent_folds = evidence.collect_evidence(client, project, opponent, params.registry.level)
-    data = gates.check_data(folds, opponent_folds)
-    improvement, difference = gates.check_improvement(folds, opponent_folds, data.passed, equal_ok, params)
+    champion_folds = evidence.collect_evidence(client, project, champion_candidate, params.registry.level)
+    data = gates.check_data(folds, champion_folds)
+    improvement, difference = gates.check_improvement(folds, champion_folds, data.passed, equal_ok, params)
     metrics = {**pending.metrics, **_estimate_metrics("difference", difference)}
-    return replace(pending, opponent=opponent.name, verdicts=(data, improvement, *pending.verdicts), metrics=metrics)
+    verdicts = (data, improvement, *pending.verdicts)
+    return replace(pending, champion_name=champion_candidate.name, verdicts=verdicts, metrics=metrics)
 
 
 def _estimate_metrics(name: str, estimate: Estimate | None) -> dict[str, float]:
@@ -187,7 +191,7 @@ def _set_champion(
         client.delete_registered_model_alias(MODEL, CHALLENGER)
     if aliases.get(CHAMPION) != version:
         raise UserError(
-            f"version {version} of '{MODEL}' was made champion, but another machine made version "
+            f"version {version} of '{MODEL}' was made champion, but another process made version "
             f"{aliases.get(CHAMPION, 'none')} champion at the same moment, and that stands; see `symphony2vec "
             "champions`, and promote again"
         )
@@ -195,7 +199,7 @@ def _set_champion(
 
 def _find_version(client: MlflowClient, candidate: Candidate) -> str:
     """Return the version of a candidate; "" if it is not registered."""
-    model = tracking.find_logged_model(client, candidate.run_id, candidate.folder)
+    model = tracking.find_logged_model(client, candidate.run_id, candidate.artifact_name)
     for version in history.list_versions(client):
         model_id = candidates.logged_model_id(version.source)
         if version.source == candidate.source or (model is not None and model_id == model.model_id):
@@ -211,9 +215,9 @@ def _register(client: MlflowClient, candidate: Candidate) -> str:
         try:
             client.create_registered_model(MODEL)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another machine was faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
                 raise
-    model = tracking.find_logged_model(client, candidate.run_id, candidate.folder)
+    model = tracking.find_logged_model(client, candidate.run_id, candidate.artifact_name)
     created = client.create_model_version(
         MODEL,
         model.artifact_location if model else candidate.source,
@@ -228,7 +232,10 @@ def _register(client: MlflowClient, candidate: Candidate) -> str:
 
 
 def _link_version(client: MlflowClient, model: LoggedModel, version: str) -> None:
-    """Name a version in its logged model, as MLflow's UI shows it; a server has done so already, a database has not."""
+    """Record a version in the tags of its logged model, from which MLflow's UI links to it.
+
+    An MLflow server has already done so when it created the version; with a database it is done here.
+    """
     versions = json.loads(client.get_logged_model(model.model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
     if not any(link["name"] == MODEL and str(link["version"]) == version for link in versions):
         versions.append({"name": MODEL, "version": version})
@@ -237,11 +244,13 @@ def _link_version(client: MlflowClient, model: LoggedModel, version: str) -> Non
 
 @contextmanager
 def _lock_registry(project: Project) -> Iterator[None]:
-    """Allow one promotion or rollback at a time on this machine."""
+    """Allow one promotion or rollback at a time in this project folder."""
     project.mlruns.mkdir(exist_ok=True)
     lock = project.mlruns / ".registry.lock"
     try:
         with filelock.FileLock(lock, timeout=LOCK_TIMEOUT_S):
             yield
     except filelock.Timeout:
-        raise UserError(f"another promotion has held {lock} for {LOCK_TIMEOUT_S:g} s; wait for it to end") from None
+        raise UserError(
+            f"another promotion or rollback has held {lock} for {LOCK_TIMEOUT_S:g} s; wait for it to end"
+        ) from None

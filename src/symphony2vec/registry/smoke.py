@@ -1,4 +1,4 @@
-"""Check a packaged model in a new process: copied to an empty folder and loaded with nothing but MLflow.
+"""Golden-file test of a package: it is copied to an empty folder, and a new process loads it through `mlflow.pyfunc`.
 
 The package embeds its own example.flac with its own code, as a served model would. The vectors are compared with
 golden.npy, which was written when the package was saved.
@@ -17,7 +17,7 @@ import numpy as np
 
 from symphony2vec import tracking
 
-# Of the golden vectors' norm. Other processors and other releases of torch deviate a hundred times less.
+# Relative to the norm of the golden vectors: other processors and other releases of ONNX Runtime round differently.
 TOLERANCE = 1e-4
 TIMEOUT_S = 600.0
 EXAMPLE, GOLDEN = "artifacts/example.flac", "artifacts/golden.npy"

@@ -6,8 +6,9 @@
     runs:/<run id>/model            the model of a run; other readouts of the same network are model-<readout>
     <run id>                        32 hexadecimal digits: runs:/<run id>/model
 
-A folder on this machine is returned as it is. A model on a server or in an object store is downloaded once, to
-mlruns/downloaded/ (to the folder for temporary files if the project is read-only), and again only after it changed.
+If the files of the model are on this machine, their folder is returned. A model on a server or in an object store is
+downloaded to mlruns/downloaded/ (to the folder for temporary files if the project is read-only), and again only after
+it has changed.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ MODEL_URI = re.compile(r"models:/([^/@]+)(?:@([\w-]+)|/([1-9][0-9]*))/?")
 
 
 def locate_model(project: Project, source: str) -> tuple[Path, str]:
-    """Return the folder of a model (with its file MLmodel) and its exact source, such as "models:/symphony2vec/3".
+    """Return the folder of a model (with its file MLmodel) and its resolved URI, such as "models:/symphony2vec/3".
 
     Args:
         project: Project whose tracking server is used.
@@ -51,12 +52,12 @@ def locate_model(project: Project, source: str) -> tuple[Path, str]:
         UserError: The source is malformed, or MLflow has no such model, alias, version or run, or no files of it.
     """
     with tracking.client(project, read_only=True) as client:
-        exact = resolve_source(client, source)
-        return fetch_model(project, client, exact), exact
+        uri = resolve_source(client, source)
+        return fetch_model(project, client, uri), uri
 
 
 def resolve_source(client: MlflowClient, source: str) -> str:
-    """Return the exact source that a name means now; an alias becomes the version that has it."""
+    """Return the URI that a source resolves to now: models:/<name>/<version> or runs:/<run id>/<model>."""
     if RUN_ID.fullmatch(source):
         return f"runs:/{source}/model"
     if match := RUN_URI.fullmatch(source):
@@ -87,14 +88,14 @@ def version_of_alias(client: MlflowClient, alias: str, name: str = MODEL) -> str
     aliases = read_aliases(client, name)
     if alias in aliases:
         return aliases[alias]
-    others = f"there is {', '.join(sorted(aliases))}" if aliases else "nothing is registered under that name"
-    hint = "; `symphony2vec promote RUN` makes one" if name == MODEL and alias in (CHAMPION, CHALLENGER) else ""
-    raise UserError(f"no version of '{name}' in MLflow is called {alias} ({others}){hint}")
+    others = f"its aliases: {', '.join(sorted(aliases))}" if aliases else "the model is not registered or has no alias"
+    hint = "; `symphony2vec promote RUN` sets it" if name == MODEL and alias in (CHAMPION, CHALLENGER) else ""
+    raise UserError(f"no version of '{name}' in MLflow has the alias {alias} ({others}){hint}")
 
 
-def fetch_model(project: Project, client: MlflowClient, exact: str) -> Path:
-    """Return the folder of an exact source: where it is on this machine, or where it was downloaded to."""
-    location, end_time = _locate_artifacts(client, exact)
+def fetch_model(project: Project, client: MlflowClient, uri: str) -> Path:
+    """Return the folder of a model by its resolved URI: where it is on this machine, or where it was downloaded to."""
+    location, end_time = _locate_artifacts(client, uri)
     if is_local_uri(location, is_tracking_or_registry_uri=False):
         folder = Path(local_file_uri_to_path(location))
         if (folder / "MLmodel").is_file():
@@ -102,34 +103,34 @@ def fetch_model(project: Project, client: MlflowClient, exact: str) -> Path:
     files = _list_files(location, client.tracking_uri)
     if "MLmodel" not in files:
         raise UserError(
-            f"{exact} has no model ({location} has no file MLmodel); train it again to add one to its run, or, if a "
-            "server keeps artifacts in a folder of its own machine, start it with --artifacts-destination"
+            f"{uri} has no model ({location} has no file MLmodel): train it again and use the new run; if an MLflow "
+            "server keeps artifacts in a folder on its own machine, start it with --artifacts-destination"
         )
     return _download_once(project, location, key_of(location, files, end_time)[:16], client.tracking_uri)
 
 
-def _locate_artifacts(client: MlflowClient, exact: str) -> tuple[str, int | None]:
-    """Return where the files of an exact source are, and when the run that made them ended last (ms)."""
-    if match := RUN_URI.fullmatch(exact):
-        info = _query(client.get_run, exact, match[1]).info
+def _locate_artifacts(client: MlflowClient, uri: str) -> tuple[str, int | None]:
+    """Return the location of a model's files, and when the run that logged them ended last (ms since 1970)."""
+    if match := RUN_URI.fullmatch(uri):
+        info = _query(client.get_run, uri, match[1]).info
         model = tracking.find_logged_model(client, info.run_id, match[2])
         return model.artifact_location if model else f"{info.artifact_uri}/{match[2]}", info.end_time
-    match = MODEL_URI.fullmatch(exact)
+    match = MODEL_URI.fullmatch(uri)
     assert match is not None
-    location = str(_query(client.get_model_version_download_uri, exact, match[1], match[3]))
+    location = str(_query(client.get_model_version_download_uri, uri, match[1], match[3]))
     if RUN_URI.fullmatch(location):
         return _locate_artifacts(client, location)
     run_id = client.get_model_version(match[1], match[3]).run_id
-    return location, _query(client.get_run, exact, run_id).info.end_time if run_id else None
+    return location, _query(client.get_run, uri, run_id).info.end_time if run_id else None
 
 
-def _query(method: Callable[..., Any], exact: str, *names: str) -> Any:
-    """Return the result of a client's method; raises `UserError` if MLflow does not know the names."""
+def _query(method: Callable[..., Any], uri: str, *names: str) -> Any:
+    """Return the result of a client's method for a URI; raises `UserError` if MLflow does not know the names."""
     try:
         return method(*names)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise UserError(f"MLflow has no {exact}; its UI (make ui) lists runs and versions") from None
+            raise UserError(f"MLflow has no {uri}; its UI (make ui) lists runs and versions") from None
         raise
 
 

@@ -102,7 +102,10 @@ def _kinds(results: pd.DataFrame, reference: str, params: Params) -> list[Kind]:
     frame_s = params.features.hop_samples / params.audio.sample_rate_hz
     crop_s, chunk_s = f"{scaling.CROP * frame_s:.2g} s", f"{params.classifiers.lstm.chunk_frames * frame_s:.2g} s"
     crops_s = f"{clip_s} in crops of {crop_s}"
-    temporal, ali = ([str(name) for name in results.loc[results["stage"] == s, "entry"]] for s in ("temporal", "ali"))
+    temporal, ali, pretrained = (
+        [str(name) for name in results.loc[results["stage"] == stage, "entry"]]
+        for stage in ("temporal", "ali", "pretrained")
+    )
     size = params.embeddings.dimensions
 
     def select(names: list[str], setting: str, readout: str = "") -> list[str]:
@@ -116,6 +119,7 @@ def _kinds(results: pd.DataFrame, reference: str, params: Params) -> list[Kind]:
         Kind(UNSUPERVISED, "its pooled encoder features", clip_s, "temporal", [f"{reference} pooled"]),
         *(Kind(UNSUPERVISED, "temporal ALI of another size", clip_s, "temporal", [name]) for name in other_sizes),
         Kind(UNSUPERVISED, "its encoder, InfoNCE only, no generator", clip_s, "temporal", select(temporal, "context")),
+        Kind(UNSUPERVISED, "installed model, trained on other music", clip_s, "pretrained", pretrained),
         *(
             Kind(UNSUPERVISED, title, clip_s, "embeddings", [f"{name}-{suffix}" for suffix in REPRESENTATIONS])
             for name, title in BASELINES.items()

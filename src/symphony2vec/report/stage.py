@@ -1,11 +1,12 @@
 """The stage `report`: all results on one page that opens from disk, with CSV tables, PNG figures and MP3 sounds.
 
     Reads   out/audio, out/clips, out/features, out/classifiers, out/embeddings, out/ali, out/probe, params.yaml;
-            out/temporal and out/meaning if they exist
-    Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leakage.csv, latent.csv, corpus.csv,
-            balance.csv, splits.csv, rejected.csv, left_out.csv; near_duplicates.csv, near_duplicate_counts.csv,
-            parts.csv, generation.csv, walks.csv, attributes.csv, retrieval.csv, meaning_pairs.csv unless they are
-            empty; pictures/*.png, sounds/*.mp3; for `dvc plots` curves/<stage>-<model>.csv and confusion.csv
+            out/temporal, out/pretrained and out/meaning if they exist
+    Writes  out/report/index.html; first.csv, results.csv, pairs.csv, counts.csv, leakage.csv, training_works.csv,
+            latent.csv, corpus.csv, balance.csv, splits.csv, rejected.csv, left_out.csv; near_duplicates.csv,
+            near_duplicate_counts.csv, parts.csv, generation.csv, walks.csv, attributes.csv, retrieval.csv,
+            meaning_pairs.csv unless they are empty; pictures/*.png, sounds/*.mp3; for `dvc plots`
+            curves/<stage>-<model>.csv and confusion.csv
             out/metrics.json    the results of every model over the folds, for `dvc metrics`
 
 Its modules:
@@ -43,13 +44,14 @@ def run(project: Project, params: Params) -> None:
     entries = entries_of[first_kind]
     results, pairs = tables.tabulate_results(entries, *_bootstrap(params))
     reference = first.find_reference(results, params.embeddings.dimensions)
-    ali = sorted({entry.model for entry in entries if entry.stage == "ali"})
+    ali, pretrained = (sorted({e.model for e in entries if e.stage == stage}) for stage in ("ali", "pretrained"))
     by_name = {
         "first": first.tabulate(results, pairs, first.read_sizes(project, results, folds[0]), params),
         "results": results,
         "pairs": pairs,
         "counts": counts.tabulate((folds_of[split], of_split) for split, of_split in entries_of.items()),
         "leakage": tables.tabulate_leakage(entries_of, *_bootstrap(params)),
+        "training_works": tables.read_training_works(project, pretrained, folds),
         "latent": tables.read_latent_correlations(project, ali, folds),
         **_read_tables(project),
         **tables.tabulate_meaning(project, folds, params.probe),

@@ -301,6 +301,17 @@ def summarize_corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFra
     return pd.DataFrame(lines)
 
 
+def read_training_works(project: Project, models: Sequence[str], folds: Sequence[str]) -> pd.DataFrame:
+    """Return the works of this project that an installed model was trained on: one row a model, fold and work."""
+    columns = ["model", "fold", "composer", "work", "split", "title"]
+    parts = [pd.DataFrame(columns=columns)]
+    for model in models:
+        for fold in folds:
+            path = project.out("pretrained", fold, model, "training_works.csv")
+            parts.append(read_table(path, "pretrained").assign(model=model, fold=fold)[columns])
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+
 def read_latent_correlations(project: Project, models: Sequence[str], folds: Sequence[str]) -> pd.DataFrame:
     """Return the test of the paper's claim on the latent space: one row an ALI model, fold, source and measure."""
     parts = []

@@ -140,7 +140,8 @@ def _adopt_run(study: Study, record: Path) -> None:
 
 
 def _run_params(params: Params, kind: StudyKind, seed: int) -> dict[str, Any]:
-    flat = tracking.flatten_params(params, "labels", "classifiers", "embeddings", "ali", "temporal", "probe", "folds")
+    excluded = "labels classifiers embeddings ali temporal pretrained probe folds".split()
+    flat = tracking.flatten_params(params, *excluded)
     others = tuple(f"study.{other}." for other in KINDS if other != kind.name)
     shared = {name: value for name, value in flat.items() if not name.startswith(others)}
     return {**shared, "split": splits.list_folds(params)[0].split, "seed": seed}

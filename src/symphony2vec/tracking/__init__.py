@@ -4,7 +4,7 @@ Runs are logged to `MLFLOW_TRACKING_URI` (a server or a database) if it is set, 
 mlruns/mlflow.db. An HTTP server decides where artifacts are stored. For a database they go to mlruns/artifacts/<stage>,
 or to <root>/<stage> if `MLFLOW_DEFAULT_ARTIFACT_ROOT` (such as s3://bucket/runs) is set. Every run logs its parameters
 under dotted names that are the same for all models, its input data with DVC's hash, the git commit, the stage and the
-hash of dvc.lock. A run that raises is marked FAILED, or KILLED if it was interrupted.
+hash of dvc.lock. If its block raises an exception, a run ends as FAILED, or as KILLED after Ctrl-C.
 
 A server that does not answer does not stop training: calls that cannot be delivered are queued in mlruns/outbox and
 sent in order later.
@@ -13,15 +13,16 @@ sent in order later.
 from __future__ import annotations
 
 from symphony2vec.tracking.calls import find_logged_model
-from symphony2vec.tracking.delivery import Delivery, PendingRun, list_pending_runs, print_notice, send_queued_calls
-from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, flatten_params, git_commit, lock_hash
+from symphony2vec.tracking.delivery import Delivery, QueueSummary, list_pending_runs, print_notice, send_queued_calls
+from symphony2vec.tracking.provenance import CLASSIFIERS, RunIdentity, dvc_hash, flatten_params, git_commit, lock_hash
 from symphony2vec.tracking.runs import Run, find_run_id, read_run_record, resume_run, start_run, write_run_record
 from symphony2vec.tracking.server import TRACKING_URI_VARIABLE, client, redact, tracking_uri
 
 __all__ = [
+    "CLASSIFIERS",
     "TRACKING_URI_VARIABLE",
     "Delivery",
-    "PendingRun",
+    "QueueSummary",
     "Run",
     "RunIdentity",
     "client",

@@ -1,10 +1,11 @@
-"""Calls to MLflow about a run, as plain values that can be queued on disk, and how they are sent.
+"""Calls to MLflow about a run: plain values that can be queued on disk, and functions that send them.
 
-A call has a kind (key "call"), its values and the time at which it was made, so that it means the same whenever it is
-sent. Calls are idempotent, so that they can be sent again after an interruption: runs are looked up by MLflow's
-ID or their tag `local_id`, logged models by their run and name; logging the same parameter, tag, input or artifact
-again changes nothing; MLflow deduplicates equal metrics; images are logged only if they are missing. One exception: an
-image whose thumbnail did not arrive is logged a second time under another name.
+A call has a kind (key "call") and its values. Calls of the kinds open, metrics, image and end, whose effect depends on
+the time, also have the time at which they were made (key "at_ms"). Calls are idempotent, so that they can be sent again
+after an interruption: runs are looked up by MLflow's ID or their tag `local_id`, logged models by their run and name;
+logging the same parameter, tag, input or artifact again changes nothing; MLflow deduplicates equal metrics; images are
+logged only if they are missing. One exception: an image whose thumbnail did not arrive is logged a second time under
+another name.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from symphony2vec.tracking.provenance import RunIdentity, dvc_hash, tags
 Call = dict[str, Any]
 UPLOAD_KINDS = ("file", "folder", "model", "model_file")  # the server may take long to store their data
 PARENT_RUN_TAG = "mlflow.parentRunId"
-# MLflow 3 otherwise opens an experiment in its view for language models.
+# Without this tag MLflow 3 may show an experiment in its GenAI view.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 CONTENT_TAG = "content"  # the hash of a run's identity and of the files that it produced
-METRICS_PER_REQUEST = 500  # metrics of one request; MLflow takes 1,000
+METRICS_PER_REQUEST = 500  # at most; MLflow accepts 1,000
 
 
 def now_ms() -> int:
@@ -62,12 +63,13 @@ def build_open_call(
     Args:
         project: the project whose git commit and DVC hashes are logged.
         identity: stage, model, representation and fold.
-        local_id: ID that identifies the run until MLflow has assigned one: a new one, or, to resume a run, the ID in
-            its marker file.
+        local_id: ID by which the run is looked up, see `find_run`: for a new run a new random ID, which is logged as
+            its tag `local_id`; for an interrupted run the ID in its marker file; for a finished run `extended_run_id`.
         parameters: dotted names and plain values.
-        inputs: files or folders that the run learns from.
-        extended_run_id: ID of the finished run to which results are added; "" to train a model. If the server does not
-            know that run, a new one is created, with this ID in its tag `stands_for`.
+        inputs: files or folders with the input data of the run.
+        extended_run_id: `run_id` of the record of the finished run to which results are added (MLflow's ID, a local ID
+            or a content hash, see `read_run_record`); "" to train a model. If the server does not know that run, a new
+            one is created, with this value in its tag `stands_for`.
     """
     names = {"entry": identity.entry, "model": identity.model, "representation": identity.input_representation}
     extension_tags = {"stands_for": extended_run_id} if extended_run_id else {}
@@ -83,7 +85,7 @@ def build_open_call(
             {"source": str(project.home / relative_path), "name": relative_path.as_posix(), "digest": digest}
             for relative_path, digest in ((path.relative_to(project.root), digest) for path, digest in digests)
         ],
-        "runs_again": not extended_run_id,
+        "runs_again": not extended_run_id,  # whether the run is training; a stored key, also of earlier releases
         "at_ms": now_ms(),
     }
 
@@ -91,7 +93,7 @@ def build_open_call(
 def find_run(client: MlflowClient, stage: str, run_id: str) -> Any:
     """Return the run with this MLflow ID, or the one whose tag `local_id` or `content` has this value, or None.
 
-    Deleted runs are ignored.
+    Only the tags of runs in the stage's experiment are searched; deleted runs are ignored.
     """
     try:
         run = client.get_run(run_id)
@@ -118,7 +120,7 @@ def open_run(client: MlflowClient, project: Project, call: Call, is_new: bool) -
         experiment_id = _get_or_create_experiment(client, project, call["stage"])
         run = client.create_run(experiment_id, start_time=call["at_ms"], tags=call["tags"], run_name=call["name"])
     else:
-        _resume(client, run, call["runs_again"])
+        _resume(client, run, resumes_training=call["runs_again"])
     run_id = str(run.info.run_id)
     if not run.data.params:
         client.log_batch(run_id, params=[Param(name, value) for name, value in call["parameters"].items()])
@@ -134,7 +136,7 @@ def send_call(client: MlflowClient, run_id: str, call: Call, attachment: Any = N
         client: client of the tracking server.
         run_id: MLflow's ID of the run.
         call: any call except "open".
-        attachment: the payload of an image call, an array (H, W, 3) uint8, or of an upload, a path.
+        attachment: for an image an array (H, W, 3) uint8, for an upload (see `UPLOAD_KINDS`) a path, otherwise None.
         repeated: whether the call may have been sent before.
     """
     match call["call"]:
@@ -145,7 +147,7 @@ def send_call(client: MlflowClient, run_id: str, call: Call, attachment: Any = N
                 client.log_image(run_id, attachment, key=call["key"], step=call["step"], timestamp=call["at_ms"])
         case "file":
             client.log_artifact(run_id, str(attachment), call["folder"])
-        case "folder":  # queued by an earlier version
+        case "folder":  # queued by an earlier release
             client.log_artifacts(run_id, str(attachment), call["name"])
         case "model":
             _log_model(client, run_id, call["name"], attachment)
@@ -177,7 +179,7 @@ def send_metrics(client: MlflowClient, run_id: str, calls: Iterable[Call]) -> No
 def find_logged_model(client: MlflowClient, run_id: str, name: str) -> LoggedModel | None:
     """Return the logged model of a run by its name, "model" or "model-<readout>"; None if it has none.
 
-    Runs of earlier versions have packages among their artifacts instead.
+    Runs of earlier releases have packages among their artifacts instead.
     """
     experiments = [client.get_run(run_id).info.experiment_id]
     models = client.search_logged_models(experiments, f"source_run_id = '{run_id}' AND name = '{name}'")
@@ -185,7 +187,7 @@ def find_logged_model(client: MlflowClient, run_id: str, name: str) -> LoggedMod
 
 
 def _metrics(client: MlflowClient, run_id: str, call: Call) -> list[Metric]:
-    """Return the metrics of a call; they are also those of the logged model that it names, if the run has that."""
+    """Return the metrics of a call, linked to the logged model that the call names, if the run has that model."""
     model = find_logged_model(client, run_id, call["model"]) if call.get("model") else None
     model_id = model.model_id if model else None
     return [
@@ -209,7 +211,7 @@ def _log_model(client: MlflowClient, run_id: str, name: str, folder: Path) -> No
 
 
 def _log_model_file(client: MlflowClient, run_id: str, call: Call, file: Path) -> None:
-    """Add a file to a logged model, or to a package among the artifacts of a run of an earlier version."""
+    """Add a file to a logged model, or to a package among the artifacts of a run of an earlier release."""
     model = find_logged_model(client, run_id, call["model"])
     if model is None:
         client.log_artifact(run_id, str(file), "/".join(filter(None, (call["model"], call["folder"]))))

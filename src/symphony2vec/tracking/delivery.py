@@ -16,8 +16,8 @@ from symphony2vec.tracking.outbox import Outbox, QueueUnavailableError, outboxes
 
 
 @dataclass(frozen=True)
-class PendingRun:
-    """The queued calls of one run.
+class QueueSummary:
+    """Summary of the queued calls of one run.
 
     Attributes:
         name: name of the queue's folder, see `tracking.outbox`.
@@ -43,37 +43,42 @@ class Delivery:
     """The outcome of sending one run's calls.
 
     Attributes:
-        pending: the queued calls.
+        pending: the run and its queued calls.
         state: sent;
             busy: the run is still training, or another process is sending its calls;
             unreachable: the server does not answer;
             unrecorded: calls were sent, but that could not be recorded, so they will be sent again;
             other_server: the calls are for another server;
             rejected: by the server, or because the folder is damaged.
+            After "unreachable" or "unrecorded" the remaining runs are not tried and get the same state and reason.
         run_id: MLflow's run ID if the state is "sent", otherwise "".
         reason: what went wrong; "" if the state is "sent".
     """
 
-    pending: PendingRun
+    pending: QueueSummary
     state: Literal["sent", "busy", "unreachable", "unrecorded", "other_server", "rejected"]
     run_id: str = ""
     reason: str = ""
 
 
-def list_pending_runs(project: Project) -> list[PendingRun]:
+def list_pending_runs(project: Project) -> list[QueueSummary]:
     """Return the runs with queued calls, the oldest first."""
-    pending_runs = [pending_run for outbox in outboxes(project) if (pending_run := _describe(outbox))]
-    return sorted(pending_runs, key=lambda pending_run: pending_run.since_ms)
+    summaries = [summary for outbox in outboxes(project) if (summary := _summarize(outbox))]
+    return sorted(summaries, key=lambda summary: summary.since_ms)
 
 
 def send_queued_calls(project: Project) -> list[Delivery]:
-    """Send all queued calls that no other process is sending, the oldest first, until one fails."""
+    """Send all queued calls that no other process is sending, those of the oldest run first.
+
+    It stops as soon as the server does not answer, or calls cannot be recorded as sent. It continues after a run whose
+    calls are rejected or for another server.
+    """
     outcomes: list[Delivery] = []
     obstacle: Delivery | None = None
-    for pending_run in list_pending_runs(project):
+    for summary in list_pending_runs(project):
         if obstacle:
-            outcomes.append(replace(obstacle, pending=pending_run))
-        elif outcome := _deliver(project, pending_run):
+            outcomes.append(replace(obstacle, pending=summary))
+        elif outcome := _deliver(project, summary):
             outcomes.append(outcome)
             obstacle = outcome if outcome.state in ("unreachable", "unrecorded") else None
     return outcomes
@@ -84,28 +89,28 @@ def print_notice(line: str) -> None:
     tqdm.write(f"symphony2vec: {line}", file=sys.stderr)
 
 
-def _deliver(project: Project, pending_run: PendingRun) -> Delivery | None:
+def _deliver(project: Project, summary: QueueSummary) -> Delivery | None:
     """Send the calls of one outbox; return None if another process has sent them in the meantime."""
-    outbox = Outbox(project, pending_run.name)
-    if pending_run.error:
-        return Delivery(pending_run, "rejected", reason=pending_run.error)
+    outbox = Outbox(project, summary.name)
+    if summary.error:
+        return Delivery(summary, "rejected", reason=summary.error)
     if not outbox.acquire(timeout_s=0):
         reason = "the run is still training, or another process is sending its calls; try again later"
-        return Delivery(pending_run, "busy", reason=reason)
+        return Delivery(summary, "busy", reason=reason)
     try:
         if outbox.is_empty():
             return None
-        if pending_run.server != server.server_name():
-            return Delivery(pending_run, "other_server", reason=_explain_other_server(pending_run.server))
-        return Delivery(pending_run, "sent", outbox.deliver())
+        if summary.server != server.redacted_address():
+            return Delivery(summary, "other_server", reason=_explain_other_server(summary.server))
+        return Delivery(summary, "sent", outbox.deliver())
     except server.ServerUnavailableError as error:
         address = server.redact(server.tracking_uri(project))
-        return Delivery(pending_run, "unreachable", reason=f"MLflow at {address} does not answer ({error})")
+        return Delivery(summary, "unreachable", reason=f"MLflow at {address} does not answer ({error})")
     except QueueUnavailableError as error:
-        return Delivery(pending_run, "unrecorded", reason=str(error))
+        return Delivery(summary, "unrecorded", reason=str(error))
     except UserError as error:
-        reason = f"{error}; to discard the queued calls, delete {pending_run.folder}"
-        return Delivery(pending_run, "rejected", reason=reason)
+        reason = f"{error}; to discard the queued calls, delete {summary.folder}"
+        return Delivery(summary, "rejected", reason=reason)
     finally:
         outbox.release()
 
@@ -118,16 +123,16 @@ def _explain_other_server(name: str) -> str:
     return f"its calls are for the project's own database; unset {variable} and send again"
 
 
-def _describe(outbox: Outbox) -> PendingRun | None:
-    """Return the queued calls of an outbox; None if there are none. If it is damaged, `error` says so."""
+def _summarize(outbox: Outbox) -> QueueSummary | None:
+    """Return a summary of an outbox; None if it is empty. If it is damaged, `error` says so."""
     try:
         if outbox.is_empty():
             return None
         header = outbox.header
         since_ms = int(header["since_ms"])
         calls = outbox.count_queued_calls()
-        return PendingRun(outbox.name, header["label"], calls, since_ms, header["server"], outbox.folder)
+        return QueueSummary(outbox.name, header["label"], calls, since_ms, header["server"], outbox.folder)
     except UserError as error:
         if outbox.folder.exists():
-            return PendingRun(outbox.name, outbox.name, 0, 0, server.server_name(), outbox.folder, str(error))
+            return QueueSummary(outbox.name, outbox.name, 0, 0, server.redacted_address(), outbox.folder, str(error))
         return None

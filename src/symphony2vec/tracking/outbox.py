@@ -2,11 +2,12 @@
 
     mlruns/outbox/<id>/     MLflow's run ID, or the local ID; <id>.<hash of the server> if calls of that run are already
                             queued for another server
-        about.json          server: the one that the calls are for; label, such as "vae-mel work-0"; since_ms
+        about.json          the header. server: address that the calls are for; label, such as "vae-mel work-0";
+                            since_ms: when the first call was queued, in milliseconds since 1970
         calls.jsonl         one call per line; an incomplete last line (the process was killed) is ignored
         things/<uuid>/      the attachment of a call (its key "thing"): an image's array, a file or a folder
         sent.json           calls: number of calls already sent; run_id: MLflow's run ID
-    mlruns/outbox/.locks/   one lock per ID, held by the process that writes or sends and released when it ends
+    mlruns/outbox/.locks/   one lock per folder above, held by the process that writes or sends
 
 Why are runs not logged to the project's own database first and copied from there? The copy's run ID would differ
 from the one in the registry, below mlruns/produced and in the MLflow UI.
@@ -54,7 +55,7 @@ class Outbox:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Return the content of about.json: server, label and since_ms."""
+        """The header, about.json: server, label and since_ms."""
         return self._read("about.json")
 
     def acquire(self, timeout_s: float = LOCK_TIMEOUT_S) -> bool:
@@ -90,7 +91,7 @@ class Outbox:
         header = self.folder / "about.json"
         if not header.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(header, {"server": server.server_name(), "label": label, "since_ms": now_ms()})
+            write_json(header, {"server": server.redacted_address(), "label": label, "since_ms": now_ms()})
         line = dict(call) if attachment is None else call | {"thing": self._copy_attachment(attachment)}
         self._append(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
@@ -119,7 +120,7 @@ class Outbox:
 
     def is_for_other_server(self) -> bool:
         """Return whether the calls are for a server other than the one configured now."""
-        return not self.is_empty() and self.header["server"] != server.server_name()
+        return not self.is_empty() and self.header["server"] != server.redacted_address()
 
     def deliver(self) -> str:
         """Send the queued calls in order, remove them, and return MLflow's run ID.

@@ -16,6 +16,8 @@ from symphony2vec.project import Project
 
 # Arguments that list uncommitted changes; dvc.lock is excluded, because `dvc repro` rewrites it.
 GIT_STATUS = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)dvc.lock")
+# By stage: the model that predicts composers. Every model of the stage `classifiers` does; all others give vectors.
+CLASSIFIERS = {"ali": "encoder", "temporal": "labels"}
 DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 
 
@@ -23,8 +25,8 @@ DVC_VARIABLES = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 class RunIdentity:
     """What distinguishes a run from others: its stage (the experiment), model, representation and fold.
 
-    ALI and the temporal models have their latent size in place of the representation, such as "128"; their input is the
-    mel spectrogram.
+    ALI and the temporal models have their latent size in place of the representation, such as "128", and pretrained
+    models the last part of their name, such as "base"; the input of all of these is the mel spectrogram.
     """
 
     stage: str
@@ -34,20 +36,22 @@ class RunIdentity:
 
     @property
     def entry(self) -> str:
-        """Return the full name of the model, which is also the name of its folder, such as "pca-mel"."""
+        """Return the full name of the model, such as "pca-mel": the name of its folder, and the parameter `entry`."""
         return f"{self.model}-{self.representation}"
 
     @property
     def input_representation(self) -> str:
         """Return the input representation that is logged: mel, mfcc, chroma, or "crop".
 
-        "crop" is that of the feed-forward network on ALI's crop; ALI itself and the temporal models have "mel".
+        "crop" is that of the feed-forward network on ALI's crop; ALI itself, the temporal models and those that are
+        installed with symphony2vec have "mel".
         """
-        return "mel" if self.representation.isdecimal() else self.representation
+        is_mel = self.representation.isdecimal() or self.stage == "pretrained"
+        return "mel" if is_mel else self.representation
 
     @property
     def command(self) -> str:
-        """Return the command that trains the model, which MLflow shows as the source of the run.
+        """Return the command that makes the run (a study has one for all), which MLflow shows as the run's source.
 
         Examples:
             >>> RunIdentity("ali", "paper", "128", "work-0").command
@@ -55,12 +59,25 @@ class RunIdentity:
         """
         if self.stage == "study":
             return "symphony2vec study"
-        names = self.entry if self.representation.isdecimal() else f"{self.model} {self.representation}"
+        is_entry = self.representation.isdecimal() or self.stage == "pretrained"
+        names = self.entry if is_entry else f"{self.model} {self.representation}"
         return f"symphony2vec {self.stage} {names} --fold {self.fold}"
+
+    @property
+    def is_classifier(self) -> bool:
+        """Return whether the model predicts composers and gives no vectors.
+
+        Examples:
+            >>> RunIdentity("temporal", "labels", "40", "work-0").is_classifier
+            True
+        """
+        return self.stage == "classifiers" or CLASSIFIERS.get(self.stage) == self.model
 
     @property
     def description(self) -> str:
         """Return what the run is, as MLflow shows it above the run."""
+        if self.stage == "pretrained":
+            return f"Model {self.entry}, which is installed with symphony2vec, on the clips of the fold {self.fold}."
         what = (
             "Search for hyperparameters" if self.stage == "study" else f"Model {self.entry} of the stage {self.stage}"
         )
@@ -94,7 +111,7 @@ def tags(project: Project, identity: RunIdentity) -> dict[str, str]:
         "mlflow.source.git.commit": commit.removesuffix("+changes"),
         "mlflow.note.content": identity.description,
         "stage": identity.stage,
-        "kind": "classifier" if identity.stage == "classifiers" else "embedding",
+        "kind": "classifier" if identity.is_classifier else "embedding",
         "fold": identity.fold,
         "git.commit": commit,
         "dvc.lock.md5": lock_hash(project),
@@ -104,9 +121,10 @@ def tags(project: Project, identity: RunIdentity) -> dict[str, str]:
 
 
 def git_commit(project: Project) -> str:
-    """Return the git commit of the project, with the suffix "+changes" if files have changed since; "" outside git.
+    """Return the git commit of the project; "" outside git.
 
-    A project that was unpacked inside another repository, which does not track it, counts as outside git.
+    The suffix is "+changes" if tracked files other than dvc.lock differ from the commit. A project that lies inside
+    another repository, which does not track it, counts as outside git.
     """
     head = _git(project, "rev-parse", "HEAD") if _git(project, "ls-files", project.params.name) else ""
     return f"{head}+changes" if head and _git(project, *GIT_STATUS) else head

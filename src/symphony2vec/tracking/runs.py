@@ -45,26 +45,26 @@ class Run:
     the server rejects raises a `UserError`.
 
     Attributes:
-        run_id: its ID in MLflow; a local one until the server has answered.
+        run_id: its ID in MLflow; until the server has answered, the `local_id` of `build_open_call`.
     """
 
-    def __init__(self, project: Project, opening: Call, is_new: bool) -> None:
-        self.run_id: str = opening["local_id"]
-        self._project, self._label, self._stage = project, str(opening["name"]), str(opening["stage"])
-        self._opening: Call | None = opening  # until the server or the outbox has it
+    def __init__(self, project: Project, open_call: Call, is_new: bool) -> None:
+        self.run_id: str = open_call["local_id"]
+        self._project, self._label, self._stage = project, str(open_call["name"]), str(open_call["stage"])
+        self._open_call: Call | None = open_call  # None as soon as it is sent or queued
         self._is_new = is_new
         self._outbox = Outbox(project, self.run_id)
         if self._outbox.is_for_other_server():
-            self._outbox = Outbox(project, f"{self.run_id}.{key_of(server.server_name())[:8]}")
+            self._outbox = Outbox(project, f"{self.run_id}.{key_of(server.redacted_address())[:8]}")
         self._has_warned, self._has_warned_of_drops, self._dropped_calls = False, False, 0
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0, model: str = "") -> None:
         """Log metrics in one call.
 
         Args:
-            values: by name.
+            values: metrics by name.
             step: the number of optimiser updates so far.
-            model: the name of a logged model of the run whose metrics they are, too.
+            model: name of a logged model of the run to which the metrics belong as well; "" for none.
         """
         plain = {name: float(value) for name, value in values.items()}
         self._send({"call": "metrics", "values": plain, "step": step, "model": model, "at_ms": now_ms()})
@@ -134,11 +134,11 @@ class Run:
             address = server.redact(server.tracking_uri(self._project))
             print_notice(f"MLflow at {address} is reachable again; all queued calls have been sent")
             self._has_warned = False
-        if self._opening is not None:
+        if self._open_call is not None:
             is_new, self._is_new = self._is_new, False  # a failed attempt may have created the run
             with server.client_session(self._project) as client:
-                run_id = open_run(client, self._project, self._opening, is_new)
-            self._opening = None
+                run_id = open_run(client, self._project, self._open_call, is_new)
+            self._open_call = None
             self._adopt_id(run_id)
 
     def _adopt_id(self, run_id: str) -> None:
@@ -152,9 +152,9 @@ class Run:
         try:
             if not self._outbox.acquire():
                 raise TimeoutError(f"another process is sending the calls in {self._outbox.folder}")
-            if self._opening is not None:
-                self._outbox.add(self._opening, None, self._label)
-                self._opening = None
+            if self._open_call is not None:
+                self._outbox.add(self._open_call, None, self._label)
+                self._open_call = None
             if call is not None:
                 self._outbox.add(call, attachment, self._label)
         except (OSError, UserError) as error:
@@ -192,7 +192,7 @@ def start_run(
         project: the project whose tracking server or database is used.
         identity: stage, model, representation and fold.
         parameters: dotted names and plain values.
-        inputs: the file or folder that the model learns from; logged as its data set with DVC's hash.
+        inputs: the file or folder with the input data of the model; logged with DVC's hash, as is the table of clips.
         marker: a file that records the run while it is open. If it exists already, left by an interrupted training,
             that run is resumed, and no new one is opened.
     """
@@ -213,7 +213,7 @@ def resume_run(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
 
     Args:
         project: the project whose tracking server or database is used.
-        record: see `read_run_record`.
+        record: see `read_run_record`; its `run_id` may be MLflow's ID, a local ID or a content hash.
     """
     identity = RunIdentity(*(record[name] for name in ("stage", "model", "representation", "fold")))
     call = build_open_call(project, identity, record["run_id"], {}, extended_run_id=record["run_id"])
@@ -224,24 +224,25 @@ def resume_run(project: Project, record: Mapping[str, Any]) -> Iterator[Run]:
 def find_run_id(client: MlflowClient, record: Mapping[str, Any]) -> str | None:
     """Return the MLflow ID of the run of a record (see `read_run_record`); None if the server has no such run.
 
-    It differs from the recorded ID if the run was opened while the server did not answer.
+    It differs from the record's `run_id` if the run was opened while the server did not answer, or on another machine.
     """
     run = find_run(client, record["stage"], record["run_id"])
     return None if run is None else str(run.info.run_id)
 
 
-def write_run_record(project: Project, folder: Path, run: Run, identity: RunIdentity, clips_hash: str) -> None:
-    """Write run.json, and remember which MLflow run produced a folder.
+def write_run_record(project: Project, folder: Path, run: Run, identity: RunIdentity, clips_key: str) -> None:
+    """Write run.json to a folder, and record below mlruns/ which MLflow run produced the folder.
 
-    The ID of the run is not in run.json but below mlruns/, under the hash of the identity and of the folder's contents:
-    equal results have equal files on every machine, and a folder that DVC restored is found again.
+    run.json holds no run ID, so that equal results have equal files on every machine. It holds the *content hash*: a
+    hash of the identity and of the folder's files. The run has the same hash as its tag `content`, and
+    mlruns/produced/<content hash>.json holds its ID. The run of a folder that DVC restored is found by this hash.
 
     Args:
         project: the project that the run belongs to.
         folder: the finished folder.
         run: the run that produced it.
         identity: stage, model, representation and fold.
-        clips_hash: of the clips and their splits; stored as "clips".
+        clips_key: hash of the clips and their splits; stored as "clips".
     """
     fields = {name: getattr(identity, name) for name in ("stage", "model", "representation", "fold")}
     content = key_of(fields, content_hash(folder))  # two models may have equal files
@@ -250,13 +251,14 @@ def write_run_record(project: Project, folder: Path, run: Run, identity: RunIden
         write_json(_producer(project, content), {"run_id": run.run_id})
     except (OSError, UserError) as error:  # the run is found by its tag, too: training must not stop for that
         print_notice(f"{identity.run_name}: mlruns/ does not record which run produced the folder ({error})")
-    write_json(folder / "run.json", {**fields, "clips": clips_hash, "content": content})
+    write_json(folder / "run.json", {**fields, "clips": clips_key, "content": content})
 
 
 def read_run_record(project: Project, folder: Path) -> dict[str, Any]:
-    """Return the content of a folder's run.json, and `run_id`: the ID of the run that produced it.
+    """Return the content of a folder's run.json, and `run_id`, by which `find_run_id` finds the run that produced it.
 
-    On a machine where the folder was not produced, `run_id` is the hash in run.json, which that run has as a tag.
+    It is the ID of the run, or its local ID if the server did not answer while the run was open. In a project folder
+    whose mlruns/ does not record the run, it is the content hash in run.json (see `write_run_record`).
     """
     record = dict(read_json(folder / "run.json", folder.parts[-3]))
     producer = _producer(project, str(record.get("content", "")))

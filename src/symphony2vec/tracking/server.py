@@ -37,7 +37,7 @@ MLFLOW_DEFAULTS = {
 }
 TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 CALL_TIMEOUT_S, UPLOAD_TIMEOUT_S = 10, 120  # a server may store a large file before it answers
-CONNECTION_ATTEMPTS = 3  # of MLflow to reach a database; its own value is 10, about 100 s
+CONNECTION_ATTEMPTS = 3  # how often MLflow tries to connect to a database; its default, 10, takes about 100 s
 LOCK_TIMEOUT_S = 5.0  # how long to wait for another process that writes to a SQLite database
 RETRY_INTERVAL_S = 30.0  # between two attempts to reach a server that does not answer
 # Wait at least this many times as long as the last attempt took, so that attempts take at most 2 % of the time.
@@ -81,8 +81,8 @@ def artifact_root(project: Project, stage: str) -> str | None:
     return f"{root.rstrip('/')}/{stage}"
 
 
-def server_name() -> str:
-    """Return the tracking address without its password, as stored in an outbox.
+def redacted_address() -> str:
+    """Return the tracking address without its password, as it is stored in an outbox.
 
     It is "" for the project's own database, so that the project can be moved.
     """
@@ -105,9 +105,10 @@ def uses_project_database(project: Project) -> bool:
 def client(project: Project, read_only: bool = False) -> Iterator[MlflowClient]:
     """Yield an MLflow client of the tracking server.
 
-    MLflow's errors within the block, and a server that does not answer, become a UserError of one line. MLflow's own
-    tracking URI is not changed, so that two projects can be used in one process. With `read_only` nothing is written in
-    the project, except that the artifact locations of a moved project are corrected if its database is writable.
+    MLflow's errors within the block, and a server that does not answer, become a UserError of one line. MLflow's global
+    tracking URI (`mlflow.set_tracking_uri`) is not changed, so that one process can use two projects. With `read_only`
+    nothing is written in the project, except that the artifact locations of a moved project are corrected if its
+    database is writable.
     """
     try:
         with client_session(project, can_queue=False, read_only=read_only) as session:
@@ -127,8 +128,8 @@ def client_session(
     Args:
         project: the project whose tracking server is used.
         timeout_s: timeout of one request in seconds, unless MLFLOW_HTTP_REQUEST_TIMEOUT is set.
-        can_queue: whether the data of the calls can be queued: then wait until a SQLite database is not locked, and
-            treat a full disk as a server that does not answer.
+        can_queue: whether the caller can queue its calls. If so, a SQLite database that stays locked and a full disk
+            raise `ServerUnavailableError`, like a server that does not answer.
         read_only: the calls change nothing; see `client`.
     """
     # An error that was already being handled on entry is not a cause of those in this block.

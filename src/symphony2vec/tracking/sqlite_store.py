@@ -1,8 +1,8 @@
 """The project's SQLite tracking store: its URL, and artifact locations that stay valid when the project is moved.
 
-MLflow writes the absolute location of every artifact into its database. In a project that was moved or copied
-they still point to the original folder. Every command therefore corrects the stored locations first if the database is
-writable, so that MLflow's own tools see them too; otherwise commands that only read use a corrected copy.
+MLflow writes absolute artifact locations into its database. After the project was moved or copied, they still point to
+the original folder. Every command therefore corrects the stored locations first if the database is writable, so that
+MLflow's own tools also find the artifacts; otherwise commands that only read use a corrected copy of the database.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from symphony2vec.project import atomic_folder, is_project
 SQLITE = ("sqlite:///", "sqlite+pysqlite:///")
 ARTIFACTS = "/mlruns/artifacts/"
 ARTIFACT_ROOT_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # MLflow's own variable, which only its server reads
-# The order matters: a run is copied before the model versions that are stored inside it.
+# The order matters: the artifacts of a run are copied before those of a model version, which may lie among them.
 LOCATION_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -57,10 +57,10 @@ def is_writable(database: Path) -> bool:
 
 
 def relocate_artifacts(database: Path) -> None:
-    """Correct the artifact locations in the database of a moved or copied project, if any are wrong.
+    """Correct the artifact locations in the database of a moved or copied project, if that of an experiment is wrong.
 
-    Files of a run that exist at the old location only (an earlier version of symphony2vec still wrote there
-    after the move) are copied. The caller holds the lock of the database.
+    Files of a run that exist only at the old location (earlier releases of symphony2vec still wrote there after the
+    move) are copied. The caller holds the lock of the database.
 
     Raises:
         UserError: the disk has no room for the copies.

@@ -1,4 +1,4 @@
-"""Linear probes: what a frozen vector encodes of a label, fitted on training clips and tested once on test clips.
+"""Linear probes: what a vector encodes of a label, fitted on training clips and tested once on test clips.
 
 Numbers are predicted by ridge regression, classes by the logistic regression of `symphony2vec.evaluation.probe`, both
 from vectors standardised on the training clips; validation clips choose the regularisation strength. Measures:

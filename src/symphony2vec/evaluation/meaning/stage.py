@@ -1,4 +1,4 @@
-"""The stage `meaning`: linear probes of the musical labels of every clip, and retrieval, from frozen vectors.
+"""The stage `meaning`: linear probes of the musical labels of every clip, and retrieval, of the vectors of each model.
 
     Reads   out/<stage>/<fold>/<model>/vectors*.npy and run.json, out/labels/labels.csv, out/clips/folds/<fold>.csv
     Writes  out/meaning/<fold>/<stage>/<model>/

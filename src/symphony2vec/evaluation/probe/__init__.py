@@ -1,1 +1,1 @@
-"""The composer probe: a logistic regression on frozen vectors, and its scores with intervals over works."""
+"""The composer probe: a logistic regression on the vectors of a model, and its scores with intervals over works."""

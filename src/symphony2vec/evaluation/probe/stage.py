@@ -1,4 +1,4 @@
-"""The stage `probe`: composer accuracy of every model from its frozen vectors, with intervals over works.
+"""The stage `probe`: composer accuracy of every model from its vectors, with intervals over works.
 
     Reads   out/<stage>/<fold>/<model>/vectors*.npy or probabilities*.npy and run.json, out/clips/folds/<fold>.csv,
             out/features/near_duplicates.csv
@@ -39,7 +39,7 @@ from symphony2vec.project import (
     write_table,
 )
 
-STAGES = ("classifiers", "embeddings", "ali", "temporal")  # those whose vectors or probabilities are scored
+STAGES = ("classifiers", "embeddings", "ali", "temporal", "pretrained")  # have vectors or probabilities
 
 
 def run(
@@ -81,7 +81,11 @@ def model_folders(project: Project, fold: str, stage: str | None = None, model: 
 
 def listed_in_params(folders: list[Path], params: Params) -> list[Path]:
     """Return the folders of models that params.yaml lists: older models or manual trials may lie beside them."""
-    models = {"ali": params.ali.models, "temporal": params.temporal.models}
+    models: dict[str, list[str]] = {
+        "ali": params.ali.models,
+        "temporal": params.temporal.models,
+        "pretrained": list(params.pretrained.models),
+    }
     return [folder for folder in folders if folder.name in models.get(folder.parts[-3], [folder.name])]
 
 

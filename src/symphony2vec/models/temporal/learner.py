@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from symphony2vec.models.temporal import losses, views
 from symphony2vec.models.temporal.devices import Devices, single_device
 from symphony2vec.models.temporal.networks import (
+    EQUIVARIANT_DIVISOR,
     FRAMES_PER_STEP,
     ClipEncoder,
     Codes,
@@ -38,8 +39,10 @@ EVALUATION_BATCH = 128
 class TemporalLearner:
     """Train the temporal ALI: encoder, generator, discriminator and projection head.
 
-    A loss with weight 0 is not computed. Inference (`encode`, `generate`, `build_clip_encoder`) uses exponential moving
-    averages (EMA) of encoder and generator.
+    A loss with weight 0 is not computed. With `equivariant_weight` above 0, the last quarter of the clip code has a
+    contrastive loss of its own (see `losses`), which makes it equivariant to pitch shifts; the main contrastive loss,
+    which makes its dimensions approximately invariant to them, then uses the other three quarters. Inference
+    (`encode`, `generate`, `build_clip_encoder`) uses exponential moving averages (EMA) of encoder and generator.
 
     Args:
         source: mel spectrograms of all clips, standardised per band.
@@ -67,7 +70,9 @@ class TemporalLearner:
         self.encoder = loop.create_network(lambda: Encoder(*sizes), seed, source.device)
         self.generator = loop.create_network(lambda: Generator(*sizes), seed + 1, source.device)
         self.discriminator = loop.create_network(lambda: Discriminator(*sizes, setting.unary), seed + 2, source.device)
-        self.projection = loop.create_network(lambda: ProjectionHead(latent), seed + 3, source.device)
+        self._equivariant = latent // EQUIVARIANT_DIVISOR if setting.equivariant_weight else 0
+        invariant = latent - self._equivariant
+        self.projection = loop.create_network(lambda: ProjectionHead(invariant), seed + 3, source.device)
         self._devices.synchronise_batch_norm(self.encoder, self.generator)
         self.ema_encoder = build_ema(self.encoder, setting.ema_decay)
         self.ema_generator = build_ema(self.generator, setting.ema_decay)
@@ -77,7 +82,12 @@ class TemporalLearner:
         self._movements = movements
         self._positives = views.PositiveSampler(movements, training_rows, setting.positives)
         self._augmentation = build_augmentation(setting)
-        main_networks = (self.encoder, self.generator, self.projection)
+        main_networks: tuple[nn.Module, ...] = (self.encoder, self.generator, self.projection)
+        if self._equivariant:
+            self.pitch_projection = loop.create_network(
+                lambda: ProjectionHead(self._equivariant), seed + 4, source.device
+            )
+            main_networks = (*main_networks, self.pitch_projection)
         self._main_optimiser = build_adam(main_networks, setting.learning_rate, setting)
         self._discriminator_optimiser = build_adam((self.discriminator,), setting.discriminator_learning_rate, setting)
         self._networks: dict[str, nn.Module] = {
@@ -86,6 +96,8 @@ class TemporalLearner:
             "discriminator": self.discriminator,
             "projection": self.projection,
         }
+        if self._equivariant:
+            self._networks["pitch_projection"] = self.pitch_projection
 
     @property
     def trains_generator(self) -> bool:
@@ -109,9 +121,14 @@ class TemporalLearner:
         self._discriminator_optimiser.zero_grad(set_to_none=True)
         metrics: dict[str, Tensor] = {}
         total = x.new_zeros(())
+        if setting.contrastive_weight or self._equivariant:
+            all_c = devices.gather(codes.c_mean, [self._views_per_anchor * len(batch) for batch in batches])
         if setting.contrastive_weight:
-            metrics["contrastive_loss"] = self._contrastive_loss(codes.c_mean, batches)
+            metrics["contrastive_loss"] = self._contrastive_loss(all_c, batches)
             total = total + setting.contrastive_weight * metrics["contrastive_loss"]
+        if self._equivariant:
+            metrics["equivariant_loss"] = self._equivariant_loss(all_c, batches)
+            total = total + setting.equivariant_weight * metrics["equivariant_loss"]
         if self.trains_generator:
             generator_rows = rows[: setting.generator_batch]
             count = len(devices.split_batch(generator_rows)[devices.rank])
@@ -139,20 +156,45 @@ class TemporalLearner:
     def _augmented_views(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return x and view, each (2 B, F, T): random crops of these clips, followed by crops of a positive of each.
 
-        x, the target of the reconstruction, is shifted but not masked; view, the input of E, is also masked. T is
-        `crop_frames`.
+        With an equivariant part, other crops of these clips follow, with the same pitch shifts as the first:
+        (3 B, F, T). x, the target of the reconstruction, has all augmentations but the masks; view, the input of E, is
+        also masked. T is `crop_frames`.
         """
-        setting, rows = self._setting, np.concatenate([rows, self._positives.sample(rows, self._step_rng)])
+        setting, same_pitch = self._setting, len(rows) if self._equivariant else 0
+        rows = np.concatenate([rows, self._positives.sample(rows, self._step_rng), rows[:same_pitch]])
         x = views.crop(self._source.batch(rows), setting.crop_frames, self._step_rng, setting.time_stretch)
-        x = views.shift(x, self._augmentation, self._step_rng)
+        x = views.shift(x, self._augmentation, self._step_rng, same_pitch)
         return x, views.time_frequency_mask(x, self._augmentation, self._step_rng)
 
-    def _contrastive_loss(self, c: Tensor, batches: list[np.ndarray]) -> Tensor:
-        """Return the InfoNCE loss over the views of all ranks, from the codes c (2 B, L) of this rank."""
-        all_groups = np.concatenate([np.tile(self._positives.groups(batch), 2) for batch in batches])
-        groups = torch.as_tensor(all_groups, device=c.device)
-        all_c = self._devices.gather(c, [2 * len(batch) for batch in batches])
-        return losses.info_nce(self._devices.forward(self.projection, all_c), groups, self._setting.temperature)
+    @property
+    def _views_per_anchor(self) -> int:
+        return 3 if self._equivariant else 2
+
+    def _contrastive_loss(self, all_c: Tensor, batches: list[np.ndarray]) -> Tensor:
+        """Return the InfoNCE loss over the views of all ranks, from their codes (views, L)."""
+        all_groups = np.concatenate(
+            [np.tile(self._positives.groups(batch), self._views_per_anchor) for batch in batches]
+        )
+        groups = torch.as_tensor(all_groups, device=all_c.device)
+        projected = self._devices.forward(self.projection, self._invariant(all_c))
+        return losses.info_nce(projected, groups, self._setting.temperature)
+
+    def _equivariant_loss(self, all_c: Tensor, batches: list[np.ndarray]) -> Tensor:
+        """Return the InfoNCE loss of the equivariant part: positives are two views of a clip with the same pitch shift.
+
+        The views of the sampled positives (of the same movement, with pitch shifts of their own) are only negatives.
+        """
+        count = sum(len(batch) for batch in batches)
+        clips = np.split(np.arange(count), np.cumsum([len(batch) for batch in batches])[:-1])
+        groups = np.concatenate([np.concatenate([part, count + part, part]) for part in clips])
+        queries = torch.as_tensor(np.flatnonzero(groups < count), device=all_c.device)
+        projected = self._devices.forward(self.pitch_projection, all_c[:, -self._equivariant :])
+        all_groups = torch.as_tensor(groups, device=all_c.device)
+        return losses.info_nce(projected, all_groups, self._setting.temperature, queries)
+
+    def _invariant(self, c: Tensor) -> Tensor:
+        """Return the dimensions of the codes c (views, L) that the main contrastive loss uses."""
+        return c[:, : self.latent - self._equivariant]
 
     def _backpropagate_adversarial(
         self, view: Tensor, c: Tensor, z: Tensor, weight: float
@@ -162,13 +204,15 @@ class TemporalLearner:
         See `losses.logit_gradients`.
 
         Args:
-            view: (B, F, T) the input of E in the pairs (x, c, z) of the encoder; B is at most `generator_batch`.
+            view: (B, F, T) the masked views, which are the x of the encoder's pairs (x, c, z); B is at most
+                `generator_batch`.
             c, z: (B, L) and (B, S, Z) their codes.
-            weight: of this rank's pairs in the mean over all ranks; 1 for parts of equal size.
+            weight: factor of the means of this rank, so that their average over ranks is the mean over all pairs; 1 if
+                all ranks have equally many pairs.
 
         Returns:
             The losses to log, and a surrogate scalar, which is not a loss to log: its gradient with respect to the
-            encoder's codes is that of the generator loss.
+            encoder's codes is `adversarial_weight` times that of the generator loss.
         """
         prior_c, prior_z = self._sample_noise(c.shape), self._sample_noise(z.shape)
         x_hat = self._devices.forward(self.generator, prior_c, prior_z)
@@ -229,7 +273,7 @@ class TemporalLearner:
                 x = views.crop(
                     self._source.batch(anchors_and_positives), setting.crop_frames, rng, setting.time_stretch
                 )
-                projected = projection(encoder(views.augment(x, self._augmentation, rng)).c_mean)
+                projected = projection(self._invariant(encoder(views.augment(x, self._augmentation, rng)).c_mean))
                 groups = torch.as_tensor(np.tile(positives.groups(batch), 2), device=x.device)
                 total += float(losses.info_nce(projected, groups, setting.temperature)) * len(batch)
         return total / len(rows)

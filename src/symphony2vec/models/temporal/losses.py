@@ -7,6 +7,8 @@ Axes: B pairs, N views, P dimensions of a projection. q denotes the pairs (x, E(
     reconstruction  |G(E(x)) - x| (Li et al. 2017, ALICE)
     contrast        InfoNCE (van den Oord et al. 2018) with several positives (Khosla et al. 2020); groups of positives
                     are movements or clips, never composers
+    equivariance    InfoNCE on a part of the code: positives are two views of one clip with the same pitch shift; views
+                    of its movement with other shifts are among the negatives (after Guinot et al. 2025, LOEV++)
 """
 
 from __future__ import annotations
@@ -60,13 +62,15 @@ def reconstruction_loss(x: Tensor, x_hat: Tensor) -> Tensor:
     return (x_hat - x).abs().mean()
 
 
-def info_nce(views: Tensor, groups: Tensor, temperature: float) -> Tensor:
+def info_nce(views: Tensor, groups: Tensor, temperature: float, queries: Tensor | None = None) -> Tensor:
     """Return the InfoNCE loss, a scalar: the cross-entropy of finding the positives of a view among all other views.
 
     Args:
         views: (N, P) unit vectors.
         groups: (N,) integers; views of one group are positives, and every group has at least two views.
         temperature: of the softmax.
+        queries: the views whose positives are to be found, as integers; all by default. Groups of one view may be among
+            the others, as negatives.
 
     Examples:
         >>> round(float(info_nce(torch.ones(4, 1), torch.tensor([0, 1, 0, 1]), 0.1)), 4)  # chance level: ln 3
@@ -76,5 +80,7 @@ def info_nce(views: Tensor, groups: Tensor, temperature: float) -> Tensor:
     diagonal = torch.eye(len(views), dtype=torch.bool, device=views.device)
     log_probability = similarity - torch.logsumexp(similarity.masked_fill(diagonal, -torch.inf), dim=1, keepdim=True)
     positive = (groups[:, None] == groups[None, :]) & ~diagonal
+    if queries is not None:
+        log_probability, positive = log_probability[queries], positive[queries]
     loss_of_views: Tensor = -(log_probability * positive).sum(dim=1) / positive.sum(dim=1)
     return loss_of_views.mean()

@@ -31,6 +31,7 @@ LEAKY_SLOPE = 0.2
 INITIAL_LOG_SIGMA = -1.5  # little noise, so that the generator learns early to use the codes
 LOG_SIGMA_LOW, LOG_SIGMA_HIGH = -6.0, 2.0  # standard deviations of a code between 0.0025 and 7.4
 PROJECTION_SIZE = 256
+EQUIVARIANT_DIVISOR = 4  # the last quarter of the clip code is the part that is equivariant to pitch, if there is one
 # Attribute names in checkpoints and packages saved by versions up to 0.1 -> current names.
 RENAMED_WEIGHTS = {
     "along": "gru",

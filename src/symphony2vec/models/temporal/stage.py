@@ -36,7 +36,7 @@ from symphony2vec import figures, tracking
 from symphony2vec.errors import UserError
 from symphony2vec.models import generation
 from symphony2vec.models.temporal import attempt, kept, networks, ranks, unlabelled
-from symphony2vec.models.temporal.networks import BINS_PER_ROW, FRAMES_PER_STEP
+from symphony2vec.models.temporal.networks import BINS_PER_ROW, EQUIVARIANT_DIVISOR, FRAMES_PER_STEP
 from symphony2vec.models.temporal.training import Training
 from symphony2vec.models.training import watch
 from symphony2vec.models.training.folds import Task, train_folds
@@ -69,6 +69,8 @@ def run(project: Project, params: Params, model: str, processes: int | None = No
     setting, latent = _find_setting(params, model, name), int(size)
     array = read_array(project.feature("mel"), "features")
     check_setting(array.shape[1:], name, setting)
+    if setting.equivariant_weight and latent < EQUIVARIANT_DIVISOR:
+        raise UserError(f"temporal {model}: equivariant_weight needs a latent size of at least {EQUIVARIANT_DIVISOR}")
 
     def identity(split_fold: SplitFold) -> tracking.RunIdentity:
         return tracking.RunIdentity("temporal", name, size, split_fold.name)

@@ -106,18 +106,25 @@ def augment(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tens
     return time_frequency_mask(shift(x, augmentation, rng), augmentation, rng)
 
 
-def shift(x: Tensor, augmentation: Augmentation, rng: torch.Generator) -> Tensor:
-    """Change every clip (B, F, T) as another performance and recording would: pitch, level, timbre and noise."""
-    shifted = shift_level(shift_frequency(x, augmentation.shift_bins, rng), augmentation.level_shift, rng)
+def shift(x: Tensor, augmentation: Augmentation, rng: torch.Generator, same_pitch: int = 0) -> Tensor:
+    """Change every clip (B, F, T) as another performance and recording would: pitch, level, timbre and noise.
+
+    The last `same_pitch` clips have the pitch shifts of the first `same_pitch`.
+    """
+    shifted = shift_level(shift_frequency(x, augmentation.shift_bins, rng, same_pitch), augmentation.level_shift, rng)
     return raise_noise_floor(equalise(shifted, augmentation.equalisation, rng), augmentation.noise_floor, rng)
 
 
-def shift_frequency(x: Tensor, max_shift: int, rng: torch.Generator) -> Tensor:
-    """Shift every clip (B, F, T) by up to `max_shift` bins up or down; the bins at the edge are repeated."""
+def shift_frequency(x: Tensor, max_shift: int, rng: torch.Generator, same_pitch: int = 0) -> Tensor:
+    """Shift every clip (B, F, T) by up to `max_shift` bins up or down; the bins at the edge are repeated.
+
+    The last `same_pitch` clips have the shifts of the first `same_pitch`.
+    """
     if not max_shift:
         return x
     count, bins, frames = x.shape
-    offsets = _random_integers(count, -max_shift, max_shift, rng)
+    offsets = _random_integers(count - same_pitch, -max_shift, max_shift, rng)
+    offsets = torch.cat([offsets, offsets[:same_pitch]])
     source_bins = (torch.arange(bins, device=x.device) - offsets[:, None]).clamp(0, bins - 1)
     return x.gather(1, source_bins[:, :, None].expand(-1, -1, frames))
 

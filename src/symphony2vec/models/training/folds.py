@@ -32,7 +32,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 # Code that the numbers of every training depend on; each stage adds its own.
 SHARED_CODE = ("models/training", "package/scaling.py")
 # Sections of params.yaml that a training does not depend on, or whose values it logs under names of its own.
-UNLOGGED_SECTIONS = "labels classifiers embeddings ali temporal meaning probe registry folds study".split()
+UNLOGGED_SECTIONS = "labels classifiers embeddings ali temporal pretrained meaning probe registry folds study".split()
 
 
 @dataclass(frozen=True)
