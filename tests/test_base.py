@@ -125,6 +125,7 @@ def test_the_parameters_of_the_recipe_are_valid():
 def test_every_dependency_of_the_recipe_is_a_file_or_the_output_of_a_stage():
     stages = YAML(typ="safe").load((RECIPE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     outputs = [next(iter(out)) if isinstance(out, dict) else out for stage in stages.values() for out in stage["outs"]]
+    outputs = [out.replace("${item.fold}", "work-0") for out in outputs]
     for stage in stages.values():
         for path in stage["deps"]:
             made = any(f"{path}/".startswith(f"{out}/") or out.startswith(f"{path}/") for out in outputs)
