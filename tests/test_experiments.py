@@ -74,7 +74,7 @@ def write_pipeline(root: Path) -> None:
     stages = values["stages"]
     kept = {name: stages[name] for name in ("embeddings", "probe")}
     kept["embeddings"]["matrix"] |= {"model": ["pca"], "representation": ["mel"]}
-    others = ("out/classifiers", "out/ali", "out/temporal")
+    others = ("out/classifiers", "out/ali", "out/temporal", "out/pretrained")
     kept["probe"]["deps"] = [path for path in kept["probe"]["deps"] if not path.startswith(others)]
     for name in DATA:
         shutil.copytree(root / "out" / name, root / "made" / name)

@@ -91,9 +91,7 @@ def instances(stage: str) -> list[dict[str, Any]]:
 
     whole = dict(PIPELINE[stage])
     matrix = whole.pop("matrix", {})
-    asked = {f"${{{name}.models}}": settings[name]["models"] for name in ("ali", "temporal", "pretrained")} | {
-        "${folds}": FOLDS
-    }
+    asked = {f"${{{name}.models}}": settings[name]["models"] for name in ("ali", "temporal")} | {"${folds}": FOLDS}
     axes = [asked[axis] if isinstance(axis, str) else axis for axis in matrix.values()]
     return [filled(whole, dict(zip(matrix, values, strict=True))) for values in itertools.product(*axes)]
 

@@ -88,6 +88,14 @@ def test_clips_of_another_length_are_refused_in_one_line(tracked, changed):
         pretrained.run(tracked, changed(clips__duration_s=5.0), BASE)
 
 
+def test_without_a_listed_model_the_folder_of_the_fold_is_there_and_empty(tracked, changed):
+    prepare(tracked)
+    pretrained.run(tracked, changed(folds=["work-0"]))
+    assert [path.name for path in folder_of(tracked).parent.iterdir()] == [BASE]
+    pretrained.run(tracked, changed(folds=["work-0"], pretrained__models=[]))
+    assert list(folder_of(tracked).parent.iterdir()) == []
+
+
 def test_an_unknown_model_is_refused_with_the_names_of_those_installed(tracked, changed):
     with pytest.raises(UserError, match=rf"no model 'base' is installed with symphony2vec; expected one of {BASE}"):
         pretrained.run(tracked, changed(), "base")

@@ -25,6 +25,7 @@ from symphony2vec import figures, params
 from symphony2vec.models.ali import stage as ali
 from symphony2vec.models.classifiers import stage as classifiers
 from symphony2vec.models.embeddings import stage as embeddings
+from symphony2vec.models.pretrained import stage as pretrained
 from symphony2vec.models.temporal import stage as temporal
 from symphony2vec.project import Project, write_table
 from symphony2vec.report import pictures, tables, walks
@@ -37,6 +38,7 @@ MODELS = {
     "embeddings": ["ae-mel", "pca-chroma", "pca-mel", "vae-mel"],
     "ali": ["encoder-8", "paper-8"],
     "temporal": ["full-8", "labels-8"],
+    "pretrained": ["symphony2vec-base"],
 }
 READOUTS = {"lstm-mel": ["chunks"], "encoder-8": ["crops"], "paper-8": ["crops", "hidden", "sample"],
             "full-8": ["pooled"]}  # fmt: skip
@@ -158,6 +160,7 @@ def train(project: Project) -> None:
             ali.run(project, settings, name)
         for name in MODELS["temporal"]:
             temporal.run(project, settings, name)
+        pretrained.run(project, settings)
 
 
 def table_of(project: Project, name: str = "results") -> pd.DataFrame:
@@ -204,7 +207,7 @@ def test_every_model_has_vectors_or_probabilities_of_every_clip_on_every_draw(fi
             names = {path.name for path in finished.out(stage, fold, model).iterdir()}
             (name,) = names & {"vectors.npy", "probabilities.npy"}
             found = np.load(finished.out(stage, fold, model, name))
-            width = 3 if name == "probabilities.npy" else {"ali": 8, "temporal": 8}.get(stage, 4)
+            width = 3 if name == "probabilities.npy" else {"ali": 8, "temporal": 8, "pretrained": 512}.get(stage, 4)
             assert found.shape == (len(clips), width), model
 
 

@@ -132,15 +132,15 @@ def temporal(folder: Path, model: str, processes: int | None, fold: str | None) 
 
 
 @click.command("pretrained")
-@click.argument("model")
+@click.argument("model", required=False)
 @fold_option
 @click.pass_obj
-def pretrained(folder: Path, model: str, fold: str | None) -> None:
+def pretrained(folder: Path, model: str | None, fold: str | None) -> None:
     """Beside stage 7: embed every clip by a model that is installed with symphony2vec, such as symphony2vec-base.
 
-    Nothing is trained: the model is evaluated beside those of this project. Reads out/audio/, writes
-    out/pretrained/FOLD/MODEL/, one MLflow run a fold. training_works.csv there lists the works that the model was
-    trained on.
+    Without MODEL by those that params.yaml lists. Nothing is trained: the model is evaluated beside those of this
+    project. Reads out/audio/, writes out/pretrained/FOLD/MODEL/, one MLflow run a fold. training_works.csv there lists
+    the works that the model was trained on.
     """
     lazy.pretrained.run(*open_project(folder), model, fold)
 

@@ -14,7 +14,8 @@ Nothing is trained here. The vectors are the same in every fold; each fold has i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import soxr
 from tqdm import tqdm
 
 from symphony2vec import tracking
+from symphony2vec.clips import splits
 from symphony2vec.corpus import composers, similarity, works
 from symphony2vec.corpus.identity import Work
 from symphony2vec.errors import UserError
@@ -38,12 +40,29 @@ CODE = ["models/pretrained", "package/model.py", "features/mel.py"]
 COLUMNS = ["composer", "work", "split", "title"]
 
 
-def run(project: Project, params: Params, model: str, fold: str | None = None) -> None:
-    """Run the stage `pretrained` for one model, on one fold or on all.
+def run(project: Project, params: Params, model: str | None = None, fold: str | None = None) -> None:
+    """Run the stage `pretrained` for one model, or for those that params.yaml lists, on one fold or on all.
 
     Raises:
         UserError: there is no such model, or it takes clips of another length.
     """
+    for split_fold in splits.select_folds(params, fold):
+        folder = project.out("pretrained", split_fold.name)
+        folder.mkdir(parents=True, exist_ok=True)  # an output of the stage, also without a model
+        if model is None:
+            remove_others(folder, params.pretrained.models)
+    for name in params.pretrained.models if model is None else [model]:
+        _run_model(project, params, name, fold)
+
+
+def remove_others(folder: Path, models: Sequence[str]) -> None:
+    """Remove the vectors of models that are no longer listed."""
+    for path in folder.glob("[!.]*"):
+        if path.name not in models:
+            shutil.rmtree(path)
+
+
+def _run_model(project: Project, params: Params, model: str, fold: str | None) -> None:
     package = contents.PRETRAINED / model
     if not package.is_dir():
         installed = ", ".join(sorted(path.name for path in contents.PRETRAINED.iterdir()))
