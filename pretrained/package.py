@@ -35,6 +35,8 @@ DISPLAY = {
     "centroid_hz": ("brightness", "Hz"),
     "notes_per_s": ("density", "notes/s"),
     "instruments": ("parts sounding", "parts"),
+    "keys": ("share of keyboards", ""),
+    "pitch_classes": ("pitch classes", ""),
 }
 TARGET = contents.PRETRAINED / embedder.BASE
 FILES = (contents.ONNX, contents.EXAMPLE, contents.GOLDEN)

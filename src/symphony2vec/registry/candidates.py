@@ -1,8 +1,8 @@
 """Resolve a query to a candidate for promotion: a run id, or a name such as "vae-mel" or "vae-mel work-0".
 
-A model's name without a fold stands for its first fold of the split "work". If out/ holds that model (trained here or
-restored by `dvc checkout`), the name resolves to the run that produced it, otherwise to the newest finished run of that
-name.
+A model's name without a fold stands for its first fold of the split "work", or of any split if it has no fold of that
+one. If out/ holds that model (trained here or restored by `dvc checkout`), the name resolves to the run that produced
+it, otherwise to the newest finished run of that name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Candidate:
     """One readout of a run's model.
 
     A *readout* is a way to compute a vector from the same network: ALI has `crops` (mean over all crops) beside the
-    default one (the middle crop). A run logs a model for each readout that has a package.
+    default one (the middle crop). A run logs a model for the default readout; one of ALI logs another for `crops`, one
+    of the temporal ALI another for `pooled`.
 
     Attributes:
         run: The MLflow run, with its parameters, metrics and tags.

@@ -1,8 +1,8 @@
 """Collect the evidence on a model from MLflow: its results on the test works of every fold, and the data behind them.
 
-The runs of one training configuration share the parameter `settings_key`, one run per fold; each has probe/works.csv
-(work, readout, and the columns of `statistics.LEVELS`). Nothing is read from out/, because the champion may be older
-than its contents.
+The runs of one training configuration share the parameter `settings_key`; one run counts for each fold, see
+`collect_evidence`. A probed run has probe/works.csv (work, readout, and the columns of `statistics.LEVELS`). Nothing is
+read from out/, because the champion may be older than its contents.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FoldEvidence:
     Attributes:
         name: Fold, such as "work-0".
         run_id: MLflow run.
-        works: One row per test work (work, and the columns of the level); None if the fold has not been probed.
+        works: One row per test work (work, and the columns of `statistics.LEVELS`); None if the fold was not probed.
         clips_key: Hash of the clips and their splits.
         settings: Parameters of the audio and of the features.
         dataset: Input file of the run, such as "out/features/mel.npy"; of a pretrained model "out/audio/movements.csv".

@@ -1,7 +1,8 @@
 """The history of champions, kept as tags of the registered model's versions, so that it moves with the registry.
 
-Key champion.<time>, value JSON: event ("promoted" or "rolled back"), by, replaced (the version before, "" for none),
-name of the model, and figures (the metrics of a promotion: accuracy, and difference from the replaced champion).
+Key champion.<time>, value JSON: event ("promoted" or "rolled back"), by (the user's name), replaced (the version that
+was champion until then, "" for none), name (of the model), and figures (the metrics of a promotion: accuracy, and
+difference from the replaced champion).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Event:
 
 
 def champions(project: Project) -> pd.DataFrame:
-    """Return the history of champions, one row per event, oldest first (see `COLUMNS`); empty if there was none."""
+    """Return the history of champions, oldest first (see `tabulate_events`); empty if there was none."""
     with tracking.client(project, read_only=True) as client:
         return tabulate_events(read_events(client), read_aliases(client).get(CHAMPION))
 
@@ -99,9 +100,9 @@ def record_event(
 def previous_champion(events: Iterable[Event], champion: str) -> str | None:
     """Return the version to which a rollback leads; None if there is none.
 
-    It is the version that `champion` replaced. If `champion` is not the last recorded champion, because its alias was
-    set outside symphony2vec, it is the last recorded one. A rollback undoes a promotion, so that two rollbacks undo two
-    promotions.
+    That is the version that `champion` replaced when it was promoted: a rollback undoes a promotion, so that two
+    rollbacks undo two promotions. If `champion` is not the last recorded champion, because the alias was set outside
+    symphony2vec, a rollback leads to the last recorded one.
 
     Examples:
         >>> events = [Event(time, time, PROMOTED, "", "", "") for time in ("1", "2", "3")]
@@ -123,9 +124,10 @@ def previous_champion(events: Iterable[Event], champion: str) -> str | None:
 
 
 def tabulate_events(events: Iterable[Event], champion: str | None) -> pd.DataFrame:
-    """Return one row per event, oldest first.
+    """Return one row per event, oldest first, with the columns `COLUMNS`.
 
-    The column `present` is "champion" in the row of the event that made the current champion, otherwise "".
+    If the alias of `champion` was set outside symphony2vec, a last row says so. The column `present` is "champion" in
+    the row of the current champion, otherwise "".
     """
     rows = [{**vars(event), "model": event.name, "present": "", **event.metrics} for event in events]
     if champion and (not rows or rows[-1]["version"] != champion):

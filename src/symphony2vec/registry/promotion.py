@@ -1,12 +1,13 @@
 """Register a run's model as challenger, make it champion if all three gates pass, and roll back.
 
 In a project folder, a lock in mlruns/ serialises promotions and rollbacks: one at a time reads the champion, checks the
-gates and sets the alias, so that the second of two concurrent promotions is compared with the result of the first.
-Project folders that share a server, on one machine or several, share no lock, and MLflow has no compare-and-set. The
-alias is therefore read again just before it is set (if it has changed, the gates are evaluated again), and once more
-afterwards. Two processes can still set it within the same few milliseconds. Then the later write stands, the other
-command reports that its alias was overwritten, and `champions` shows two events that replaced the same version; promote
-the better model again.
+gates data and improvement and sets the alias, so that the second of two concurrent promotions is compared with the
+result of the first. (The gate smoke does not depend on the champion; it is checked once, before that.) Project folders
+that share a server, on one machine or several, share no lock, and MLflow has no compare-and-set. A promotion therefore
+reads the alias again just before it sets it (if it has changed, data and improvement are checked again), and promotion
+and rollback read it once more afterwards. Two processes can still set it within the same few milliseconds. Then the
+later write stands, the other command reports that its alias was overwritten, and `champions` shows two events that
+replaced the same version; promote the better model again.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Decision:
         champion_name: Name of that version's model; "" for none.
         verdicts: One per gate.
         metrics: Accuracy and difference, as the history records them.
-        is_champion_already: Whether the challenger was champion before; then no gate is checked.
+        is_champion_already: Whether the candidate is the current champion; then `verdicts` is empty.
     """
 
     name: str

@@ -7,8 +7,8 @@
     <run id>                        32 hexadecimal digits: runs:/<run id>/model
 
 If the files of the model are on this machine, their folder is returned. A model on a server or in an object store is
-downloaded to mlruns/downloaded/ (to the folder for temporary files if the project is read-only), and again only after
-it has changed.
+downloaded to mlruns/downloaded/ (to the folder for temporary files if the project is read-only), and again only if the
+list of its files, their sizes or the end time of its run has changed.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Runs are logged to `MLFLOW_TRACKING_URI` (a server or a database) if it is set, otherwise to the project's own database,
 mlruns/mlflow.db. An HTTP server decides where artifacts are stored. For a database they go to mlruns/artifacts/<stage>,
-or to <root>/<stage> if `MLFLOW_DEFAULT_ARTIFACT_ROOT` (such as s3://bucket/runs) is set. Every run logs its parameters
-under dotted names that are the same for all models, its input data with DVC's hash, the git commit, the stage and the
-hash of dvc.lock. If its block raises an exception, a run ends as FAILED, or as KILLED after Ctrl-C.
+or to <root>/<stage> if `MLFLOW_DEFAULT_ARTIFACT_ROOT` (such as s3://bucket/runs) is set. Every run logs the parameters
+of the data under their dotted names in params.yaml, those of the model under names without a section that are the same
+for all models (such as `learning_rate`), its input data with DVC's hash, the git commit, the stage and the hash of
+dvc.lock. If the `with` block of a run raises an exception, the run ends as FAILED, or as KILLED after Ctrl-C.
 
 A server that does not answer does not stop training: calls that cannot be delivered are queued in mlruns/outbox and
 sent in order later.

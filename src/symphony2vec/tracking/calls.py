@@ -65,7 +65,7 @@ def build_open_call(
         identity: stage, model, representation and fold.
         local_id: ID by which the run is looked up, see `find_run`: for a new run a new random ID, which is logged as
             its tag `local_id`; for an interrupted run the ID in its marker file; for a finished run `extended_run_id`.
-        parameters: dotted names and plain values.
+        parameters: names and plain values.
         inputs: files or folders with the input data of the run.
         extended_run_id: `run_id` of the record of the finished run to which results are added (MLflow's ID, a local ID
             or a content hash, see `read_run_record`); "" to train a model. If the server does not know that run, a new

@@ -70,8 +70,8 @@ def list_pending_runs(project: Project) -> list[QueueSummary]:
 def send_queued_calls(project: Project) -> list[Delivery]:
     """Send all queued calls that no other process is sending, those of the oldest run first.
 
-    It stops as soon as the server does not answer, or calls cannot be recorded as sent. It continues after a run whose
-    calls are rejected or for another server.
+    It stops as soon as the server does not answer, or calls cannot be recorded as sent. If the calls of a run are
+    rejected or belong to another server, it continues with the next run.
     """
     outcomes: list[Delivery] = []
     obstacle: Delivery | None = None

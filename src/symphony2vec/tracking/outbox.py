@@ -9,8 +9,8 @@
         sent.json           calls: number of calls already sent; run_id: MLflow's run ID
     mlruns/outbox/.locks/   one lock per folder above, held by the process that writes or sends
 
-Why are runs not logged to the project's own database first and copied from there? The copy's run ID would differ
-from the one in the registry, below mlruns/produced and in the MLflow UI.
+Why are runs not logged to the project's own database first and copied to the server later? MLflow would give the copy
+another run ID than that of the original, which the registry, mlruns/produced/ and the MLflow UI would already use.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class RunIdentity:
 
     @property
     def command(self) -> str:
-        """Return the command that makes the run (a study has one for all), which MLflow shows as the run's source.
+        """Return the command that makes the run, which MLflow shows as its source; all runs of a study have the same.
 
         Examples:
             >>> RunIdentity("ali", "paper", "128", "work-0").command

@@ -41,8 +41,8 @@ class Run:
     """An open MLflow run.
 
     A call that the server does not answer is queued in the outbox, and so are those after it. The server is retried at
-    most every 30 s, but sooner at the start and the end of a run; queued calls are sent first, in order. A call that
-    the server rejects raises a `UserError`.
+    most every 30 s (at the start and the end of a run sooner, if its last failure was quick; see
+    `server.should_retry`); queued calls are sent first, in order. A call that the server rejects raises a `UserError`.
 
     Attributes:
         run_id: its ID in MLflow; until the server has answered, the `local_id` of `build_open_call`.
@@ -126,7 +126,7 @@ class Run:
         self._queue(call, attachment)
 
     def _flush(self) -> None:
-        """Send the queued calls, or open the run if that has not been done."""
+        """Send the queued calls, and open the run if its open call was neither sent nor queued."""
         if not self._outbox.is_empty() and not self._outbox.acquire():
             raise QueueUnavailableError(f"another process is sending the calls queued in {self._queue_name()}")
         if not self._outbox.is_empty():
@@ -191,10 +191,10 @@ def start_run(
     Args:
         project: the project whose tracking server or database is used.
         identity: stage, model, representation and fold.
-        parameters: dotted names and plain values.
+        parameters: names and plain values.
         inputs: the file or folder with the input data of the model; logged with DVC's hash, as is the table of clips.
-        marker: a file that records the run while it is open. If it exists already, left by an interrupted training,
-            that run is resumed, and no new one is opened.
+        marker: a file to which the run's ID is written, and which the caller removes when the run must not be resumed
+            any more. If it exists already, for example after an interrupted training, that run is resumed.
     """
     interrupted_id = read_json(marker, "")["run_id"] if marker is not None and marker.is_file() else ""
     call = build_open_call(project, identity, interrupted_id or uuid.uuid4().hex, parameters, (inputs, project.clips))

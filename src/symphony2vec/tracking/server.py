@@ -84,7 +84,7 @@ def artifact_root(project: Project, stage: str) -> str | None:
 def redacted_address() -> str:
     """Return the tracking address without its password, as it is stored in an outbox.
 
-    It is "" for the project's own database, so that the project can be moved.
+    It is "" if MLFLOW_TRACKING_URI is not set: then the project's own database is used, and the project can be moved.
     """
     return redact(os.environ.get(TRACKING_URI_VARIABLE, ""))
 
@@ -107,8 +107,8 @@ def client(project: Project, read_only: bool = False) -> Iterator[MlflowClient]:
 
     MLflow's errors within the block, and a server that does not answer, become a UserError of one line. MLflow's global
     tracking URI (`mlflow.set_tracking_uri`) is not changed, so that one process can use two projects. With `read_only`
-    nothing is written in the project, except that the artifact locations of a moved project are corrected if its
-    database is writable.
+    nothing is written in the project, except that a moved project is corrected if its database is writable; see
+    `sqlite_store.relocate_artifacts`.
     """
     try:
         with client_session(project, can_queue=False, read_only=read_only) as session:
@@ -128,8 +128,8 @@ def client_session(
     Args:
         project: the project whose tracking server is used.
         timeout_s: timeout of one request in seconds, unless MLFLOW_HTTP_REQUEST_TIMEOUT is set.
-        can_queue: whether the caller can queue its calls. If so, a SQLite database that stays locked and a full disk
-            raise `ServerUnavailableError`, like a server that does not answer.
+        can_queue: whether the caller can queue its calls. If so, a locked SQLite database is waited for only
+            `LOCK_TIMEOUT_S`, and a full disk raises `ServerUnavailableError`, like a server that does not answer.
         read_only: the calls change nothing; see `client`.
     """
     # An error that was already being handled on entry is not a cause of those in this block.

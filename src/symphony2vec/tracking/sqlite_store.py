@@ -1,8 +1,9 @@
 """The project's SQLite tracking store: its URL, and artifact locations that stay valid when the project is moved.
 
 MLflow writes absolute artifact locations into its database. After the project was moved or copied, they still point to
-the original folder. Every command therefore corrects the stored locations first if the database is writable, so that
-MLflow's own tools also find the artifacts; otherwise commands that only read use a corrected copy of the database.
+the original folder. Every command that uses the database therefore corrects the stored locations first if it is
+writable, so that MLflow's own tools also find the artifacts. Commands that only read then use a temporary copy of the
+database, in which the locations are corrected in any case.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def is_writable(database: Path) -> bool:
 
 
 def relocate_artifacts(database: Path) -> None:
-    """Correct the artifact locations in the database of a moved or copied project, if that of an experiment is wrong.
+    """Correct all artifact locations in the database of a moved or copied project, if an experiment has a wrong one.
 
     Files of a run that exist only at the old location (earlier releases of symphony2vec still wrote there after the
     move) are copied. The caller holds the lock of the database.

@@ -39,10 +39,11 @@ EVALUATION_BATCH = 128
 class TemporalLearner:
     """Train the temporal ALI: encoder, generator, discriminator and projection head.
 
-    A loss with weight 0 is not computed. With `equivariant_weight` above 0, the last quarter of the clip code has a
-    contrastive loss of its own (see `losses`), which makes it equivariant to pitch shifts; the main contrastive loss,
-    which makes its dimensions approximately invariant to them, then uses the other three quarters. Inference
-    (`encode`, `generate`, `build_clip_encoder`) uses exponential moving averages (EMA) of encoder and generator.
+    A loss with weight 0 is not computed in training. With `equivariant_weight` above 0, the last quarter of the clip
+    code has a contrastive loss of its own (see `losses`), which makes it equivariant to pitch shifts; the main
+    contrastive loss, which makes its dimensions approximately invariant to them, then uses the other three quarters.
+    Inference (`encode`, `generate`, `build_clip_encoder`) uses exponential moving averages (EMA) of encoder and
+    generator.
 
     Args:
         source: mel spectrograms of all clips, standardised per band.
@@ -168,6 +169,7 @@ class TemporalLearner:
 
     @property
     def _views_per_anchor(self) -> int:
+        """Return how many views a clip of a batch (the anchor) brings: its own, its positive's and, maybe, a third."""
         return 3 if self._equivariant else 2
 
     def _contrastive_loss(self, all_c: Tensor, batches: list[np.ndarray]) -> Tensor:
@@ -258,7 +260,7 @@ class TemporalLearner:
     def _validation_contrastive_loss(self, rows: np.ndarray) -> float:
         """Return the contrastive loss of these clips.
 
-        There are fewer movements than in training, so each view has more positives in its batch and the loss is higher:
+        There are fewer movements than in training, so a view may have more positives in its batch and a higher loss:
         compare it between epochs, not with the training loss.
         """
         setting, rng = self._setting, torch.Generator(self._source.device).manual_seed(0)
@@ -350,7 +352,10 @@ class TemporalLearner:
 
 
 def build_ema(network: nn.Module, decay: float) -> Any:
-    """Return an EMA copy of weights and batch norm statistics: average = decay * average + (1 - decay) * current."""
+    """Return an EMA copy of weights and batch norm statistics: average = decay * average + (1 - decay) * current.
+
+    The first update copies the current values.
+    """
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
