@@ -332,7 +332,12 @@ def test_dvc_shows_the_metrics_of_every_fold_and_of_the_report(finished):
 
 def test_dvc_plots_the_losses_of_every_network_and_the_confusion_of_the_best_model(finished):
     losses = {path.stem: pd.read_csv(path) for path in finished.out("report", "curves").iterdir()}
-    networks = {f"{stage}-{model}" for stage, models in MODELS.items() for model in models if "pca" not in model}
+    networks = {
+        f"{stage}-{model}"
+        for stage, models in MODELS.items()
+        for model in models
+        if "pca" not in model and stage != "pretrained"  # is trained here
+    }
     assert set(losses) == networks
     for name, table in losses.items():
         assert list(table) == ["epoch", "train_loss", "validation_loss"]
@@ -422,7 +427,7 @@ def test_what_the_vectors_know_is_told_for_every_embedding_and_drawn(finished):
 
 def test_the_first_table_holds_the_temporal_model_beside_one_row_of_each_kind(finished):
     told, results = table_of(finished, "first"), table_of(finished).set_index(["stage", "entry"])
-    rows = "full-8|full-8 pooled|PCA|ae-mel|vae-mel|paper-8|paper-8 crops|labels-8|ff-mel|lstm-mel|ALI|majority"
+    rows = "full-8|full-8 pooled|symphony2vec-base|PCA|ae-mel|vae-mel|paper-8|paper-8 crops|labels-8|ff-mel|lstm-mel|ALI|majority"
     best = {"PCA": "pca-", "ALI": "encoder-8"}  # on validation
     for row, wanted in zip(told["entry"], rows.split("|"), strict=True):
         assert row.startswith(best.get(wanted, wanted))
@@ -436,6 +441,8 @@ def test_the_first_table_holds_the_temporal_model_beside_one_row_of_each_kind(fi
     assert finished.out("report", "pictures", "first.png").is_file()
     text = page_of(finished)
     assert text.index('id="first-table"') < text.index('id="results-table"')
+    assert len(table_of(finished, "training_works")) == 0  # of the made-up composers
+    assert "It was trained on" not in text
 
 
 def test_how_well_models_generate_is_told_of_all_that_give_spectrograms_back(finished):
@@ -461,10 +468,28 @@ def test_a_page_without_the_temporal_stage_lacks_what_is_of_it_and_nothing_else(
     shutil.copyfile(finished.params, tmp_path / "params.yaml")
     report.run(Project(tmp_path), params.read(finished.params))
     text = page_of(Project(tmp_path))
-    assert set(table_of(Project(tmp_path), "first")["stage"].dropna()) == {"classifiers", "embeddings", "ali"}
+    assert set(table_of(Project(tmp_path), "first")["stage"].dropna()) == {*MODELS} - {"temporal"}
     assert "full-8" not in text[text.index('id="first"') : text.index('id="tables"')]
     assert 'id="temporal"' not in text
     assert len(cells(text, "generation-table")) == 2
+
+
+def test_the_page_says_how_many_test_works_the_installed_model_was_trained_on(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "write_sounds", lambda *words: words[-1].mkdir())
+    shutil.copytree(
+        finished.root / "out",
+        tmp_path / "out",
+        ignore=shutil.ignore_patterns("mel.npy", "mfcc.npy", "chroma.npy", "*.flac", "report", "temporal"),
+    )
+    shutil.copyfile(finished.params, tmp_path / "params.yaml")
+    row = {"composer": "Haydn", "work": "Op. 1 No. 1", "split": "test", "title": "Op. 1 No. 1"}
+    for fold in FOLDS:
+        path = tmp_path / "out" / "pretrained" / fold / "symphony2vec-base" / "training_works.csv"
+        write_table(path, pd.DataFrame([row, {**row, "work": "Op. 2", "split": "train"}]))
+    report.run(Project(tmp_path), params.read(finished.params))
+    text = page_of(Project(tmp_path))
+    assert "It was trained on 1 of the test works (training_works.csv), so its accuracy is too high." in text
+    assert len(table_of(Project(tmp_path), "training_works")) == 4  # of the two folds by work
 
 
 def test_originals_reconstructions_and_inventions_can_be_heard(finished):
