@@ -19,6 +19,7 @@ intervals over works; and differences.csv: the base model less each other one, b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from symphony2vec.collection.table import Collection
 from symphony2vec.corpus import catalogue
 from symphony2vec.evaluation import statistics
 from symphony2vec.evaluation.probe import regression, scores
+from symphony2vec.evaluation.probe.regression import ProbeResult
 from symphony2vec.models.temporal.networks import ClipEncoder
 from symphony2vec.package import contents, exporting
 from symphony2vec.package.model import Model, window_starts
@@ -114,11 +116,18 @@ def encode(function: Encode, array: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def encode_rows(function: Encode, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the vectors (clips, D) of some rows of the spectrograms (clips, F, T); those of the others are NaN."""
+    encoded = np.concatenate([function(array[part]) for part in np.array_split(rows, -(-len(rows) // BATCH))])
+    vectors = np.full((len(array), encoded.shape[1]), np.nan, dtype=np.float32)
+    vectors[rows] = encoded
+    return vectors
+
+
 def answer_composers(
-    vectors: np.ndarray, clips: pd.DataFrame, settings: params.Probe
+    result: ProbeResult, clips: pd.DataFrame, settings: params.Probe
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Return the correct predictions of each test work, and macro-F1 and the share of the majority class."""
-    result = regression.fit(vectors, clips, settings)
     values = scores.score(result, clips, settings)
     facts = {"macro_f1": values["test_macro_f1"], "clips": values["clips"]["test"], "works": values["test_works"]}
     facts |= {name: values[name] for name in ("majority_accuracy", "majority_work_accuracy")}
@@ -168,17 +177,21 @@ def answer_fold(
     is_test = (clips["split"] == "test").to_numpy()
     test_works = clips.loc[selected & is_test, TITLES[:2]].drop_duplicates()
     unseen, moved = (keep_works(part, test_works) for part in (unseen, moved))
-    probed, fitted = clips[selected].reset_index(drop=True), clips[selected & ~is_test]
+    needed = np.flatnonzero(selected | (is_test & first_font))
+    probed = clips[selected].reset_index(drop=True)
     for name, function, path in encoders(project, fold):
-        seen_vectors = encode(function, array) if path is None else np.asarray(read_array(path, "temporal"))
+        seen_vectors = (
+            encode_rows(function, array, needed) if path is None else np.asarray(read_array(path, "temporal"))
+        )
         unseen_vectors, moved_vectors = (encode(function, part[0]) for part in (unseen, moved))
         answers, facts = {}, {"dimensions": seen_vectors.shape[1]}
-        answers["seen"], numbers = answer_composers(seen_vectors[selected], probed, settings.probe)
-        facts |= numbers
-        table = pd.concat([fitted, unseen[1].assign(split="test")], ignore_index=True)
-        vectors = np.concatenate([seen_vectors[selected & ~is_test], unseen_vectors])
-        answers["unseen"], numbers = answer_composers(vectors, table, settings.probe)
-        facts |= {f"unseen_{key}": value for key, value in numbers.items()}
+        table = pd.concat([probed, unseen[1].assign(split="test")], ignore_index=True)
+        result = regression.fit(np.concatenate([seen_vectors[selected], unseen_vectors]), table, settings.probe)
+        is_unseen = np.arange(len(table)) >= len(probed)
+        for question, rows in (("seen", ~is_unseen), ("unseen", is_unseen | (table["split"] != "test").to_numpy())):
+            part = replace(result, probabilities=result.probabilities[rows])
+            answers[question], numbers = answer_composers(part, table[rows].reset_index(drop=True), settings.probe)
+            facts |= {f"{question}_{key}": value for key, value in numbers.items()}
         targets = group_by_movement(seen_vectors[is_test & first_font], clips[is_test & first_font])
         answers |= answer_music(group_by_movement(unseen_vectors, unseen[1]), targets)
         of_moved = answer_music(group_by_movement(moved_vectors, moved[1]), targets)

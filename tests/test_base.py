@@ -19,6 +19,7 @@ from symphony2vec import Embedder, params
 from symphony2vec.corpus import catalogue
 from symphony2vec.embedder import BASE, locate
 from symphony2vec.errors import UserError
+from symphony2vec.evaluation.probe import regression
 from symphony2vec.package import contents
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -176,7 +177,7 @@ def test_the_probe_answers_for_every_test_work():
     clips = pd.concat([clips.assign(file=clips["work"] + ".flac", group=clips["work"])] * 5, ignore_index=True)
     vectors = rng.standard_normal((60, 4)) + 9.0 * (clips["composer"] == "A").to_numpy()[:, None]
     settings = params.read(RECIPE / "params.yaml").probe
-    table, facts = evaluate.answer_composers(vectors, clips, settings)
+    table, facts = evaluate.answer_composers(regression.fit(vectors, clips, settings), clips, settings)
     assert table["right"].tolist() == table["clips"].tolist() == [5] * 4
     assert facts["macro_f1"] == 1.0
     assert facts["works"] == 4
