@@ -23,7 +23,7 @@ GUIDES = {  # command: the page that explains it
     **dict.fromkeys(["promote", "rollback", "champions"], "registry"),
     **dict.fromkeys(["embed", "similar", "path", "contrasts", "classify", "describe", "atlas"], "using"),
     "corpus": "importing", "labels": "labels", "meaning": "meaning", "params": "experiments", "runs": "scaling",
-    "serve": "serving", "study": "studies", "temporal": "temporal",
+    "pretrained": "base", "serve": "serving", "study": "studies", "temporal": "temporal",
 }  # fmt: skip
 
 

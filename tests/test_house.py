@@ -6,6 +6,7 @@ import ast
 import graphlib
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import itertools
 import re
@@ -302,3 +303,11 @@ def test_every_pinned_package_takes_the_python_of_debian():
         if not SpecifierSet(needed or "").contains("3.11.2"):
             refused[name] = needed
     assert not refused
+
+
+def test_the_page_of_every_command_links_to_a_guide():
+    spec = importlib.util.spec_from_file_location("site_pages", ROOT / "scripts" / "site_pages.py")
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    assert set(pages.GUIDES) == set(cli.commands)
+    assert all((ROOT / "docs" / f"{name}.md").is_file() for name in pages.GUIDES.values())
