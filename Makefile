@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help:
 	@echo "make run    build the environment, fill data/ with the starter corpus if it is empty, run the pipeline, show results;"
 	@echo "            TORCH=cpu builds it with the small PyTorch without CUDA"
-	@echo "make demo   the whole pipeline on a hundred clips, in three to four minutes, in a project of its own in demo/"
+	@echo "make demo   the whole pipeline on a hundred clips, in about two minutes, in a project of its own in demo/"
 	@echo "make paper  the whole study: five seeds, and the splits by movement and by clip beside it (hours)"
 	@echo "make test   lint, type-check and test, without the long tests"
 	@echo "make test-slow  the long tests: workers, servers, killed processes, DVC experiments, notebooks"
