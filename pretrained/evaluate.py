@@ -74,14 +74,14 @@ def perform_unseen(project: Project, settings: params.Params, folds: dict[str, p
     return table.assign(path=[str(unseen.out("audio", name)) for name in table["file"]])
 
 
-def represent(table: pd.DataFrame, model: Model, most: int, moved: bool = False) -> Clips:
-    """Return the clips of movements, at most so many of each; `moved` plays each faster or slower."""
+def represent(table: pd.DataFrame, model: Model, most: int, varispeed: bool = False) -> Clips:
+    """Return the clips of movements, at most so many of each; `varispeed` plays each faster or slower."""
     size, rate_hz = model.frontend.recipe.samples, model.sample_rate_hz
     rng = np.random.default_rng(0)
     values, rows = [], []
-    for row in tqdm(table.to_dict("records"), desc="moved" if moved else "spectrograms"):
+    for row in tqdm(table.to_dict("records"), desc="varispeed" if varispeed else "spectrograms"):
         wave, _ = soundfile.read(row["path"], dtype="float32")
-        if moved:
+        if varispeed:
             wave = soxr.resample(wave, rate_hz * 2.0 ** (rng.choice(SEMITONES) / 12.0), rate_hz)
         firsts = [first for first in window_starts(len(wave), size, 0.9) if first + size <= len(wave)]
         for first in thin_evenly(firsts, most):
@@ -168,7 +168,7 @@ def group_by_movement(vectors: np.ndarray, rows: pd.DataFrame) -> Vectors:
 
 
 def answer_fold(
-    project: Project, settings: params.Params, clips: pd.DataFrame, unseen: Clips, moved: Clips, fold: str
+    project: Project, settings: params.Params, clips: pd.DataFrame, unseen: Clips, varispeed: Clips, fold: str
 ) -> Iterator[tuple[str, Answers, dict[str, float]]]:
     """Yield name, answers, and other numbers of every model in one fold."""
     array = read_array(project.feature("mel"), "features")
@@ -176,14 +176,16 @@ def answer_fold(
     first_font = clips["performance"].to_numpy() == sorted(clips["performance"].unique())[0]
     is_test = (clips["split"] == "test").to_numpy()
     test_works = clips.loc[selected & is_test, TITLES[:2]].drop_duplicates()
-    unseen, moved = (keep_works(part, test_works) for part in (unseen, moved))
-    needed = np.flatnonzero(selected | (is_test & first_font))
+    unseen, varispeed = (keep_works(part, test_works) for part in (unseen, varispeed))
+    is_target = selected & is_test & first_font
     probed = clips[selected].reset_index(drop=True)
     for name, function, path in encoders(project, fold):
         seen_vectors = (
-            encode_rows(function, array, needed) if path is None else np.asarray(read_array(path, "temporal"))
+            encode_rows(function, array, np.flatnonzero(selected))
+            if path is None
+            else np.asarray(read_array(path, "temporal"))
         )
-        unseen_vectors, moved_vectors = (encode(function, part[0]) for part in (unseen, moved))
+        unseen_vectors, varispeed_vectors = (encode(function, part[0]) for part in (unseen, varispeed))
         answers, facts = {}, {"dimensions": seen_vectors.shape[1]}
         table = pd.concat([probed, unseen[1].assign(split="test")], ignore_index=True)
         result = regression.fit(np.concatenate([seen_vectors[selected], unseen_vectors]), table, settings.probe)
@@ -192,10 +194,10 @@ def answer_fold(
             part = replace(result, probabilities=result.probabilities[rows])
             answers[question], numbers = answer_composers(part, table[rows].reset_index(drop=True), settings.probe)
             facts |= {f"{question}_{key}": value for key, value in numbers.items()}
-        targets = group_by_movement(seen_vectors[is_test & first_font], clips[is_test & first_font])
+        targets = group_by_movement(seen_vectors[is_target], clips[is_target])
         answers |= answer_music(group_by_movement(unseen_vectors, unseen[1]), targets)
-        of_moved = answer_music(group_by_movement(moved_vectors, moved[1]), targets)
-        answers |= {f"moved_{key}": value for key, value in of_moved.items()}
+        of_varispeed = answer_music(group_by_movement(varispeed_vectors, varispeed[1]), targets)
+        answers |= {f"varispeed_{key}": value for key, value in of_varispeed.items()}
         facts["movements"] = answers["mrr"]["clips"].sum()
         yield name, answers, facts
 
@@ -241,11 +243,11 @@ def evaluate(project: Project) -> tuple[pd.DataFrame, pd.DataFrame]:
     }
     model = contents.read(project.out("temporal", settings.folds[0], MODEL, f"model-{READOUT}"), Model)
     performed = perform_unseen(project, settings, folds)
-    unseen, moved = (represent(performed, model, settings.clips.max_per_movement, flag) for flag in (False, True))
+    unseen, varispeed = (represent(performed, model, settings.clips.max_per_movement, flag) for flag in (False, True))
     answers: dict[str, list[Answers]] = {}
     facts: dict[str, list[dict[str, float]]] = {}
     for fold, clips in folds.items():
-        for name, of_fold, numbers in answer_fold(project, settings, clips, unseen, moved, fold):
+        for name, of_fold, numbers in answer_fold(project, settings, clips, unseen, varispeed, fold):
             answers.setdefault(name, []).append(of_fold)
             facts.setdefault(name, []).append(numbers)
             print(

@@ -119,7 +119,7 @@ def _kinds(results: pd.DataFrame, reference: str, params: Params) -> list[Kind]:
         Kind(UNSUPERVISED, "its pooled encoder features", clip_s, "temporal", [f"{reference} pooled"]),
         *(Kind(UNSUPERVISED, "temporal ALI of another size", clip_s, "temporal", [name]) for name in other_sizes),
         Kind(UNSUPERVISED, "its encoder, InfoNCE only, no generator", clip_s, "temporal", select(temporal, "context")),
-        Kind(UNSUPERVISED, "installed model, trained on other music", clip_s, "pretrained", pretrained),
+        Kind(UNSUPERVISED, "pretrained model, trained on other music", clip_s, "pretrained", pretrained),
         *(
             Kind(UNSUPERVISED, title, clip_s, "embeddings", [f"{name}-{suffix}" for suffix in REPRESENTATIONS])
             for name, title in BASELINES.items()

@@ -302,7 +302,7 @@ def summarize_corpus(movements: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFra
 
 
 def read_training_works(project: Project, models: Sequence[str], folds: Sequence[str]) -> pd.DataFrame:
-    """Return the works of this project that an installed model was trained on: one row a model, fold and work."""
+    """Return the works of this project that a pretrained model was trained on: one row a model, fold and work."""
     columns = ["model", "fold", "composer", "work", "split", "title"]
     parts = [pd.DataFrame(columns=columns)]
     for model in models:
